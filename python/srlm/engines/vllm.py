@@ -1,0 +1,125 @@
+"""vLLM as an engine: continuous batching, prefix caching, tensor parallelism.
+
+Prefix caching is on, so what requests share (the judge's rubric, the shown examples, a prompt's text under its N answers)
+is computed once. The engine core runs inside this process, which saves its start-up on small machines; with several
+GPUs vLLM starts its own workers.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from srlm.engines.base import Completion, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from transformers import PreTrainedTokenizerBase
+
+    from srlm.config import EngineSection
+
+
+class VllmEngine:
+    """A model in vLLM, fed with as many requests as keep it busy."""
+
+    name = "vllm"
+
+    def __init__(
+        self, folder: str, tokenizer: PreTrainedTokenizerBase, engine: EngineSection, *, dtype: str, trust: bool
+    ) -> None:
+        _set_environment(engine)
+        from vllm import LLM
+
+        self.tokenizer = tokenizer
+        self._in_flight = 4 * engine.max_num_seqs
+        self._llm = LLM(
+            model=folder,
+            dtype=dtype,
+            trust_remote_code=trust,
+            max_model_len=engine.max_model_len,
+            max_num_seqs=engine.max_num_seqs,
+            tensor_parallel_size=engine.tensor_parallel_size,
+            gpu_memory_utilization=engine.gpu_memory_utilization,
+            enforce_eager=engine.enforce_eager,
+            enable_prefix_caching=True,
+            disable_log_stats=True,
+            **_cpu_arguments(engine),
+        )
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """See `Engine.generate`."""
+        core: Any = self._llm.llm_engine
+        waiting = iter(requests)
+        running: dict[str, Request] = {}
+        try:
+            while True:
+                for request in islice(waiting, self._in_flight - len(running)):
+                    running[request.key] = request
+                    prompt = {"prompt_token_ids": list(request.prompt_ids)}
+                    core.add_request(request.key, prompt, _sampling_params(request))
+                if not running:
+                    return
+                for output in core.step():
+                    if output.finished:
+                        yield _completion(running.pop(output.request_id), output.outputs[0])
+        finally:  # a caller that has enough stops early; what it left must not come back to the next one
+            core.abort_request(list(running))
+
+    def close(self) -> None:
+        """Shut the engine core down; without this the process would never exit."""
+        self._llm.llm_engine.engine_core.shutdown()
+
+
+def _cpu_arguments(engine: EngineSection) -> dict[str, Any]:
+    """On the CPU a seeded request may not be prefilled in chunks.
+
+    vLLM 0.32 takes back the draw of an unfinished chunk by the generator's offset, which torch's CPU generator lacks.
+    """
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return {}
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(engine.max_model_len, 4096)}
+
+
+def _set_environment(engine: EngineSection) -> None:
+    """vLLM reads these when it starts; what the user has set stays."""
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(engine.cpu_cache_gib))
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{(os.cpu_count() or 1) - 1}")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if engine.tensor_parallel_size == 1:
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+
+
+def _sampling_params(request: Request) -> Any:  # noqa: ANN401  vllm.SamplingParams, imported late
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    sampling = request.sampling
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
+        max_tokens=sampling.max_tokens,
+        seed=request.seed,
+        stop=list(sampling.stop),
+        logprobs=None if sampling.watch else 0,
+        logprob_token_ids=list(sampling.watch) or None,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _completion(request: Request, output: Any) -> Completion:  # noqa: ANN401  vllm's CompletionOutput
+    token_ids = list(output.token_ids)
+    per_token = [
+        {token: entry.logprob for token, entry in position.items()} for position in output.logprobs
+    ]  # [tokens]: id -> nats
+    return Completion(
+        key=request.key,
+        token_ids=token_ids,
+        text=output.text,
+        logprob=sum(position[token] for token, position in zip(token_ids, per_token, strict=True)),
+        finish_reason="length" if output.finish_reason == "length" else "stop",
+        watched=[[position[token] for token in request.sampling.watch] for position in per_token],
+    )

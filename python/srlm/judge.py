@@ -1,0 +1,254 @@
+"""LLM-as-a-Judge: M_t scores answers with an additive prompt of five points (paper, section 2.2 and figure 2).
+
+The judge's reply is read by `srlm._native.parse_verdicts`; what holds no readable score counts as no number at all.
+Left out: the paper's multiple-choice prompt, which it found worse; any other wording is `judge.prompt_file`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from srlm import chat
+from srlm._native import parse_verdicts
+from srlm.engines.base import Request, Sampling
+from srlm.errors import InputError
+from srlm.records import RowWriter, Verdict, content_id, derived_seed, resume_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from srlm.config import JudgeSection
+    from srlm.engines.base import Completion, Engine
+    from srlm.records import Candidate, Outcome, Prompt
+    from srlm.reporter import Reporter
+
+FIELDS = ("{prompt}", "{response}")
+OPENING = "Score: "
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One answer to judge; `id` becomes the verdict's candidate_id."""
+
+    id: str
+    prompt: str
+    response: str
+
+
+def read_template(judge: JudgeSection) -> str:
+    """Return the judge prompt: the packaged wording or the user's file.
+
+    Raises:
+        InputError: the file cannot be read or lacks one of the fields {prompt} and {response}.
+    """
+    if judge.prompt_file is None:
+        name = "judge_prompt.txt" if judge.justify else "judge_prompt_direct.txt"
+        return (resources.files("srlm") / "data" / name).read_text(encoding="utf-8").strip()
+    try:
+        text = Path(judge.prompt_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"judge.prompt_file {judge.prompt_file!r}: cannot be read: {error}") from error
+    for field in FIELDS:
+        if text.count(field) != 1:
+            raise InputError(
+                f"judge.prompt_file {judge.prompt_file!r}: the field {field} occurs {text.count(field)} times; "
+                "it must occur exactly once"
+            )
+    return text
+
+
+def check(judge: JudgeSection) -> None:
+    """Check, before anything is loaded, that the judge prompt and the score pattern can work.
+
+    Raises:
+        InputError: see `read_template`, or the pattern is no regular expression with a group `score`.
+    """
+    read_template(judge)
+    try:
+        parse_verdicts([], max_score=judge.max_score, pattern=judge.score_pattern)
+    except ValueError as error:
+        raise InputError(f"judge.score_pattern: {error}") from error
+
+
+def fill(template: str, prompt: str, response: str) -> str:
+    """Put a question and an answer into the judge prompt, in one pass: braces and field names inside them stay text.
+
+    Tags inside the answer that look like the block it stands in are made harmless, so that it cannot end it early.
+    """
+    harmless = re.sub(r"<(?=\s*/?\s*response\b)", "&lt;", response, flags=re.IGNORECASE)
+    values = dict(zip(FIELDS, (prompt, harmless), strict=True))
+    return re.sub("|".join(map(re.escape, FIELDS)), lambda match: values[match[0]], template)
+
+
+def write_verdicts(
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    candidates: Sequence[Candidate],
+    file: Path,
+    *,
+    judge: JudgeSection,
+    seed: int,
+    report: Reporter,
+) -> None:
+    """Append the verdicts that `file` still lacks: `judge.samples` for every candidate.
+
+    Raises:
+        InputError: a candidate's prompt is not among `prompts`.
+    """
+    texts = {prompt.id: prompt.text for prompt in prompts}
+    orphan = next((row for row in candidates if row.prompt_id not in texts), None)
+    if orphan is not None:
+        raise InputError(f"candidate {orphan.id}: its prompt {orphan.prompt_id} is not in the file of prompts")
+    answers = [Judged(row.id, texts[row.prompt_id], row.text) for row in candidates]
+    judge_answers(engine, answers, file, judge=judge, seed=seed, report=report, stage="verdicts")
+
+
+def judge_answers(
+    engine: Engine,
+    answers: Sequence[Judged],
+    file: Path,
+    *,
+    judge: JudgeSection,
+    seed: int,
+    report: Reporter,
+    stage: str,
+) -> None:
+    """Append to `file` the verdicts on `answers` that it still lacks."""
+    samples = judge.samples if judge.justify else 1  # one token read greedily: more samples would be the same
+    done = {(row.candidate_id, row.sample) for row in resume_rows(file, Verdict)}
+    missing = {
+        f"{answer.id}.{sample}": (answer, sample)
+        for answer in {answer.id: answer for answer in answers}.values()
+        for sample in range(samples)
+        if (answer.id, sample) not in done
+    }
+    report.start(stage, len(missing) + len(done), len(done))
+    reader = Reader(engine.tokenizer, judge)
+    template = read_template(judge)
+    requests = (
+        Request(
+            key,
+            reader.request_ids(fill(template, answer.prompt, answer.response)),
+            reader.sampling,
+            derived_seed(seed, "verdict", answer.id, sample),
+        )
+        for key, (answer, sample) in missing.items()
+    )
+    with RowWriter(file) as writer:
+        for completion in engine.generate(requests):
+            answer, sample = missing[completion.key]
+            writer.write(reader.verdict(completion, answer.id, sample))
+            report.advance()
+
+
+class Reader:
+    """Asks one judge for a score and reads it from the reply."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, judge: JudgeSection) -> None:
+        self._tokenizer, self._judge = tokenizer, judge
+        self._digits = digit_tokens(tokenizer, judge.max_score)
+        self._opening = "" if judge.justify else OPENING
+        if not judge.justify and not self._digits:
+            raise InputError(
+                f"judge.justify=false needs a scale of whole digits and a tokenizer that has them as single tokens; "
+                f"judge.max_score is {judge.max_score:g}; set judge.justify=true"
+            )
+        watch = tuple(self._digits)
+        self.sampling = (
+            Sampling(judge.temperature, judge.top_p, judge.max_tokens, watch=watch)
+            if judge.justify
+            else Sampling(0.0, 1.0, 1, watch=watch)
+        )
+
+    def request_ids(self, question: str) -> tuple[int, ...]:
+        """Return the ids that the judge continues."""
+        before = chat.prompt_ids(self._tokenizer, chat.user(question))
+        if self._judge.justify:
+            return before
+        # Where a tokenizer joins the blank and the digit, the digit's token brings the blank with it.
+        return (*before, *self._tokenizer(OPENING + "0", add_special_tokens=False)["input_ids"][:-1])
+
+    def verdict(self, completion: Completion, candidate_id: str, sample: int) -> Verdict:
+        """Read one reply."""
+        text = (self._opening + completion.text.lstrip()) if self._opening else completion.text
+        outcomes, scores, spans = parse_verdicts(
+            [text], max_score=self._judge.max_score, pattern=self._judge.score_pattern
+        )
+        scored = outcomes[0] == "scored"
+        return Verdict(
+            id=content_id("verdict", candidate_id, sample, text),
+            candidate_id=candidate_id,
+            sample=sample,
+            text=text,
+            outcome=cast("Outcome", outcomes[0]),
+            score=float(scores[0]) if scored else None,
+            expected_score=self._expected(completion, int(spans[0, 0]) - len(self._opening)) if scored else None,
+        )
+
+    def _expected(self, completion: Completion, start: int) -> float | None:
+        """Return the mean of the digits' distribution at the token that holds character `start` of the reply."""
+        position = 0 if self._opening else token_at(self._tokenizer, completion.token_ids, start)
+        if not self._digits or completion.token_ids[position] not in self._digits:
+            return None  # a score in words, or on a scale that one token cannot hold
+        return expected_score(completion.watched[position], list(self._digits.values()))
+
+
+def digit_tokens(tokenizer: PreTrainedTokenizerBase, max_score: float) -> dict[int, int]:
+    """Return {token id: digit} for the whole scores from 0 to `max_score`, with and without a leading blank.
+
+    Empty if the scale does not end in a single digit or the tokenizer lacks one of them as a token of its own.
+    """
+    if not 1 <= max_score <= 9 or max_score != int(max_score):
+        return {}
+    found: dict[int, int] = {}
+    for digit in range(int(max_score) + 1):
+        encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (f"{digit}", f" {digit}")]
+        single = [ids[0] for ids in encoded if len(ids) == 1]
+        if not single:
+            return {}
+        found |= dict.fromkeys(single, digit)
+    return found
+
+
+def expected_score(logps: Sequence[float], digits: Sequence[int]) -> float:
+    """Return sum(d p(d)) / sum(p(d)) over the digits, from their log-probabilities in nats."""
+    top = max(logps)
+    weights = [math.exp(logp - top) for logp in logps]
+    return sum(weight * digit for weight, digit in zip(weights, digits, strict=True)) / sum(weights)
+
+
+def token_at(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], start: int) -> int:
+    """Return the index of the token that holds character `start` of the decoded text."""
+    low, high = 0, len(token_ids) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if len(tokenizer.decode(token_ids[: middle + 1], skip_special_tokens=True)) > start:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def mean_scores(verdicts: Sequence[Verdict], *, expected: bool) -> dict[str, float]:
+    """Return candidate id -> mean over its scored verdicts, of the expected or of the written scores."""
+    values: dict[str, list[float]] = {}
+    for row in verdicts:
+        value = row.expected_score if expected else row.score
+        if row.outcome == "scored" and value is not None:
+            values.setdefault(row.candidate_id, []).append(value)
+    return {key: sum(scores) / len(scores) for key, scores in values.items()}
+
+
+def count_outcomes(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """Return how many verdicts had each outcome, zeros included."""
+    counts = dict.fromkeys(("scored", "missing", "out_of_range", "conflicting"), 0)
+    for row in verdicts:
+        counts[row.outcome] += 1
+    return counts

@@ -1,0 +1,198 @@
+"""The driver's side of worker processes: start one per job, pass on what it says, notice how it ends.
+
+Workers start from a forkserver that has imported the heavy packages once, never CUDA, so that a job does not pay for
+imports again. Only one worker lives at a time: the next one starts after the last one's memory is released. A training
+over several processes is started by `accelerate launch`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import multiprocessing
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from multiprocessing.connection import Listener, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srlm import worker
+from srlm.errors import InputError, StageError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkServerContext
+    from multiprocessing.process import BaseProcess
+
+    from srlm.config import Config, LaunchSection
+    from srlm.reporter import Reporter
+    from srlm.worker import Finish, Work
+
+JOIN_SECONDS = 30
+
+
+class Launcher:
+    """Runs jobs, one after the other, each in a process of its own."""
+
+    def __init__(self, log: Path, report: Reporter, config: Config | None = None) -> None:
+        self._log, self._report = log.absolute(), report
+        self._launch: LaunchSection | None = config.launch if config else None
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        # The forkserver reads these when its first worker starts.
+        os.environ["SRLM_WORKER_LOG"] = str(self._log)
+        os.environ["SRLM_PRELOAD"] = ",".join(_heavy_packages(config))
+        self._context.set_forkserver_preload(["srlm.preload"])
+
+    def warm_up(self) -> None:
+        """Let the forkserver begin its imports now, beside what the driver does next."""
+        from multiprocessing import forkserver
+
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        forkserver.ensure_running()
+
+    def run(self, work: Work, finish: Finish) -> None:
+        """Do `work` in a worker; `finish` is called with every result as it comes.
+
+        Raises:
+            InputError, StageError: what the worker found, or that it died.
+        """
+        distributed = (
+            isinstance(work, worker.Train)
+            and self._launch is not None
+            and (self._launch.processes > 1 or self._launch.accelerate_config is not None)
+        )
+        if distributed and self._launch is not None:
+            _run_accelerate(work, self._launch, self._log, self._report, finish)
+        else:
+            self._run_worker(work, finish)
+
+    def _run_worker(self, work: Work, finish: Finish) -> None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=worker.main, args=(theirs, work, self._log))
+        process.start()
+        theirs.close()
+        try:
+            ended = _listen(ours, self._report, finish)
+        except BaseException:
+            _stop(process)
+            raise
+        finally:
+            ours.close()
+        process.join(JOIN_SECONDS)
+        if process.is_alive():
+            _stop(process)
+        if not ended:
+            raise StageError(_death(process.exitcode, self._log))
+
+
+def _heavy_packages(config: Config | None) -> list[str]:
+    from srlm.engines import choose
+
+    wants_vllm = config is None or config.engine.kind != "transformers"
+    available = wants_vllm and importlib.util.find_spec("vllm") is not None and choose.vllm_is_for_cpu()
+    # The GPU build of vLLM may touch CUDA when imported, which a process that forks must not.
+    return ["transformers", "trl", "peft", *(["vllm"] if available else [])]
+
+
+def _listen(connection: Connection, report: Reporter, finish: Finish) -> bool:
+    """Pass messages on until the worker says that it is done (True) or its end of the pipe closes (False)."""
+    while True:
+        try:
+            message: tuple[Any, ...] = connection.recv()
+        except (EOFError, ConnectionResetError):
+            return False
+        match message:
+            case ("start", stage, total, done):
+                report.start(stage, total, done)
+            case ("advance", rows):
+                report.advance(rows)
+            case ("note", text):
+                report.note(text)
+            case ("result", name, result):
+                finish(name, result)
+            case ("done",):
+                return True
+            case ("failed", "InputError", text):
+                raise InputError(text)
+            case ("failed", _, text):
+                raise StageError(text)
+            case ("crashed", text):
+                raise StageError(f"{text} (the worker's log has the traceback)")
+
+
+def _stop(process: BaseProcess) -> None:
+    process.terminate()
+    process.join(5)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _death(exit_code: int | None, log: Path) -> str:
+    how = f"signal {-exit_code}" if exit_code is not None and exit_code < 0 else f"exit code {exit_code}"
+    hint = "; it may have run out of memory" if exit_code == -9 else ""
+    return f"a worker process died ({how}{hint}); its output is in {log}. Run the same command again to go on"
+
+
+def _run_accelerate(work: Work, launch: LaunchSection, log: Path, report: Reporter, finish: Finish) -> None:
+    with tempfile.TemporaryDirectory(prefix="srlm-") as folder:
+        address, key = str(Path(folder) / "driver"), secrets.token_bytes(32)
+        with Listener(address, authkey=key) as listener, log.open("ab") as output:
+            process = subprocess.Popen(
+                _accelerate_command(launch, address),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "SRLM_AUTHKEY": key.hex()},
+            )
+            try:
+                connections = _accept(listener, launch.processes, process, log)
+                for connection in connections:
+                    connection.send(work)
+                _listen_to_all(connections, report, finish)
+            finally:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(5 if sys.exc_info()[0] else JOIN_SECONDS)
+                if process.poll() is None:
+                    process.kill()
+            if process.wait() != 0:
+                raise StageError(_death(process.returncode, log))
+
+
+def _accelerate_command(launch: LaunchSection, address: str) -> list[str]:
+    gpu = any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd"))  # the driver does not import torch
+    options = ["--num_processes", str(launch.processes)]
+    if launch.accelerate_config is not None:
+        options += ["--config_file", launch.accelerate_config]
+    elif launch.processes > 1:
+        options += ["--multi_gpu"] if gpu else ["--cpu"]
+    if not gpu:
+        options += ["--num_cpu_threads_per_process", str(max(1, (os.cpu_count() or 1) // launch.processes))]
+    return [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", "srlm.worker", address]
+
+
+def _accept(listener: Listener, count: int, process: subprocess.Popen[bytes], log: Path) -> list[Connection]:
+    connections: list[Connection] = []
+    # The listener's socket has no public time-out; a launcher that dies first must not leave the driver waiting.
+    socket = listener._listener._socket  # type: ignore[attr-defined]
+    socket.settimeout(1.0)
+    while len(connections) < count:
+        try:
+            connections.append(listener.accept())
+        except TimeoutError:
+            if process.poll() is not None:
+                raise StageError(_death(process.returncode, log)) from None
+    return connections
+
+
+def _listen_to_all(connections: list[Connection], report: Reporter, finish: Finish) -> None:
+    """Listen to every process: the first one reports, and each says when it is done or has failed."""
+    open_ones = list(connections)
+    while open_ones:
+        for connection in wait(open_ones):
+            assert not isinstance(connection, int)  # noqa: S101  only connections were waited for
+            _listen(connection, report, finish)  # type: ignore[arg-type]
+            open_ones.remove(connection)  # type: ignore[arg-type]

@@ -1,0 +1,292 @@
+"""The paper's figure 1 as code.
+
+    seed: IFT + EFT -- SFT on M0 --> M1
+    for t = 1 .. T-1:
+        M_t --> new prompts --> N candidates each --> K verdicts each (M_t judges itself) --> preference pairs
+        M_t + pairs -- DPO, reference M_t --> M_t+1
+    every M_t is measured as a judge on held-out answers that humans ranked
+
+This process imports nothing heavy: whatever needs a model happens in a worker process (`launcher`, `worker`). Each step
+is skipped if an earlier run of the same command has done it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from srlm import eft, judge, pairs, seed
+from srlm.errors import StageError
+from srlm.records import Candidate, DroppedPrompt, Prompt, RankedAnswers, Verdict, read_rows, write_rows
+from srlm.worker import (
+    AccuracyTask,
+    CandidatesTask,
+    Generate,
+    JudgementsTask,
+    PromptsTask,
+    Resolve,
+    Task,
+    Train,
+    VerdictsTask,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from srlm.config import Config
+    from srlm.launcher import Launcher
+    from srlm.reporter import Reporter
+    from srlm.run_dir import RunDir
+
+AFTER_MODEL = ("name", "iterations", "launch")  # parts of the configuration that change no result
+
+
+@dataclass
+class Loop:
+    """One run: its configuration, its folder, and who does the work."""
+
+    config: Config
+    run_dir: RunDir
+    launcher: Launcher
+    report: Reporter
+    _keys: dict[str, str] = field(default_factory=dict)
+    _started: float = field(default_factory=time.monotonic)
+
+    def run(self, after_model: Callable[[int], None] = lambda _: None) -> None:
+        """Train M1 to M_T; `after_model` is called with t once M_t is trained and measured."""
+        judge.check(self.config.judge)
+        self.make_seed()
+        base = self.resolve(self.config.model.name, self.config.model.revision)
+        self.sft(base)
+        for t in range(1, self.config.iterations):
+            self.generate(t)
+            after_model(t)
+            self.build_pairs(t + 1)
+            self.train_next(t + 1)
+        self.generate(self.config.iterations)
+        after_model(self.config.iterations)
+
+    # --- seed -> M1 ---------------------------------------------------------------------------------------------------
+
+    def make_seed(self) -> None:
+        """Read the human-written seed set and split it."""
+        config, files = self.config, self.run_dir.seed
+        ift = seed.load_ift(config.seed_data, config.seed)
+        train, valid = seed.load_eft(config.seed_data, config.seed)
+        content = [row.id for row in [*ift, *train, *valid]]
+        for name, rows in (("ift", ift), ("eft_ranked", train), ("eft_valid", valid)):
+            file = files(f"{name}.jsonl")
+            if not self._is_done(f"seed/{name}", file, content):
+                write_rows(file, rows)
+                self._finish(f"seed/{name}", {"rows": len(rows)})
+
+    def sft(self, base: str) -> None:
+        """Fine-tune M0 on IFT and EFT, which gives M1."""
+        if self.config.seed_data.eft and self.config.eft.source == "judgements":
+            self.train_sft("m0", base, ("seed/ift",), ("ift.jsonl",))
+            self.judge_seed()
+        self.build_eft()
+        self.train_sft("m1", base, ("seed/ift", "seed/eft_train"), ("ift.jsonl", "eft_train.jsonl"))
+
+    def judge_seed(self) -> None:
+        """Let the IFT-trained model judge the answers that humans ranked (the paper's way to EFT)."""
+        file = self.run_dir.seed("judgements.jsonl")
+        task = JudgementsTask("seed/judgements", self.run_dir.seed("eft_ranked.jsonl"), file)
+        if not self._is_done(task.name, file, self._sections("judge", "eft", "engine"), ("m0/sft", "seed/eft_ranked")):
+            self._launch(Generate(self.config, str(self.run_dir.model(0)), self.config.seed, (task,)))
+
+    def build_eft(self) -> None:
+        """Make judge examples from the ranked answers."""
+        config, files = self.config, self.run_dir.seed
+        judged = ("seed/judgements",) if self.run_dir.entry("seed/judgements") else ()
+        file = files("eft_train.jsonl")
+        if self._is_done("seed/eft_train", file, self._sections("judge", "eft"), ("seed/eft_ranked", *judged)):
+            return
+        ranked = read_rows(files("eft_ranked.jsonl"), RankedAnswers)
+        how = {"eft": config.eft, "judge": config.judge, "seed": config.seed}
+        if judged:
+            rows = eft.examples_from_judgements(ranked, read_rows(files("judgements.jsonl"), Verdict), **how)
+        else:
+            rows = eft.examples_from_ranks(ranked, **how)
+        if ranked and not rows:
+            raise StageError(
+                "eft: no judgement ordered a prompt's answers as the humans did, so there is nothing to teach the judge "
+                "with; raise eft.samples, or set eft.from=ranks for a model too small to judge yet"
+            )
+        write_rows(file, rows)
+        self._finish("seed/eft_train", {"rows": len(rows)})
+
+    # --- M_t -> its own data -> M_t+1 -----------------------------------------------------------------------------------
+
+    def generate(self, t: int) -> None:
+        """Load M_t once: measure it as a judge, and let it write prompts, candidates and verdicts for M_t+1."""
+        last = t == self.config.iterations
+        tasks = [*self._accuracy_task(t), *([] if last else self._generation_tasks(t + 1))]
+        if self.config.prompts.model is not None and not last:
+            writer, tasks = self._split_prompts(t + 1, tasks)
+            if writer:
+                folder = self.resolve(self.config.prompts.model, None)
+                self._launch(Generate(self.config, folder, self._seed(t + 1), tuple(writer)))
+        if tasks:
+            self._launch(Generate(self.config, str(self.run_dir.model(t)), self._seed(t + 1), tuple(tasks)))
+
+    def build_pairs(self, t: int) -> None:
+        """Choose the pairs (or the perfect answers) that M_t will be trained on."""
+        config, file = self.config, self._training_file(t)
+        if self._is_done(f"m{t}/pairs", file, self._sections("pairs", "judge"), (f"m{t}/verdicts",)):
+            return
+        rows = (
+            read_rows(self.run_dir.file(t, "prompts.jsonl"), Prompt),
+            read_rows(self.run_dir.file(t, "candidates.jsonl"), Candidate),
+            read_rows(self.run_dir.file(t, "verdicts.jsonl"), Verdict),
+        )
+        build = pairs.build_positives if config.pairs.method == "positives_only" else pairs.build_pairs
+        made, drops = build(*rows, pairs=config.pairs, judge=config.judge)
+        write_rows(file, list(made))
+        if len(made) < config.pairs.min_count:
+            raise StageError(too_few_pairs(t, len(made), drops, file))
+        self._finish(f"m{t}/pairs", {"rows": len(made), "drops": drops, **self._facts(t, *rows)})
+
+    def train_next(self, t: int) -> None:
+        """Train M_t from M_t-1 on its pairs (DPO), or on its perfect answers (SFT)."""
+        base, name = str(self.run_dir.model(t - 1)), f"m{t}"
+        if self.config.pairs.method == "positives_only":
+            self.train_sft(name, base, (f"{name}/pairs",), (f"../{name}/positives.jsonl",))
+            return
+        if not self._is_done(f"{name}/dpo", self.run_dir.model(t), self._sections("dpo"), (f"{name}/pairs",)):
+            self._train(f"{name}/dpo", "dpo", base, (self._training_file(t),))
+
+    # --- shared ---------------------------------------------------------------------------------------------------------
+
+    def resolve(self, model: str, revision: str | None) -> str:
+        """Return the folder of a model's weights."""
+        found: dict[str, str] = {}
+        self.launcher.run(Resolve("model", model, revision), lambda _, result: found.update(result))
+        return found["folder"]
+
+    def train_sft(self, name: str, base: str, made_from: tuple[str, ...], files: tuple[str, ...]) -> None:
+        """Fine-tune `base` on files of the seed folder into the model `name`."""
+        target = self.run_dir.model(int(name[1:]))
+        if not self._is_done(f"{name}/sft", target, self._sections("model", "sft"), made_from):
+            data = tuple(self.run_dir.seed(file).resolve() for file in files)
+            self._train(f"{name}/sft", "sft", base, data)
+
+    def _train(self, name: str, kind: str, base: str, data: tuple[Path, ...]) -> None:
+        model, t = name.partition("/")[0], int(name[1 : name.index("/")])
+        rows = sum(len(file.read_bytes().split(b"\n")) - 1 for file in data)
+        card = {
+            "model": f"{model} of run {self.config.name}",
+            "base model": self.config.model.name,
+            "iteration": str(t),
+            "trained by": kind.upper(),
+            "from": base if t > 1 else self.config.model.name,
+            "configuration": "config.yaml of the run's folder",
+            "rows given": str(rows),
+        }
+        card["from"] = f"m{t - 1}" if t > 1 else self.config.model.name
+        self._launch(
+            Train(
+                name, kind, self.config, base, self.run_dir.model(t), self.run_dir.file(t, "metrics.jsonl"), data, card
+            )
+        )
+
+    def _accuracy_task(self, t: int) -> list[Task]:
+        file = self.run_dir.file(t, "eval_verdicts.jsonl")
+        task = AccuracyTask(f"m{t}/eval", self.run_dir.seed("eft_valid.jsonl"), file)
+        entry = self.run_dir.entry("seed/eft_valid")
+        if self.config.evaluate.judge_prompts == 0 or entry is None or entry["rows"] == 0:
+            return []
+        made_from = (self._trained(t), "seed/eft_valid")
+        return (
+            [] if self._is_done(task.name, file, self._sections("judge", "evaluate", "engine"), made_from) else [task]
+        )
+
+    def _generation_tasks(self, t: int) -> list[Task]:
+        prompts, candidates, verdicts, dropped = (
+            self.run_dir.file(t, f"{name}.jsonl") for name in ("prompts", "candidates", "verdicts", "prompts_dropped")
+        )
+        ordered: list[tuple[Task, Path, tuple[str, ...]]] = [
+            (PromptsTask(f"m{t}/prompts", self.run_dir.seed("ift.jsonl"), prompts, dropped), prompts, ("prompts",)),
+            (CandidatesTask(f"m{t}/candidates", prompts, candidates), candidates, ("prompts", "candidates")),
+            (
+                VerdictsTask(f"m{t}/verdicts", prompts, candidates, verdicts),
+                verdicts,
+                ("prompts", "candidates", "judge"),
+            ),
+        ]
+        return [
+            task
+            for task, file, sections in ordered
+            if not self._is_done(task.name, file, self._sections("engine", *sections), (self._trained(t - 1),))
+        ]
+
+    def _split_prompts(self, t: int, tasks: list[Task]) -> tuple[list[Task], list[Task]]:
+        name = f"m{t}/prompts"
+        return [task for task in tasks if task.name == name], [task for task in tasks if task.name != name]
+
+    def _trained(self, t: int) -> str:
+        return f"m{t}/dpo" if self.run_dir.entry(f"m{t}/dpo") else f"m{t}/sft"
+
+    def _training_file(self, t: int) -> Path:
+        positives = self.config.pairs.method == "positives_only"
+        return self.run_dir.file(t, "positives.jsonl" if positives else "pairs.jsonl")
+
+    def _seed(self, t: int) -> int:
+        """A seed of its own for each iteration, so that no two draw alike."""
+        return self.config.seed * 1000 + t
+
+    def _facts(
+        self, t: int, prompts: list[Prompt], candidates: list[Candidate], verdicts: list[Verdict]
+    ) -> dict[str, Any]:
+        """What the closing table says about an iteration's data."""
+        scores = judge.mean_scores(verdicts, expected=self.config.judge.score == "expected")
+        dropped = self.run_dir.file(t, "prompts_dropped.jsonl")
+        reasons = [row.reason for row in read_rows(dropped, DroppedPrompt)] if dropped.exists() else []
+        return {
+            "prompts": len(prompts),
+            "prompts_dropped": {reason: reasons.count(reason) for reason in sorted(set(reasons))},
+            "candidates": len(candidates),
+            "verdicts": judge.count_outcomes(verdicts),
+            "mean_score": sum(scores.values()) / len(scores) if scores else None,
+            "mean_length": sum(len(row.token_ids) for row in candidates) / max(1, len(candidates)),
+            "truncated": sum(row.finish_reason == "length" for row in candidates),
+        }
+
+    def _sections(self, *names: str) -> dict[str, Any]:
+        values = self.config.model_dump(mode="json")
+        return {name: values[name] for name in ("seed", *names)}
+
+    def _is_done(self, name: str, file: Path, parts: object, made_from: tuple[str, ...] = ()) -> bool:
+        self._keys[name] = self.run_dir.key(name, parts, made_from)
+        self._started = time.monotonic()
+        return self.run_dir.is_done(name, self._keys[name], file)
+
+    def _launch(self, work: Generate | Train) -> None:
+        self._started = time.monotonic()
+        self.launcher.run(work, self._finish)
+
+    def _finish(self, name: str, result: dict[str, Any]) -> None:
+        now = time.monotonic()
+        self.run_dir.finish(name, self._keys[name], now - self._started, result)
+        self._started = now
+
+
+def too_few_pairs(t: int, found: int, drops: dict[str, int], file: Path) -> str:
+    """Return what to tell a user whose iteration yields too few pairs."""
+    reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in drops.items() if count)
+    worst = max(drops, key=lambda reason: drops[reason], default="")
+    advice = {
+        "tied": "set judge.score=expected, raise judge.samples, or teach the judge with more EFT examples",
+        "too_few_scored": "the judge's replies hold no score: look at verdicts.jsonl; raise judge.max_tokens or set "
+        "judge.justify=false",
+        "too_few_usable": "answers are cut off or empty: raise candidates.max_tokens or set pairs.keep_truncated=true",
+        "below_margin": "lower pairs.min_margin",
+        "same_text": "raise candidates.temperature",
+        "no_perfect_answer": "no answer has a perfect score: use pairs.method=best_worst",
+    }.get(worst, "ask for more prompts (prompts.count)")
+    return (
+        f"m{t}: only {found} pairs (pairs.min_count asks for more); prompts without one: {reasons or 'none'}. To get "
+        f"more, {advice}. All rows are kept in {file.parent}; start again with the changed setting and another --run-dir"
+    )

@@ -1,0 +1,161 @@
+"""New instructions by self-instruct (Wang et al. 2023, arXiv 2212.10560), as the paper uses it.
+
+Each attempt shows seed instructions and earlier generated ones and asks for another; filters drop what is empty, cut
+off, too short or long, about pictures and files, or too near to what is there (ROUGE-L). Left out: the paper's fixed
+70B prompt writer is an option (`prompts.model`), not the default.
+
+Attempts run in rounds. What a round shows depends on earlier rounds only, and rows are written in the order of the
+attempts, so an interrupted stage goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from srlm import chat
+from srlm._native import NoveltyIndex
+from srlm.engines.base import Request, Sampling
+from srlm.records import DroppedPrompt, Prompt, RowWriter, content_id, derived_seed, resume_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from srlm.config import PromptsSection
+    from srlm.engines.base import Completion, Engine
+    from srlm.reporter import Reporter
+
+STOP = ("\nTask", "\n\nTask")
+REQUEST = """Below are tasks that different people gave to an assistant.
+
+{tasks}
+
+Write one more task. It must be clear and complete by itself, and about something else than the tasks above."""
+
+
+def write_prompts(
+    engine: Engine,
+    seeds: Sequence[Prompt],
+    kept_file: Path,
+    dropped_file: Path,
+    *,
+    prompts: PromptsSection,
+    seed: int,
+    report: Reporter,
+) -> None:
+    """Append to `kept_file` until it holds `prompts.count` instructions, and to `dropped_file` what the filters took.
+
+    Gives up, with a note, after `prompts.max_attempts` attempts per prompt asked for.
+    """
+    kept, dropped = resume_rows(kept_file, Prompt), resume_rows(dropped_file, DroppedPrompt)
+    novelty = _Novelty(seeds, kept, prompts.max_rouge_l)
+    attempt = 1 + max((row.attempt for row in [*kept, *dropped]), default=-1)
+    report.start("prompts", prompts.count, len(kept))
+    with RowWriter(kept_file) as keep, RowWriter(dropped_file) as drop:
+        while len(kept) < prompts.count and attempt < prompts.count * prompts.max_attempts:
+            round_start = attempt - attempt % prompts.round_size
+            pool = [row for row in kept if row.attempt < round_start]
+            attempts = range(attempt, round_start + prompts.round_size)
+            shown = {number: _shown(seeds, pool, prompts, seed, number) for number in attempts}
+            for number, completion in _in_order(engine, shown, prompts, seed):
+                row = _filtered(completion, shown[number], number, prompts, novelty)
+                attempt = number + 1
+                if isinstance(row, DroppedPrompt):
+                    drop.write(row)
+                    continue
+                keep.write(row)
+                kept.append(row)
+                report.advance()
+                if len(kept) == prompts.count:
+                    return
+    if len(kept) < prompts.count:
+        report.note(
+            f"prompts: gave up at {len(kept)} of {prompts.count} after {attempt} attempts (prompts.max_attempts)"
+        )
+
+
+def _shown(
+    seeds: Sequence[Prompt], pool: list[Prompt], prompts: PromptsSection, seed: int, attempt: int
+) -> list[Prompt]:
+    chooser = random.Random(derived_seed(seed, "shown", attempt))  # noqa: S311  reproducible, not secret
+    generated = chooser.sample(pool, min(prompts.examples_generated, len(pool)))
+    wanted = prompts.examples_seed + prompts.examples_generated - len(generated)
+    shown = [*chooser.sample(list(seeds), min(wanted, len(seeds))), *generated]
+    chooser.shuffle(shown)
+    return shown
+
+
+def _in_order(
+    engine: Engine, shown: dict[int, list[Prompt]], prompts: PromptsSection, seed: int
+) -> Iterator[tuple[int, Completion]]:
+    """Draw a round's attempts and yield them by number, each as soon as all before it are there."""
+    sampling = Sampling(prompts.temperature, prompts.top_p, prompts.max_tokens, stop=STOP)
+    requests = [
+        Request(str(number), request_ids(engine, examples), sampling, derived_seed(seed, "prompt", number))
+        for number, examples in shown.items()
+    ]
+    finished: dict[int, Completion] = {}
+    due = iter(shown)
+    number = next(due)
+    for completion in engine.generate(requests):
+        finished[int(completion.key)] = completion
+        while number in finished:
+            yield number, finished.pop(number)
+            number = next(due, -1)
+
+
+def request_ids(engine: Engine, examples: Sequence[Prompt]) -> tuple[int, ...]:
+    """Return the ids of an attempt: the examples as numbered tasks, and the next number as the answer's opening."""
+    tasks = "\n\n".join(f"Task {number}: {example.text}" for number, example in enumerate(examples, 1))
+    return chat.prompt_ids(engine.tokenizer, chat.user(REQUEST.format(tasks=tasks)), f"Task {len(examples) + 1}:")
+
+
+@dataclass
+class _Novelty:
+    """The instructions so far, and the Rust index that finds the nearest."""
+
+    texts: list[Prompt]
+    index: NoveltyIndex
+    limit: float
+
+    def __init__(self, seeds: Sequence[Prompt], kept: Sequence[Prompt], limit: float) -> None:
+        self.texts, self.index, self.limit = [*seeds, *kept], NoveltyIndex(), limit
+        self.index.add_all([row.text for row in self.texts])
+
+    def add(self, row: Prompt) -> None:
+        self.texts.append(row)
+        self.index.add(row.text)
+
+
+def _filtered(
+    completion: Completion, shown: list[Prompt], attempt: int, prompts: PromptsSection, novelty: _Novelty
+) -> Prompt | DroppedPrompt:
+    text = completion.text.strip()
+    parents = [row.id for row in shown]
+    reason = drop_reason(text, completion.finish_reason == "length", prompts)
+    similarity, nearest = (None, None) if reason else novelty.index.max_similarity(text)
+    if similarity is not None and nearest is not None and similarity >= novelty.limit and nearest >= 0:
+        reason = "not_novel"
+    if reason:
+        near = novelty.texts[nearest].id if reason == "not_novel" and nearest is not None else None
+        return DroppedPrompt(content_id("prompt", text), text, reason, parents, attempt, similarity, near)
+    row = Prompt(content_id("prompt", text), text, "generated", parents, attempt)
+    novelty.add(row)
+    return row
+
+
+def drop_reason(text: str, cut_off: bool, prompts: PromptsSection) -> str | None:
+    """Return why an instruction is no good by itself (whatever else is there), or None."""
+    words = text.split()
+    lowered = set(re.findall(r"\w+", text.lower()))
+    checks = {
+        "empty": not words,
+        "cut_off": cut_off,
+        "too_short": len(words) < prompts.min_words,
+        "too_long": len(words) > prompts.max_words,
+        "keyword": any(word.lower() in lowered for word in prompts.keywords),
+    }
+    return next((reason for reason, failed in checks.items() if failed), None)

@@ -1,0 +1,241 @@
+"""The rows that flow from stage to stage, and the JSON lines that hold them.
+
+A row is a frozen dataclass; its id is a hash of its content, so a rerun names the same row the same. A file of rows is
+JSON lines in UTF-8, split on `\\n` only: U+2028 and its kin are legal inside a JSON string, and `str.splitlines` would
+break a row there. A writer flushes whole lines; a torn last line, left by a crash, is dropped by `resume_rows`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from srlm.errors import InputError
+
+Message = dict[str, str]
+Outcome = Literal["scored", "missing", "out_of_range", "conflicting"]
+FinishReason = Literal["stop", "length"]
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """An instruction. `parents` are the ids of the examples that were shown; `attempt` counts the tries of its stage."""
+
+    id: str
+    text: str
+    source: Literal["seed", "generated"]
+    parents: list[str]
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedPrompt:
+    """A generated instruction that a filter dropped, and which one. `similarity` is ROUGE-L to `similar_to`."""
+
+    id: str
+    text: str
+    reason: str
+    parents: list[str]
+    attempt: int
+    similarity: float | None
+    similar_to: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One sampled answer. `token_ids` are the engine's own, the end token included; `logprob` is their sum, in nats."""
+
+    id: str
+    prompt_id: str
+    index: int
+    text: str
+    token_ids: list[int]
+    logprob: float
+    finish_reason: FinishReason
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One judgement of one candidate. `score` is set only if `outcome` is "scored".
+
+    `expected_score` is the mean of the score token's own distribution over the digits (None if no score was read).
+    """
+
+    id: str
+    candidate_id: str
+    sample: int
+    text: str
+    outcome: Outcome
+    score: float | None
+    expected_score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A preference in TRL's conversational format, with the ids of the rows it was made of and the engine's token ids."""
+
+    prompt_id: str
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    chosen_id: str
+    rejected_id: str
+    chosen_score: float
+    rejected_score: float
+    chosen_token_ids: list[int] | None = None
+    rejected_token_ids: list[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A supervised row in TRL's conversational prompt-completion format: the loss is on `completion` only."""
+
+    id: str
+    prompt: list[Message]
+    completion: list[Message]
+    completion_token_ids: list[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RankedAnswers:
+    """A prompt with human-ordered answers: `scores` are higher for better ones, `justifications` may be empty."""
+
+    id: str
+    prompt: str
+    answers: list[str]
+    scores: list[float]
+    justifications: list[str]
+
+
+def content_id(*parts: object) -> str:
+    """Return 16 hex digits that name this content: the start of a SHA-256 over the JSON of `parts`."""
+    text = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def derived_seed(*parts: object) -> int:
+    """Return a 31-bit seed for a sampler, the same for the same parts on every machine."""
+    return int(content_id("seed", *parts), 16) & 0x7FFF_FFFF
+
+
+def to_json(row: object) -> str:
+    """Return a row as one line of JSON, without the line end."""
+    values = dataclasses.asdict(row) if dataclasses.is_dataclass(row) and not isinstance(row, type) else row
+    return json.dumps(values, ensure_ascii=False, allow_nan=False)
+
+
+def read_objects(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Return (line number, object) for every line that is not blank.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no JSON object; names the file, the line and the reason.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_objects(decode_lines(data, str(path)), str(path))
+
+
+def parse_objects(lines: list[str], name: str) -> list[tuple[int, dict[str, Any]]]:
+    """Return (line number, object) for every line that is not blank; `name` is the file in errors."""
+    return [(number, _parse_object(line, name, number)) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def decode_lines(data: bytes, name: str) -> list[str]:
+    """Split bytes on line feeds and decode each as UTF-8 (a leading byte order mark is allowed)."""
+    lines = []
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        try:
+            lines.append(line.decode("utf-8").removesuffix("\r"))
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
+    return lines
+
+
+def _parse_object(line: str, name: str, number: int) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name}, line {number}: not valid JSON: {error}; mend or remove the line") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{name}, line {number}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def read_rows(path: Path, kind: type[Row]) -> list[Row]:
+    """Read a file of rows that a stage wrote.
+
+    Raises:
+        InputError: a line is broken, or lacks or has fields that `kind` does not have.
+    """
+    return [row_from(value, kind, f"{path}, line {number}") for number, value in read_objects(path)]
+
+
+def row_from(value: dict[str, Any], kind: type[Row], where: str) -> Row:
+    """Build a row from a JSON object; unknown and missing fields are errors that name them."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(value) - set(fields))
+    required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+    missing = sorted(required - set(value))
+    if unknown or missing:
+        problem = f"unknown field {unknown[0]!r}" if unknown else f"field {missing[0]!r} is missing"
+        raise InputError(f"{where}: {problem}; a {kind.__name__} has: {', '.join(fields)}")
+    return kind(**value)
+
+
+def resume_rows(path: Path, kind: type[Row]) -> list[Row]:
+    """Return the whole rows that an earlier run left in `path`, and cut off a torn last line. [] if there is no file."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        os.truncate(path, len(whole))
+    return read_rows(path, kind)
+
+
+class RowWriter:
+    """Appends rows to a file, one flushed line each, so that what is said to be done is on its way to the disk."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A lone surrogate becomes its JSON escape, which reads back as the same string.
+        self._file = path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, row: object) -> None:
+        """Append one row and hand it to the operating system."""
+        self._file.write(to_json(row) + "\n")
+        self._file.flush()
+
+
+def write_rows(path: Path, rows: list[Any]) -> None:
+    """Write a whole file of rows at once: it appears complete or not at all."""
+    write_text(path, "".join(to_json(row) + "\n" for row in rows))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file by atomic rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,31 @@
+"""What a stage says while it works."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Reporter(Protocol):
+    """Told by a stage how far it is."""
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        """A stage begins: `total` rows, of which an earlier run has `done`."""
+
+    def advance(self, rows: int = 1) -> None:
+        """The stage that began last has finished `rows` more."""
+
+    def note(self, text: str) -> None:
+        """Something a person would want to know, in one line."""
+
+
+class SilentReporter:
+    """Says nothing."""
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        """See `Reporter.start`."""
+
+    def advance(self, rows: int = 1) -> None:
+        """See `Reporter.advance`."""
+
+    def note(self, text: str) -> None:
+        """See `Reporter.note`."""

@@ -1,0 +1,60 @@
+"""Supervised fine-tuning with TRL's SFTTrainer: M0 and the seed set give M1 (paper, section 2.1).
+
+The loss is on the answer's tokens only. Left out: packing, whose gain at these lengths is small and which would mix rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from srlm import chat, training
+from srlm.errors import StageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from srlm.config import SftSection
+    from srlm.records import Example
+    from srlm.reporter import Reporter
+
+
+def train_sft(examples: Sequence[Example], *, sft: SftSection, job: training.Job, report: Reporter) -> training.Trained:
+    """Fine-tune `job.base` on the examples and save to `job.target`.
+
+    Raises:
+        StageError: no example fits `sft.max_length`.
+    """
+    model, tokenizer = training.load_trainable(sft, job)
+    rows = [encode(tokenizer, example) for example in examples]
+    fitting = [row for row in rows if len(row["input_ids"]) <= sft.max_length]
+    if not fitting:
+        raise StageError(f"sft: none of {len(rows)} examples fits sft.max_length ({sft.max_length}); raise it")
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            **training.arguments(sft, job),
+            packing=False,
+            completion_only_loss=True,
+            train_sampling_strategy="group_by_length",  # rows of like length share a forward pass: less padding
+        ),
+        train_dataset=Dataset.from_list(fitting),
+        processing_class=tokenizer,
+        callbacks=[training.Progress("sft", job.metrics, report)],
+        peft_config=training.lora_config(sft.lora, sft.dropout),
+    )
+    return training.run(trainer, sft, job, len(rows) - len(fitting))
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, example: Example) -> dict[str, list[int]]:
+    """Return TRL's tokenised form of a row: `input_ids` [L], and `completion_mask` [L], 1 where the loss is."""
+    prompt = chat.prompt_ids(tokenizer, example.prompt)
+    completion = example.completion_token_ids or chat.completion_ids(tokenizer, example.prompt, example.completion)
+    return {
+        "input_ids": [*prompt, *completion],
+        "completion_mask": [0] * len(prompt) + [1] * len(completion),
+    }

@@ -1,0 +1,53 @@
+"""What is done in a run's folder, with rows, and what comes next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from srlm.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from srlm.config import Config
+
+
+def stage_names(config: Config) -> list[str]:
+    """Return the stages of a run, in order, by their names in the manifest."""
+    names = ["seed/ift", "seed/eft_ranked", "seed/eft_valid"]
+    if config.seed_data.eft and config.eft.source == "judgements":
+        names += ["m0/sft", "seed/judgements"]
+    names += ["seed/eft_train", "m1/sft"]
+    training = "sft" if config.pairs.method == "positives_only" else "dpo"
+    for t in range(1, config.iterations + 1):
+        if config.evaluate.judge_prompts and config.seed_data.eft:
+            names.append(f"m{t}/eval")
+        if t < config.iterations:
+            names += [f"m{t + 1}/{stage}" for stage in ("prompts", "candidates", "verdicts", "pairs", training)]
+    return names
+
+
+def status_table(path: Path, config: Config) -> Table:
+    """Return a table of the stages: done with rows and time, begun with the rows so far, next, or open."""
+    run = RunDir(path)
+    table = Table(title=str(path))
+    for column in ("stage", "state", "rows", "seconds", "finished"):
+        table.add_column(column, justify="right" if column in ("rows", "seconds") else "left")
+    next_one = True
+    for name in stage_names(config):
+        entry = run.entry(name)
+        if entry is not None:
+            table.add_row(name, "done", str(entry.get("rows", "")), str(entry["seconds"]), entry["finished"])
+            continue
+        rows = _rows_so_far(path, name)
+        table.add_row(name, "next" if next_one else "", str(rows) if rows else "", "", "")
+        next_one = False
+    return table
+
+
+def _rows_so_far(path: Path, name: str) -> int:
+    folder, _, stage = name.partition("/")
+    file = path / folder / {"eval": "eval_verdicts.jsonl"}.get(stage, f"{stage}.jsonl")
+    return file.read_bytes().count(b"\n") if file.is_file() else 0

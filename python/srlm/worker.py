@@ -1,0 +1,316 @@
+"""What runs inside a worker process: one job, then the process ends and its memory is free.
+
+A job generates (one engine, loaded once, does the stages of an iteration one after the other) or trains. What happens is
+sent to the driver as messages; anything printed goes to the run's log. This module imports nothing heavy: a job does.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import traceback
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from srlm.errors import InputError, StageError
+from srlm.records import Candidate, Example, Pair, Prompt, RankedAnswers, Verdict, read_rows
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from srlm.config import Config
+    from srlm.engines.base import Engine
+    from srlm.reporter import Reporter
+
+Result = dict[str, Any]
+
+
+class Task(Protocol):
+    """One generating stage: its name in the manifest, and its work with a loaded engine."""
+
+    name: str
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """Do the work and return what the manifest keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptsTask:
+    """Write new prompts."""
+
+    name: str
+    ift: Path
+    file: Path
+    dropped_file: Path
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
+        from srlm import prompts
+        from srlm import seed as seed_stage
+
+        seeds = seed_stage.seed_prompts(read_rows(self.ift, Example))
+        prompts.write_prompts(
+            engine, seeds, self.file, self.dropped_file, prompts=config.prompts, seed=seed, report=report
+        )
+        return {"rows": len(read_rows(self.file, Prompt))}
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatesTask:
+    """Answer prompts."""
+
+    name: str
+    prompts: Path
+    file: Path
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
+        from srlm import candidates
+
+        rows = read_rows(self.prompts, Prompt)
+        candidates.write_candidates(engine, rows, self.file, candidates=config.candidates, seed=seed, report=report)
+        return {"rows": len(read_rows(self.file, Candidate))}
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictsTask:
+    """Judge candidates."""
+
+    name: str
+    prompts: Path
+    candidates: Path
+    file: Path
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
+        from srlm import judge
+
+        prompts, candidates = read_rows(self.prompts, Prompt), read_rows(self.candidates, Candidate)
+        judge.write_verdicts(engine, prompts, candidates, self.file, judge=config.judge, seed=seed, report=report)
+        return {"rows": len(read_rows(self.file, Verdict))}
+
+
+@dataclass(frozen=True, slots=True)
+class JudgementsTask:
+    """Judge the answers that humans ranked, several times, to build EFT examples from."""
+
+    name: str
+    ranked: Path
+    file: Path
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
+        from srlm import eft, judge
+
+        answers = eft.answers_to_judge(read_rows(self.ranked, RankedAnswers))
+        sampled = config.judge.model_copy(update={"samples": config.eft.samples})
+        judge.judge_answers(
+            engine, answers, self.file, judge=sampled, seed=seed, report=report, stage="judgements of ranked answers"
+        )
+        return {"rows": len(read_rows(self.file, Verdict))}
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyTask:
+    """Measure the judge on held-out, human-ranked answers."""
+
+    name: str
+    ranked: Path
+    file: Path
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
+        from srlm import evaluate
+
+        rows = read_rows(self.ranked, RankedAnswers)[: config.evaluate.judge_prompts]
+        found = evaluate.judge_held_out(engine, rows, self.file, judge=config.judge, seed=seed, report=report)
+        return {"rows": len(read_rows(self.file, Verdict)), **asdict(found)}
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Load a model into an engine and do tasks with it."""
+
+    config: Config
+    folder: str
+    seed: int
+    tasks: tuple[Task, ...]
+
+    def run(self, report: Reporter, finish: Finish) -> None:
+        """Do the tasks, each reported as soon as it is done."""
+        from srlm.engines import choose
+
+        engine = choose.load(self.folder, self.config.model, self.config.engine)
+        try:
+            for task in self.tasks:
+                finish(task.name, {**task.run(engine, self.config, self.seed, report), "engine": engine.name})
+        finally:
+            engine.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Train a model: `kind` is sft or dpo, `data` its rows (for sft several files)."""
+
+    name: str
+    kind: str
+    config: Config
+    base: str
+    target: Path
+    metrics: Path
+    data: tuple[Path, ...]
+    card: dict[str, str] = field(default_factory=dict)
+
+    def run(self, report: Reporter, finish: Finish) -> None:
+        """Train and save."""
+        from srlm import training
+
+        config = self.config
+        job = training.Job(
+            base=self.base,
+            target=self.target,
+            metrics=self.metrics,
+            model=config.model,
+            seed=config.seed,
+            processes=config.launch.processes,
+            card=self.card,
+        )
+        if self.kind == "sft":
+            from srlm.sft import train_sft
+
+            examples = [row for file in self.data for row in read_rows(file, Example)]
+            trained = train_sft(examples, sft=config.sft, job=job, report=report)
+        else:
+            from srlm.dpo import train_dpo
+
+            pairs = [row for file in self.data for row in read_rows(file, Pair)]
+            trained = train_dpo(pairs, dpo=config.dpo, job=job, report=report)
+        finish(self.name, asdict(trained))
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Find, convert or download a model's weights; the result is its folder."""
+
+    name: str
+    model: str
+    revision: str | None
+
+    def run(self, report: Reporter, finish: Finish) -> None:
+        """Find the folder."""
+        from srlm import models
+
+        report.start(f"model {self.model}", 1)
+        finish(self.name, {"folder": models.resolve(self.model, self.revision)})
+        report.advance()
+
+
+Work = Generate | Train | Resolve
+
+
+class Finish(Protocol):
+    """Told of a finished stage, by name, and what the manifest is to keep of it."""
+
+    def __call__(self, name: str, result: Result) -> None:
+        """Pass the result on."""
+
+
+class _Sender:
+    """A reporter that sends to the driver; it also passes results on."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        self._connection.send(("start", stage, total, done))
+
+    def advance(self, rows: int = 1) -> None:
+        self._connection.send(("advance", rows))
+
+    def note(self, text: str) -> None:
+        self._connection.send(("note", text))
+
+    def finish(self, name: str, result: Result) -> None:
+        self._connection.send(("result", name, result))
+
+
+class _Mute:
+    """What the other processes of a distributed training report to: nobody."""
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        pass
+
+    def advance(self, rows: int = 1) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+    def finish(self, name: str, result: Result) -> None:
+        pass
+
+
+def main(connection: Connection, work: Work, log: Path | None) -> None:
+    """Do `work` in this process, which ends with it.
+
+    Ctrl-C is the driver's to handle: it stops its workers itself. The process leaves by `os._exit`, because libraries
+    that still hold threads would otherwise keep it, and with it the memory.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if log is not None:
+        redirect_output(log)
+    faulthandler.enable()
+    code = _perform(connection, work, leader=int(os.environ.get("RANK", "0")) == 0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _perform(connection: Connection, work: Work, *, leader: bool) -> int:
+    sender = _Sender(connection) if leader else _Mute()
+    try:
+        work.run(sender, sender.finish)
+    except (InputError, StageError) as error:
+        traceback.print_exc()
+        connection.send(("failed", type(error).__name__, str(error)))
+    except OSError as error:
+        traceback.print_exc()
+        connection.send(("failed", "StageError", _disk(error)))
+    except BaseException as error:  # the driver is told of every end, whatever it was
+        traceback.print_exc()
+        connection.send(("crashed", f"{type(error).__name__}: {error}"))
+    else:
+        connection.send(("done",))
+        return 0
+    return 1
+
+
+def _disk(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return (
+        f"{where}{error.strerror or error}; rows written so far are kept: run the same command again once it is mended"
+    )
+
+
+def redirect_output(log: Path) -> None:
+    """Send everything this process prints, C libraries included, to the end of `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(target, stream)
+    os.close(target)
+
+
+def launched() -> None:
+    """Entry point of a process started by `accelerate launch`: fetch the work from the driver, and do it."""
+    from multiprocessing.connection import Client
+
+    connection = Client(sys.argv[1], authkey=bytes.fromhex(os.environ["SRLM_AUTHKEY"]))
+    main(connection, connection.recv(), None)
+
+
+if __name__ == "__main__":
+    launched()

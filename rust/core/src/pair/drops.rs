@@ -1,0 +1,61 @@
+//! Why a prompt gives no pair.
+
+/// The reason why a prompt gives no pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Drop {
+    /// Fewer than two of its answers have a score.
+    TooFewScored,
+    /// At least two answers have a score, but fewer than two of them are usable.
+    TooFewUsable,
+    /// The best and the worst score are equal.
+    Tied,
+    /// The best and the worst score are closer than the least margin.
+    BelowMargin,
+    /// The best and the worst answer are the same text.
+    SameText,
+}
+
+/// How many prompts were dropped for each reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// Prompts dropped as [`Drop::TooFewScored`].
+    pub too_few_scored: usize,
+    /// Prompts dropped as [`Drop::TooFewUsable`].
+    pub too_few_usable: usize,
+    /// Prompts dropped as [`Drop::Tied`].
+    pub tied: usize,
+    /// Prompts dropped as [`Drop::BelowMargin`].
+    pub below_margin: usize,
+    /// Prompts dropped as [`Drop::SameText`].
+    pub same_text: usize,
+}
+
+impl Drops {
+    /// Counts one more prompt.
+    pub fn count(&mut self, reason: Drop) {
+        match reason {
+            Drop::TooFewScored => self.too_few_scored += 1,
+            Drop::TooFewUsable => self.too_few_usable += 1,
+            Drop::Tied => self.tied += 1,
+            Drop::BelowMargin => self.below_margin += 1,
+            Drop::SameText => self.same_text += 1,
+        }
+    }
+
+    /// All dropped prompts.
+    pub fn total(&self) -> usize {
+        self.by_name().iter().map(|(_, count)| count).sum()
+    }
+
+    /// The counts under the names used in files and in the Python API, zeros
+    /// included.
+    pub fn by_name(&self) -> [(&'static str, usize); 5] {
+        [
+            ("too_few_scored", self.too_few_scored),
+            ("too_few_usable", self.too_few_usable),
+            ("tied", self.tied),
+            ("below_margin", self.below_margin),
+            ("same_text", self.same_text),
+        ]
+    }
+}

@@ -1,0 +1,50 @@
+//! When work is spread over threads.
+
+use std::sync::OnceLock;
+
+use rayon::prelude::*;
+
+/// The process that started the thread pool.
+static POOL_OWNER: OnceLock<u32> = OnceLock::new();
+
+/// Whether `items` items, of which one task takes `task`, are worth the threads:
+/// there must be two tasks, and this must be the process that started the pool.
+/// A forked child (Python's `multiprocessing`, a torch `DataLoader`) inherits
+/// the pool without its threads and would wait for them forever.
+pub fn is_worthwhile(items: usize, task: usize) -> bool {
+    let this = std::process::id();
+    items >= 2 * task && *POOL_OWNER.get_or_init(|| this) == this
+}
+
+/// Applies `apply` to all items, in parallel if that
+/// [is worthwhile](is_worthwhile). The results are in the order of the items.
+pub fn map<T: Sync, R: Send>(
+    items: &[T],
+    task: usize,
+    apply: impl Fn(&T) -> R + Sync + Send,
+) -> Vec<R> {
+    if is_worthwhile(items.len(), task) {
+        items.par_iter().with_min_len(task).map(apply).collect()
+    } else {
+        items.iter().map(apply).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_keep_their_order() {
+        for len in [0, 1, 7, 8, 1000] {
+            let items: Vec<usize> = (0..len).collect();
+            assert_eq!(map(&items, 4, |item| *item), items);
+        }
+    }
+
+    #[test]
+    fn one_task_stays_on_its_thread() {
+        assert!(!is_worthwhile(7, 4));
+        assert!(is_worthwhile(8, 4));
+    }
+}

@@ -1,0 +1,106 @@
+//! A position in a text, and the few steps the label scanner takes.
+
+/// The hyphens and dashes that models write for a separator, a range or a sign:
+/// hyphen-minus, hyphen, non-breaking hyphen, en dash, em dash, minus sign,
+/// full-width hyphen.
+pub(super) const DASHES: [char; 7] = ['-', '‐', '‑', '–', '—', '−', '－'];
+
+/// White space within a line, and the invisible characters models put there
+/// (zero-width spaces and joiners, direction marks, the byte order mark).
+pub(super) fn is_blank(c: char) -> bool {
+    (c.is_whitespace() && !is_line_break(c))
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
+}
+
+/// The characters that end a line (Unicode Standard Annex 14, mandatory breaks).
+pub(super) fn is_line_break(c: char) -> bool {
+    matches!(
+        c,
+        '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
+}
+
+/// Markdown marks and quotes.
+pub(super) fn is_mark(c: char) -> bool {
+    matches!(
+        c,
+        '*' | '_' | '`' | '#' | '"' | '\'' | '“' | '”' | '„' | '‘' | '’' | '«' | '»'
+    )
+}
+
+/// Blanks and marks.
+pub(super) fn is_filler(c: char) -> bool {
+    is_blank(c) || is_mark(c)
+}
+
+/// What may stand between separator and number.
+pub(super) fn is_opener(c: char) -> bool {
+    is_filler(c) || matches!(c, '<' | '[' | '(')
+}
+
+/// What may stand directly behind the number.
+pub(super) fn is_closer(c: char) -> bool {
+    is_filler(c) || matches!(c, '>' | ']' | ')')
+}
+
+/// A byte position in `text`, always on a character boundary.
+#[derive(Clone, Copy)]
+pub(super) struct Cursor<'a> {
+    pub text: &'a str,
+    pub at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// A cursor at byte `at`, which must be a character boundary.
+    pub fn new(text: &'a str, at: usize) -> Self {
+        Self { text, at }
+    }
+
+    /// What is left.
+    pub fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    /// The next character.
+    pub fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    /// Whether the next character is a letter or a digit of any script.
+    pub fn at_alphanumeric(&self) -> bool {
+        self.peek().is_some_and(char::is_alphanumeric)
+    }
+
+    /// Steps over the next character if it satisfies `accept`.
+    pub fn eat_if(&mut self, accept: impl Fn(char) -> bool) -> Option<char> {
+        let next = self.peek().filter(|&c| accept(c))?;
+        self.at += next.len_utf8();
+        Some(next)
+    }
+
+    /// Steps over all characters that satisfy `accept`.
+    pub fn skip(&mut self, accept: impl Fn(char) -> bool) {
+        while self.eat_if(&accept).is_some() {}
+    }
+
+    /// Steps over `word` (ASCII, any case) if it stands here as a whole word.
+    pub fn eat_word(&mut self, word: &str) -> bool {
+        let Some(head) = self.text.as_bytes().get(self.at..self.at + word.len()) else {
+            return false;
+        };
+        let after = Cursor::new_if_boundary(self.text, self.at + word.len());
+        match after {
+            Some(after)
+                if head.eq_ignore_ascii_case(word.as_bytes()) && !after.at_alphanumeric() =>
+            {
+                self.at = after.at;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn new_if_boundary(text: &'a str, at: usize) -> Option<Self> {
+        text.is_char_boundary(at).then_some(Self { text, at })
+    }
+}

@@ -1,0 +1,182 @@
+//! Which parts of a reply the judge itself says: no thoughts, no further turns.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use super::cursor::{is_blank, is_line_break};
+
+const OPEN: &str = "<think>";
+const CLOSE: &str = "</think>";
+
+/// What ends a reply at the beginning of a line: the speakers and the tag of
+/// the paper's judge prompt (arXiv 2401.10020, figure 2) in the two spellings
+/// that chat formats use. `user:` in lower case is left to prose.
+const LINE_ENDERS: [&str; 7] = [
+    "User:",
+    "USER:",
+    "User：",
+    "Human:",
+    "HUMAN:",
+    "Human：",
+    "<response>",
+];
+
+/// What ends a reply anywhere: the turn markers of the common chat templates
+/// (ChatML, Llama 2 and 3, Zephyr, Phi, Gemma, Mistral, DeepSeek, Harmony).
+const MARKERS: [&str; 26] = [
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|im_sep|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|system|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|end|>",
+    "<|eot|>",
+    "<|start|>",
+    "<|return|>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<eos>",
+    "[INST]",
+    "[/INST]",
+    "</s>",
+    "<｜User｜>",
+    "<｜Assistant｜>",
+    "<｜end▁of▁sentence｜>",
+];
+
+static TAGS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    AhoCorasick::builder()
+        .match_kind(MatchKind::LeftmostFirst)
+        .ascii_case_insensitive(true)
+        .build([OPEN, CLOSE].into_iter().chain(LINE_ENDERS).chain(MARKERS))
+        .expect("the fixed list of tags is far below the automaton's limits")
+});
+
+/// What a tag means for the reply.
+enum Tag {
+    Open,
+    Close,
+    LineEnder,
+    Marker,
+}
+
+fn tag(reply: &str, found: &aho_corasick::Match) -> Option<Tag> {
+    let index = found.pattern().as_usize();
+    match index {
+        0 => Some(Tag::Open),
+        1 => Some(Tag::Close),
+        _ if index < 2 + LINE_ENDERS.len() => {
+            ends_line(reply, found.range()).then_some(Tag::LineEnder)
+        }
+        _ => Some(Tag::Marker),
+    }
+}
+
+/// Whether the words at `found` are spelled as listed and open their line.
+fn ends_line(reply: &str, found: Range<usize>) -> bool {
+    let before = reply[..found.start].trim_end_matches(is_blank);
+    let opens_line =
+        before.chars().next_back().is_none_or(is_line_break) || before.ends_with(CLOSE);
+    opens_line && LINE_ENDERS.contains(&&reply[found])
+}
+
+/// The parts of the reply that count, in order; None while a thought is open.
+///
+/// A marker ends the reply even within a thought: the model has stopped there.
+/// Words such as `User:` do not, a thought may well quote the conversation.
+pub(super) fn spoken_parts(reply: &str) -> Option<Vec<Range<usize>>> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    let mut thinking = false;
+    let mut end = reply.len();
+    for found in TAGS.find_iter(reply) {
+        match tag(reply, &found) {
+            Some(Tag::Open) if !thinking => {
+                parts.push(start..found.start());
+                thinking = true;
+            }
+            Some(Tag::Close) => {
+                if !thinking {
+                    parts.clear();
+                }
+                thinking = false;
+                start = found.end();
+            }
+            Some(Tag::LineEnder) if !thinking => {
+                end = found.start();
+                break;
+            }
+            Some(Tag::Marker) => {
+                end = found.start();
+                break;
+            }
+            _ => {}
+        }
+    }
+    if thinking {
+        return None;
+    }
+    parts.push(start..end);
+    Some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spoken(reply: &str) -> Option<Vec<&str>> {
+        let parts = spoken_parts(reply)?;
+        Some(parts.into_iter().map(|part| &reply[part]).collect())
+    }
+
+    #[test]
+    fn thoughts_are_left_out() {
+        let cases: [(&str, Option<&[&str]>); 9] = [
+            ("a", Some(&["a"])),
+            ("", Some(&[""])),
+            ("<think>t</think>a", Some(&["", "a"])),
+            ("a<THINK>t</Think>b", Some(&["a", "b"])),
+            ("<think>t", None),
+            ("a<think>t", None),
+            ("t</think>a", Some(&["a"])),
+            ("<think>t<think>u</think>v</think>a", Some(&["a"])),
+            ("<think>t</think>a<think>", None),
+        ];
+        for (reply, expected) in cases {
+            assert_eq!(spoken(reply).as_deref(), expected, "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn another_turn_ends_the_reply() {
+        let cases: [(&str, Option<&[&str]>); 14] = [
+            ("a\nUser: b", Some(&["a\n"])),
+            ("a\r\n \tHuman: b", Some(&["a\r\n \t"])),
+            ("a\u{2028}USER: b", Some(&["a\u{2028}"])),
+            ("User: b", Some(&[""])),
+            ("a\n<response>b", Some(&["a\n"])),
+            ("a <response>b", Some(&["a <response>b"])),
+            ("a User: b", Some(&["a User: b"])),
+            ("a\nuser: b", Some(&["a\nuser: b"])),
+            ("a\nUsers: b", Some(&["a\nUsers: b"])),
+            ("a</s>b", Some(&["a"])),
+            ("a <|IM_END|> b", Some(&["a "])),
+            ("<think>\nUser: t</think>a", Some(&["", "a"])),
+            ("<think>t</think> User: b", Some(&["", " "])),
+            ("<think>t<|im_end|></think>a", None),
+        ];
+        for (reply, expected) in cases {
+            assert_eq!(spoken(reply).as_deref(), expected, "{reply:?}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! How verdicts are written: the default label, or a pattern of one's own.
+
+use regex::Regex;
+
+use super::cursor::Cursor;
+use super::{Verdict, label, number};
+use crate::Error;
+
+/// The group of a custom pattern that holds the number.
+const GROUP: &str = "score";
+
+/// The scale and the format of a verdict.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    max_score: f64,
+    format: Format,
+}
+
+#[derive(Debug, Clone)]
+enum Format {
+    Label,
+    Pattern(Regex),
+}
+
+impl Default for Rules {
+    /// The label format on the scale 0 to 5 of arXiv 2401.10020.
+    fn default() -> Self {
+        Self {
+            max_score: 5.0,
+            format: Format::Label,
+        }
+    }
+}
+
+impl Rules {
+    /// The label format on the scale 0 to `max_score`, which is also the only
+    /// denominator it accepts.
+    ///
+    /// # Errors
+    /// [`Error::InvalidMaxScore`] unless `max_score` is finite and above 0.
+    pub fn new(max_score: f64) -> Result<Self, Error> {
+        if !(max_score.is_finite() && max_score > 0.0) {
+            return Err(Error::InvalidMaxScore { value: max_score });
+        }
+        Ok(Self {
+            max_score,
+            format: Format::Label,
+        })
+    }
+
+    /// A regular expression in place of the label. Its group `score` holds the
+    /// number and nothing else besides white space; the last match counts. A
+    /// match never reaches across a think block or past the end of the turn,
+    /// and `^` and `$` stand for the limits of such a part.
+    ///
+    /// Each search is linear in the length of the reply; a pattern that can
+    /// match in many places but looks far ahead for each (`.*`) is not.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPattern`], [`Error::NoScoreGroup`] or
+    /// [`Error::InvalidMaxScore`].
+    pub fn custom(pattern: &str, max_score: f64) -> Result<Self, Error> {
+        let rules = Self::new(max_score)?;
+        let regex = Regex::new(pattern).map_err(|source| Error::InvalidPattern {
+            pattern: pattern.to_owned(),
+            source: Box::new(source),
+        })?;
+        if !regex.capture_names().flatten().any(|name| name == GROUP) {
+            return Err(Error::NoScoreGroup {
+                pattern: pattern.to_owned(),
+            });
+        }
+        Ok(Self {
+            format: Format::Pattern(regex),
+            ..rules
+        })
+    }
+
+    /// The upper end of the scale; the lower end is 0.
+    pub fn max_score(&self) -> f64 {
+        self.max_score
+    }
+
+    /// The last verdict of one part of a reply; None if the part holds none.
+    pub(super) fn last_verdict(&self, part: &str) -> Option<Verdict> {
+        match &self.format {
+            Format::Label => label::last_verdict(part, self.max_score),
+            Format::Pattern(regex) => last_match(part, regex, self.max_score),
+        }
+    }
+}
+
+fn last_match(part: &str, regex: &Regex, max_score: f64) -> Option<Verdict> {
+    let found = regex.captures_iter(part).last()?;
+    let Some(group) = found.name(GROUP) else {
+        return Some(Verdict::missing());
+    };
+    let start = group.end() - group.as_str().trim_start().len();
+    let end = start + group.as_str().trim().len();
+    Some(match number::read(Cursor::new(&part[..end], start)) {
+        Some(number) if number.end == end => {
+            Verdict::on_scale(number.value, max_score, (start, end))
+        }
+        _ => Verdict::missing(),
+    })
+}

@@ -1,0 +1,31 @@
+//! The extension module `srlm._native`: conversion between Python and
+//! `srlm-core`, nothing else.
+//!
+//! Every function copies or borrows its arguments, releases the GIL for the
+//! work, and converts the result. The signatures that type checkers see are in
+//! `python/srlm/_native.pyi`.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod columns;
+mod error;
+mod keys;
+mod novelty;
+mod pairs;
+mod texts;
+mod verdicts;
+
+use pyo3::prelude::*;
+
+/// Verdicts, preference pairs and novelty, in Rust.
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<novelty::NoveltyIndex>()?;
+    module.add_function(wrap_pyfunction!(keys::normal_keys, module)?)?;
+    module.add_function(wrap_pyfunction!(novelty::rouge_l, module)?)?;
+    module.add_function(wrap_pyfunction!(pairs::select_pairs, module)?)?;
+    module.add_function(wrap_pyfunction!(pairs::select_positives, module)?)?;
+    module.add_function(wrap_pyfunction!(verdicts::parse_verdicts, module)?)
+}

@@ -1,0 +1,72 @@
+//! Python strings as Rust strings.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBytes, PyString};
+
+/// A Python string, borrowed where it is valid Unicode.
+pub enum Text {
+    /// The string itself.
+    Borrowed(PyBackedStr),
+    /// A copy in which each lone surrogate is one `?`, so that code points keep
+    /// their positions.
+    Replaced(String),
+}
+
+impl AsRef<str> for Text {
+    fn as_ref(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Replaced(text) => text,
+        }
+    }
+}
+
+impl Text {
+    fn new(string: &Bound<'_, PyString>) -> PyResult<Self> {
+        if let Ok(text) = PyBackedStr::try_from(string.clone()) {
+            return Ok(Self::Borrowed(text));
+        }
+        let bytes = string.call_method1("encode", ("utf-8", "replace"))?;
+        let bytes = bytes.cast::<PyBytes>()?.as_bytes();
+        Ok(Self::Replaced(String::from_utf8_lossy(bytes).into_owned()))
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for Text {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match object.cast::<PyString>() {
+            Ok(string) => Self::new(&string),
+            Err(_) => Err(PyTypeError::new_err(format!(
+                "expected a str, got {}",
+                object.get_type().name()?
+            ))),
+        }
+    }
+}
+
+/// The strings of a sequence. A single string is refused: Python would take it
+/// for the sequence of its characters.
+pub fn read_texts(name: &str, sequence: &Bound<'_, PyAny>) -> PyResult<Vec<Text>> {
+    if sequence.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err(format!(
+            "{name} is a single str; give a sequence of str, for example [{name}]"
+        )));
+    }
+    sequence
+        .try_iter()?
+        .enumerate()
+        .map(|(at, item)| read_item(name, at, &item?))
+        .collect()
+}
+
+fn read_item(name: &str, at: usize, item: &Bound<'_, PyAny>) -> PyResult<Text> {
+    let string = item.cast::<PyString>().map_err(|_| {
+        let found = item.get_type();
+        PyTypeError::new_err(format!("{name}[{at}] is {found}; give a str"))
+    })?;
+    Text::new(string)
+}
