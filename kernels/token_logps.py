@@ -1,8 +1,8 @@
 """Log-probabilities of given tokens from given logits, in one read of the logits.
 
-log p(y) = x_y - log sum_v exp(x_v), the sum taken online (running maximum and rescaled sum; Milakov and Gimelshein 2018,
-arXiv 1805.02867), so a row of the vocabulary is read once and nothing of its size is written. `log_softmax` followed by
-`gather` reads the row three times and writes it once. There is no backward pass here: it serves sampling only.
+log p(y) = x_y - log sum_v exp(x_v), the sum taken online (running maximum and rescaled sum; Milakov and Gimelshein
+2018, arXiv 1805.02867), so a row of the vocabulary is read once and nothing of its size is written. `log_softmax`
+followed by `gather` reads the row three times and writes it once. There is no backward pass here: it serves sampling.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def kernel() -> Any:  # noqa: ANN401  a triton JITFunction, whose package is abs
     import triton
     import triton.language as tl
 
-    @triton.jit  # type: ignore[untyped-decorator]
+    @triton.jit
     def _token_logps(logits, tokens, out, row_stride, vocabulary, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, N803
         row = tl.program_id(0)
         base = logits + row.to(tl.int64) * row_stride

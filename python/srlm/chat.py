@@ -25,7 +25,7 @@ def assistant(text: str) -> list[Message]:
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], opening: str = "") -> tuple[int, ...]:
-    """Return the ids that an engine continues: the conversation, the mark of the assistant's turn, and its `opening`."""
+    """Return the ids that an engine continues: the conversation, the assistant's mark, and its turn's `opening`."""
     return tuple(_encode(tokenizer, _render(tokenizer, prompt, add_generation_prompt=True) + opening))
 
 

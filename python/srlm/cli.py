@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 the user's input is wrong, 1 anything else, 130 interrupte
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ from srlm import __version__
 from srlm.errors import InputError, StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from srlm.config import Config
-    from srlm.worker import Task, Work
+    from srlm.launcher import Kind, Launcher
+    from srlm.worker import Task
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -180,11 +182,8 @@ def model() -> None:
 @click.option("--revision", default=None, help="Branch, tag or commit of a hub model.")
 def get_model(name: str, revision: str | None) -> None:
     """Find, convert or download a model, and print its folder."""
-    from srlm.worker import Resolve
-
-    found: dict[str, Any] = {}
-    _work(Resolve("model", name, revision), None, lambda _, result: found.update(result))
-    click.echo(found["folder"])
+    with _launcher(None, ()) as launcher:
+        click.echo(_resolve(launcher, name, revision))
 
 
 def _run(config: Config, run_dir: Any) -> None:  # noqa: ANN401  RunDir, imported late
@@ -217,10 +216,11 @@ def _generate(model: str, task: Task, config: str | None, overrides: tuple[str, 
 
     loaded = _stage_config(config, overrides, model)
     judge_stage.check(loaded.judge)
-    folder = _resolved(model, loaded)
     rows: dict[str, Any] = {}
-    _work(Generate(loaded, folder, loaded.seed, (task,)), loaded, lambda _, result: rows.update(result))
-    click.echo(f"{task.file}: {rows['rows']} rows")  # type: ignore[attr-defined]
+    with _launcher(loaded, ("generate",)) as launcher:
+        folder = _resolve(launcher, model, loaded.model.revision)
+        launcher.run(Generate(loaded, folder, loaded.seed, (task,)), lambda _, result: rows.update(result))
+    click.echo(f"{task.file}: {rows['rows']} rows")
 
 
 def _train(
@@ -231,36 +231,42 @@ def _train(
     loaded = _stage_config(config, overrides, model)
     if out.exists():
         raise InputError(f"{out}: exists already; give another --out")
-    work = Train(
-        name=kind,
-        kind=kind,
-        config=loaded,
-        base=_resolved(model, loaded),
-        target=out.absolute(),
-        metrics=out.absolute().with_name(f"{out.name}.metrics.jsonl"),
-        data=tuple(_existing(file) for file in data),
-        card={"model": out.name, "base model": model, "trained by": kind.upper()},
-    )
+    files = tuple(_existing(file) for file in data)
     trained: dict[str, Any] = {}
-    _work(work, loaded, lambda _, result: trained.update(result))
+    with _launcher(loaded, ("train",)) as launcher:
+        work = Train(
+            name=kind,
+            kind=kind,
+            config=loaded,
+            base=_resolve(launcher, model, loaded.model.revision),
+            target=out.absolute(),
+            metrics=out.absolute().with_name(f"{out.name}.metrics.jsonl"),
+            data=files,
+            card={"model": out.name, "base model": model, "trained by": kind.upper()},
+        )
+        launcher.run(work, lambda _, result: trained.update(result))
     click.echo(f"{out}: " + ", ".join(f"{name} {value}" for name, value in trained.items()))
 
 
-def _resolved(name: str, config: Config) -> str:
-    from srlm.worker import Resolve
-
-    found: dict[str, Any] = {}
-    _work(Resolve("model", name, config.model.revision), config, lambda _, result: found.update(result))
-    return str(found["folder"])
-
-
-def _work(work: Work, config: Config | None, finish: Callable[[str, dict[str, Any]], None]) -> None:
+@contextlib.contextmanager
+def _launcher(config: Config | None, kinds: tuple[Kind, ...]) -> Iterator[Launcher]:
     from srlm.display import Display
     from srlm.launcher import Launcher
     from srlm.models import cache_dir
 
     with Display(_console()) as display:
-        Launcher(cache_dir() / "workers.log", display, config).run(work, finish)
+        yield Launcher(cache_dir() / "workers.log", display, config, kinds)
+
+
+def _resolve(launcher: Launcher, name: str, revision: str | None) -> str:
+    from srlm import models
+    from srlm.worker import Resolve
+
+    if models.is_local(name):
+        return models.resolve(name)
+    found: dict[str, Any] = {}
+    launcher.run(Resolve("model", name, revision), lambda _, result: found.update(result))
+    return str(found["folder"])
 
 
 def _existing(file: Path) -> Path:

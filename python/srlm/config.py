@@ -134,7 +134,9 @@ class DpoSection(TrainingSection):
 class LaunchSection(Section):
     """How training is spread over devices."""
 
-    processes: Count = Field(1, description="Training processes; above 1 they are started by `accelerate launch`.")
+    processes: Count = Field(
+        1, description="Training processes; above 1 `accelerate launch` (on a CPU torchrun) starts them."
+    )
     accelerate_config: str | None = Field(
         None, description="A configuration file of accelerate (FSDP, DeepSpeed); it is then used to launch."
     )
@@ -273,6 +275,12 @@ class Config(Section):
     def _check(self) -> Config:
         if self.judge.score_pattern is not None and not self.judge.justify:
             raise ValueError("judge.justify=false reads the packaged `Score:` format and takes no judge.score_pattern")
+        if self.judge.score_pattern is not None and self.seed_data.eft and self.eft.source == "ranks":
+            raise ValueError("eft.from=ranks teaches `Score: N`, not what judge.score_pattern reads; use judgements")
+        if self.judge.score == "expected" and (self.judge.max_score > 9 or self.judge.max_score % 1):
+            raise ValueError("judge.score=expected needs whole scores of one digit (judge.max_score at most 9)")
+        if self.judge.score == "expected" and self.pairs.method == "positives_only":
+            raise ValueError("pairs.method=positives_only needs perfect scores, which judge.score=expected never gives")
         if self.prompts.examples_seed + self.prompts.examples_generated == 0:
             raise ValueError("prompts.examples_seed and prompts.examples_generated may not both be 0")
         return self

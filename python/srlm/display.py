@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,6 +21,8 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from rich.console import Console
 
     from srlm.run_dir import RunDir
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
 
 
-class TokenDPOTrainer(DPOTrainer):  # type: ignore[misc]
+class TokenDPOTrainer(DPOTrainer):
     """TRL's trainer on rows that are token ids already (`prompt_ids`, `chosen_ids`, `rejected_ids`)."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:  # noqa: ANN401  TRL's signature

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from srlm import chat
+from srlm.errors import InputError
 from srlm.judge import OPENING, Judged, fill, read_template
 from srlm.records import Example, content_id, derived_seed
 
@@ -37,8 +38,17 @@ def answer_id(row: RankedAnswers, index: int) -> str:
 def examples_from_ranks(
     rows: Sequence[RankedAnswers], *, eft: EftSection, judge: JudgeSection, seed: int
 ) -> list[Example]:
-    """Return one example an answer: the judge prompt, and the human score (with its justification, if there is one)."""
+    """Return one example an answer: the judge prompt, and the human score (with its justification, if there is one).
+
+    Raises:
+        InputError: a score is above the judge's scale.
+    """
     template = read_template(judge)
+    highest = max((score for row in rows for score in row.scores), default=0)
+    if highest > judge.max_score:
+        raise InputError(
+            f"seed_data.eft: a score of {highest:g} is above judge.max_score ({judge.max_score:g}); raise it"
+        )
     scored = [
         (score, _example(fill(template, row.prompt, text), _reply(score, why, judge)))
         for row in rows

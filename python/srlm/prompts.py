@@ -52,7 +52,7 @@ def write_prompts(
     """
     kept, dropped = resume_rows(kept_file, Prompt), resume_rows(dropped_file, DroppedPrompt)
     novelty = _Novelty(seeds, kept, prompts.max_rouge_l)
-    attempt = 1 + max((row.attempt for row in [*kept, *dropped]), default=-1)
+    attempt = 1 + max([*(row.attempt for row in kept), *(row.attempt for row in dropped)], default=-1)
     report.start("prompts", prompts.count, len(kept))
     with RowWriter(kept_file) as keep, RowWriter(dropped_file) as drop:
         while len(kept) < prompts.count and attempt < prompts.count * prompts.max_attempts:

@@ -12,11 +12,13 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from srlm.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
 
 Message = dict[str, str]
 Outcome = Literal["scored", "missing", "out_of_range", "conflicting"]
@@ -26,7 +28,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """An instruction. `parents` are the ids of the examples that were shown; `attempt` counts the tries of its stage."""
+    """An instruction. `parents` are the ids of the examples shown; `attempt` counts the tries of its stage."""
 
     id: str
     text: str
@@ -80,7 +82,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A preference in TRL's conversational format, with the ids of the rows it was made of and the engine's token ids."""
+    """A preference in TRL's conversational format, with the rows it was made of and the engine's token ids."""
 
     prompt_id: str
     prompt: list[Message]
@@ -193,7 +195,7 @@ def row_from(value: dict[str, Any], kind: type[Row], where: str) -> Row:
 
 
 def resume_rows(path: Path, kind: type[Row]) -> list[Row]:
-    """Return the whole rows that an earlier run left in `path`, and cut off a torn last line. [] if there is no file."""
+    """Return the whole rows that an earlier run left in `path`, and cut off a torn last line; [] without a file."""
     if not path.exists():
         return []
     data = path.read_bytes()

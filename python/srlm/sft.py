@@ -1,6 +1,6 @@
 """Supervised fine-tuning with TRL's SFTTrainer: M0 and the seed set give M1 (paper, section 2.1).
 
-The loss is on the answer's tokens only. Left out: packing, whose gain at these lengths is small and which would mix rows.
+The loss is on the answer's tokens only. Left out: packing, which would mix rows.
 """
 
 from __future__ import annotations

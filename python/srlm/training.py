@@ -1,14 +1,17 @@
 """What SFT and DPO share: arguments for TRL's trainers, progress, and saving a model that loads anywhere.
 
-Rows reach the trainers as token ids, so that TRL tokenises and cuts nothing; a row over `max_length` is dropped here and
-counted. TRL's own preparation would cut the tail of an answer, its end token first.
+Rows reach the trainers as token ids, so that TRL tokenises and cuts nothing; a row over `max_length` is dropped here
+and counted. TRL's own preparation would cut the tail of an answer, its end token first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +23,6 @@ from srlm.records import RowWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
 
@@ -136,7 +138,7 @@ def run(trainer: Any, section: TrainingSection, job: Job, dropped: int) -> Train
 
 
 def _save(trainer: Any, section: TrainingSection, job: Job, trained: Trained) -> None:  # noqa: ANN401
-    """Write safetensors, tokenizer and card; an adapter is merged, so that the next iteration's engine loads the folder."""
+    """Write safetensors, tokenizer and card; an adapter is merged, so that the next engine loads the folder."""
     with models.fresh_folder(job.target) if trainer.accelerator.is_main_process else _other_process(job) as folder:
         written = folder / "adapter" if section.lora is not None else folder
         trainer.save_model(str(written))  # gathers sharded weights; every process takes part
@@ -151,14 +153,10 @@ def _save(trainer: Any, section: TrainingSection, job: Job, trained: Trained) ->
 
 
 def _other_process(job: Job) -> Any:  # noqa: ANN401
-    import contextlib
-
     return contextlib.nullcontext(job.target.with_name(job.target.name + ".partial"))
 
 
 def _merge(job: Job, adapter: Path, folder: Path) -> None:
-    import shutil
-
     from peft import PeftModel
 
     base = models.load_model(job.base, dtype=torch.float32, trust_remote_code=job.model.trust_remote_code)
@@ -169,7 +167,7 @@ def _merge(job: Job, adapter: Path, folder: Path) -> None:
 
 def _restore_dropout(base: str, folder: Path) -> None:
     """Dropout was this training's; the saved model has that of its base again."""
-    before = json.loads((models.Path(base) / "config.json").read_text(encoding="utf-8"))
+    before = json.loads((Path(base) / "config.json").read_text(encoding="utf-8"))
     file = folder / "config.json"
     after = json.loads(file.read_text(encoding="utf-8"))
     for field in models.DROPOUT_FIELDS:
@@ -189,20 +187,22 @@ def _card(job: Job, trained: Trained) -> str:
     )
 
 
-class Progress(TrainerCallback):  # type: ignore[misc]
+class Progress(TrainerCallback):
     """Passes steps on to a reporter and every logged step to a file."""
 
     def __init__(self, stage: str, metrics: Path, report: Reporter) -> None:
-        self._stage, self._report = stage, report
-        metrics.unlink(missing_ok=True)  # a training that starts again writes its curve anew
-        self._writer = RowWriter(metrics)
+        self._stage, self._metrics, self._report = stage, metrics, report
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
+        """Say how many steps there are; a training that starts again writes its curve anew."""
+        if state.is_world_process_zero:
+            self._metrics.unlink(missing_ok=True)
         self._report.start(self._stage, state.max_steps)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Say that a step is done."""
         self._report.advance()
 
     def on_log(
@@ -213,8 +213,10 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         logs: Mapping[str, Any] | None = None,
         **_: object,
     ) -> None:
+        """Keep what the trainer logs."""
         if state.is_world_process_zero and logs:
-            self._writer.write({"step": state.global_step, **{name: _finite(value) for name, value in logs.items()}})
+            with RowWriter(self._metrics) as writer:
+                writer.write({"step": state.global_step, **{name: _finite(value) for name, value in logs.items()}})
 
 
 def _finite(value: object) -> object:

@@ -1,7 +1,8 @@
 """What runs inside a worker process: one job, then the process ends and its memory is free.
 
-A job generates (one engine, loaded once, does the stages of an iteration one after the other) or trains. What happens is
-sent to the driver as messages; anything printed goes to the run's log. This module imports nothing heavy: a job does.
+A job generates (one engine, loaded once, does the stages of an iteration one after the other) or trains. What happens
+is sent to the driver as messages; anything printed goes to the run's log. Importing this module is light: jobs import
+what they need.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import signal
 import sys
 import traceback
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from srlm.errors import InputError, StageError
 from srlm.records import Candidate, Example, Pair, Prompt, RankedAnswers, Verdict, read_rows
+from srlm.reporter import SilentReporter
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+    from pathlib import Path
 
     from srlm.config import Config
     from srlm.engines.base import Engine
@@ -31,7 +33,13 @@ Result = dict[str, Any]
 class Task(Protocol):
     """One generating stage: its name in the manifest, and its work with a loaded engine."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The stage's name in the manifest."""
+
+    @property
+    def file(self) -> Path:
+        """The file that it appends to."""
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """Do the work and return what the manifest keeps."""
@@ -214,7 +222,7 @@ Work = Generate | Train | Resolve
 class Finish(Protocol):
     """Told of a finished stage, by name, and what the manifest is to keep of it."""
 
-    def __call__(self, name: str, result: Result) -> None:
+    def __call__(self, name: str, result: Result, /) -> None:
         """Pass the result on."""
 
 
@@ -237,17 +245,8 @@ class _Sender:
         self._connection.send(("result", name, result))
 
 
-class _Mute:
+class _Mute(SilentReporter):
     """What the other processes of a distributed training report to: nobody."""
-
-    def start(self, stage: str, total: int, done: int = 0) -> None:
-        pass
-
-    def advance(self, rows: int = 1) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
 
     def finish(self, name: str, result: Result) -> None:
         pass

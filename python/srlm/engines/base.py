@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from srlm.errors import StageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -42,8 +44,8 @@ class Request:
 class Completion:
     """A finished request.
 
-    `token_ids` end with the end token if the model stopped by itself. `text` leaves special tokens out and ends before a
-    stop string. `logprob` sums the log-probabilities (nats) of `token_ids` under the model's own distribution, before
+    `token_ids` end with the end token if the model stopped by itself. `text` leaves special tokens out and ends before
+    a stop string. `logprob` sums the log-probabilities (nats) of `token_ids` under the model's own distribution, before
     temperature and top-p. `watched` has one row per token and one column per watched id.
     """
 
@@ -53,6 +55,20 @@ class Completion:
     logprob: float
     finish_reason: FinishReason
     watched: list[list[float]]  # [tokens][watch], nats
+
+
+def check_fits(request: Request, max_model_len: int) -> None:
+    """Check that a prompt and the longest answer to it fit into the engine's context.
+
+    Raises:
+        StageError: they do not.
+    """
+    length = len(request.prompt_ids)
+    if length + request.sampling.max_tokens > max_model_len:
+        raise StageError(
+            f"a prompt of {length} tokens and an answer of up to {request.sampling.max_tokens} exceed "
+            f"engine.max_model_len ({max_model_len}); raise it, or lower the stage's max_tokens"
+        )
 
 
 class Engine(Protocol):

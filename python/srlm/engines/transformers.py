@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from srlm.engines.base import Completion, Request, Sampling
-from srlm.errors import StageError
+from srlm.engines.base import Completion, Request, Sampling, check_fits
 from srlm.kernels.token_logps import token_logps
 
 if TYPE_CHECKING:
@@ -62,12 +61,8 @@ class TransformersEngine:
     def _batch(self, requests: list[Request], sampling: Sampling) -> list[Completion]:
         model = self._model
         assert model is not None, "the engine is closed"  # noqa: S101
-        longest = max(len(request.prompt_ids) for request in requests)
-        if longest + sampling.max_tokens > self._max_model_len:
-            raise StageError(
-                f"a prompt of {longest} tokens and an answer of {sampling.max_tokens} exceed engine.max_model_len "
-                f"({self._max_model_len}); raise it, or lower max_tokens"
-            )
+        for request in requests:
+            check_fits(request, self._max_model_len)
         shared = self._shared_prefix(requests)
         input_ids, mask = _pad(requests, len(shared), self.tokenizer.pad_token_id)  # [B, L], [B, L]
         draw = _Draw(requests, sampling, model.device)
@@ -184,7 +179,7 @@ class _Draw(LogitsProcessor):
 
 
 def _count_to(tokenizer: PreTrainedTokenizerBase, ids: list[int], cut: int) -> int:
-    """Return how many tokens were drawn until the text went past character `cut` (a row goes on until its batch ends)."""
+    """Return how many tokens were drawn until the text went past character `cut` (the row went on with its batch)."""
     for count in range(1, len(ids) + 1):
         if len(tokenizer.decode(ids[:count], skip_special_tokens=True)) > cut:
             return count

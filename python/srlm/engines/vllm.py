@@ -1,7 +1,7 @@
 """vLLM as an engine: continuous batching, prefix caching, tensor parallelism.
 
-Prefix caching is on, so what requests share (the judge's rubric, the shown examples, a prompt's text under its N answers)
-is computed once. The engine core runs inside this process, which saves its start-up on small machines; with several
+Prefix caching is on, so what requests share (the judge's rubric, a prompt's text under its N answers) is computed
+once. The engine core runs inside this process, which saves its start-up on small machines; with several
 GPUs vLLM starts its own workers.
 """
 
@@ -11,7 +11,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from srlm.engines.base import Completion, Request
+from srlm.engines.base import Completion, Request, check_fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,6 +33,7 @@ class VllmEngine:
         from vllm import LLM
 
         self.tokenizer = tokenizer
+        self._max_model_len = engine.max_model_len
         self._in_flight = 4 * engine.max_num_seqs
         self._llm = LLM(
             model=folder,
@@ -56,6 +57,7 @@ class VllmEngine:
         try:
             while True:
                 for request in islice(waiting, self._in_flight - len(running)):
+                    check_fits(request, self._max_model_len)
                     running[request.key] = request
                     prompt = {"prompt_token_ids": list(request.prompt_ids)}
                     core.add_request(request.key, prompt, _sampling_params(request))

@@ -1,0 +1,173 @@
+"""The command line, for the whole loop, on a tiny model and each engine; and what happens when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+SRLM = (sys.executable, "-m", "srlm.cli")
+JUDGE_PROMPT = "Question: {prompt}\nAnswer: {response}\nScore from 0 to 5."
+WORDS = ("tea", "sun", "map", "ice", "owl", "red", "two", "sky")
+ROWS = ("prompts", "candidates", "verdicts", "pairs")
+
+
+def config(model: str, folder: Path, engine: str) -> str:
+    """Write a configuration under which a tiny random model learns the form of a verdict within seconds."""
+    (folder / "judge.txt").write_text(JUDGE_PROMPT, encoding="utf-8")
+    ift = [{"prompt": f"Say the word {word}.", "response": word} for word in WORDS]
+    (folder / "words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ift), encoding="utf-8")
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "model": {"name": model},
+        "seed_data": {"ift": [str(folder / "words.jsonl")], "eft_limit": 24, "valid_fraction": 0.25},
+        "eft": {"from": "ranks"},
+        "sft": {"learning_rate": 5e-3, "min_learning_rate": 1e-3, "epochs": 6, "batch_size": 8, "micro_batch_size": 4},
+        "engine": {"kind": engine, "max_model_len": 2048, "cpu_cache_gib": 1, "enforce_eager": True},
+        "prompts": {"count": 6, "max_tokens": 24, "round_size": 8, "max_rouge_l": 1.0, "min_words": 1, "temperature": 2.0},
+        "candidates": {"per_prompt": 3, "max_tokens": 12, "temperature": 1.0},
+        "judge": {"justify": False, "score": "expected", "prompt_file": str(folder / "judge.txt")},
+        "pairs": {"keep_truncated": True},
+        "dpo": {"learning_rate": 1e-4, "min_learning_rate": 1e-5, "batch_size": 4, "micro_batch_size": 2},
+    }
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return str(file)
+
+
+def srlm(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*SRLM, *words], capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_the_whole_loop(engine: str, tiny_model: str, tmp_path: Path) -> None:
+    file, run_dir = config(tiny_model, tmp_path, engine), tmp_path / "run"
+    done = srlm("run", file, "--run-dir", str(run_dir))
+    for word in ("M1", "M2", "M3", "pairs kept", "judge accuracy", "'longer is better'", "train loss", "minutes"):
+        assert word in done.stderr
+    manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["m2/candidates"]["engine"] == engine
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    weights = []
+    for t in (1, 2, 3):
+        model = AutoModelForCausalLM.from_pretrained(run_dir / f"m{t}" / "model")
+        assert AutoTokenizer.from_pretrained(run_dir / f"m{t}" / "model").chat_template
+        assert (run_dir / f"m{t}" / "model" / "README.md").read_text(encoding="utf-8").count("\n") > 8
+        weights.append(model.lm_head.weight.detach().clone())
+    assert not weights[0].equal(weights[1])
+    assert not weights[1].equal(weights[2])
+
+    for t in (2, 3):
+        made = {name: rows(run_dir / f"m{t}" / f"{name}.jsonl") for name in ROWS}
+        check_rows(made)
+        assert {name: manifest[f"m{t}/{name}"]["rows"] for name in ROWS} == {name: len(made[name]) for name in ROWS}
+
+    again = srlm("run", file, "--run-dir", str(run_dir))
+    assert "candidates:" not in again.stderr  # nothing is done twice
+    assert srlm("status", str(run_dir)).stderr.count("done") == len(manifest)
+
+
+def check_rows(made: dict[str, list[dict[str, Any]]]) -> None:
+    assert len(made["prompts"]) == 6
+    assert len(made["candidates"]) == 18
+    prompt_ids = {row["id"] for row in made["prompts"]}
+    assert {row["prompt_id"] for row in made["candidates"]} == prompt_ids
+    candidates = {row["id"]: row for row in made["candidates"]}
+    assert len(candidates) == 18
+    assert sorted(row["candidate_id"] for row in made["verdicts"]) == sorted(candidates)
+    scores = {row["candidate_id"]: row["expected_score"] for row in made["verdicts"] if row["outcome"] == "scored"}
+    assert made["pairs"]
+    for pair in made["pairs"]:
+        assert scores[pair["chosen_id"]] > scores[pair["rejected_id"]]
+        chosen, rejected = candidates[pair["chosen_id"]], candidates[pair["rejected_id"]]
+        assert chosen["prompt_id"] == rejected["prompt_id"] == pair["prompt_id"]
+        assert pair["chosen_token_ids"] == chosen["token_ids"]
+        assert pair["rejected"] == [{"role": "assistant", "content": rejected["text"]}]
+
+
+def test_ctrl_c_and_going_on(tiny_model: str, tmp_path: Path) -> None:
+    """Stopped once in each of several stages, a run ends with the rows of an undisturbed one."""
+    file = config(tiny_model, tmp_path, "transformers")
+    srlm("run", file, "iterations=2", "--run-dir", str(tmp_path / "calm"))
+    stopped = tmp_path / "stopped"
+    for name in ("m1/metrics.jsonl", "m2/candidates.jsonl", "m2/metrics.jsonl"):
+        interrupt_when(stopped / name, file, stopped)
+    srlm("run", file, "iterations=2", "--run-dir", str(stopped))
+    for name in ("prompts", "candidates", "verdicts", "pairs"):
+        calm, resumed = (rows(tmp_path / run / "m2" / f"{name}.jsonl") for run in ("calm", "stopped"))
+        assert [row.get("id", row.get("prompt_id")) for row in resumed].sort() == [
+            row.get("id", row.get("prompt_id")) for row in calm
+        ].sort()
+        assert len({json.dumps(row) for row in resumed}) == len(resumed)
+
+
+def interrupt_when(appears: Path, file: str, run_dir: Path) -> None:
+    process = subprocess.Popen(
+        [*SRLM, "run", file, "iterations=2", "--run-dir", str(run_dir)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 180
+    while not (appears.exists() and appears.stat().st_size) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "interrupted" in output
+    assert "Traceback" not in output
+
+
+def test_single_stages_on_files(tiny_model: str, tmp_path: Path) -> None:
+    file, run_dir = config(tiny_model, tmp_path, "transformers"), tmp_path / "run"
+    srlm("run", file, "iterations=2", "--run-dir", str(run_dir))
+    made, ift, options = tmp_path / "made", run_dir / "seed" / "ift.jsonl", ("--config", file)
+    model = str(run_dir / "m1" / "model")
+    files = {name: str(made / f"{name}.jsonl") for name in ROWS}
+    srlm("prompts", "--model", model, "--ift", str(ift), "--out", files["prompts"], *options)
+    srlm("generate", "--model", model, "--prompts", files["prompts"], "--out", files["candidates"], *options)
+    data = ("--prompts", files["prompts"], "--candidates", files["candidates"])
+    srlm("judge", "--model", model, *data, "--out", files["verdicts"], *options)
+    srlm("pairs", *data, "--verdicts", files["verdicts"], "--out", files["pairs"], *options)
+    check_rows({name: rows(Path(file)) for name, file in files.items()})
+    srlm("dpo", "--model", model, "--pairs", files["pairs"], "--out", str(made / "m2"), *options)
+    srlm("sft", "--model", model, "--data", str(ift), "--out", str(made / "sft"), *options)
+    for name in ("m2", "sft"):
+        assert (made / name / "model.safetensors").is_file()
+    taken = srlm("sft", "--model", model, "--data", str(ift), "--out", str(made / "sft"), *options, code=2)
+    assert "exists already" in taken.stderr
+
+
+def test_training_by_two_processes(tiny_model: str, tmp_path: Path) -> None:
+    """`accelerate launch` on two CPU processes gives a model, its metrics and its progress."""
+    file, out = config(tiny_model, tmp_path, "transformers"), tmp_path / "two"
+    ift = tmp_path / "ift.jsonl"
+    example = {"prompt": [{"role": "user", "content": "Say hello."}]}
+    example["completion"] = [{"role": "assistant", "content": "Hello."}]
+    ift.write_text("".join(json.dumps({"id": str(n), **example}) + "\n" for n in range(16)), encoding="utf-8")
+    words = ("launch.processes=2", "sft.micro_batch_size=2")
+    done = srlm("sft", "--model", tiny_model, "--data", str(ift), "--out", str(out), "--config", file, *words)
+    assert "rows 16" in done.stdout
+    assert (out / "model.safetensors").is_file()
+    assert [row["step"] for row in rows(tmp_path / "two.metrics.jsonl")][-1] == 8  # 16 rows x 4 epochs / batch of 8

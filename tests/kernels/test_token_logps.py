@@ -1,0 +1,156 @@
+"""Kernel `token_logps`: the torch twin and the Triton kernel against a float64 truth, and its compilation for GPUs."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from srlm.kernels.token_logps import kernel, token_logps, token_logps_torch, token_logps_triton
+
+SHAPES = [(1, 7), (3, 252), (5, 507), (2, 4097), (4, 49152)]
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+def make_cases():
+    """Return {name: (logits [N, V], tokens [N])}: the same numbers wherever this runs."""
+    generator = torch.Generator().manual_seed(0)
+    cases = {}
+    for rows, vocabulary in SHAPES:
+        tokens = torch.randint(vocabulary, (rows,), generator=generator)
+        tokens[-1] = vocabulary - 1
+        logits = 5 * torch.randn(rows, vocabulary, generator=generator)
+        masked = logits.masked_fill(torch.rand(rows, vocabulary, generator=generator) < 0.5, -torch.inf)
+        masked.scatter_(1, tokens[:, None], 1.0)
+        for name, dtype in DTYPES.items():
+            cases[f"plain {rows}x{vocabulary} {name}"] = logits.to(dtype), tokens
+            cases[f"masked {rows}x{vocabulary} {name}"] = masked.to(dtype), tokens
+            cases[f"large {rows}x{vocabulary} {name}"] = (1000 * logits).to(dtype), tokens
+            cases[f"strided {rows}x{vocabulary} {name}"] = _strided(logits.to(dtype)), tokens
+    ends = torch.full((2, 4097), -torch.inf)
+    ends[:, -1] = torch.tensor([3.0, -3.0])  # a whole first block of -inf
+    cases["only the last one float32"] = ends, torch.tensor([4096, 4096])
+    cases["a token of no probability float32"] = ends, torch.tensor([0, 4095])
+    ends = ends.flip(1).contiguous()
+    cases["only the first one float32"] = ends, torch.tensor([0, 0])
+    cases["vast float32"] = torch.tensor([[1e30, -1e30, 9e29]] * 3), torch.tensor([0, 1, 2])
+    cases["equal float32"] = torch.zeros(1, 8192), torch.tensor([8191])
+    cases["no rows float32"] = torch.empty(0, 252), torch.empty(0, dtype=torch.long)
+    return cases
+
+
+def _strided(logits):
+    """The same rows, with others between them in memory and a part of each unused."""
+    rows, vocabulary = logits.shape
+    wide = torch.full((2 * rows, vocabulary + 5), 60.0, dtype=logits.dtype)
+    view = wide[::2, 2 : vocabulary + 2]
+    view.copy_(logits)
+    return view
+
+
+CASES = make_cases()
+
+
+def truth(logits, tokens):
+    return logits.double().log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+
+
+def check(found, logits, tokens):
+    """No worse than `log_softmax` in the logits' own type, but for a float32's rounding."""
+    assert found.dtype == torch.float32
+    assert found.shape == tokens.shape
+    exact = truth(logits, tokens)
+    naive = logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0].double()
+    certain = exact.isfinite()
+    assert torch.equal(found[~certain].double(), exact[~certain])
+    if not certain.any():
+        return
+    error, naive_error = ((x - exact)[certain].abs().max().item() for x in (found.double(), naive))
+    finite = logits[logits.isfinite()].double().abs().max().item()
+    assert error <= naive_error + 4 * torch.finfo(torch.float32).eps * max(finite, 16.0)
+
+
+def compute_all(file):
+    """Run the kernel on every case (in a child, which interprets it) and save the results."""
+    torch.save({name: token_logps_triton(*case) for name, case in CASES.items()}, file)
+
+
+@pytest.fixture(scope="module")
+def interpreted(tmp_path_factory):
+    """The kernel's results under Triton's interpreter, which is switched on before Triton is imported."""
+    pytest.importorskip("triton")
+    file = tmp_path_factory.mktemp("triton") / "results.pt"
+    code = f"from tests.kernels.test_token_logps import compute_all; compute_all({str(file)!r})"
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return torch.load(file)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_twin(name):
+    logits, tokens = CASES[name]
+    check(token_logps_torch(logits, tokens), logits, tokens)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_interpreted(interpreted, name):
+    check(interpreted[name], *CASES[name])
+
+
+def test_twin_bfloat16():
+    logits, tokens = CASES["plain 4x49152 float32"]
+    check(token_logps_torch(logits.bfloat16(), tokens), logits.bfloat16(), tokens)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_on_a_gpu(bfloat16):
+    for given, tokens in CASES.values():
+        logits = given.bfloat16() if bfloat16 else given
+        # A copy to the device packs the rows; a narrowed view keeps a stride.
+        wide = torch.nn.functional.pad(logits.float(), (3, 2), value=60.0).to(logits.dtype).cuda()
+        on_device = wide[:, 3 : 3 + logits.shape[1]]
+        check(token_logps(on_device, tokens.cuda()).cpu(), logits, tokens)
+
+
+def test_public_function_uses_the_twin_on_a_cpu():
+    logits, tokens = CASES["masked 5x507 float16"]
+    assert torch.equal(token_logps(logits, tokens), token_logps_torch(logits, tokens))
+
+
+@pytest.mark.parametrize(
+    ("logits", "tokens"), [((3, 4), (2,)), ((3, 4), (3, 1)), ((4,), (4,)), ((2, 3, 4), (2,)), ((0, 4), (1,))]
+)
+def test_wrong_shapes(logits, tokens):
+    with pytest.raises(ValueError, match=r"expected logits \[N, V\] and tokens \[N\], found"):
+        token_logps(torch.zeros(logits), torch.zeros(tokens, dtype=torch.long))
+
+
+def test_the_kernel_wants_contiguous_rows():
+    with pytest.raises(ValueError, match="last dimension of logits must be contiguous"):
+        token_logps_triton(torch.zeros(4, 3).T, torch.zeros(3, dtype=torch.long))
+
+
+@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
+def test_compiles_for(capability, dtype):
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    source = ASTSource(
+        fn=kernel(),
+        signature={
+            "logits": f"*{dtype}",
+            "tokens": "*i64",
+            "out": "*fp32",
+            "row_stride": "i64",
+            "vocabulary": "i32",
+            "BLOCK": "constexpr",
+        },
+        constexprs={(5,): 4096},
+    )
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
+    assert compiled.asm["cubin"].startswith(b"\x7fELF")
+    assert compiled.metadata.shared < 48 * 1024

@@ -1,0 +1,107 @@
+"""An engine that writes what a test tells it to: the stages run on it as on a model."""
+
+from __future__ import annotations
+
+import math
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from srlm.engines.base import Completion, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from srlm.records import FinishReason
+    from transformers import PreTrainedTokenizerBase
+
+Reply = str | Completion
+
+
+class Interrupted(Exception):  # noqa: N818  not an error of the program
+    """What a scripted engine raises once it has written as much as it was told to."""
+
+
+class ScriptedEngine:
+    """Answers each request with `write(request)`: a text, or a whole completion.
+
+    Completions come back in groups of `group`, the last of a group first. After `fail_after` of them the engine raises.
+    """
+
+    name = "scripted"
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        write: Callable[[Request], Reply],
+        *,
+        group: int = 1,
+        fail_after: float = math.inf,
+    ) -> None:
+        self.tokenizer, self._write = tokenizer, write
+        self._group, self._left = group, fail_after
+        self.requests: list[Request] = []  # in the order in which they came
+        self.closed = False
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """See `Engine.generate`."""
+        waiting = iter(requests)
+        while group := list(islice(waiting, self._group)):
+            self.requests += group
+            for request in reversed(group):
+                if self._left <= 0:
+                    raise Interrupted
+                self._left -= 1
+                reply = self._write(request)
+                yield completion(self.tokenizer, request, reply) if isinstance(reply, str) else reply
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self.closed = True
+
+    def prompt_text(self, number: int) -> str:
+        """Return the text of a request's prompt, special tokens included."""
+        return self.tokenizer.decode(self.requests[number].prompt_ids)
+
+
+def completion(
+    tokenizer: PreTrainedTokenizerBase,
+    request: Request,
+    text: str,
+    *,
+    finish_reason: FinishReason = "stop",
+    watched: Callable[[int], list[float]] | None = None,
+) -> Completion:
+    """Return the completion that an engine would give for `text`; `watched` gives each token's row, by its place."""
+    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    if finish_reason == "stop" and len(ids) < request.sampling.max_tokens:
+        ids.append(tokenizer.eos_token_id)
+    even = [-1.0] * len(request.sampling.watch)
+    return Completion(
+        key=request.key,
+        token_ids=ids,
+        text=text,
+        logprob=-0.5 * len(ids),
+        finish_reason=finish_reason,
+        watched=[watched(place) if watched else even for place in range(len(ids))],
+    )
+
+
+class Recorder:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.starts: list[tuple[str, int, int]] = []
+        self.advanced = 0
+        self.notes: list[str] = []
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        """See `Reporter.start`."""
+        self.starts.append((stage, total, done))
+
+    def advance(self, rows: int = 1) -> None:
+        """See `Reporter.advance`."""
+        self.advanced += rows
+
+    def note(self, text: str) -> None:
+        """See `Reporter.note`."""
+        self.notes.append(text)
