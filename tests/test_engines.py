@@ -58,7 +58,7 @@ def model(folder):
 
 def requests(sampling, lengths=(9, 40, 17, 80, 33), *, shared=0):
     """Requests with random prompts of these lengths that begin with the same `shared` ids."""
-    generator = random.Random(5)  # noqa: S311
+    generator = random.Random(5)
     prefix = generator.choices(ASCII, k=shared)
     return [
         Request(f"r{number}", (*prefix, *generator.choices(ASCII, k=length)), sampling, seed=100 + number)
@@ -280,7 +280,9 @@ def test_too_long_a_prompt(engine, length, fits):
     if fits:
         assert len(by_key(engine, some)) == 1
     else:
-        with pytest.raises(StageError, match=r"501 tokens and an answer of 12 exceed engine\.max_model_len \(512\)"):
+        with pytest.raises(
+            StageError, match=r"501 tokens and an answer of up to 12 exceed engine\.max_model_len \(512\)"
+        ):
             list(engine.generate(some))
 
 
@@ -337,6 +339,18 @@ def test_nucleus_at_the_edges_of_the_unit_interval(top_p):
     below_one = torch.nextafter(torch.tensor([1.0]), torch.tensor([0.0]))
     assert _nucleus(logits, top_p, torch.zeros(1)).tolist() == [1]
     assert _nucleus(logits, top_p, below_one).tolist() == [least]
+
+
+def test_nucleus_at_its_very_end():
+    """Where rounding makes the largest uniform times the mass reach the mass, the last kept token is drawn."""
+    logits = torch.randn(5000, 40, generator=torch.Generator().manual_seed(2))
+    below_one = torch.nextafter(torch.ones(5000), torch.zeros(5000))
+    tokens = _nucleus(logits, 0.7, below_one)
+    probabilities = logits.double().softmax(-1)
+    own = probabilities.gather(1, tokens[:, None])
+    before = (probabilities * (probabilities > own)).sum(-1)  # the mass of the likelier ones
+    assert (before < 0.7 + 1e-6).all()
+    assert (before + own[:, 0] > 0.7 - 1e-6).all()
 
 
 def test_nucleus_never_draws_an_impossible_token():
@@ -437,7 +451,7 @@ def in_vllm(folder, connection):
     found["after leaving"] = by_key(engine, requests(GREEDY, shared=20))
     found["unfinished"] = engine._llm.llm_engine.has_unfinished_requests()
     try:
-        list(engine.generate([Request("long", tuple([5] * 600), GREEDY, 1)]))
+        list(engine.generate([Request("long", tuple([5] * 501), GREEDY, 1)]))
         found["too long"] = "no error"
     except Exception as error:
         found["too long"] = f"{type(error).__name__}: {error}"

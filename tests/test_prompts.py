@@ -17,7 +17,7 @@ SEEDS = [Prompt(f"seed{n}", f"Tell me about {topic} in two lines", "seed", [], 0
 
 def novel(request):
     """A text of random words, the same for the same request."""
-    words = random.Random(f"{request.key} {request.seed}")  # noqa: S311
+    words = random.Random(f"{request.key} {request.seed}")
     return " ".join("".join(words.choices("abcdefgh", k=5)) for _ in range(6))
 
 

@@ -89,6 +89,12 @@ def test_strange_line_ends_and_marks_are_read(tmp_path):
     assert records.read_objects(file) == [(1, {"a": 1}), (4, {"a": 2}), (5, {"a": "\ufeff"})]
 
 
+def test_a_carriage_return_alone_ends_no_line(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'{"a":\r1}\n{"b": 2}\n')
+    assert records.read_objects(file) == [(1, {"a": 1}), (2, {"b": 2})]
+
+
 def test_an_empty_file_has_no_rows(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b"")

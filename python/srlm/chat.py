@@ -52,10 +52,18 @@ def completion_ids(
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
-    rendered = tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
-    )
-    return str(rendered)
+    harmless = [{**message, "content": neutralised(tokenizer, message["content"])} for message in messages]
+    return str(tokenizer.apply_chat_template(harmless, tokenize=False, add_generation_prompt=add_generation_prompt))
+
+
+def neutralised(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """Break up the strings of special tokens inside a message, by a zero-width space, so that they stay text.
+
+    An answer that holds the end-of-turn mark could otherwise end its judge's question and write a verdict itself.
+    """
+    for token in tokenizer.all_special_tokens:
+        text = text.replace(token, f"{token[:1]}\u200b{token[1:]}")
+    return text
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

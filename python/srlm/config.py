@@ -30,6 +30,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 TopP = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+LossType = Literal[
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+    "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+]  # fmt: skip
 
 
 class ModelSection(Section):
@@ -126,7 +130,7 @@ class DpoSection(TrainingSection):
     beta: Annotated[float, Field(gt=0)] = Field(
         0.1, description="How strongly the model is held to the reference (Rafailov et al. 2023, eq. 7)."
     )
-    loss_type: list[str] = Field(
+    loss_type: list[LossType] = Field(
         ["sigmoid"], min_length=1, description="TRL's DPO losses, summed: `sigmoid` is DPO itself, `ipo`, `hinge`, …"
     )
 
@@ -301,7 +305,7 @@ def load(source: str, overrides: tuple[str, ...] = ()) -> Config:
     text, where = _read(source)
     try:
         values = _parse_yaml(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
     if values is None:
         values = {}
@@ -322,7 +326,9 @@ def build(values: dict[str, Any], overrides: tuple[str, ...] = (), where: str = 
 
 def to_yaml(config: Config) -> str:
     """Return the resolved configuration, every default written out, as YAML that `load` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(
+        config.model_dump(mode="json", by_alias=True), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
 
 
 def differing_keys(one: Config, other: Config) -> list[str]:
@@ -363,6 +369,24 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that `_Loader` would read as a number."""
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def _unique_mapping(loader: Any, node: Any) -> dict[Any, Any]:  # noqa: ANN401  PyYAML's own types are loose
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
+    if twice is not None:
+        raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is there twice", node.start_mark)
+    return dict(loader.construct_mapping(node, deep=True))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+
+
 def _parse_yaml(text: str) -> Any:  # noqa: ANN401  whatever YAML holds
     return yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
 
@@ -399,9 +423,9 @@ def _override(values: dict[str, Any], word: str) -> None:
 
 
 def _explain(error: Any, where: str, overrides: tuple[str, ...]) -> str:  # noqa: ANN401  pydantic's ErrorDetails
-    path = [str(part) for part in error["loc"]]
+    path = [str(part) for part in error["loc"] if str(part) not in ("list[str]", "literal['all-linear']")]
     key = ".".join(path)
-    source = "command line" if any(word.startswith(f"{key}=") for word in overrides) else where
+    source = "command line" if any(_touches(word.partition("=")[0].split("."), path) for word in overrides) else where
     if error["type"] == "extra_forbidden":
         return f"{source}: unknown key {key!r}{_nearest(path)}"
     if error["type"] == "missing":
@@ -409,6 +433,12 @@ def _explain(error: Any, where: str, overrides: tuple[str, ...]) -> str:  # noqa
     message = error["msg"].removeprefix("Value error, ")
     found = f" (found {error['input']!r})" if not isinstance(error["input"], dict) else ""
     return f"{source}: {key + ': ' if key else ''}{message}{found}"
+
+
+def _touches(word: list[str], path: list[str]) -> bool:
+    """Tell whether one of two keys begins with the other."""
+    shorter = min(len(word), len(path))
+    return shorter > 0 and word[:shorter] == path[:shorter]
 
 
 def _nearest(path: list[str]) -> str:

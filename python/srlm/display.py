@@ -102,7 +102,7 @@ class Display:
 def closing_table(run: RunDir, iterations: int) -> Table:
     """Return a table with a column per model: its data, how it judges, its training."""
     models = [t for t in range(1, iterations + 1) if trained(run, t)]
-    table = Table(title=f"{run.path}", title_style="bold")
+    table = Table(title=Text(str(run.path), style="bold"))
     table.add_column("")
     columns = [_column(run, t) for t in models]
     for t in models:

@@ -41,18 +41,22 @@ def examples_from_ranks(
     """Return one example an answer: the judge prompt, and the human score (with its justification, if there is one).
 
     Raises:
-        InputError: a score is above the judge's scale.
+        InputError: a score is outside the judge's scale.
     """
     template = read_template(judge)
-    highest = max((score for row in rows for score in row.scores), default=0)
+    scores = [score for row in rows for score in row.scores]
+    highest, lowest = max(scores, default=0), min(scores, default=0)
     if highest > judge.max_score:
         raise InputError(
             f"seed_data.eft: a score of {highest:g} is above judge.max_score ({judge.max_score:g}); raise it"
         )
+    if lowest < 0:
+        raise InputError(f"seed_data.eft: a score of {lowest:g} is below 0, where the judge's scale begins")
     scored = [
         (score, _example(fill(template, row.prompt, text), _reply(score, why, judge)))
         for row in rows
-        for text, score, why in zip(row.answers, row.scores, row.justifications, strict=True)
+        for text, exact, why in zip(row.answers, row.scores, row.justifications, strict=True)
+        for score in [round(2 * exact) / 2]  # many ranks give odd fractions: a judge learns half points at the finest
     ]
     return thin(scored, eft.max_share, seed)
 
@@ -97,7 +101,7 @@ def thin(scored: Sequence[Scored], max_share: float, seed: int) -> list[Example]
     if len(counts) * max_share >= 1:
         while max(keep.values()) > max_share * sum(keep.values()):
             keep[max(keep, key=lambda score: (keep[score], score))] -= 1
-    chooser = random.Random(derived_seed(seed, "thin"))  # noqa: S311  reproducible, not secret
+    chooser = random.Random(derived_seed(seed, "thin"))
     chosen = set()
     for score, count in sorted(keep.items()):
         places = [index for index, (value, _) in enumerate(scored) if value == score]

@@ -71,6 +71,7 @@ class Launcher:
         Raises:
             InputError, StageError: what the worker found, or that it died.
         """
+        self._log.parent.mkdir(parents=True, exist_ok=True)
         distributed = (
             isinstance(work, worker.Train)
             and self._launch is not None

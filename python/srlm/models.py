@@ -191,17 +191,27 @@ def load_model(
     Raises:
         InputError: the folder holds no model that transformers can load.
     """
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         for field in dropout_fields(config):
             setattr(config, field, dropout)
-        return AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model {folder!r}: transformers cannot load it: {_first_line(error)}") from error
+    if missing := sorted(info["missing_keys"]):
+        # transformers would go on with random numbers in their place.
+        raise InputError(f"model {folder!r}: transformers cannot load it: no weights for {missing[0]} in the folder")
+    return model
 
 
 def dropout_fields(config: Any) -> list[str]:  # noqa: ANN401  any model's config class

@@ -85,6 +85,7 @@ def build_pairs(
     chosen, rejected, drops = select_pairs(
         table.prompt, table.score, table.expected, table.usable, table.texts, min_margin=pairs.min_margin
     )
+    drops["too_few_scored"] += len(prompts) - len(set(table.prompt.tolist()))
     rows = []
     for best, worst in zip(chosen.tolist(), rejected.tolist(), strict=True):
         prompt, good, bad = prompts[int(table.prompt[best])], candidates[best], candidates[worst]

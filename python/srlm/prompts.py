@@ -55,10 +55,11 @@ def write_prompts(
     attempt = 1 + max([*(row.attempt for row in kept), *(row.attempt for row in dropped)], default=-1)
     report.start("prompts", prompts.count, len(kept))
     with RowWriter(kept_file) as keep, RowWriter(dropped_file) as drop:
-        while len(kept) < prompts.count and attempt < prompts.count * prompts.max_attempts:
+        last = prompts.count * prompts.max_attempts
+        while len(kept) < prompts.count and attempt < last:
             round_start = attempt - attempt % prompts.round_size
             pool = [row for row in kept if row.attempt < round_start]
-            attempts = range(attempt, round_start + prompts.round_size)
+            attempts = range(attempt, min(round_start + prompts.round_size, last))
             shown = {number: _shown(seeds, pool, prompts, seed, number) for number in attempts}
             for number, completion in _in_order(engine, shown, prompts, seed):
                 row = _filtered(completion, shown[number], number, prompts, novelty)
@@ -80,7 +81,7 @@ def write_prompts(
 def _shown(
     seeds: Sequence[Prompt], pool: list[Prompt], prompts: PromptsSection, seed: int, attempt: int
 ) -> list[Prompt]:
-    chooser = random.Random(derived_seed(seed, "shown", attempt))  # noqa: S311  reproducible, not secret
+    chooser = random.Random(derived_seed(seed, "shown", attempt))
     generated = chooser.sample(pool, min(prompts.examples_generated, len(pool)))
     wanted = prompts.examples_seed + prompts.examples_generated - len(generated)
     shown = [*chooser.sample(list(seeds), min(wanted, len(seeds))), *generated]

@@ -163,9 +163,13 @@ def decode_lines(data: bytes, name: str) -> list[str]:
     return lines
 
 
+def _no_number(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
+
+
 def _parse_object(line: str, name: str, number: int) -> dict[str, Any]:
     try:
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name}, line {number}: not valid JSON: {error}; mend or remove the line") from error
     if not isinstance(value, dict):

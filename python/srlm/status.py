@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from srlm.run_dir import RunDir
 
@@ -32,7 +33,7 @@ def stage_names(config: Config) -> list[str]:
 def status_table(path: Path, config: Config) -> Table:
     """Return a table of the stages: done with rows and time, begun with the rows so far, next, or open."""
     run = RunDir(path)
-    table = Table(title=str(path))
+    table = Table(title=Text(str(path)))
     for column in ("stage", "state", "rows", "seconds", "finished"):
         table.add_column(column, justify="right" if column in ("rows", "seconds") else "left")
     next_one = True

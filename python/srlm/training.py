@@ -67,7 +67,7 @@ def arguments(section: TrainingSection, job: Job) -> dict[str, Any]:
         "learning_rate": section.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr": section.min_learning_rate},
-        "warmup_steps": section.warmup_ratio,  # below 1 it is a share of all steps
+        "warmup_steps": min(section.warmup_ratio, 1 - 1e-9),  # below 1 it is a share of all steps
         "num_train_epochs": section.epochs,
         "max_steps": section.max_steps or -1,
         "per_device_train_batch_size": section.micro_batch_size,
@@ -132,8 +132,12 @@ def run(trainer: Any, section: TrainingSection, job: Job, dropped: int) -> Train
     if not all(math.isfinite(loss) for loss in losses):
         step = next(index for index, loss in enumerate(losses, 1) if not math.isfinite(loss))
         raise StageError(f"training: the loss of step {step} is not finite; lower learning_rate. Nothing was saved")
+    if not all(bool(parameter.isfinite().all()) for parameter in trainer.model.parameters()):
+        raise StageError("training: the last step left weights not finite; lower learning_rate. Nothing was saved")
     trained = Trained(rows, dropped, int(output.global_step), float(output.training_loss))
     _save(trainer, section, job, trained)
+    if trainer.accelerator.is_main_process:
+        shutil.rmtree(trainer.args.output_dir, ignore_errors=True)  # the trainer's own folder: nothing is kept in it
     return trained
 
 
@@ -148,7 +152,7 @@ def _save(trainer: Any, section: TrainingSection, job: Job, trained: Trained) ->
             _merge(job, written, folder)
         trainer.processing_class.save_pretrained(folder)
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle: nothing here reads or ships those
-        _restore_dropout(job.base, folder)
+        _restore_config(job.base, folder)
         (folder / "README.md").write_text(_card(job, trained), encoding="utf-8")
 
 
@@ -165,14 +169,14 @@ def _merge(job: Job, adapter: Path, folder: Path) -> None:
     shutil.rmtree(adapter)
 
 
-def _restore_dropout(base: str, folder: Path) -> None:
-    """Dropout was this training's; the saved model has that of its base again."""
+def _restore_config(base: str, folder: Path) -> None:
+    """Dropout and the switched-off key-value cache were this training's; the saved model has its base's settings."""
     before = json.loads((Path(base) / "config.json").read_text(encoding="utf-8"))
     file = folder / "config.json"
     after = json.loads(file.read_text(encoding="utf-8"))
-    for field in models.DROPOUT_FIELDS:
+    for field, default in {**dict.fromkeys(models.DROPOUT_FIELDS, 0.0), "use_cache": True}.items():
         if field in after:
-            after[field] = before.get(field, 0.0)
+            after[field] = before.get(field, default)
     file.write_text(json.dumps(after, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -34,12 +34,13 @@ def config(model: str, folder: Path, engine: str) -> str:
         "eft": {"from": "ranks"},
         "sft": {"learning_rate": 5e-3, "min_learning_rate": 1e-3, "epochs": 6, "batch_size": 8, "micro_batch_size": 4},
         "engine": {"kind": engine, "max_model_len": 2048, "cpu_cache_gib": 1, "enforce_eager": True},
-        "prompts": {"count": 6, "max_tokens": 24, "round_size": 8, "max_rouge_l": 1.0, "min_words": 1, "temperature": 2.0},
+        "prompts": {"count": 6, "max_tokens": 24, "round_size": 8, "max_rouge_l": 1.0, "min_words": 1},
         "candidates": {"per_prompt": 3, "max_tokens": 12, "temperature": 1.0},
         "judge": {"justify": False, "score": "expected", "prompt_file": str(folder / "judge.txt")},
         "pairs": {"keep_truncated": True},
         "dpo": {"learning_rate": 1e-4, "min_learning_rate": 1e-5, "batch_size": 4, "micro_batch_size": 2},
     }
+    values["prompts"]["temperature"] = 2.0
     file = folder / "tiny.yaml"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     return str(file)
@@ -56,9 +57,27 @@ def rows(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
 
 
-@pytest.mark.parametrize("engine", ["transformers", "vllm"])
-def test_the_whole_loop(engine: str, tiny_model: str, tmp_path: Path) -> None:
-    file, run_dir = config(tiny_model, tmp_path, engine), tmp_path / "run"
+@pytest.fixture(scope="module")
+def finished(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run on the transformers engine, undisturbed; its configuration is beside it."""
+    folder = tmp_path_factory.mktemp("finished")
+    check_run(config(tiny_model, folder, "transformers"), folder / "run", "transformers")
+    return folder / "run"
+
+
+def test_the_whole_loop_on_transformers(finished: Path) -> None:
+    again = srlm("run", str(finished.with_name("tiny.yaml")), "--run-dir", str(finished))
+    assert "candidates:" not in again.stderr  # nothing is done twice
+    manifest = json.loads((finished / "manifest.json").read_text(encoding="utf-8"))
+    assert srlm("status", str(finished)).stderr.count("done") == len(manifest)
+
+
+def test_the_whole_loop_on_vllm(tiny_model: str, tmp_path: Path) -> None:
+    check_run(config(tiny_model, tmp_path, "vllm"), tmp_path / "run", "vllm")
+
+
+def check_run(file: str, run_dir: Path, engine: str) -> None:
+    """Run the loop and check what it leaves behind and what it says."""
     done = srlm("run", file, "--run-dir", str(run_dir))
     for word in ("M1", "M2", "M3", "pairs kept", "judge accuracy", "'longer is better'", "train loss", "minutes"):
         assert word in done.stderr
@@ -69,10 +88,10 @@ def test_the_whole_loop(engine: str, tiny_model: str, tmp_path: Path) -> None:
 
     weights = []
     for t in (1, 2, 3):
-        model = AutoModelForCausalLM.from_pretrained(run_dir / f"m{t}" / "model")
-        assert AutoTokenizer.from_pretrained(run_dir / f"m{t}" / "model").chat_template
-        assert (run_dir / f"m{t}" / "model" / "README.md").read_text(encoding="utf-8").count("\n") > 8
-        weights.append(model.lm_head.weight.detach().clone())
+        folder = run_dir / f"m{t}" / "model"
+        assert AutoTokenizer.from_pretrained(folder).chat_template
+        assert "| base model |" in (folder / "README.md").read_text(encoding="utf-8")
+        weights.append(AutoModelForCausalLM.from_pretrained(folder).lm_head.weight.detach().clone())
     assert not weights[0].equal(weights[1])
     assert not weights[1].equal(weights[2])
 
@@ -80,10 +99,6 @@ def test_the_whole_loop(engine: str, tiny_model: str, tmp_path: Path) -> None:
         made = {name: rows(run_dir / f"m{t}" / f"{name}.jsonl") for name in ROWS}
         check_rows(made)
         assert {name: manifest[f"m{t}/{name}"]["rows"] for name in ROWS} == {name: len(made[name]) for name in ROWS}
-
-    again = srlm("run", file, "--run-dir", str(run_dir))
-    assert "candidates:" not in again.stderr  # nothing is done twice
-    assert srlm("status", str(run_dir)).stderr.count("done") == len(manifest)
 
 
 def check_rows(made: dict[str, list[dict[str, Any]]]) -> None:
@@ -104,20 +119,16 @@ def check_rows(made: dict[str, list[dict[str, Any]]]) -> None:
         assert pair["rejected"] == [{"role": "assistant", "content": rejected["text"]}]
 
 
-def test_ctrl_c_and_going_on(tiny_model: str, tmp_path: Path) -> None:
-    """Stopped once in each of several stages, a run ends with the rows of an undisturbed one."""
-    file = config(tiny_model, tmp_path, "transformers")
-    srlm("run", file, "iterations=2", "--run-dir", str(tmp_path / "calm"))
-    stopped = tmp_path / "stopped"
+def test_ctrl_c_and_going_on(finished: Path, tmp_path: Path) -> None:
+    """Stopped once in each of several stages, a run ends with the rows of the undisturbed one."""
+    file, stopped = str(finished.with_name("tiny.yaml")), tmp_path / "stopped"
     for name in ("m1/metrics.jsonl", "m2/candidates.jsonl", "m2/metrics.jsonl"):
         interrupt_when(stopped / name, file, stopped)
     srlm("run", file, "iterations=2", "--run-dir", str(stopped))
-    for name in ("prompts", "candidates", "verdicts", "pairs"):
-        calm, resumed = (rows(tmp_path / run / "m2" / f"{name}.jsonl") for run in ("calm", "stopped"))
-        assert [row.get("id", row.get("prompt_id")) for row in resumed].sort() == [
-            row.get("id", row.get("prompt_id")) for row in calm
-        ].sort()
-        assert len({json.dumps(row) for row in resumed}) == len(resumed)
+    for name in ROWS:
+        calm, resumed = (rows(run / "m2" / f"{name}.jsonl") for run in (finished, stopped))
+        key = "chosen_id" if name == "pairs" else "id"
+        assert sorted(row[key] for row in resumed) == sorted(row[key] for row in calm)
 
 
 def interrupt_when(appears: Path, file: str, run_dir: Path) -> None:
@@ -139,10 +150,9 @@ def interrupt_when(appears: Path, file: str, run_dir: Path) -> None:
     assert "Traceback" not in output
 
 
-def test_single_stages_on_files(tiny_model: str, tmp_path: Path) -> None:
-    file, run_dir = config(tiny_model, tmp_path, "transformers"), tmp_path / "run"
-    srlm("run", file, "iterations=2", "--run-dir", str(run_dir))
-    made, ift, options = tmp_path / "made", run_dir / "seed" / "ift.jsonl", ("--config", file)
+def test_single_stages_on_files(finished: Path, tmp_path: Path) -> None:
+    run_dir, made = finished, tmp_path / "made"
+    ift, options = run_dir / "seed" / "ift.jsonl", ("--config", str(run_dir.with_name("tiny.yaml")))
     model = str(run_dir / "m1" / "model")
     files = {name: str(made / f"{name}.jsonl") for name in ROWS}
     srlm("prompts", "--model", model, "--ift", str(ift), "--out", files["prompts"], *options)
@@ -160,7 +170,7 @@ def test_single_stages_on_files(tiny_model: str, tmp_path: Path) -> None:
 
 
 def test_training_by_two_processes(tiny_model: str, tmp_path: Path) -> None:
-    """`accelerate launch` on two CPU processes gives a model, its metrics and its progress."""
+    """Two CPU processes give a model, its metrics and its progress."""
     file, out = config(tiny_model, tmp_path, "transformers"), tmp_path / "two"
     ift = tmp_path / "ift.jsonl"
     example = {"prompt": [{"role": "user", "content": "Say hello."}]}
@@ -170,4 +180,22 @@ def test_training_by_two_processes(tiny_model: str, tmp_path: Path) -> None:
     done = srlm("sft", "--model", tiny_model, "--data", str(ift), "--out", str(out), "--config", file, *words)
     assert "rows 16" in done.stdout
     assert (out / "model.safetensors").is_file()
-    assert [row["step"] for row in rows(tmp_path / "two.metrics.jsonl")][-1] == 8  # 16 rows x 4 epochs / batch of 8
+    assert [row["step"] for row in rows(tmp_path / "two.metrics.jsonl")][-1] == 12  # 16 rows x 6 epochs / batch of 8
+
+
+def test_a_full_disk_loses_nothing(tiny_model: str, tmp_path: Path) -> None:
+    file, disk = config(tiny_model, tmp_path, "transformers"), tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], check=False)  # noqa: S607
+    if mounted.returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        full = srlm("run", file, "iterations=2", "--run-dir", str(disk / "run"), code=1)
+        assert "No space left on device" in full.stderr
+        kept = rows(disk / "run" / "seed" / "ift.jsonl")
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)  # noqa: S607
+        srlm("run", file, "iterations=2", "--run-dir", str(disk / "run"))
+        assert rows(disk / "run" / "seed" / "ift.jsonl") == kept
+        check_rows({name: rows(disk / "run" / "m2" / f"{name}.jsonl") for name in ROWS})
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)  # noqa: S607

@@ -1,0 +1,282 @@
+"""Preference pairs from candidates and verdicts, and the rows that TRL reads."""
+
+import math
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from srlm import chat, pairs
+from srlm.config import JudgeSection, PairsSection
+from srlm.errors import InputError
+from srlm.records import Candidate, Prompt, Verdict, content_id, read_rows, write_rows
+from trl.data_utils import is_conversational
+
+PLAIN, SAMPLED, EXPECTED = PairsSection(), JudgeSection(), JudgeSection(score="expected")
+REASONS = {"too_few_scored", "too_few_usable", "tied", "below_margin", "same_text"}
+
+
+def answer(*scores, text=None, expected=None, cut_off=False):
+    """An answer and the verdicts on it: numbers, or outcomes without one; `expected` goes with the numbers in order."""
+    return scores, text, list(expected or []), cut_off
+
+
+def rows(*prompts):
+    """Rows of the three files; a prompt is a list of answers."""
+    asked = [Prompt(f"p{n}", f"question {n}", "generated", [], n) for n in range(len(prompts))]
+    answers, verdicts = [], []
+    for n, given in enumerate(prompts):
+        for index, (scores, text, expected, cut_off) in enumerate(given):
+            name = f"p{n}a{index}"
+            written = f"text {name}" if text is None else text
+            reason = "length" if cut_off else "stop"
+            answers.append(Candidate(name, f"p{n}", index, written, [n, index, 7], -1.0, reason, 0))
+            means = iter(expected)
+            for sample, score in enumerate(scores):
+                number = None if isinstance(score, str) else float(score)
+                outcome = score if isinstance(score, str) else "scored"
+                mean = next(means, None) if number is not None else None
+                verdicts.append(Verdict(f"{name}v{sample}", name, sample, "…", outcome, number, mean))
+    return asked, answers, verdicts
+
+
+def build(*prompts, judge=SAMPLED, **settings):
+    return pairs.build_pairs(*rows(*prompts), pairs=PairsSection(**settings), judge=judge)
+
+
+def names(found):
+    return [(row.chosen_id[2:], row.rejected_id[2:]) for row in found[0]]
+
+
+def reasons(found):
+    return {reason: number for reason, number in found[1].items() if number}
+
+
+# --- columns ----------------------------------------------------------------------------------------------------------
+
+
+def test_columns():
+    table = pairs.columns(
+        *rows(
+            [answer(5, 4, expected=[4.5, 4.0]), answer("missing", 2, expected=[1.5])],
+            [answer("missing", "conflicting"), answer(3, cut_off=True), answer(1, text=" \n"), answer()],
+        ),
+        pairs=PLAIN,
+        judge=SAMPLED,
+    )
+    assert table.prompt.tolist() == [0, 0, 1, 1, 1, 1]
+    np.testing.assert_equal(table.score, [4.5, 2.0, np.nan, 3.0, 1.0, np.nan])
+    np.testing.assert_equal(table.expected, [4.25, 1.5, np.nan, np.nan, np.nan, np.nan])
+    assert table.usable.tolist() == [True, True, True, False, False, True]
+    assert table.texts[4] == " \n"
+    assert [column.dtype for column in (table.prompt, table.score, table.expected, table.usable)] == [
+        np.int64,
+        np.float64,
+        np.float64,
+        np.bool_,
+    ]
+
+
+def test_columns_by_the_expected_score():
+    given = rows([answer(5, 5, expected=[2.5, 3.5]), answer(1, 1, expected=[4.0]), answer(3), answer("missing")])
+    table = pairs.columns(*given, pairs=PLAIN, judge=EXPECTED)
+    np.testing.assert_equal(table.score, [3.0, 4.0, np.nan, np.nan])
+    np.testing.assert_equal(table.expected, table.score)
+
+
+def test_prompts_come_in_any_order():
+    prompts, candidates, verdicts = rows([answer(5), answer(1)], [answer(1), answer(5)])
+    table = pairs.columns(prompts[::-1], candidates[::-1], verdicts[::-1], pairs=PLAIN, judge=SAMPLED)
+    assert table.prompt.tolist() == [0, 0, 1, 1]
+    found = pairs.build_pairs(prompts[::-1], candidates[::-1], verdicts[::-1], pairs=PLAIN, judge=SAMPLED)
+    assert {(row.prompt_id, row.chosen_id, row.rejected_id) for row in found[0]} == {
+        ("p0", "p0a0", "p0a1"),
+        ("p1", "p1a1", "p1a0"),
+    }
+
+
+@pytest.mark.parametrize("build", [pairs.build_pairs, pairs.build_positives, pairs.columns])
+def test_orphans_are_named(build):
+    prompts, candidates, verdicts = rows([answer(5), answer(1)], [answer(5), answer(1)])
+    with pytest.raises(InputError, match="candidate p1a0: its prompt p1 is not in the file of prompts"):
+        build(prompts[:1], candidates, verdicts, pairs=PLAIN, judge=SAMPLED)
+    with pytest.raises(InputError, match="verdict p1a1v0: its candidate p1a1 is not in the candidates"):
+        build(prompts, candidates[:3], verdicts, pairs=PLAIN, judge=SAMPLED)
+
+
+# --- best against worst -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answers", "pair"),
+    [
+        ([answer(1), answer(5), answer(3)], ("a1", "a0")),
+        ([answer(4, 2), answer(5, 5), answer(0, 5)], ("a1", "a2")),  # means 3, 5, 2.5
+        ([answer(2), answer(2, "missing", 4), answer(2.5)], ("a1", "a0")),
+        ([answer(5), answer(5), answer(1), answer(1)], ("a0", "a2")),  # the first of equals
+        ([answer(5, expected=[4.1]), answer(5, expected=[4.9]), answer(1)], ("a1", "a2")),
+        ([answer(1, expected=[1.5]), answer(1, expected=[1.1]), answer(5)], ("a2", "a1")),
+        ([answer(5), answer(5, expected=[0.1]), answer(1)], ("a1", "a2")),  # one without an expected score comes last
+        ([answer(0), answer(5)], ("a1", "a0")),
+    ],
+)
+def test_best_against_worst(answers, pair):
+    found = build(answers)
+    assert names(found) == [pair]
+    assert reasons(found) == {}
+    assert set(found[1]) == REASONS
+
+
+@pytest.mark.parametrize(
+    ("answers", "settings", "reason"),
+    [
+        ([answer(3), answer(3), answer(3)], {}, "tied"),
+        ([answer(3, expected=[2.0]), answer(3, expected=[4.0])], {}, "tied"),
+        ([answer(2, 4), answer(3, 3)], {}, "tied"),
+        ([answer(5), answer("missing")], {}, "too_few_scored"),
+        ([answer("missing"), answer("out_of_range"), answer("conflicting")], {}, "too_few_scored"),
+        ([answer(5), answer()], {}, "too_few_scored"),
+        ([answer(5)], {}, "too_few_scored"),
+        ([answer(5), answer(1, cut_off=True)], {}, "too_few_usable"),
+        ([answer(5), answer(1, text="")], {}, "too_few_usable"),
+        ([answer(5), answer(1, text="\n ")], {"keep_truncated": True}, "too_few_usable"),
+        ([answer(5), answer(4.5)], {"min_margin": 1.0}, "below_margin"),
+        ([answer(5, text="same"), answer(1, text=" same\n")], {}, "same_text"),
+    ],
+)
+def test_prompts_without_a_pair(answers, settings, reason):
+    found = build(answers, **settings)
+    assert found[0] == []
+    assert reasons(found) == {reason: 1}
+
+
+@pytest.mark.parametrize("nothing", ["missing", "out_of_range", "conflicting"])
+def test_what_has_no_score_is_no_number(nothing):
+    found = build([answer(nothing), answer(4), answer(5), answer(nothing)])
+    assert names(found) == [("a2", "a1")]
+    # nor does it pull a mean down
+    found = build([answer(3), answer(4, nothing, nothing)])
+    assert names(found) == [("a1", "a0")]
+    assert (found[0][0].chosen_score, found[0][0].rejected_score) == (4.0, 3.0)
+
+
+def test_cut_off_answers():
+    answers = [answer(5, cut_off=True), answer(4), answer(2), answer(0, cut_off=True)]
+    assert names(build(answers)) == [("a1", "a2")]
+    assert names(build(answers, keep_truncated=True)) == [("a0", "a3")]
+
+
+def test_margin():
+    answers = [[answer(5), answer(4)], [answer(5), answer(3.5)], [answer(5), answer(1)]]
+    found = build(*answers, min_margin=1.5)
+    assert [row.prompt_id for row in found[0]] == ["p1", "p2"]
+    assert reasons(found) == {"below_margin": 1}
+
+
+def test_pairs_by_the_expected_score():
+    answers = [answer(5, expected=[2.0]), answer(1, expected=[4.0]), answer(3), answer("missing")]
+    found = build(answers, judge=EXPECTED)
+    assert names(found) == [("a1", "a0")]
+    assert (found[0][0].chosen_score, found[0][0].rejected_score) == (4.0, 2.0)
+    assert names(build(answers)) == [("a0", "a1")]
+
+
+def test_pairs_and_drops_add_up_to_the_prompts():
+    found = build(
+        [answer(5), answer(1)],
+        [answer(3), answer(3)],
+        [answer("missing"), answer(1)],
+        [answer(1), answer(5), answer(2)],
+        [answer(1, cut_off=True), answer(5)],
+        [answer(5), answer(4.9)],
+        [answer(5, text="x"), answer(1, text="x")],
+        [answer(), answer()],
+        min_margin=0.5,
+    )
+    assert [row.prompt_id for row in found[0]] == ["p0", "p3"]
+    assert found[1] == {"too_few_scored": 2, "too_few_usable": 1, "tied": 1, "below_margin": 1, "same_text": 1}
+
+
+def test_a_prompt_without_candidates_is_counted_too():
+    prompts, candidates, verdicts = rows([answer(5), answer(1)], [])
+    made, drops = pairs.build_pairs(prompts, candidates, verdicts, pairs=PLAIN, judge=SAMPLED)
+    assert len(made) + sum(drops.values()) == len(prompts)
+
+
+def test_no_rows():
+    assert build() == ([], dict.fromkeys(REASONS, 0))
+
+
+# --- the rows ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_pair_holds():
+    (row,), _ = build([answer(1, 2, text="bad \u2028"), answer(5, 4, text="good")])
+    assert row.prompt == [{"role": "user", "content": "question 0"}]
+    assert row.chosen == [{"role": "assistant", "content": "good"}]
+    assert row.rejected == [{"role": "assistant", "content": "bad \u2028"}]
+    assert (row.prompt_id, row.chosen_id, row.rejected_id) == ("p0", "p0a1", "p0a0")
+    assert (row.chosen_score, row.rejected_score) == (4.5, 1.5)
+    assert (row.chosen_token_ids, row.rejected_token_ids) == ([0, 1, 7], [0, 0, 7])
+    assert all(type(score) is float for score in (row.chosen_score, row.rejected_score))
+
+
+def test_pairs_are_rows_for_trl(tmp_path):
+    made, _ = build(*[[answer(1), answer(5)], [answer(0), answer(3), answer(2)]])
+    write_rows(tmp_path / "pairs.jsonl", made)
+    again = read_rows(tmp_path / "pairs.jsonl", type(made[0]))
+    assert again == made
+    dataset = Dataset.from_list([asdict(row) for row in again])
+    assert len(dataset) == 2
+    for example, row in zip(dataset, made, strict=True):
+        assert is_conversational(example)
+        assert {"prompt", "chosen", "rejected"} <= set(example)
+        for name in ("prompt", "chosen", "rejected"):
+            assert example[name] == getattr(row, name)
+        assert example["prompt"][-1]["role"] == "user"
+        assert example["chosen"][0]["role"] == example["rejected"][0]["role"] == "assistant"
+        assert example["chosen"] != example["rejected"]
+
+
+# --- positives only ---------------------------------------------------------------------------------------------------
+
+
+def positives(*prompts, judge=SAMPLED, **settings):
+    return pairs.build_positives(*rows(*prompts), pairs=PairsSection(**settings), judge=judge)
+
+
+def test_positives():
+    made, drops = positives(
+        [answer(5, 5), answer(5, 4), answer(5, "missing"), answer("missing")],
+        [answer(4), answer(3)],
+        [answer(5, text="twice"), answer(5, text="twice\n"), answer(5, text="once")],
+        [answer(5, cut_off=True), answer(5, text=" ")],
+        [answer(5, expected=[1.0])],
+    )
+    assert [(row.prompt[0]["content"], row.completion[0]["content"]) for row in made] == [
+        ("question 0", "text p0a0"),
+        ("question 0", "text p0a2"),
+        ("question 2", "twice"),
+        ("question 2", "once"),
+        ("question 4", "text p4a0"),
+    ]
+    assert drops == {"no_perfect_answer": 2, "same_text": 1}
+    assert made[0].prompt == chat.user("question 0")
+    assert made[0].completion == chat.assistant("text p0a0")
+    assert made[0].completion_token_ids == [0, 0, 7]
+    assert made[0].id == content_id("example", made[0].prompt, "text p0a0")
+
+
+def test_positives_with_cut_off_answers():
+    made, _ = positives([answer(5, cut_off=True)], keep_truncated=True)
+    assert len(made) == 1
+
+
+def test_positives_on_another_scale():
+    judge = JudgeSection(max_score=10.0)
+    assert len(positives([answer(5), answer(10), answer(9.5)], judge=judge)[0]) == 1
+
+
+@pytest.mark.parametrize("score", [math.nextafter(5, 0), 4.999, 0])
+def test_almost_perfect_is_not_perfect(score):
+    assert positives([answer(score)])[0] == []
