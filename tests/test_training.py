@@ -14,6 +14,7 @@ from srlm.errors import InputError, StageError
 from srlm.records import Example, Pair
 from srlm.sft import encode, train_sft
 from srlm.training import Job
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.scripted import Recorder
 
@@ -423,6 +424,34 @@ def test_dropout_is_in_the_policy_and_not_in_the_reference(trial, monkeypatch, l
     assert sorted(references[0]) == pytest.approx(sorted(references[1]), abs=1e-4)
     assert first[0]["rewards/margins"] == pytest.approx(0, abs=1e-4)
     assert abs(first[1]["rewards/chosen"]) > 1e-3
+
+
+def dropout_rates(trial, monkeypatch, **settings):
+    """The rates of the dropout modules within a DPO's first step."""
+    rates = []
+    original = TokenDPOTrainer.compute_loss
+
+    def compute_loss(self, model, *args, **kwargs):
+        rates.append({module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)})
+        return original(self, model, *args, **kwargs)
+
+    monkeypatch.setattr(TokenDPOTrainer, "compute_loss", compute_loss)
+    done = trial.dpo(PAIRS[:2], **settings)
+    return rates[0], done
+
+
+def test_dropout_modules_stay_on(trial, tmp_path, tiny_tokenizer, monkeypatch):
+    """TRL's `disable_dropout` would set them to 0; they are in LoRA's adapters and in some architectures."""
+    rates, _ = dropout_rates(trial("lora"), monkeypatch, dropout=0.5, lora=LoraSection(rank=4, alpha=8))
+    assert rates == {0.5}
+    folder = tmp_path / "gpt2"
+    config = GPT2Config(vocab_size=512, n_positions=256, n_embd=32, n_layer=2, n_head=2, attn_pdrop=0.05)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    rates, done = dropout_rates(trial("gpt2", base=str(folder)), monkeypatch, dropout=0.4)
+    assert rates == {0.4}
+    saved = json.loads((done.job.target / "config.json").read_text(encoding="utf-8"))
+    assert (saved["attn_pdrop"], saved["resid_pdrop"], saved["embd_pdrop"]) == (0.05, 0.1, 0.1)
 
 
 def test_other_losses(trial):

@@ -198,4 +198,4 @@ def test_a_full_disk_loses_nothing(tiny_model: str, tmp_path: Path) -> None:
         assert rows(disk / "run" / "seed" / "ift.jsonl") == kept
         check_rows({name: rows(disk / "run" / "m2" / f"{name}.jsonl") for name in ROWS})
     finally:
-        subprocess.run(["umount", str(disk)], check=True)  # noqa: S607
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # noqa: S607
