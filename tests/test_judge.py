@@ -163,10 +163,7 @@ def test_other_pattern_and_scale(tiny_tokenizer):
 
 
 def test_real_replies():
-    """GPT-4's verdicts on MT-Bench: the recorded score, or none where none was recorded.
-
-    Four replies speak of the `[/INST]` in an answer; such a marker may be read as the end of the judge's turn.
-    """
+    """GPT-4's verdicts on MT-Bench: the recorded score, or none where none was recorded."""
     file = DATA / "judge-text" / "mt_bench_gpt4_single.jsonl"
     if not file.is_file():
         pytest.skip("the real judgements are not beside the checkout")
@@ -181,8 +178,7 @@ def test_real_replies():
         found = reader.verdict(completion(tokenizer, request, row["judgment"]), "c", 0)
         if (found.score if found.score is not None else -1) != row["score"]:
             wrong.append((row["judgment"], row["score"], found.outcome))
-    assert [row for row in wrong if "[/INST]" not in row[0] or row[2] != "missing"] == []
-    assert len(wrong) <= 4
+    assert wrong == []
 
 
 # --- the expected score -----------------------------------------------------------------------------------------------

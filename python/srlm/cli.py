@@ -197,7 +197,7 @@ def _run(config: Config, run_dir: Any) -> None:  # noqa: ANN401  RunDir, importe
         launcher = Launcher(run_dir.log_file, display, config)
         launcher.warm_up()
         display.say(f"run {config.name}: {config.model.name} to M{config.iterations}, in {run_dir.path}")
-        Loop(config, run_dir, launcher, display).run()
+        Loop(config, run_dir, launcher, display, display.titled).run()
     console.print(closing_table(run_dir, config.iterations))
     console.print(f"models: {run_dir.path}/m*/model", highlight=False)
 

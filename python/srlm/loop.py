@@ -49,22 +49,21 @@ class Loop:
     run_dir: RunDir
     launcher: Launcher
     report: Reporter
+    titled: Callable[[str], None] = lambda _: None  # told the name of the model that is at work or in training
     _keys: dict[str, str] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
-    def run(self, after_model: Callable[[int], None] = lambda _: None) -> None:
-        """Train M1 to M_T; `after_model` is called with t once M_t is trained and measured."""
+    def run(self) -> None:
+        """Train and measure M1 to M_T."""
         judge.check(self.config.judge)
         self.make_seed()
         base = self.resolve(self.config.model.name, self.config.model.revision)
         self.sft(base)
         for t in range(1, self.config.iterations):
             self.generate(t)
-            after_model(t)
             self.build_pairs(t + 1)
             self.train_next(t + 1)
         self.generate(self.config.iterations)
-        after_model(self.config.iterations)
 
     # --- seed -> M1 ---------------------------------------------------------------------------------------------------
 
@@ -126,6 +125,7 @@ class Loop:
 
     def generate(self, t: int) -> None:
         """Load M_t once: measure it as a judge, and let it write prompts, candidates and verdicts for M_t+1."""
+        self.titled(f"M{t}")
         last = t == self.config.iterations
         tasks = [*self._accuracy_task(t), *([] if last else self._generation_tasks(t + 1))]
         if self.config.prompts.model is not None and not last:
@@ -184,6 +184,7 @@ class Loop:
 
     def _train(self, name: str, kind: str, base: str, data: tuple[Path, ...]) -> None:
         model, t = name.partition("/")[0], int(name[1 : name.index("/")])
+        self.titled(f"M{t}")
         rows = sum(len(file.read_bytes().split(b"\n")) - 1 for file in data)
         card = {
             "model": f"{model} of run {self.config.name}",

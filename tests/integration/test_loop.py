@@ -138,6 +138,8 @@ def interrupt_when(appears: Path, file: str, run_dir: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A shell starts its background jobs with the signal ignored, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 180
     while not (appears.exists() and appears.stat().st_size) and process.poll() is None:

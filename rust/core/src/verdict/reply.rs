@@ -47,7 +47,6 @@ const MARKERS: [&str; 26] = [
     "<end_of_turn>",
     "<eos>",
     "[INST]",
-    "[/INST]",
     "</s>",
     "<｜User｜>",
     "<｜Assistant｜>",
