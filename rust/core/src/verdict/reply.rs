@@ -25,7 +25,7 @@ const LINE_ENDERS: [&str; 7] = [
 
 /// What ends a reply anywhere: the turn markers of the common chat templates
 /// (ChatML, Llama 2 and 3, Zephyr, Phi, Gemma, Mistral, DeepSeek, Harmony).
-const MARKERS: [&str; 26] = [
+const MARKERS: [&str; 25] = [
     "<|im_start|>",
     "<|im_end|>",
     "<|im_sep|>",
