@@ -201,3 +201,33 @@ def test_a_full_disk_loses_nothing(tiny_model: str, tmp_path: Path) -> None:
         check_rows({name: rows(disk / "run" / "m2" / f"{name}.jsonl") for name in ROWS})
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)  # noqa: S607
+
+
+def test_eft_from_the_models_own_judgements(tiny_model: str, tmp_path: Path) -> None:
+    """The paper's way: a model tuned on IFT judges, and what orders the answers as the humans did becomes EFT."""
+    file = config(tiny_model, tmp_path, "transformers")
+    # A random model has to be taught the form of a verdict first; its scores stay chance.
+    verdicts = [
+        {"prompt": JUDGE_PROMPT.format(prompt=f"{n}?", response=n), "response": f"Score: {n % 6}"} for n in range(36)
+    ]
+    (tmp_path / "words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in verdicts), encoding="utf-8")
+    answers = [{"text": "yes", "rank": 0}, {"text": "no", "rank": 1}]
+    ranked = [{"prompt": f"Is {n} a number?", "answers": answers} for n in range(16)]
+    (tmp_path / "ranked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ranked), encoding="utf-8")
+    words = (
+        f"seed_data.eft=[{tmp_path / 'ranked.jsonl'}]",
+        "eft.from=judgements",
+        "eft.samples=6",
+        "eft.max_share=1.0",
+    )
+    judge = ("judge.justify=true", "judge.max_tokens=12", "judge.temperature=1.0", "judge.top_p=1.0")
+    run_dir = tmp_path / "run"
+    srlm("run", file, *words, *judge, "iterations=1", "--run-dir", str(run_dir))
+    judged, kept = rows(run_dir / "seed" / "judgements.jsonl"), rows(run_dir / "seed" / "eft_train.jsonl")
+    assert len(judged) == 12 * 2 * 6  # prompts that are not held out, answers, samples
+    scored = [row for row in judged if row["outcome"] == "scored"]
+    assert 0 < len(kept) < len(scored)
+    texts = {row["text"].strip() for row in scored}
+    assert {row["completion"][0]["content"] for row in kept} <= texts
+    manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
+    assert {"m0/sft", "seed/judgements", "seed/eft_train", "m1/sft", "m1/eval"} <= manifest.keys()
