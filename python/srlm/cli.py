@@ -47,9 +47,11 @@ def run(config: str, overrides: tuple[str, ...], run_dir: Path | None) -> None:
     CONFIG is a YAML file or the name of a packaged configuration. The same command goes on where it was stopped.
     """
     from srlm import config as configuration
+    from srlm import loop
     from srlm.run_dir import RunDir
 
     loaded = configuration.load(config, overrides)
+    loop.preflight(loaded)
     _run(loaded, RunDir.open(run_dir or Path("runs") / loaded.name, loaded))
 
 

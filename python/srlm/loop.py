@@ -55,7 +55,6 @@ class Loop:
 
     def run(self) -> None:
         """Train and measure M1 to M_T."""
-        judge.check(self.config.judge)
         self.make_seed()
         base = self.resolve(self.config.model.name, self.config.model.revision)
         self.sft(base)
@@ -286,6 +285,22 @@ class Loop:
         now = time.monotonic()
         self.run_dir.finish(name, self._keys[name], now - self._started, result)
         self._started = now
+
+
+def preflight(config: Config) -> None:
+    """Check what can be checked before anything is written, so that a slip leaves no run's folder behind.
+
+    Raises:
+        InputError: the judge prompt, a seed file, a chat template or a local model is no good.
+    """
+    judge.check(config.judge)
+    seed.load_ift(config.seed_data, config.seed)
+    seed.load_eft(config.seed_data, config.seed)
+    if config.model.chat_template is not None:
+        models.read_chat_template(config.model.chat_template)
+    for name in (config.model.name, config.prompts.model):
+        if name is not None and (models.is_local(name) or models.is_path(name)):
+            models.resolve(name)
 
 
 def too_few_pairs(t: int, found: int, drops: dict[str, int], file: Path) -> str:

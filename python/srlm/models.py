@@ -44,6 +44,11 @@ def is_local(name: str) -> bool:
     return Path(name).is_dir()
 
 
+def is_path(name: str) -> bool:
+    """Tell whether `name` can only be a path: it is written like one, or has more parts than a hub name."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
 def resolve(name: str, revision: str | None = None) -> str:
     """Return a folder of weights for `name`, converting or downloading it if need be.
 
@@ -54,7 +59,7 @@ def resolve(name: str, revision: str | None = None) -> str:
         return _checked_folder(Path(name))
     if name.lower() == PACKAGED:
         return str(_converted_gguf())
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if is_path(name):
         raise InputError(f"model {name!r}: no such folder; give a folder with config.json and safetensors weights")
     return _hub_folder(name, revision)
 

@@ -231,3 +231,26 @@ def test_eft_from_the_models_own_judgements(tiny_model: str, tmp_path: Path) -> 
     assert {row["completion"][0]["content"] for row in kept} <= texts
     manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
     assert {"m0/sft", "seed/judgements", "seed/eft_train", "m1/sft", "m1/eval"} <= manifest.keys()
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("judge.prompt_file=no-such-file.txt", "judge.prompt_file"),
+        ("seed_data.ift=[broken.jsonl]", "broken.jsonl, line 2: not valid JSON"),
+        ("seed_data.ift=[empty.jsonl]", "no IFT example"),
+        ("model.name=./nowhere", "no such folder"),
+        ("model.chat_template=nowhere.jinja", "model.chat_template"),
+        ("judge.sample=2", "did you mean 'judge.samples'?"),
+    ],
+)
+def test_wrong_input_leaves_no_folder_behind(
+    word: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.jsonl").write_text('{"prompt": "a", "response": "b"}\n{"prompt": \n', encoding="utf-8")
+    (tmp_path / "empty.jsonl").write_text("\n", encoding="utf-8")
+    done = srlm("run", "quickstart", word, code=2)
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
