@@ -486,3 +486,14 @@ def test_curve_is_written_anew(trial):
     done.sft(max_steps=3)
     done.sft(max_steps=2)
     assert [entry["step"] for entry in done.logged] == [1, 2]
+
+
+def test_a_folder_of_the_users_beside_the_model_stays(trial):
+    """What a training removes afterwards is its own, whatever stands beside the model's folder."""
+    done = trial()
+    theirs = done.job.target.with_name("trainer")
+    theirs.mkdir(parents=True)
+    (theirs / "notes.txt").write_text("mine", encoding="utf-8")
+    done.sft(max_steps=1)
+    assert (theirs / "notes.txt").read_text(encoding="utf-8") == "mine"
+    assert sorted(path.name for path in theirs.parent.iterdir() if path.is_dir()) == ["model", "trainer"]

@@ -63,7 +63,7 @@ def arguments(section: TrainingSection, job: Job) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     bf16 = cuda and torch.cuda.is_bf16_supported()
     return {
-        "output_dir": str(job.target.with_name("trainer")),
+        "output_dir": str(job.target.with_name(f"{job.target.name}.trainer")),  # removed afterwards: never a user's
         "learning_rate": section.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr": section.min_learning_rate},

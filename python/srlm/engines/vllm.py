@@ -1,8 +1,8 @@
 """vLLM as an engine: continuous batching, prefix caching, tensor parallelism.
 
-Prefix caching is on, so what requests share (the judge's rubric, a prompt's text under its N answers) is computed
-once. The engine core runs inside this process, which saves its start-up on small machines; with several
-GPUs vLLM starts its own workers.
+Prefix caching is on, so what requests share from their beginning (the judge's rubric, a prompt under its N answers) is
+computed once, in whole cache blocks. The engine core runs inside this process, which saves its start-up on small
+machines; with several GPUs vLLM starts its own workers.
 """
 
 from __future__ import annotations
