@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from srlm import chat
-from srlm._native import parse_verdicts
+from srlm.native import parse_verdicts
 from srlm.engines.base import Request, Sampling
 from srlm.errors import InputError
 from srlm.records import RowWriter, Verdict, content_id, derived_seed, resume_rows

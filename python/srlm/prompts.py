@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srlm import chat
-from srlm._native import NoveltyIndex
+from srlm.native import NoveltyIndex
 from srlm.engines.base import Request, Sampling
 from srlm.records import DroppedPrompt, Prompt, RowWriter, content_id, derived_seed, resume_rows
 

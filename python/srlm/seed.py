@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from srlm import chat
-from srlm._native import normal_keys
+from srlm.native import normal_keys
 from srlm.errors import InputError
 from srlm.records import Example, Prompt, RankedAnswers, content_id, decode_lines, derived_seed, parse_objects
 
