@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from srlm import chat
-from srlm.native import parse_verdicts
 from srlm.engines.base import Request, Sampling
 from srlm.errors import InputError
+from srlm.native import parse_verdicts
 from srlm.records import RowWriter, Verdict, content_id, derived_seed, resume_rows
 
 if TYPE_CHECKING:

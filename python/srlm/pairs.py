@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from srlm import chat
-from srlm.native import select_pairs, select_positives
 from srlm.errors import InputError
 from srlm.judge import mean_scores
+from srlm.native import select_pairs, select_positives
 from srlm.records import Example, Pair, content_id
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srlm import chat
-from srlm.native import NoveltyIndex
 from srlm.engines.base import Request, Sampling
+from srlm.native import NoveltyIndex
 from srlm.records import DroppedPrompt, Prompt, RowWriter, content_id, derived_seed, resume_rows
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from srlm import chat
-from srlm.native import normal_keys
 from srlm.errors import InputError
+from srlm.native import normal_keys
 from srlm.records import Example, Prompt, RankedAnswers, content_id, decode_lines, derived_seed, parse_objects
 
 if TYPE_CHECKING:
