@@ -9,7 +9,7 @@ import torch
 from srlm import chat, models
 from srlm.config import DpoSection, LoraSection, ModelSection, SftSection
 from srlm.dpo import TokenDPOTrainer, longest, train_dpo
-from srlm.dpo import encode as encode_pair
+from srlm.dpo import encode as encode_pairs
 from srlm.errors import InputError, StageError
 from srlm.records import Example, Pair
 from srlm.sft import encode, train_sft
@@ -119,7 +119,7 @@ def same_weights(one, other):
 
 
 def test_the_loss_is_on_the_answer(tiny_tokenizer):
-    row = encode(tiny_tokenizer, EXAMPLES[0])
+    (row,) = encode(tiny_tokenizer, EXAMPLES[:1])
     masked = [token for token, mask in zip(row["input_ids"], row["completion_mask"], strict=True) if mask]
     assert tiny_tokenizer.decode(masked) == f"{EXAMPLES[0].completion[0]['content']}<|im_end|>"
     assert row["completion_mask"] == sorted(row["completion_mask"])
@@ -128,17 +128,17 @@ def test_the_loss_is_on_the_answer(tiny_tokenizer):
 
 def test_an_engines_token_ids_are_used_as_given(tiny_tokenizer):
     given = [97, 98, 99, 2]
-    row = encode(tiny_tokenizer, Example("e", chat.user("Q"), chat.assistant("A"), given))
+    (row,) = encode(tiny_tokenizer, [Example("e", chat.user("Q"), chat.assistant("A"), given)])
     assert row["input_ids"][-4:] == given
     assert sum(row["completion_mask"]) == 4
-    whole = encode_pair(tiny_tokenizer, pair(0, chosen_token_ids=given, rejected_token_ids=[5, 2]))
+    (whole,) = encode_pairs(tiny_tokenizer, [pair(0, chosen_token_ids=given, rejected_token_ids=[5, 2])])
     assert (whole["chosen_ids"], whole["rejected_ids"]) == (given, [5, 2])
     assert tuple(whole["prompt_ids"]) == chat.prompt_ids(tiny_tokenizer, PAIRS[0].prompt)
     assert longest(whole) == len(whole["prompt_ids"]) + 4
 
 
 def test_pair_without_token_ids(tiny_tokenizer):
-    whole = encode_pair(tiny_tokenizer, PAIRS[0])
+    (whole,) = encode_pairs(tiny_tokenizer, PAIRS[:1])
     for side, messages in (("chosen_ids", PAIRS[0].chosen), ("rejected_ids", PAIRS[0].rejected)):
         assert tiny_tokenizer.decode(whole[side]) == f"{messages[0]['content']}<|im_end|>"
 
@@ -226,7 +226,7 @@ def test_chat_template_of_the_configuration_is_saved(trial):
 
 
 def test_rows_too_long_are_dropped_and_counted(trial, tiny_tokenizer):
-    lengths = sorted(len(encode(tiny_tokenizer, row)["input_ids"]) for row in EXAMPLES)
+    lengths = sorted(len(row["input_ids"]) for row in encode(tiny_tokenizer, EXAMPLES))
     limit = lengths[3]
     kept = sum(length <= limit for length in lengths)
     done = trial().sft(max_length=limit)
@@ -358,7 +358,7 @@ def test_dpo_loss_by_hand(trial, base, tiny_tokenizer):
     two_steps = trial("two").dpo(epochs=2.0, **settings)
     policy, margins = one_step.model, []
     for row in PAIRS:
-        ids = encode_pair(tiny_tokenizer, row)
+        (ids,) = encode_pairs(tiny_tokenizer, [row])
         ratios = [
             (token_logps(policy, ids["prompt_ids"], ids[side]) - token_logps(base, ids["prompt_ids"], ids[side])).sum()
             for side in ("chosen_ids", "rejected_ids")
@@ -399,7 +399,7 @@ def test_dpo_trains_on_the_given_ids(trial, monkeypatch):
 
 
 def test_dpo_drops_pairs_too_long(trial, tiny_tokenizer):
-    limit = longest(encode_pair(tiny_tokenizer, PAIRS[0]))
+    limit = longest(encode_pairs(tiny_tokenizer, PAIRS[:1])[0])
     given = [PAIRS[0], pair(1, chosen_token_ids=[97] * 100), pair(2, rejected_token_ids=[97] * 100)]
     done = trial().dpo(given, max_length=limit, batch_size=1, micro_batch_size=1)
     assert (done.trained.rows, done.trained.dropped_too_long) == (1, 2)

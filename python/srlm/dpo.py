@@ -38,7 +38,7 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: training.Job, repo
         StageError: no pair fits `dpo.max_length`.
     """
     model, tokenizer = training.load_trainable(dpo, job)
-    rows = [encode(tokenizer, pair) for pair in pairs]
+    rows = encode(tokenizer, pairs)
     fitting = [row for row in rows if longest(row) <= dpo.max_length]
     if not fitting:
         raise StageError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({dpo.max_length}); raise it")
@@ -59,13 +59,18 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: training.Job, repo
     return training.run(trainer, dpo, job, len(rows) - len(fitting))
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> dict[str, list[int]]:
-    """Return TRL's tokenised form of a pair: ids of the prompt, the chosen and the rejected answer."""
-    return {
-        "prompt_ids": list(chat.prompt_ids(tokenizer, pair.prompt)),
-        "chosen_ids": pair.chosen_token_ids or chat.completion_ids(tokenizer, pair.prompt, pair.chosen),
-        "rejected_ids": pair.rejected_token_ids or chat.completion_ids(tokenizer, pair.prompt, pair.rejected),
-    }
+def encode(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:
+    """Return TRL's tokenised form of pairs: ids of the prompt, the chosen and the rejected answer."""
+    columns = chat.encode_pairs(
+        tokenizer,
+        [pair.prompt for pair in pairs],
+        [pair.chosen for pair in pairs],
+        [pair.rejected for pair in pairs],
+        [pair.chosen_token_ids for pair in pairs],
+        [pair.rejected_token_ids for pair in pairs],
+    )
+    names = ("prompt_ids", "chosen_ids", "rejected_ids")
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def longest(row: dict[str, list[int]]) -> int:

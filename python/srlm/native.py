@@ -1,10 +1,11 @@
-"""The CPU path in Rust, for use from Python: reading verdicts, choosing pairs, novelty and duplicates.
+"""The CPU path in Rust, for use from Python: chat encoding, verdicts, pairs, novelty and duplicates.
 
 Every function releases the GIL while it works and gives the same result on one thread and on many. The docstrings and
 types are in `_native.pyi`.
 """
 
 from srlm._native import (
+    ChatEncoder,
     NoveltyIndex,
     __version__,
     normal_keys,
@@ -15,6 +16,7 @@ from srlm._native import (
 )
 
 __all__ = [
+    "ChatEncoder",
     "NoveltyIndex",
     "__version__",
     "normal_keys",

@@ -30,7 +30,7 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: training.Job
         StageError: no example fits `sft.max_length`.
     """
     model, tokenizer = training.load_trainable(sft, job)
-    rows = [encode(tokenizer, example) for example in examples]
+    rows = encode(tokenizer, examples)
     fitting = [row for row in rows if len(row["input_ids"]) <= sft.max_length]
     if not fitting:
         raise StageError(f"sft: none of {len(rows)} examples fits sft.max_length ({sft.max_length}); raise it")
@@ -50,11 +50,12 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: training.Job
     return training.run(trainer, sft, job, len(rows) - len(fitting))
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, example: Example) -> dict[str, list[int]]:
-    """Return TRL's tokenised form of a row: `input_ids` [L], and `completion_mask` [L], 1 where the loss is."""
-    prompt = chat.prompt_ids(tokenizer, example.prompt)
-    completion = example.completion_token_ids or chat.completion_ids(tokenizer, example.prompt, example.completion)
-    return {
-        "input_ids": [*prompt, *completion],
-        "completion_mask": [0] * len(prompt) + [1] * len(completion),
-    }
+def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[dict[str, list[int]]]:
+    """Return TRL's tokenised form of rows: `input_ids` [L], and `completion_mask` [L], 1 where the loss is."""
+    ids, masks = chat.encode_examples(
+        tokenizer,
+        [example.prompt for example in examples],
+        [example.completion for example in examples],
+        [example.completion_token_ids for example in examples],
+    )
+    return [{"input_ids": row, "completion_mask": list(map(int, mask))} for row, mask in zip(ids, masks, strict=True)]

@@ -63,4 +63,69 @@ pub enum Error {
         /// The length of `column`.
         found: usize,
     },
+
+    /// The description of a tokenizer cannot be used.
+    #[error(
+        "the tokenizer cannot be used: {reason}; give a tokenizer.json that Hugging Face's \
+         tokenizers can read"
+    )]
+    InvalidTokenizer {
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A tokenizer gave up on a text.
+    #[error("the tokenizer has no token for a part of a text: {reason}")]
+    Tokenize {
+        /// What it said.
+        reason: String,
+    },
+
+    /// A chat template cannot be compiled.
+    #[error("the chat template cannot be used: {reason}")]
+    InvalidTemplate {
+        /// What the compiler said.
+        reason: String,
+    },
+
+    /// A chat template refuses a conversation.
+    #[error("the chat template refuses these messages: {reason}")]
+    Template {
+        /// What it raised.
+        reason: String,
+    },
+
+    /// Prompt and answer cannot be told apart.
+    #[error(
+        "the chat template renders a prompt differently once an answer follows, so that answers \
+         cannot be told apart from prompts; set model.chat_template to one that does not"
+    )]
+    PromptChanges,
+
+    /// The tokenizer lacks the token that ends an answer.
+    #[error("the end token {token:?} is not in the tokenizer; set its eos_token to one that is")]
+    UnknownEndToken {
+        /// The token's string.
+        token: String,
+    },
+
+    /// A message holds a special token that cannot be told from text.
+    #[error(
+        "a message holds {token:?}, which is a special token of one character and cannot be kept \
+         as text; remove it from the message"
+    )]
+    OneCharacterSpecial {
+        /// The token's string.
+        token: String,
+    },
+
+    /// A row of a batch failed.
+    #[error("row {row}: {source}")]
+    InRow {
+        /// Its number, from 0.
+        row: usize,
+        /// What is wrong with it.
+        #[source]
+        source: Box<Error>,
+    },
 }

@@ -5,6 +5,7 @@
 //! prompt, judges them itself, and the best and the worst answer become a DPO
 //! pair. This crate holds what that needs besides the model:
 //!
+//! * [`chat`] turns messages into token ids,
 //! * [`verdict`] reads the score out of a judge's reply,
 //! * [`pair`] chooses the preference pairs,
 //! * [`novelty`] rejects new prompts that resemble kept ones (ROUGE-L),
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod chat;
 pub mod error;
 pub mod novelty;
 pub mod pair;

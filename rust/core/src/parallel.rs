@@ -7,13 +7,18 @@ use rayon::prelude::*;
 /// The process that started the thread pool.
 static POOL_OWNER: OnceLock<u32> = OnceLock::new();
 
-/// Whether `items` items, of which one task takes `task`, are worth the threads:
-/// there must be two tasks, and this must be the process that started the pool.
+/// Whether this is the process that started the thread pool, or the first to ask.
 /// A forked child (Python's `multiprocessing`, a torch `DataLoader`) inherits
 /// the pool without its threads and would wait for them forever.
-pub fn is_worthwhile(items: usize, task: usize) -> bool {
+pub fn owns_threads() -> bool {
     let this = std::process::id();
-    items >= 2 * task && *POOL_OWNER.get_or_init(|| this) == this
+    *POOL_OWNER.get_or_init(|| this) == this
+}
+
+/// Whether `items` items, of which one task takes `task`, are worth the threads:
+/// there must be two tasks, and this process must [own the threads](owns_threads).
+pub fn is_worthwhile(items: usize, task: usize) -> bool {
+    items >= 2 * task && owns_threads()
 }
 
 /// Applies `apply` to all items, in parallel if that

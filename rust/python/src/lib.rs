@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod chat;
 mod columns;
 mod error;
 mod keys;
@@ -22,6 +23,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<chat::ChatEncoder>()?;
     module.add_class::<novelty::NoveltyIndex>()?;
     module.add_function(wrap_pyfunction!(keys::normal_keys, module)?)?;
     module.add_function(wrap_pyfunction!(novelty::rouge_l, module)?)?;

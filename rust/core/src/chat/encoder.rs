@@ -1,0 +1,348 @@
+//! Conversations to rows of ids.
+
+use super::marks::Marks;
+use super::python_str;
+use super::ragged::{self, Ragged, Rows};
+use super::template::{ChatTemplate, Message};
+use super::tokenizer::Tokenizer;
+use crate::Error;
+
+/// An answer to a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// Its messages, still to be rendered and cut into tokens.
+    Messages(&'a [Message<'a>]),
+    /// Its ids as an engine wrote them, which are passed on as they are.
+    Ids(&'a [u32]),
+}
+
+/// A conversation as its template writes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// The prompt, with the mark of the assistant's turn.
+    pub before: String,
+    /// The prompt with an answer, one for each answer; None where the answer's
+    /// ids are there already.
+    pub wholes: Vec<Option<String>>,
+    /// How many marks break up each special token's string that a message holds.
+    pub marks: usize,
+}
+
+/// A chat template and a tokenizer.
+pub struct ChatEncoder {
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    end: Option<(String, u32)>,
+}
+
+impl ChatEncoder {
+    /// Joins the parts. Without a `template` conversations are rendered
+    /// elsewhere. `end_token` ends an answer.
+    ///
+    /// # Errors
+    /// [`Error::UnknownEndToken`]: the tokenizer does not have it.
+    pub fn new(
+        tokenizer: Tokenizer,
+        template: Option<ChatTemplate>,
+        end_token: Option<&str>,
+    ) -> Result<Self, Error> {
+        let end = match end_token {
+            Some(token) => {
+                let id = tokenizer.token_to_id(token);
+                let id = id.ok_or_else(|| Error::UnknownEndToken {
+                    token: token.to_owned(),
+                })?;
+                Some((token.to_owned(), id))
+            }
+            None => None,
+        };
+        Ok(Self {
+            tokenizer,
+            template,
+            end,
+        })
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Breaks up the strings of special tokens in these texts, which belong to one
+    /// conversation, by marks; gives the number of marks, 0 if there is no such
+    /// string and the texts are as they were.
+    ///
+    /// # Errors
+    /// [`Error::OneCharacterSpecial`].
+    pub fn broken(&self, texts: &[&str]) -> Result<(usize, Vec<String>), Error> {
+        let special = self.tokenizer.special();
+        if !texts.iter().any(|text| special.occur_in(text)) {
+            return Ok((0, texts.iter().map(|&text| text.to_owned()).collect()));
+        }
+        let marks = Marks::for_texts(texts.iter().copied());
+        let broken: Result<Vec<String>, Error> = texts
+            .iter()
+            .map(|text| Ok(special.broken(text, marks)?.into_owned()))
+            .collect();
+        Ok((marks.0, broken?))
+    }
+
+    /// Renders messages as they are, special tokens' strings included.
+    ///
+    /// # Errors
+    /// [`Error::Template`], or [`Error::InvalidTemplate`] if there is none.
+    pub fn render_plain(
+        &self,
+        messages: &[Message<'_>],
+        add_generation_prompt: bool,
+    ) -> Result<String, Error> {
+        self.template()?.render(messages, add_generation_prompt)
+    }
+
+    fn template(&self) -> Result<&ChatTemplate, Error> {
+        self.template
+            .as_ref()
+            .ok_or_else(|| Error::InvalidTemplate {
+                reason: "there is none".to_owned(),
+            })
+    }
+
+    /// Renders a prompt, and the prompt with each of its answers.
+    ///
+    /// # Errors
+    /// [`Error::Template`], [`Error::OneCharacterSpecial`], or
+    /// [`Error::InvalidTemplate`] if there is none.
+    pub fn render(
+        &self,
+        prompt: &[Message<'_>],
+        answers: &[Answer<'_>],
+    ) -> Result<Rendered, Error> {
+        let special = self.tokenizer.special();
+        let answered = answers.iter().flat_map(|answer| match answer {
+            Answer::Messages(messages) => *messages,
+            Answer::Ids(_) => &[],
+        });
+        let mut contents = prompt.iter().chain(answered).map(|message| message.content);
+        if !contents.any(|content| special.occur_in(content)) {
+            return self.render_as_is(prompt, answers);
+        }
+        self.render_broken(prompt, answers)
+    }
+
+    fn render_as_is(
+        &self,
+        prompt: &[Message<'_>],
+        answers: &[Answer<'_>],
+    ) -> Result<Rendered, Error> {
+        let template = self.template()?;
+        let whole = |answer: &Answer<'_>| match answer {
+            Answer::Messages(messages) => {
+                let all = [prompt, messages].concat();
+                template.render(&all, false).map(Some)
+            }
+            Answer::Ids(_) => Ok(None),
+        };
+        Ok(Rendered {
+            before: template.render(prompt, true)?,
+            wholes: answers.iter().map(whole).collect::<Result<_, _>>()?,
+            marks: 0,
+        })
+    }
+
+    fn render_broken(
+        &self,
+        prompt: &[Message<'_>],
+        answers: &[Answer<'_>],
+    ) -> Result<Rendered, Error> {
+        let mut lists = vec![prompt];
+        lists.extend(answers.iter().map(|answer| match answer {
+            Answer::Messages(messages) => *messages,
+            Answer::Ids(_) => &[],
+        }));
+        let contents: Vec<&str> = lists
+            .concat()
+            .iter()
+            .map(|message| message.content)
+            .collect();
+        let (marks, broken) = self.broken(&contents)?;
+        let mut broken = broken.iter();
+        let lists: Vec<Vec<Message<'_>>> = lists
+            .iter()
+            .map(|list| {
+                let pairs = list.iter().zip(broken.by_ref());
+                pairs
+                    .map(|(message, content)| Message {
+                        content,
+                        ..*message
+                    })
+                    .collect()
+            })
+            .collect();
+        let answers: Vec<Answer<'_>> = answers
+            .iter()
+            .zip(&lists[1..])
+            .map(|(answer, messages)| match answer {
+                Answer::Messages(_) => Answer::Messages(messages),
+                Answer::Ids(ids) => Answer::Ids(ids),
+            })
+            .collect();
+        let rendered = self.render_as_is(&lists[0], &answers)?;
+        Ok(Rendered { marks, ..rendered })
+    }
+
+    /// The ids of texts in which the strings of special tokens are tokens.
+    ///
+    /// # Errors
+    /// [`Error::InRow`] with [`Error::Tokenize`].
+    pub fn encode_texts<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Ragged, Error> {
+        let [ids] = ragged::columns(texts.len(), |row| {
+            Ok([self.tokenizer.encode(texts[row].as_ref())?])
+        })?;
+        Ok(ids)
+    }
+
+    /// The ids that an engine continues: each prompt, and behind it the `opening`
+    /// of the assistant's turn.
+    ///
+    /// # Errors
+    /// [`Error::InRow`] with those of `render`, or with [`Error::Tokenize`].
+    pub fn encode_prompts(
+        &self,
+        rows: usize,
+        render: impl Fn(usize) -> Result<Rendered, Error> + Sync + Send,
+        opening: &str,
+    ) -> Result<Ragged, Error> {
+        let [ids] = ragged::columns(rows, |row| {
+            let mut rendered = render(row)?;
+            rendered.before.push_str(opening);
+            Ok([self.ids(&rendered.before, rendered.marks)?])
+        })?;
+        Ok(ids)
+    }
+
+    /// Prompts, each with the completion that `answer` gives or, where that is
+    /// None, that was rendered.
+    ///
+    /// # Errors
+    /// [`Error::InRow`] with those of `render`, with [`Error::PromptChanges`], or
+    /// with [`Error::Tokenize`].
+    pub fn encode_examples<'a>(
+        &self,
+        rows: usize,
+        render: impl Fn(usize) -> Result<Rendered, Error> + Sync + Send,
+        given: impl Fn(usize) -> [Option<&'a [u32]>; 1] + Sync + Send,
+        keep_tail: bool,
+    ) -> Result<Rows, Error> {
+        let [rows, completions] = ragged::columns(rows, |row| {
+            let rendered = render(row)?;
+            let [completion] = self.completions(&rendered, given(row), keep_tail)?;
+            let mut ids = self.ids(&rendered.before, rendered.marks)?;
+            ids.extend(&completion);
+            // Of the completion only the length is wanted.
+            Ok([ids, vec![completion.len() as u32]])
+        })?;
+        let mut completion_mask = vec![false; rows.ids.len()];
+        for (end, &length) in rows.offsets[1..].iter().zip(&completions.ids) {
+            let end = *end as usize;
+            completion_mask[end - length as usize..end].fill(true);
+        }
+        Ok(Rows {
+            rows,
+            completion_mask,
+        })
+    }
+
+    /// Prompts, chosen and rejected answers, each as rows of their own.
+    ///
+    /// # Errors
+    /// Those of [`Self::encode_examples`].
+    pub fn encode_pairs<'a>(
+        &self,
+        rows: usize,
+        render: impl Fn(usize) -> Result<Rendered, Error> + Sync + Send,
+        given: impl Fn(usize) -> [Option<&'a [u32]>; 2] + Sync + Send,
+        keep_tail: bool,
+    ) -> Result<[Ragged; 3], Error> {
+        ragged::columns(rows, |row| {
+            let rendered = render(row)?;
+            let [chosen, rejected] = self.completions(&rendered, given(row), keep_tail)?;
+            Ok([
+                self.ids(&rendered.before, rendered.marks)?,
+                chosen,
+                rejected,
+            ])
+        })
+    }
+
+    fn completions<const N: usize>(
+        &self,
+        rendered: &Rendered,
+        given: [Option<&[u32]>; N],
+        keep_tail: bool,
+    ) -> Result<[Vec<u32>; N], Error> {
+        let mut completions: [Vec<u32>; N] = std::array::from_fn(|_| Vec::new());
+        for (at, ids) in given.into_iter().enumerate() {
+            completions[at] = match (ids, rendered.wholes.get(at).and_then(Option::as_ref)) {
+                (Some(ids), _) => ids.to_vec(),
+                (None, Some(whole)) => self.completion(rendered, whole, keep_tail)?,
+                (None, None) => Vec::new(),
+            };
+        }
+        Ok(completions)
+    }
+
+    /// The ids of an answer as an engine would write it: its text as the template
+    /// renders it, then the end token. What the template puts behind the end
+    /// token (often a line feed) an engine never writes; with `keep_tail` it is
+    /// there all the same.
+    fn completion(
+        &self,
+        rendered: &Rendered,
+        whole: &str,
+        keep_tail: bool,
+    ) -> Result<Vec<u32>, Error> {
+        let text = whole.strip_prefix(rendered.before.as_str());
+        let text = text.ok_or(Error::PromptChanges)?;
+        let Some((end, end_id)) = self.end.as_ref().filter(|_| !keep_tail) else {
+            return self.continuation(rendered, text);
+        };
+        let text = match text.rfind(end.as_str()) {
+            Some(at) => &text[..at],
+            None => python_str::rstrip(text),
+        };
+        let mut ids = self.continuation(rendered, text)?;
+        ids.push(*end_id);
+        Ok(ids)
+    }
+
+    /// The ids of a text behind a prompt: what the prompt's last turn and the text
+    /// have more than the turn alone. If that turn's own ids would change, the
+    /// text is cut as if it followed a special token: an engine, too, cannot take
+    /// back the prompt's tokens.
+    fn continuation(&self, rendered: &Rendered, text: &str) -> Result<Vec<u32>, Error> {
+        let before = rendered.before.as_str();
+        let last = self.tokenizer.special().taken(before).last();
+        let (turn, token) = match &last {
+            Some((range, _)) => (&before[range.start..], &before[range.clone()]),
+            None => (before, ""),
+        };
+        for context in [turn, token] {
+            let base = self.ids(context, rendered.marks)?;
+            let joined = self.ids(&format!("{context}{text}"), rendered.marks)?;
+            if let Some(rest) = joined.strip_prefix(base.as_slice()) {
+                return Ok(rest.to_vec());
+            }
+        }
+        self.ids(text, rendered.marks)
+    }
+
+    fn ids(&self, text: &str, marks: usize) -> Result<Vec<u32>, Error> {
+        match marks {
+            0 => self.tokenizer.encode(text),
+            marks => self.tokenizer.encode_marked(text, Marks(marks)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! A tokenizer that does not know its special tokens by their strings.
+
+use rustc_hash::FxHashMap;
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+use super::marks::Marks;
+use super::special::SpecialTokens;
+use crate::Error;
+
+/// Encloses the stand-in of a special token; no character of Unicode.
+const FENCE: char = '\u{fdd2}';
+
+/// `tokenizers` with every special token under another name, so that it takes
+/// the names for tokens and the tokens' own strings for text.
+pub(super) struct Guarded {
+    tokenizer: Tokenizer,
+    names: Vec<String>,
+    /// Its ids -> the real ones, for added tokens.
+    real: FxHashMap<u32, u32>,
+}
+
+/// What all names of a tokenizer begin with; `round` tells tokenizers apart.
+pub(super) fn prefix(round: usize) -> String {
+    format!("{FENCE}{round}:")
+}
+
+impl Guarded {
+    /// Renames the special tokens of a `tokenizer.json`, whose ids `id_of` knows.
+    pub fn new(
+        json: &str,
+        special: &SpecialTokens,
+        round: usize,
+        id_of: impl Fn(&str) -> Option<u32>,
+    ) -> Result<Self, Error> {
+        let invalid = |error: &dyn std::fmt::Display| Error::InvalidTokenizer {
+            reason: format!("its special tokens cannot be renamed: {error}"),
+        };
+        let names: Vec<String> = (0..special.contents().len())
+            .map(|index| format!("{}{index}{FENCE}", prefix(round)))
+            .collect();
+        let of_content: FxHashMap<&str, &str> = special
+            .contents()
+            .iter()
+            .map(String::as_str)
+            .zip(names.iter().map(String::as_str))
+            .collect();
+        let mut value: Value = serde_json::from_str(json).map_err(|error| invalid(&error))?;
+        let real_tokens = rename_added(&mut value, &of_content);
+        rename_in_model(&mut value["model"], &of_content);
+        let mut tokenizer: Tokenizer =
+            value.to_string().parse().map_err(|error| invalid(&error))?;
+        super::tokenizer::plain(&mut tokenizer).map_err(|error| invalid(&error))?;
+        let real = real_tokens
+            .iter()
+            .filter_map(|(name, content)| Some((tokenizer.token_to_id(name)?, id_of(content)?)))
+            .collect();
+        Ok(Self {
+            tokenizer,
+            names,
+            real,
+        })
+    }
+
+    /// The ids of a rendered text in which the strings of special tokens that
+    /// come from messages are broken up by `marks`.
+    pub fn encode(
+        &self,
+        text: &str,
+        marks: Marks,
+        special: &SpecialTokens,
+    ) -> Result<Vec<u32>, Error> {
+        let mut renamed = String::with_capacity(text.len());
+        let mut start = 0;
+        for (range, index) in special.taken(text) {
+            marks.remove(&text[start..range.start], &mut renamed);
+            renamed.push_str(&self.names[index]);
+            start = range.end;
+        }
+        marks.remove(&text[start..], &mut renamed);
+        let ids = super::tokenizer::encode(&self.tokenizer, &renamed)?;
+        Ok(ids
+            .into_iter()
+            .map(|id| self.real.get(&id).copied().unwrap_or(id))
+            .collect())
+    }
+}
+
+/// Gives special added tokens their new names; returns (name, content) of all.
+fn rename_added(value: &mut Value, names: &FxHashMap<&str, &str>) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for token in value["added_tokens"].as_array_mut().into_iter().flatten() {
+        let content = token["content"].as_str().unwrap_or_default().to_owned();
+        let name = match names.get(content.as_str()) {
+            Some(&name) if token["special"] == true => {
+                // Under its new name the token is found before normalisation.
+                token["normalized"] = Value::Bool(false);
+                name.to_owned()
+            }
+            _ => content.clone(),
+        };
+        token["content"] = Value::String(name.clone());
+        pairs.push((name, content));
+    }
+    pairs
+}
+
+/// Renames special tokens in the model's vocabulary too: in a Unigram model `</s>`
+/// is a piece like any other, which a message could spell.
+fn rename_in_model(model: &mut Value, names: &FxHashMap<&str, &str>) {
+    let new_name = |name: &str| names.get(name).map(|&name| name.to_owned());
+    if let Some(name) = model["unk_token"].as_str().and_then(new_name) {
+        model["unk_token"] = Value::String(name);
+    }
+    match &mut model["vocab"] {
+        Value::Object(vocab) => {
+            for (&content, &name) in names {
+                if let Some(id) = vocab.remove(content) {
+                    vocab.insert(name.to_owned(), id);
+                }
+            }
+        }
+        Value::Array(pieces) => {
+            for piece in pieces {
+                if let Some(name) = piece[0].as_str().and_then(new_name) {
+                    piece[0] = Value::String(name);
+                }
+            }
+        }
+        _ => {}
+    }
+}

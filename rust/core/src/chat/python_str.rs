@@ -1,0 +1,108 @@
+//! The methods of Python's `str` that templates use and Rust does otherwise.
+
+use minijinja::value::{Value, ValueKind};
+use minijinja::{Error, State};
+
+/// What Python's `str.isspace` says: Unicode white space, and the separators of
+/// ASCII, which Rust does not count.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+/// `text.rstrip()`.
+pub(super) fn rstrip(text: &str) -> &str {
+    text.trim_end_matches(is_space)
+}
+
+/// Which ends of a text are stripped.
+#[derive(Clone, Copy)]
+struct Ends {
+    left: bool,
+    right: bool,
+}
+
+const BOTH: Ends = Ends {
+    left: true,
+    right: true,
+};
+
+fn strip(text: &str, characters: Option<&str>, ends: Ends) -> String {
+    let goes = |c: char| match characters {
+        Some(characters) => characters.contains(c),
+        None => is_space(c),
+    };
+    let mut text = text;
+    if ends.left {
+        text = text.trim_start_matches(goes);
+    }
+    if ends.right {
+        text = text.trim_end_matches(goes);
+    }
+    text.to_owned()
+}
+
+/// Jinja's filter `trim`, which is `str.strip`.
+pub(super) fn trim(value: &Value, characters: Option<&str>) -> String {
+    match value.as_str() {
+        Some(text) => strip(text, characters, BOTH),
+        None => strip(&value.to_string(), characters, BOTH),
+    }
+}
+
+/// Methods of Python's types: those of `str` that differ are done here, the rest
+/// by minijinja's own imitation.
+pub(super) fn method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    name: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
+    let ends = match name {
+        "strip" => Some(BOTH),
+        "lstrip" => Some(Ends {
+            right: false,
+            ..BOTH
+        }),
+        "rstrip" => Some(Ends {
+            left: false,
+            ..BOTH
+        }),
+        _ => None,
+    };
+    match (value.kind(), value.as_str(), ends, args) {
+        (ValueKind::String, Some(text), Some(ends), []) => Ok(strip(text, None, ends).into()),
+        (ValueKind::String, Some(text), Some(ends), [characters]) if characters.is_none() => {
+            Ok(strip(text, None, ends).into())
+        }
+        (ValueKind::String, Some(text), None, []) if name == "split" => Ok(text
+            .split(is_space)
+            .filter(|word| !word.is_empty())
+            .map(Value::from)
+            .collect()),
+        _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_is_python_s() {
+        let every: String = (0..=0x3000u32)
+            .filter_map(char::from_u32)
+            .filter(|&c| is_space(c))
+            .collect();
+        let expected = "\t\n\u{b}\u{c}\r\u{1c}\u{1d}\u{1e}\u{1f} \u{85}\u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\u{2003}\
+                        \u{2004}\u{2005}\u{2006}\u{2007}\u{2008}\u{2009}\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}";
+        assert_eq!(every, expected);
+    }
+
+    #[test]
+    fn stripping() {
+        assert_eq!(trim(&Value::from("\u{1f} a b\n"), None), "a b");
+        assert_eq!(trim(&Value::from("xaxbx"), Some("x")), "axb");
+        assert_eq!(trim(&Value::from(12), None), "12");
+        assert_eq!(rstrip(" a \u{1c}"), " a");
+    }
+}

@@ -1,0 +1,163 @@
+//! Chat templates.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, context};
+
+use super::python_str;
+use crate::Error;
+
+const NAME: &str = "chat";
+
+/// One message of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// Who speaks: `system`, `user`, `assistant`.
+    pub role: &'a str,
+    /// What is said.
+    pub content: &'a str,
+}
+
+/// A chat template: Jinja as transformers runs it (blocks trimmed, `break` and
+/// `continue`, `raise_exception`), on minijinja.
+///
+/// Two template engines are two programs: compare the renderings with those of
+/// transformers before this one is relied on for a template.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    variables: Value,
+}
+
+impl ChatTemplate {
+    /// Compiles a template. `variables` are what it may name besides the
+    /// messages: `bos_token`, `eos_token` and so on.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTemplate`]: it is not Jinja, or uses what only
+    /// transformers has.
+    pub fn new(source: &str, variables: &[(String, String)]) -> Result<Self, Error> {
+        let mut environment = Environment::new();
+        environment.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .build()
+                .map_err(|error| invalid(&error))?,
+        );
+        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_unknown_method_callback(python_str::method);
+        environment.add_filter("trim", |value: Value, characters: Option<&str>| {
+            python_str::trim(&value, characters)
+        });
+        environment.add_function("raise_exception", |message: String| -> Result<Value, _> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment
+            .add_template_owned(NAME, source.to_owned())
+            .map_err(|error| invalid(&error))?;
+        let pairs = variables.iter().cloned();
+        Ok(Self {
+            environment,
+            variables: Value::from_pairs(pairs),
+        })
+    }
+
+    /// Renders a conversation, with the mark of the assistant's turn behind it if
+    /// `add_generation_prompt`.
+    ///
+    /// # Errors
+    /// [`Error::Template`]: the template refuses these messages.
+    pub fn render(
+        &self,
+        messages: &[Message<'_>],
+        add_generation_prompt: bool,
+    ) -> Result<String, Error> {
+        let failed = |error: minijinja::Error| Error::Template {
+            reason: error
+                .detail()
+                .map_or_else(|| error.to_string(), str::to_owned),
+        };
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|message| context! { role => message.role, content => message.content })
+            .collect();
+        let own = context! {
+            messages,
+            add_generation_prompt,
+            tools => Value::from(()),
+            documents => Value::from(()),
+        };
+        let template = self.environment.get_template(NAME).map_err(failed)?;
+        template
+            .render(context! { ..own, ..self.variables.clone() })
+            .map_err(failed)
+    }
+}
+
+fn invalid(error: &minijinja::Error) -> Error {
+    Error::InvalidTemplate {
+        reason: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHATML: &str = "{%- for message in messages %}\n  {{- '<|im_start|>' + message['role'] + '\\n' + message.content.strip() + '<|im_end|>' }}\n{% endfor %}\n{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+    fn user(content: &str) -> Message<'_> {
+        Message {
+            role: "user",
+            content,
+        }
+    }
+
+    fn render(source: &str, messages: &[Message<'_>], add: bool) -> Result<String, Error> {
+        let variables = [("bos_token".to_owned(), "<s>".to_owned())];
+        ChatTemplate::new(source, &variables)?.render(messages, add)
+    }
+
+    #[test]
+    fn renderings() {
+        let cases = [
+            (
+                CHATML,
+                "<|im_start|>user\na <b> 'c'<|im_end|>\n<|im_start|>assistant\n",
+            ),
+            (
+                "{{ bos_token }}{{ messages[0]['content'] | trim }}",
+                "<s>a <b> 'c'",
+            ),
+            (
+                "{{ unknown }}{{ messages | length }}{% if tools %}x{% endif %}",
+                "1",
+            ),
+            (
+                "{% for m in messages %}{% if m.role == 'user' %}{% continue %}{% endif %}x{% endfor %}{{ 'a b'.split()[1] }}",
+                "b",
+            ),
+        ];
+        for (source, expected) in cases {
+            let rendered = render(source, &[user("a <b> 'c'\u{1f}")], true).unwrap();
+            assert_eq!(rendered, expected, "{source:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_template_raises_is_passed_on() {
+        let error =
+            render("{{ raise_exception('roles must alternate') }}", &[], false).unwrap_err();
+        assert!(
+            error.to_string().contains("roles must alternate"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_broken_template_is_refused() {
+        let error = render("{% for %}", &[], false).unwrap_err();
+        assert!(matches!(error, Error::InvalidTemplate { .. }), "{error}");
+    }
+}

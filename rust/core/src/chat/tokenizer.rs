@@ -1,0 +1,135 @@
+//! Texts to token ids, as Hugging Face's `tokenizers` gives them.
+
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use super::guarded::{self, Guarded};
+use super::lane::{FastLane, LaneRefusal};
+use super::marks::Marks;
+use super::special::SpecialTokens;
+use crate::{Error, parallel};
+
+/// A tokenizer as its `tokenizer.json` describes it, without truncation, padding
+/// and the tokens that a post-processor adds: a chat template writes those.
+pub struct Tokenizer {
+    json: String,
+    oracle: tokenizers::Tokenizer,
+    lane: Result<FastLane, LaneRefusal>,
+    special: SpecialTokens,
+    guarded: OnceLock<Result<Guarded, String>>,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json` and opens the fast lane if it agrees.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTokenizer`].
+    pub fn from_json(json: &str) -> Result<Self, Error> {
+        let mut oracle: tokenizers::Tokenizer = json.parse().map_err(|error| invalid(&error))?;
+        plain(&mut oracle).map_err(|error| invalid(&error))?;
+        let value: Value = serde_json::from_str(json).map_err(|error| invalid(&error))?;
+        let special = SpecialTokens::new(special_contents(&value))?;
+        let lane = FastLane::open(value, &|text| encode(&oracle, text).ok());
+        Ok(Self {
+            json: json.to_owned(),
+            oracle,
+            lane,
+            special,
+            guarded: OnceLock::new(),
+        })
+    }
+
+    /// Why there is no fast lane; None if there is one.
+    pub fn lane_refusal(&self) -> Option<&LaneRefusal> {
+        self.lane.as_ref().err()
+    }
+
+    /// The strings of the special tokens.
+    pub(super) fn special(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// The id of a token.
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.oracle.token_to_id(token)
+    }
+
+    /// The ids of a text, in which the strings of special tokens are tokens.
+    ///
+    /// # Errors
+    /// [`Error::Tokenize`]: the model has no token for some of it, and none for
+    /// unknown text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        // The lane has threads of its own, which a forked process lacks.
+        if let Ok(lane) = &self.lane
+            && parallel::owns_threads()
+            && let Some(ids) = lane.encode(text, &|text| encode(&self.oracle, text).ok())
+        {
+            return Ok(ids);
+        }
+        encode(&self.oracle, text)
+    }
+
+    /// The ids of a text in which some strings of special tokens are broken up by
+    /// `marks`: those are text.
+    pub(super) fn encode_marked(&self, text: &str, marks: Marks) -> Result<Vec<u32>, Error> {
+        // The names that stand for special tokens must not occur in the text.
+        let round = (0..).find(|&round| !text.contains(&guarded::prefix(round)));
+        match round.unwrap_or_default() {
+            0 => {
+                let first = self
+                    .guarded
+                    .get_or_init(|| self.guarded_in_round(0).map_err(|error| error.to_string()));
+                let first = first.as_ref().map_err(|reason| Error::InvalidTokenizer {
+                    reason: reason.clone(),
+                })?;
+                first.encode(text, marks, &self.special)
+            }
+            round => self
+                .guarded_in_round(round)?
+                .encode(text, marks, &self.special),
+        }
+    }
+
+    fn guarded_in_round(&self, round: usize) -> Result<Guarded, Error> {
+        Guarded::new(&self.json, &self.special, round, |token| {
+            self.token_to_id(token)
+        })
+    }
+}
+
+/// Takes away what changes the number of tokens.
+pub(super) fn plain(tokenizer: &mut tokenizers::Tokenizer) -> tokenizers::Result<()> {
+    tokenizer.with_truncation(None)?;
+    tokenizer.with_padding(None);
+    Ok(())
+}
+
+/// The ids that `tokenizers` gives.
+pub(super) fn encode(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
+    match tokenizer.encode_fast(text, false) {
+        Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+        Err(error) => Err(Error::Tokenize {
+            reason: error.to_string(),
+        }),
+    }
+}
+
+fn invalid(error: &dyn std::fmt::Display) -> Error {
+    Error::InvalidTokenizer {
+        reason: error.to_string(),
+    }
+}
+
+fn special_contents(json: &Value) -> Vec<String> {
+    let added = json["added_tokens"].as_array().into_iter().flatten();
+    let special = added.filter(|token| token["special"] == true);
+    special
+        .filter_map(|token| token["content"].as_str())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! Messages to token ids.
+
+use numpy::{IntoPyArray, PyArray1};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use srlm_core::chat::{self, Answer, ChatTemplate, Message, Ragged, Rendered, Tokenizer};
+
+use crate::error::value_error;
+use crate::texts::{Text, read_texts};
+
+/// The ids of rows, and the rows' cumulative lengths.
+type Ids<'py> = (Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<i64>>);
+
+/// Rows with a mask of what belongs to the completion.
+type Examples<'py> = (
+    Bound<'py, PyArray1<i32>>,
+    Bound<'py, PyArray1<bool>>,
+    Bound<'py, PyArray1<i64>>,
+);
+
+/// A chat template and a tokenizer.
+#[pyclass(module = "srlm._native", frozen)]
+pub struct ChatEncoder {
+    encoder: chat::ChatEncoder,
+}
+
+#[pymethods]
+impl ChatEncoder {
+    #[new]
+    #[pyo3(signature = (tokenizer_json, *, template = None, variables = None, end_token = None))]
+    fn new(
+        py: Python<'_>,
+        tokenizer_json: Text,
+        template: Option<Text>,
+        variables: Option<&Bound<'_, PyDict>>,
+        end_token: Option<Text>,
+    ) -> PyResult<Self> {
+        let variables: Vec<(String, String)> = match variables {
+            Some(variables) => variables
+                .iter()
+                .map(|(name, value)| Ok((name.extract()?, value.extract()?)))
+                .collect::<PyResult<_>>()?,
+            None => Vec::new(),
+        };
+        let encoder = py.detach(|| {
+            let template = template
+                .map(|source| ChatTemplate::new(source.as_ref(), &variables))
+                .transpose()?;
+            let tokenizer = Tokenizer::from_json(tokenizer_json.as_ref())?;
+            chat::ChatEncoder::new(tokenizer, template, end_token.as_ref().map(AsRef::as_ref))
+        });
+        Ok(Self {
+            encoder: encoder.map_err(value_error)?,
+        })
+    }
+
+    /// Why there is no fast lane; None if there is one.
+    #[getter]
+    fn lane_refusal(&self) -> Option<String> {
+        self.encoder
+            .tokenizer()
+            .lane_refusal()
+            .map(ToString::to_string)
+    }
+
+    /// Renders one conversation as it is.
+    #[pyo3(signature = (messages, *, add_generation_prompt))]
+    fn render(
+        &self,
+        py: Python<'_>,
+        messages: &Bound<'_, PyAny>,
+        add_generation_prompt: bool,
+    ) -> PyResult<String> {
+        let messages = read_conversation("messages", messages)?;
+        let messages = borrowed(&messages);
+        py.detach(|| self.encoder.render_plain(&messages, add_generation_prompt))
+            .map_err(value_error)
+    }
+
+    /// Breaks up the strings of special tokens in texts of one conversation.
+    fn broken(&self, texts: &Bound<'_, PyAny>) -> PyResult<(usize, Vec<String>)> {
+        let texts = read_texts("texts", texts)?;
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+        self.encoder.broken(&texts).map_err(value_error)
+    }
+
+    /// The ids of texts in which special tokens are tokens.
+    fn encode_texts<'py>(&self, py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Ids<'py>> {
+        let texts = read_texts("texts", texts)?;
+        let ids = py.detach(|| self.encoder.encode_texts(&texts));
+        Ok(arrays(py, ids.map_err(value_error)?))
+    }
+
+    /// The ids that an engine continues.
+    #[pyo3(signature = (prompts, *, opening = None))]
+    fn encode_prompts<'py>(
+        &self,
+        py: Python<'py>,
+        prompts: &Bound<'py, PyAny>,
+        opening: Option<Text>,
+    ) -> PyResult<Ids<'py>> {
+        let batch = Batch::<0>::read(prompts, [], [])?;
+        let opening = opening.as_ref().map_or("", AsRef::as_ref);
+        let ids = py.detach(|| {
+            let render = |row| batch.rendered(&self.encoder, row);
+            self.encoder.encode_prompts(batch.len(), render, opening)
+        });
+        Ok(arrays(py, ids.map_err(value_error)?))
+    }
+
+    /// Prompts with their completions, and a mask of what belongs to those.
+    #[pyo3(signature = (prompts, completions = None, *, completion_ids = None, keep_tail = false))]
+    fn encode_examples<'py>(
+        &self,
+        py: Python<'py>,
+        prompts: &Bound<'py, PyAny>,
+        completions: Option<&Bound<'py, PyAny>>,
+        completion_ids: Option<&Bound<'py, PyAny>>,
+        keep_tail: bool,
+    ) -> PyResult<Examples<'py>> {
+        let batch = Batch::<1>::read(
+            prompts,
+            [("completions", completions)],
+            [("completion_ids", completion_ids)],
+        )?;
+        let found = py.detach(|| {
+            let render = |row| batch.rendered(&self.encoder, row);
+            let given = |row| batch.given(row);
+            self.encoder
+                .encode_examples(batch.len(), render, given, keep_tail)
+        });
+        let found = found.map_err(value_error)?;
+        let mask = found.completion_mask.into_pyarray(py);
+        let (ids, offsets) = arrays(py, found.rows);
+        Ok((ids, mask, offsets))
+    }
+
+    /// Prompts, chosen and rejected answers, each as rows of their own.
+    #[pyo3(signature = (prompts, chosen = None, rejected = None, *, chosen_ids = None, rejected_ids = None, keep_tail = false))]
+    #[allow(clippy::too_many_arguments)] // the columns of a table
+    fn encode_pairs<'py>(
+        &self,
+        py: Python<'py>,
+        prompts: &Bound<'py, PyAny>,
+        chosen: Option<&Bound<'py, PyAny>>,
+        rejected: Option<&Bound<'py, PyAny>>,
+        chosen_ids: Option<&Bound<'py, PyAny>>,
+        rejected_ids: Option<&Bound<'py, PyAny>>,
+        keep_tail: bool,
+    ) -> PyResult<(Ids<'py>, Ids<'py>, Ids<'py>)> {
+        let batch = Batch::<2>::read(
+            prompts,
+            [("chosen", chosen), ("rejected", rejected)],
+            [("chosen_ids", chosen_ids), ("rejected_ids", rejected_ids)],
+        )?;
+        let found = py.detach(|| {
+            let render = |row| batch.rendered(&self.encoder, row);
+            let given = |row| batch.given(row);
+            self.encoder
+                .encode_pairs(batch.len(), render, given, keep_tail)
+        });
+        let [prompt, chosen, rejected] = found.map_err(value_error)?;
+        Ok((arrays(py, prompt), arrays(py, chosen), arrays(py, rejected)))
+    }
+}
+
+fn arrays(py: Python<'_>, ragged: Ragged) -> Ids<'_> {
+    (ragged.ids.into_pyarray(py), ragged.offsets.into_pyarray(py))
+}
+
+/// One message as Python holds it: role and content.
+type OwnMessage = (Text, Text);
+
+/// Prompts with `N` answers each.
+struct Batch<const N: usize> {
+    rows: Source<N>,
+    given: [Option<Vec<Option<Vec<u32>>>>; N],
+}
+
+/// Where the rows come from.
+enum Source<const N: usize> {
+    /// Conversations, still to be rendered.
+    Messages {
+        prompts: Vec<Vec<OwnMessage>>,
+        answers: [Option<Vec<Vec<OwnMessage>>>; N],
+    },
+    /// Conversations that were rendered elsewhere.
+    Rendered(Vec<Rendered>),
+}
+
+impl<const N: usize> Batch<N> {
+    fn read(
+        prompts: &Bound<'_, PyAny>,
+        answers: [(&str, Option<&Bound<'_, PyAny>>); N],
+        given: [(&str, Option<&Bound<'_, PyAny>>); N],
+    ) -> PyResult<Self> {
+        let items: Vec<Bound<'_, PyAny>> = prompts.try_iter()?.collect::<PyResult<_>>()?;
+        let count = items.len();
+        let rows = if items
+            .first()
+            .is_some_and(|item| item.is_instance_of::<PyTuple>())
+        {
+            Source::Rendered(items.iter().map(read_rendered).collect::<PyResult<_>>()?)
+        } else {
+            let prompts = items.iter().enumerate();
+            let prompts =
+                prompts.map(|(row, item)| read_conversation(&format!("prompts[{row}]"), item));
+            Source::Messages {
+                prompts: prompts.collect::<PyResult<_>>()?,
+                answers: read_each(answers, count, |name, item| read_conversation(name, item))?,
+            }
+        };
+        let given = read_each(given, count, |_, item| item.extract::<Option<Vec<u32>>>())?;
+        Ok(Self { rows, given })
+    }
+
+    fn len(&self) -> usize {
+        match &self.rows {
+            Source::Messages { prompts, .. } => prompts.len(),
+            Source::Rendered(rows) => rows.len(),
+        }
+    }
+
+    fn given(&self, row: usize) -> [Option<&[u32]>; N] {
+        std::array::from_fn(|at| self.given[at].as_ref()?[row].as_deref())
+    }
+
+    fn rendered(
+        &self,
+        encoder: &chat::ChatEncoder,
+        row: usize,
+    ) -> Result<Rendered, srlm_core::Error> {
+        let (prompts, answers) = match &self.rows {
+            Source::Rendered(rows) => return Ok(rows[row].clone()),
+            Source::Messages { prompts, answers } => (prompts, answers),
+        };
+        let given = self.given(row);
+        let messages: [Vec<Message<'_>>; N] = std::array::from_fn(|at| match &answers[at] {
+            Some(answers) => borrowed(&answers[row]),
+            None => Vec::new(),
+        });
+        let answers: [Answer<'_>; N] = std::array::from_fn(|at| match given[at] {
+            Some(ids) => Answer::Ids(ids),
+            None => Answer::Messages(&messages[at]),
+        });
+        encoder.render(&borrowed(&prompts[row]), &answers)
+    }
+}
+
+/// Reads optional columns, each of `count` items.
+fn read_each<'py, T, const N: usize>(
+    columns: [(&str, Option<&Bound<'py, PyAny>>); N],
+    count: usize,
+    read: impl Fn(&str, &Bound<'py, PyAny>) -> PyResult<T>,
+) -> PyResult<[Option<Vec<T>>; N]> {
+    let mut out = std::array::from_fn(|_| None);
+    for (at, (name, column)) in columns.into_iter().enumerate() {
+        let Some(column) = column else { continue };
+        let rows = column.try_iter()?.enumerate();
+        let rows: Vec<T> = rows
+            .map(|(row, item)| read(&format!("{name}[{row}]"), &item?))
+            .collect::<PyResult<_>>()?;
+        if rows.len() != count {
+            return Err(PyValueError::new_err(format!(
+                "{name} has {} rows but prompts has {count}; give one per prompt",
+                rows.len()
+            )));
+        }
+        out[at] = Some(rows);
+    }
+    Ok(out)
+}
+
+fn read_rendered(item: &Bound<'_, PyAny>) -> PyResult<Rendered> {
+    let (before, wholes, marks) = item.extract::<(Text, Vec<Option<Text>>, usize)>()?;
+    let owned = |text: Text| text.as_ref().to_owned();
+    Ok(Rendered {
+        before: owned(before),
+        wholes: wholes.into_iter().map(|whole| whole.map(owned)).collect(),
+        marks,
+    })
+}
+
+fn read_conversation(name: &str, messages: &Bound<'_, PyAny>) -> PyResult<Vec<OwnMessage>> {
+    let list = messages.cast::<PyList>().map_err(|_| {
+        let found = messages.get_type();
+        PyTypeError::new_err(format!("{name} is {found}; give a list of messages"))
+    })?;
+    list.iter()
+        .map(|message| read_message(name, &message))
+        .collect()
+}
+
+fn read_message(name: &str, message: &Bound<'_, PyAny>) -> PyResult<OwnMessage> {
+    let wrong = || {
+        PyTypeError::new_err(format!(
+            "{name}: {message} is no message; give a dict with role and content, both str, and nothing else"
+        ))
+    };
+    let dict = message.cast::<PyDict>().map_err(|_| wrong())?;
+    let field = |key: &str| match dict.get_item(key)? {
+        Some(value) => value.extract::<Text>().map_err(|_| wrong()),
+        None => Err(wrong()),
+    };
+    if dict.len() != 2 {
+        return Err(wrong());
+    }
+    Ok((field("role")?, field("content")?))
+}
+
+fn borrowed(messages: &[OwnMessage]) -> Vec<Message<'_>> {
+    let pairs = messages.iter();
+    pairs
+        .map(|(role, content)| Message {
+            role: role.as_ref(),
+            content: content.as_ref(),
+        })
+        .collect()
+}
