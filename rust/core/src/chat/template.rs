@@ -1,8 +1,11 @@
 //! Chat templates.
 
+use std::sync::LazyLock;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, context};
+use regex::Regex;
 
 use super::python_str;
 use crate::Error;
@@ -50,11 +53,15 @@ impl ChatTemplate {
         environment.add_filter("trim", |value: Value, characters: Option<&str>| {
             python_str::trim(&value, characters)
         });
+        // To Jinja `none` is not iterable, to minijinja it is an empty sequence.
+        environment.add_test("iterable", |value: &Value| {
+            !value.is_none() && value.try_iter().is_ok()
+        });
         environment.add_function("raise_exception", |message: String| -> Result<Value, _> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
-            .add_template_owned(NAME, source.to_owned())
+            .add_template_owned(NAME, without_generation_blocks(source))
             .map_err(|error| invalid(&error))?;
         let pairs = variables.iter().cloned();
         Ok(Self {
@@ -93,6 +100,15 @@ impl ChatTemplate {
             .render(context! { ..own, ..self.variables.clone() })
             .map_err(failed)
     }
+}
+
+/// transformers marks what an assistant said by `{% generation %}` blocks. They
+/// render as their content, in a scope of its own, as `with` does.
+fn without_generation_blocks(source: &str) -> String {
+    static TAG: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("a valid pattern")
+    });
+    TAG.replace_all(source, "{%$1 ${2}with $3%}").into_owned()
 }
 
 fn invalid(error: &minijinja::Error) -> Error {
@@ -137,6 +153,10 @@ mod tests {
             (
                 "{% for m in messages %}{% if m.role == 'user' %}{% continue %}{% endif %}x{% endfor %}{{ 'a b'.split()[1] }}",
                 "b",
+            ),
+            (
+                "{% generation %}\n{{ 'a' }}\n{%- endgeneration -%}\n b",
+                "ab",
             ),
         ];
         for (source, expected) in cases {
