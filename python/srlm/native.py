@@ -5,8 +5,11 @@ types are in `_native.pyi`.
 """
 
 from srlm._native import (
+    NearDuplicateIndex,
     NoveltyIndex,
     __version__,
+    exact_duplicates,
+    near_duplicates,
     normal_keys,
     parse_verdicts,
     rouge_l,
@@ -15,8 +18,11 @@ from srlm._native import (
 )
 
 __all__ = [
+    "NearDuplicateIndex",
     "NoveltyIndex",
     "__version__",
+    "exact_duplicates",
+    "near_duplicates",
     "normal_keys",
     "parse_verdicts",
     "rouge_l",

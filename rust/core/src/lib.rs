@@ -7,6 +7,7 @@
 //!
 //! * [`verdict`] reads the score out of a judge's reply,
 //! * [`pair`] chooses the preference pairs,
+//! * [`dedup`] finds exact and near duplicates,
 //! * [`novelty`] rejects new prompts that resemble kept ones (ROUGE-L),
 //! * [`text`] gives a key under which trivially different texts are equal,
 //! * [`parallel`] says when any of it uses more than one thread.
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod dedup;
 pub mod error;
 pub mod novelty;
 pub mod pair;

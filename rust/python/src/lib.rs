@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod columns;
+mod duplicates;
 mod error;
 mod keys;
 mod novelty;
@@ -22,7 +23,10 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<duplicates::NearDuplicateIndex>()?;
     module.add_class::<novelty::NoveltyIndex>()?;
+    module.add_function(wrap_pyfunction!(duplicates::exact_duplicates, module)?)?;
+    module.add_function(wrap_pyfunction!(duplicates::near_duplicates, module)?)?;
     module.add_function(wrap_pyfunction!(keys::normal_keys, module)?)?;
     module.add_function(wrap_pyfunction!(novelty::rouge_l, module)?)?;
     module.add_function(wrap_pyfunction!(pairs::select_pairs, module)?)?;
