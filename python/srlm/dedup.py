@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 class Near:
     """What near duplicates are, and the file of the index that earlier files are in."""
 
-    threshold: float
-    ngram: int
-    unit: Literal["word", "char"]
-    index: Path | None
+    threshold: float = 0.8
+    ngram: int = 3
+    unit: Literal["word", "char"] = "word"
+    index: Path | None = None
 
     def open(self) -> NearDuplicateIndex:
         """Load the index if its file exists, or make an empty one.
@@ -43,13 +43,11 @@ class Near:
                 return new
             saved = NearDuplicateIndex.load(self.index)
         except ValueError as error:
-            raise InputError(f"{error}") from error
-        for name in ("threshold", "ngram", "unit", "permutations", "seed"):
+            raise InputError(str(error)) from error
+        for name in ("threshold", "ngram", "unit"):
             value, wanted = getattr(saved, name), getattr(new, name)
             if value != wanted:
-                raise InputError(
-                    f"{self.index}: made with {name} {value}, not {wanted}; give --{name} {value} or another --index"
-                )
+                raise InputError(f"{self.index}: its {name} is {value}; give --{name} {value} or another --index")
         return saved
 
 

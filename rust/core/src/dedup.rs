@@ -25,7 +25,7 @@ mod sketch;
 #[cfg(test)]
 mod tests;
 
-pub use banding::{Banding, RECALL};
+pub use banding::{Banding, MAX_PERMUTATIONS, RECALL};
 pub use exact::exact_duplicates;
 pub use index::{NearDuplicateIndex, Options};
 pub use shingles::{MAX_NGRAM, Unit};

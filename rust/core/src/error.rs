@@ -75,7 +75,7 @@ pub enum Error {
     #[error("ngram is {value}; give a number from 1 to {largest}, for example 3")]
     InvalidNgram {
         /// The value as given.
-        value: usize,
+        value: i64,
         /// The largest n.
         largest: usize,
     },
@@ -91,7 +91,7 @@ pub enum Error {
     #[error("permutations is {value}; give a number from 1 to {largest}, for example 128")]
     InvalidPermutations {
         /// The value as given.
-        value: usize,
+        value: i64,
         /// The longest signature.
         largest: usize,
     },

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
+use srlm_core::Error;
 use srlm_core::dedup::{self, Options, Unit};
 
 use crate::error::value_error;
@@ -16,20 +17,26 @@ fn to_array(py: Python<'_>, rows: Vec<usize>) -> Rows<'_> {
     rows.into_pyarray(py)
 }
 
-/// Options as Python gives them. A negative or huge number is out of range, not
-/// of another type, so it comes as a signed one.
+/// Options as Python gives them. A negative number is out of range, not of
+/// another type, so numbers come signed.
 fn read_options(
     threshold: f64,
     ngram: i64,
     unit: &str,
     permutations: i64,
     seed: u64,
-) -> PyResult<Options> {
+) -> Result<Options, Error> {
     Ok(Options {
         threshold,
-        ngram: usize::try_from(ngram).unwrap_or(0),
-        unit: Unit::from_name(unit).map_err(value_error)?,
-        permutations: usize::try_from(permutations).unwrap_or(0),
+        ngram: usize::try_from(ngram).map_err(|_| Error::InvalidNgram {
+            value: ngram,
+            largest: dedup::MAX_NGRAM,
+        })?,
+        unit: Unit::from_name(unit)?,
+        permutations: usize::try_from(permutations).map_err(|_| Error::InvalidPermutations {
+            value: permutations,
+            largest: dedup::MAX_PERMUTATIONS,
+        })?,
         seed,
     })
 }
@@ -54,7 +61,7 @@ pub fn near_duplicates<'py>(
     permutations: i64,
     seed: u64,
 ) -> PyResult<Rows<'py>> {
-    let options = read_options(threshold, ngram, unit, permutations, seed)?;
+    let options = read_options(threshold, ngram, unit, permutations, seed).map_err(value_error)?;
     let texts = read_texts("texts", texts)?;
     let rows = py.detach(|| dedup::near_duplicates(&texts, options));
     Ok(to_array(py, rows.map_err(value_error)?))
@@ -71,7 +78,8 @@ impl NearDuplicateIndex {
     #[new]
     #[pyo3(signature = (*, threshold=0.8, ngram=3, unit="word", permutations=128, seed=0))]
     fn new(threshold: f64, ngram: i64, unit: &str, permutations: i64, seed: u64) -> PyResult<Self> {
-        let options = read_options(threshold, ngram, unit, permutations, seed)?;
+        let options =
+            read_options(threshold, ngram, unit, permutations, seed).map_err(value_error)?;
         let index = dedup::NearDuplicateIndex::new(options).map_err(value_error)?;
         Ok(Self { index })
     }

@@ -7,7 +7,7 @@ use crate::Error;
 pub const RECALL: f64 = 0.99;
 
 /// The longest signature.
-const MAX_PERMUTATIONS: usize = 4096;
+pub const MAX_PERMUTATIONS: usize = 4096;
 
 /// A signature of `bands * rows` values: two texts are compared if all `rows`
 /// values of any band agree, which happens to a pair of Jaccard similarity s
@@ -34,7 +34,7 @@ impl Banding {
         }
         if !(1..=MAX_PERMUTATIONS).contains(&permutations) {
             return Err(Error::InvalidPermutations {
-                value: permutations,
+                value: permutations as i64,
                 largest: MAX_PERMUTATIONS,
             });
         }

@@ -80,7 +80,7 @@ impl NearDuplicateIndex {
     pub fn new(options: Options) -> Result<Self, Error> {
         if !(1..=MAX_NGRAM).contains(&options.ngram) {
             return Err(Error::InvalidNgram {
-                value: options.ngram,
+                value: options.ngram as i64,
                 largest: MAX_NGRAM,
             });
         }
