@@ -132,7 +132,9 @@ def quality(texts: list[str], shingles: Callable[[str], list[str]], **options: A
     for name, sketch, bands in [("rho", rho, 8), ("full", full, 16)]:
         flagged = np.array(flags(sketch([shingles(text) for text in sample]), bands))
         hit = (flagged & similar).sum()
-        told.append(f"rensa {name} {bands} bands: rows' recall {hit / similar.sum():.3f}, precision {hit / flagged.sum():.3f}")
+        told.append(
+            f"rensa {name} {bands} bands: rows' recall {hit / similar.sum():.3f}, precision {hit / flagged.sum():.3f}"
+        )
     return "; ".join(told)
 
 

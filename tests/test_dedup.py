@@ -70,7 +70,7 @@ def test_a_field_inside_a_field(tmp_path: Path) -> None:
 
 
 def test_an_index_remembers_earlier_files(tmp_path: Path) -> None:
-    index, dropped = tmp_path / "seen.index", tmp_path / "dropped.jsonl"
+    index, dropped = tmp_path / "new" / "seen.index", tmp_path / "dropped.jsonl"
     one = write(tmp_path / "one.jsonl", "how do tides work", POEM)
     two = write(tmp_path / "two.jsonl", "a new one", POEM + " today", "A new one", "how do tides work")
     assert "2 of 2 rows kept" in dedup(one, "--out", tmp_path / "1.jsonl", "--index", index)
@@ -108,7 +108,11 @@ def test_nothing_is_written_if_the_index_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        (b'{"text": "a"}\n{"text": 1}\n', [], r"in.jsonl, line 2: field 'text' is no string; name another with --field"),
+        (
+            b'{"text": "a"}\n{"text": 1}\n',
+            [],
+            r"in.jsonl, line 2: field 'text' is no string; name another with --field",
+        ),
         (b'{"n": 1, "m": 2}\n', [], r"in.jsonl, line 1: no field 'text'; name one with --field \(there is: n, m\)"),
         (b'{"text": "a"}', ["--field", "text.a"], r"line 1: no field 'text.a'"),
         (b'{"text": "a"}\n\n[1]\n', [], r"in.jsonl, line 3: expected a JSON object, found list"),
@@ -155,7 +159,8 @@ def test_the_exit_code_is_2_and_nothing_heavy_is_loaded(tmp_path: Path) -> None:
     assert missing.returncode == 2
     write(tmp_path / "in.jsonl", POEM, POEM)
     code = (
-        "import sys; from srlm import cli; cli.srlm(['dedup', 'in.jsonl', '--out', 'out.jsonl'], standalone_mode=False);"
+        "import sys; from srlm import cli\n"
+        "cli.srlm(['dedup', 'in.jsonl', '--out', 'out.jsonl'], standalone_mode=False)\n"
         "print(sorted({'torch', 'transformers', 'pydantic', 'datasets'} & set(sys.modules)))"
     )
     light = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

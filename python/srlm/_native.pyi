@@ -5,7 +5,7 @@ All functions release the GIL while they work. A lone surrogate in a `str` count
 
 from collections.abc import Iterable, Sequence
 from os import PathLike
-from typing import Literal, final
+from typing import Literal, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,22 +164,23 @@ class NearDuplicateIndex:
     the threshold. An empty text is linked only to other empty ones.
 
     The clusters do not depend on how texts were split into batches, on the number of threads or on the machine. The
-    index holds eight bytes for each distinct n-gram of each distinct text, and eight for each band of it.
+    index holds eight bytes for each distinct n-gram of each distinct text, and some 20 for each band of it. A call
+    while another thread adds raises a RuntimeError.
 
     Raises:
         ValueError: `threshold` is not above 0 and at most 1, `ngram` not from 1 to 64, `unit` unknown, or
             `permutations` not from 1 to 4096 or too few for the threshold.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         threshold: float = 0.8,
         ngram: int = 3,
         unit: Literal["word", "char"] = "word",
         permutations: int = 128,
         seed: int = 0,
-    ) -> None: ...
+    ) -> Self: ...
     def __len__(self) -> int: ...
     @property
     def threshold(self) -> float:

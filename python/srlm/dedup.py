@@ -93,6 +93,7 @@ def run(source: Path, out: Path, *, field: str, near: Near | None, dropped: Path
         rows = _dropped(numbers, first, start)
         write_text(dropped, "".join(json.dumps(_fields(row)) + "\n" for row in rows))
     if index is not None and near is not None and near.index is not None:
+        near.index.parent.mkdir(parents=True, exist_ok=True)
         index.save(near.index)
     return Counts(len(texts), int(kept.sum()), len(texts) - int(kept.sum()))
 

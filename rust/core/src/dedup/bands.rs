@@ -9,7 +9,8 @@ pub(super) const NONE: u32 = u32::MAX;
 #[derive(Default)]
 pub(super) struct Band {
     /// A hash table with linear probing: the tag above the latest set plus one,
-    /// or 0. Its size is 0 or a power of two, and at most half of it is used.
+    /// or 0. Its size is 0 or a power of two, and at most three quarters of it
+    /// are used.
     table: Vec<u64>,
     used: usize,
     /// For each set the one before it in its chain.
@@ -20,17 +21,24 @@ pub(super) struct Band {
 }
 
 impl Band {
-    /// Makes room for sets up to `len`. Sets that are not linked have no chain.
-    pub fn resize(&mut self, len: usize) {
+    /// Makes room for sets up to `len`, of which `new` are to be linked. Sets
+    /// that are not linked have no chain.
+    pub fn reserve(&mut self, len: usize, new: usize) {
         self.previous.resize(len, NONE);
         self.foreign.resize(len, NONE);
+        let size = (4 * (self.used + new) / 3 + 1).next_power_of_two();
+        if size > self.table.len() {
+            let mut larger = vec![0; size];
+            for entry in self.table.iter().filter(|entry| **entry != 0) {
+                let slot = find(&larger, (entry >> 32) as u32);
+                larger[slot] = *entry;
+            }
+            self.table = larger;
+        }
     }
 
     /// Puts a set, later than all before it, at the head of the chain of `tag`.
     pub fn link(&mut self, set: u32, tag: u32) {
-        if 2 * (self.used + 1) > self.table.len() {
-            self.grow();
-        }
         let at = find(&self.table, tag);
         let slot = &mut self.table[at];
         if *slot == 0 {
@@ -38,16 +46,7 @@ impl Band {
         } else {
             self.previous[set as usize] = (*slot as u32) - 1;
         }
-        *slot = u64::from(tag) << 32 | u64::from(set + 1);
-    }
-
-    fn grow(&mut self) {
-        let mut larger = vec![0; (2 * self.table.len()).max(16)];
-        for entry in self.table.iter().filter(|entry| **entry != 0) {
-            let slot = find(&larger, (entry >> 32) as u32);
-            larger[slot] = *entry;
-        }
-        self.table = larger;
+        *slot = (u64::from(tag) << 32) | u64::from(set + 1);
     }
 
     /// The set before this one in its chain.
@@ -67,19 +66,22 @@ impl Band {
         };
     }
 
-    /// Appends the sets of other clusters in the chain of a set, but for the
-    /// previous one. Clusters only grow, so what is noted holds for good, and a
+    /// Appends the pairs of a set and each set of another cluster in its chain,
+    /// but for the previous one. Clusters only grow, so what is noted holds for good, and a
     /// chain within one cluster takes one step however long it is.
-    pub fn collect(&self, set: u32, clusters: &Clusters, others: &mut Vec<u32>) {
-        let root = clusters.root(set);
+    pub fn collect(&self, set: u32, clusters: &Clusters, pairs: &mut Vec<(u32, u32)>) {
         let previous = self.previous(set);
+        if previous == NONE {
+            return;
+        }
+        let root = clusters.root(set);
         let mut at = previous;
         while at != NONE {
             if clusters.root(at) == root {
                 at = self.foreign[at as usize];
             } else {
                 if at != previous {
-                    others.push(at);
+                    pairs.push((set, at));
                 }
                 at = self.previous(at);
             }
@@ -115,7 +117,7 @@ mod tests {
             let mut joins = joins.into_iter();
             for start in (0..tags.len()).step_by(batch) {
                 let end = (start + batch).min(tags.len());
-                band.resize(end);
+                band.reserve(end, end - start);
                 (start..end).for_each(|_| clusters.push());
                 (start..end).for_each(|set| band.link(set as u32, tags[set]));
                 for (a, b) in joins.by_ref().take(10) {
@@ -126,12 +128,13 @@ mod tests {
                     let same: Vec<usize> = (0..set).filter(|at| tags[*at] == tags[set]).collect();
                     let previous = same.last().map_or(NONE, |at| *at as u32);
                     prop_assert_eq!(band.previous(set as u32), previous);
-                    let mut others = Vec::new();
-                    band.collect(set as u32, &clusters, &mut others);
-                    let expected: Vec<u32> = same.iter().rev().map(|at| *at as u32)
+                    let mut pairs = Vec::new();
+                    band.collect(set as u32, &clusters, &mut pairs);
+                    let expected: Vec<(u32, u32)> = same.iter().rev().map(|at| *at as u32)
                         .filter(|at| *at != previous && !clusters.are_joined(*at, set as u32))
+                        .map(|at| (set as u32, at))
                         .collect();
-                    prop_assert_eq!(others, expected);
+                    prop_assert_eq!(pairs, expected);
                 }
             }
         }

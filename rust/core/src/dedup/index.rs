@@ -201,7 +201,7 @@ impl NearDuplicateIndex {
         });
         let (len, bands) = (self.sets.len(), self.bands.len());
         for_each_band(&mut self.bands, new.len(), |at, band| {
-            band.resize(len);
+            band.reserve(len, new.len());
             let of_band = tags
                 .iter()
                 .flat_map(|tags| tags[at..].iter().step_by(bands));
@@ -244,16 +244,18 @@ impl NearDuplicateIndex {
 
     /// Links of sets to other clusters, one to each.
     fn links_of(&self, sets: &[u32]) -> Vec<(u32, u32)> {
-        let (mut links, mut others, mut joined) = (Vec::new(), Vec::new(), Vec::new());
-        for set in sets {
-            others.clear();
-            joined.clear();
-            for band in &self.bands {
-                band.collect(*set, &self.clusters, &mut others);
+        let mut pairs = Vec::new();
+        for band in &self.bands {
+            for set in sets {
+                band.collect(*set, &self.clusters, &mut pairs);
             }
-            others.sort_unstable();
-            others.dedup();
-            for other in &others {
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        let (mut links, mut joined) = (Vec::new(), Vec::new());
+        for of_set in pairs.chunk_by(|a, b| a.0 == b.0) {
+            joined.clear();
+            for (set, other) in of_set {
                 let root = self.clusters.root(*other);
                 if !joined.contains(&root) && self.are_similar((*set, *other)) {
                     joined.push(root);

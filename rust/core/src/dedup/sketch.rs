@@ -53,9 +53,9 @@ impl Sketcher {
         for (round, key) in (0..).zip(&self.keys[..size]) {
             for element in set {
                 let hash = mix_by(element ^ key.0, key.1);
-                let slot = &mut slots[((hash >> 32) * size as u64 >> 32) as usize];
+                let slot = &mut slots[(((hash >> 32) * size as u64) >> 32) as usize];
                 empty -= usize::from(*slot == EMPTY);
-                *slot = (*slot).min(round << 32 | hash & VALUE);
+                *slot = (*slot).min((round << 32) | (hash & VALUE));
             }
             if empty == 0 {
                 return;
@@ -72,7 +72,7 @@ impl Sketcher {
                 let key = self.keys[size + at];
                 let values = set.iter().map(|e| mix_by(e ^ key.0, key.1) & VALUE);
                 let least = values.min().expect("the set is not empty");
-                *slot = ((size + at) as u64) << 32 | least;
+                *slot = (((size + at) as u64) << 32) | least;
             }
         }
     }
@@ -148,6 +148,15 @@ mod tests {
         let slots = sketch(&[7], 0);
         assert!(slots.iter().all(|slot| *slot != EMPTY));
         assert!(slots.iter().any(|slot| slot >> 32 >= SLOTS as u64));
+    }
+
+    /// Saved indexes hold sets; with other tags, other pairs would be missed.
+    #[test]
+    fn tags_are_stable() {
+        let sketcher = Sketcher::new(Banding { bands: 3, rows: 2 }, 9);
+        let (mut slots, mut tags) = (Vec::new(), Vec::new());
+        sketcher.write_tags(&[1 << 40, 5 << 60], &mut slots, &mut tags);
+        assert_eq!(tags, [1628534759, 3911796167, 205575293]);
     }
 
     #[test]
