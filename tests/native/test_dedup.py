@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 from srlm import native
 from srlm.native import NearDuplicateIndex, exact_duplicates, near_duplicates
+
+from tests.conftest import DATA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -262,3 +265,20 @@ def test_many_versions_of_one_text_take_little_time():
 
 def test_the_public_module_has_it_all():
     assert {"NearDuplicateIndex", "exact_duplicates", "near_duplicates"} <= set(native.__all__)
+
+
+def test_real_texts_against_every_pair():
+    """Open Assistant's prompts and Self-Instruct's instructions, each with a copy that says one word more."""
+    files = [DATA / "oasst" / "prompt_lottery_en_250_text.jsonl", DATA / "self-instruct" / "seed_tasks.jsonl"]
+    if not all(file.is_file() for file in files):
+        pytest.skip("the real data is not beside the checkout")
+    rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").split("\n") if line]
+    texts = [row if isinstance(row, str) else row["instruction"] for row in rows]
+    texts += [f"{text} Please!" for text in texts] + [text.upper() for text in texts[::2]]
+    firsts: dict[str, int] = {}
+    assert exact_duplicates(texts).tolist() == [firsts.setdefault(normal(t), row) for row, t in enumerate(texts)]
+    found = near_duplicates(texts, ngram=2).tolist()
+    clusters = naive_clusters(texts, 0.8, 2, "word")
+    assert [clusters[row] for row in found] == clusters
+    assert sum(a != b for a, b in enumerate(clusters)) > 300
+    assert sum(a != b for a, b in zip(found, clusters, strict=True)) <= 5

@@ -37,7 +37,7 @@ pub(crate) fn write_normal(text: &str, normal: &mut Vec<u8>) {
 /// readers that skip runs of spaces anyway.
 pub(crate) fn write_unsqueezed(text: &str, normal: &mut Vec<u8>) {
     normal.clear();
-    if !write_pieces(text, normal) {
+    if text.contains('Σ') || !write_pieces(text, normal) {
         normal.clear();
         let unified: String = text.nfkc().collect();
         unified.to_lowercase().nfkc().for_each(|c| push(c, normal));
