@@ -70,6 +70,9 @@ fn write_pieces(text: &str, normal: &mut Vec<u8>) -> bool {
 /// Where the first byte outside ASCII is, looking at many bytes at once.
 fn first_foreign(text: &[u8]) -> Option<usize> {
     const STEP: usize = 32;
+    if text.is_ascii() {
+        return None;
+    }
     let chunk = text.chunks(STEP).position(|chunk| !chunk.is_ascii())?;
     let within = text[chunk * STEP..]
         .iter()
@@ -85,11 +88,16 @@ fn write_piece(piece: &str, normal: &mut Vec<u8>) -> bool {
     !sigma
 }
 
+/// Copies first and changes in place: a loop without branches over bytes that
+/// are there takes many at once.
 fn push_ascii(text: &[u8], normal: &mut Vec<u8>) {
-    normal.extend(text.iter().map(|byte| match byte {
-        9..=13 => b' ',
-        byte => byte.to_ascii_lowercase(),
-    }));
+    let start = normal.len();
+    normal.extend_from_slice(text);
+    for byte in &mut normal[start..] {
+        let is_space = byte.wrapping_sub(9) < 5;
+        let lower = byte.to_ascii_lowercase();
+        *byte = if is_space { b' ' } else { lower };
+    }
 }
 
 fn push(c: char, normal: &mut Vec<u8>) {
@@ -99,17 +107,25 @@ fn push(c: char, normal: &mut Vec<u8>) {
 
 /// Leaves one space of each run between words, and none at the ends.
 fn squeeze(text: &mut Vec<u8>) {
-    let (mut kept, mut last) = (0, b' ');
-    for at in 0..text.len() {
-        let byte = text[at];
-        text[kept] = byte;
-        kept += usize::from(byte != b' ' || last != b' ');
-        last = byte;
+    if text.first() == Some(&b' ') || has_double_space(text) {
+        let (mut kept, mut last) = (0, b' ');
+        for at in 0..text.len() {
+            let byte = text[at];
+            text[kept] = byte;
+            kept += usize::from(byte != b' ' || last != b' ');
+            last = byte;
+        }
+        text.truncate(kept);
     }
-    text.truncate(kept);
     if text.last() == Some(&b' ') {
         text.pop();
     }
+}
+
+/// Looks at all bytes whatever it finds, and so at many at once.
+fn has_double_space(text: &[u8]) -> bool {
+    let pairs = text.iter().zip(text.iter().skip(1));
+    pairs.fold(false, |found, (a, b)| found | (*a == b' ' && *b == b' '))
 }
 
 #[cfg(test)]
