@@ -4,15 +4,19 @@ All functions release the GIL while they work. A lone surrogate in a `str` count
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import final
+from os import PathLike
+from typing import Literal, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
     "ChatEncoder",
+    "NearDuplicateIndex",
     "NoveltyIndex",
     "__version__",
+    "exact_duplicates",
+    "near_duplicates",
     "normal_keys",
     "parse_verdicts",
     "rouge_l",
@@ -218,3 +222,109 @@ def normal_keys(texts: Sequence[str]) -> list[str]:
     Texts that differ only in case, white space or compatibility characters (NFKC) have the same key. A text has the
     same key on every machine.
     """
+
+def exact_duplicates(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Return for each text the row of the first text that equals it but for what `normal_keys` leaves out.
+
+    Texts with equal keys are compared in full.
+
+    Returns:
+        Row numbers [N]; a text that is the first of its kind has its own.
+    """
+
+def near_duplicates(
+    texts: Sequence[str],
+    *,
+    threshold: float = 0.8,
+    ngram: int = 3,
+    unit: Literal["word", "char"] = "word",
+    permutations: int = 128,
+    seed: int = 0,
+) -> NDArray[np.int64]:
+    """Return for each text the row of the first text of its cluster: one pass of `NearDuplicateIndex`.
+
+    Returns:
+        Row numbers [N]; a text that is the first of its cluster has its own.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+
+@final
+class NearDuplicateIndex:
+    """Clusters of texts that share most of their n-grams, among all texts added so far.
+
+    A text is its set of n-grams: of `ngram` words, or characters with the spaces between words, after the text is
+    brought to the form that `normal_keys` compares. A text of fewer words (characters) has one n-gram, of all of them.
+    Two texts are linked if their sets are equal, or have a Jaccard similarity of at least `threshold` and were
+    compared. A cluster is what links connect, directly or over other texts.
+
+    Which texts are compared is decided by MinHash signatures of `permutations` values, cut into the longest bands by
+    which a pair exactly at the threshold is found with a probability of at least 0.99, and any pair above it with a
+    higher one (128 values and 0.8: 21 bands of 6, 0.998). Every link is confirmed on the sets, so there is none below
+    the threshold. An empty text is linked only to other empty ones.
+
+    The clusters do not depend on how texts were split into batches, on the number of threads or on the machine. The
+    index holds eight bytes for each distinct n-gram of each distinct text, and some 20 for each band of it. A call
+    while another thread adds raises a RuntimeError.
+
+    Raises:
+        ValueError: `threshold` is not above 0 and at most 1, `ngram` not from 1 to 64, `unit` unknown, or
+            `permutations` not from 1 to 4096 or too few for the threshold.
+    """
+
+    def __new__(
+        cls,
+        *,
+        threshold: float = 0.8,
+        ngram: int = 3,
+        unit: Literal["word", "char"] = "word",
+        permutations: int = 128,
+        seed: int = 0,
+    ) -> Self: ...
+    def __len__(self) -> int: ...
+    @property
+    def threshold(self) -> float:
+        """The least Jaccard similarity of linked texts."""
+
+    @property
+    def ngram(self) -> int:
+        """How many units make an n-gram."""
+
+    @property
+    def unit(self) -> Literal["word", "char"]:
+        """What n-grams are made of."""
+
+    @property
+    def permutations(self) -> int:
+        """The length of a signature."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of the signatures."""
+
+    def add(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Add texts and return for each of them the row of the first text of its cluster.
+
+        Rows count all texts added so far. A new text may link two clusters of earlier batches: they are one from then
+        on, and its first row is the lesser of both. `clusters` has the answer for earlier rows.
+        """
+
+    def clusters(self) -> NDArray[np.int64]:
+        """Return for each text added so far the row of the first text of its cluster, as of now."""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Save the index, by atomic rename: equal indexes have equal files.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> NearDuplicateIndex:
+        """Load a saved index.
+
+        Raises:
+            ValueError: the file is no saved index, of another version of the format, or damaged.
+            OSError: the file cannot be read.
+        """

@@ -174,6 +174,28 @@ def dpo(model: str, pairs: Path, out: Path, config: str | None, overrides: tuple
     _train("dpo", model, (pairs,), out, config, overrides)
 
 
+@srlm.command()
+@click.argument("source", metavar="IN", type=FILE)
+@click.option("--out", type=FILE, required=True, help="File of the rows that are kept; it is replaced.")
+@click.option("--field", default="text", show_default=True, help="The string to compare; a.b is field b of field a.")
+@click.option("--method", type=click.Choice(["exact", "near"]), default="near", show_default=True)
+@click.option("--threshold", type=float, help="Least Jaccard similarity of near duplicates. [default: 0.8]")
+@click.option("--ngram", type=int, help="How many words or characters are compared at once. [default: 3]")
+@click.option("--unit", type=click.Choice(["word", "char"]), help="What n-grams are made of. [default: word]")
+@click.option("--index", type=FILE, help="Index of earlier files, to compare with and to add to; made if missing.")
+@click.option("--dropped", type=FILE, help="File that tells which lines were dropped, and what they duplicate.")
+def dedup(source: Path, out: Path, field: str, method: str, dropped: Path | None, **near: Any) -> None:  # noqa: ANN401
+    """Keep the first of each group of duplicates in a file of JSON lines."""
+    from srlm import dedup as duplicates
+
+    given = {name: value for name, value in near.items() if value is not None}
+    if method == "exact" and given:
+        raise InputError(f"--{next(iter(given))}: goes with --method near only; leave it out")
+    settings = duplicates.Near(**given) if method == "near" else None
+    counts = duplicates.run(source, out, field=field, near=settings, dropped=dropped)
+    click.echo(f"{out}: {counts.kept} of {counts.rows} rows kept, {counts.dropped} dropped")
+
+
 @srlm.group()
 def model() -> None:
     """Models by name."""

@@ -6,8 +6,11 @@ types are in `_native.pyi`.
 
 from srlm._native import (
     ChatEncoder,
+    NearDuplicateIndex,
     NoveltyIndex,
     __version__,
+    exact_duplicates,
+    near_duplicates,
     normal_keys,
     parse_verdicts,
     rouge_l,
@@ -17,8 +20,11 @@ from srlm._native import (
 
 __all__ = [
     "ChatEncoder",
+    "NearDuplicateIndex",
     "NoveltyIndex",
     "__version__",
+    "exact_duplicates",
+    "near_duplicates",
     "normal_keys",
     "parse_verdicts",
     "rouge_l",

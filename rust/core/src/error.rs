@@ -128,4 +128,71 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+
+    /// The similarity from which texts are near duplicates is none.
+    #[error("threshold is {value}; give a number above 0 and at most 1, for example 0.8")]
+    InvalidThreshold {
+        /// The value as given.
+        value: f64,
+    },
+
+    /// The n of the n-grams is out of range.
+    #[error("ngram is {value}; give a number from 1 to {largest}, for example 3")]
+    InvalidNgram {
+        /// The value as given.
+        value: i64,
+        /// The largest n.
+        largest: usize,
+    },
+
+    /// n-grams are made of something else.
+    #[error("unit is {value:?}; give \"word\" or \"char\"")]
+    InvalidUnit {
+        /// The value as given.
+        value: String,
+    },
+
+    /// The length of the MinHash signatures is out of range.
+    #[error("permutations is {value}; give a number from 1 to {largest}, for example 128")]
+    InvalidPermutations {
+        /// The value as given.
+        value: i64,
+        /// The longest signature.
+        largest: usize,
+    },
+
+    /// The MinHash signatures are too short for the threshold.
+    #[error(
+        "permutations is {value}, too few to find near duplicates at threshold {threshold}; \
+         give at least {needed} or a higher threshold"
+    )]
+    TooFewPermutations {
+        /// The value as given.
+        value: usize,
+        /// The threshold as given.
+        threshold: f64,
+        /// The shortest signature that suffices.
+        needed: usize,
+    },
+
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// A file is no saved index, or a damaged one.
+    #[error(
+        "{path}: {problem}; give a file that `NearDuplicateIndex.save` wrote, or build it anew"
+    )]
+    InvalidIndexFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
 }

@@ -8,6 +8,7 @@
 //! * [`chat`] turns messages into token ids,
 //! * [`verdict`] reads the score out of a judge's reply,
 //! * [`pair`] chooses the preference pairs,
+//! * [`dedup`] finds exact and near duplicates,
 //! * [`novelty`] rejects new prompts that resemble kept ones (ROUGE-L),
 //! * [`text`] gives a key under which trivially different texts are equal,
 //! * [`parallel`] says when any of it uses more than one thread.
@@ -16,6 +17,7 @@
 #![warn(missing_docs)]
 
 pub mod chat;
+pub mod dedup;
 pub mod error;
 pub mod novelty;
 pub mod pair;

@@ -10,6 +10,7 @@
 
 mod chat;
 mod columns;
+mod duplicates;
 mod error;
 mod keys;
 mod novelty;
@@ -24,7 +25,10 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<chat::ChatEncoder>()?;
+    module.add_class::<duplicates::NearDuplicateIndex>()?;
     module.add_class::<novelty::NoveltyIndex>()?;
+    module.add_function(wrap_pyfunction!(duplicates::exact_duplicates, module)?)?;
+    module.add_function(wrap_pyfunction!(duplicates::near_duplicates, module)?)?;
     module.add_function(wrap_pyfunction!(keys::normal_keys, module)?)?;
     module.add_function(wrap_pyfunction!(novelty::rouge_l, module)?)?;
     module.add_function(wrap_pyfunction!(pairs::select_pairs, module)?)?;

@@ -1,0 +1,267 @@
+//! The set of a text's n-grams, as 64-bit hashes.
+
+use super::mix;
+use crate::Error;
+use crate::text::{write_normal, write_unsqueezed};
+
+/// The longest n-gram.
+pub const MAX_NGRAM: usize = 64;
+
+/// The multiplier of the rolling polynomial, odd and without a pattern.
+const BASE: u64 = 0xd6e8_feb8_6659_fd93;
+const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
+const LOW_BITS: u64 = u64::from_ne_bytes([1; 8]);
+
+/// What an n-gram is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Words: what white space separates.
+    Word,
+    /// Characters (Unicode scalar values), a space between words included.
+    Char,
+}
+
+impl Unit {
+    /// The unit called `word` or `char`.
+    ///
+    /// # Errors
+    ///
+    /// If it is neither.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        match name {
+            "word" => Ok(Self::Word),
+            "char" => Ok(Self::Char),
+            _ => Err(Error::InvalidUnit {
+                value: name.to_owned(),
+            }),
+        }
+    }
+
+    /// The name that [`Unit::from_name`] takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Word => "word",
+            Self::Char => "char",
+        }
+    }
+}
+
+/// Makes sets of n-grams, reusing its room from text to text.
+///
+/// A text of fewer than n units has one n-gram, of all of them; a text without
+/// any has none. n-grams are compared by a polynomial over their units (the
+/// hashes of words, or code points), mixed: two different ones agree with a
+/// probability of about 2^-64.
+pub(super) struct Shingler {
+    unit: Unit,
+    ngram: usize,
+    normal: Vec<u8>,
+    shingles: Vec<u64>,
+}
+
+impl Shingler {
+    pub fn new(unit: Unit, ngram: usize) -> Self {
+        Self {
+            unit,
+            ngram,
+            normal: Vec::new(),
+            shingles: Vec::new(),
+        }
+    }
+
+    /// The distinct n-grams of a text, ascending.
+    pub fn set_of(&mut self, text: &str) -> Box<[u64]> {
+        self.shingles.clear();
+        let mut window = Window::new(self.ngram, &mut self.shingles);
+        match self.unit {
+            Unit::Word => {
+                write_unsqueezed(text, &mut self.normal);
+                for_each_word(&mut self.normal, |word| window.push(word));
+            }
+            Unit::Char => {
+                write_normal(text, &mut self.normal);
+                for_each_char(&self.normal, |c| window.push(c));
+            }
+        }
+        window.finish();
+        self.shingles.sort_unstable();
+        self.shingles.dedup();
+        self.shingles.as_slice().into()
+    }
+}
+
+/// The last n units, and the n-grams they make.
+struct Window<'a> {
+    /// The last units in a ring.
+    units: [u64; MAX_NGRAM],
+    ngram: usize,
+    /// How many units came.
+    count: usize,
+    /// Where the oldest unit is, and the next one goes.
+    at: usize,
+    /// The polynomial of the last n units.
+    sum: u64,
+    /// `BASE` to the power of n.
+    power: u64,
+    shingles: &'a mut Vec<u64>,
+}
+
+impl<'a> Window<'a> {
+    fn new(ngram: usize, shingles: &'a mut Vec<u64>) -> Self {
+        Self {
+            units: [0; MAX_NGRAM],
+            ngram,
+            count: 0,
+            at: 0,
+            sum: 0,
+            power: BASE.wrapping_pow(ngram as u32),
+            shingles,
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, unit: u64) {
+        let oldest = std::mem::replace(&mut self.units[self.at], unit);
+        self.at = if self.at + 1 == self.ngram {
+            0
+        } else {
+            self.at + 1
+        };
+        let dropped = oldest.wrapping_mul(self.power);
+        self.sum = self
+            .sum
+            .wrapping_mul(BASE)
+            .wrapping_add(unit)
+            .wrapping_sub(dropped);
+        self.count += 1;
+        if self.count >= self.ngram {
+            self.shingles.push(mix(self.sum ^ self.ngram as u64));
+        }
+    }
+
+    fn finish(self) {
+        if 0 < self.count && self.count < self.ngram {
+            self.shingles.push(mix(self.sum ^ self.count as u64));
+        }
+    }
+}
+
+/// A hash of each word, words being what is left between spaces.
+///
+/// A word is read eight bytes at a time; the last piece holds up to seven bytes
+/// and its length, so different words have different pieces.
+fn for_each_word(text: &mut Vec<u8>, mut each: impl FnMut(u64)) {
+    let len = text.len();
+    text.extend_from_slice(&[b' '; 8]);
+    let (mut at, mut hash, mut is_inside) = (0, 0, false);
+    while at < len {
+        let piece = text[at..at + 8].try_into().expect("eight bytes");
+        let piece = u64::from_le_bytes(piece);
+        // The lowest set bit marks the first space: a byte that is zero now.
+        let apart = piece ^ SPACES;
+        let found = apart.wrapping_sub(LOW_BITS) & !apart & (LOW_BITS << 7);
+        if found == 0 {
+            (hash, at, is_inside) = (mix(hash ^ piece), at + 8, true);
+            continue;
+        }
+        let bytes = found.trailing_zeros() / 8;
+        if bytes > 0 || is_inside {
+            let piece = piece & ((1 << (8 * bytes)) - 1);
+            each(mix(hash ^ piece ^ (u64::from(bytes + 1) << 56)));
+        }
+        (hash, at, is_inside) = (0, at + bytes as usize + 1, false);
+    }
+    if is_inside {
+        each(mix(hash ^ (1 << 56)));
+    }
+}
+
+/// The code point of each character, plus one: a first U+0000 must count.
+fn for_each_char(text: &[u8], mut each: impl FnMut(u64)) {
+    if text.is_ascii() {
+        text.iter().for_each(|byte| each(u64::from(*byte) + 1));
+        return;
+    }
+    let text = std::str::from_utf8(text).expect("a normal form is made of whole characters");
+    text.chars().for_each(|c| each(u64::from(c) + 1));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::normal_text;
+    use proptest::prelude::*;
+    use std::collections::{HashMap, HashSet};
+
+    fn set_of(text: &str, unit: Unit, ngram: usize) -> Vec<u64> {
+        Shingler::new(unit, ngram).set_of(text).into_vec()
+    }
+
+    /// The n-grams as strings.
+    fn naive(text: &str, unit: Unit, ngram: usize) -> HashSet<Vec<String>> {
+        let normal = normal_text(text);
+        let units: Vec<String> = match unit {
+            Unit::Word => normal.split_whitespace().map(str::to_owned).collect(),
+            Unit::Char => normal.chars().map(String::from).collect(),
+        };
+        let size = ngram.min(units.len()).max(1);
+        units.windows(size).map(<[String]>::to_vec).collect()
+    }
+
+    #[test]
+    fn few_units_are_one_shingle_and_none_are_none() {
+        for unit in [Unit::Word, Unit::Char] {
+            assert!(set_of(" \n", unit, 3).is_empty());
+            assert_eq!(set_of("a", unit, 3).len(), 1);
+        }
+        assert_eq!(set_of("a b", Unit::Word, 3).len(), 1);
+        assert_eq!(set_of("a b c", Unit::Word, 3).len(), 1);
+        assert_eq!(set_of("a b c d", Unit::Word, 3).len(), 2);
+        assert_ne!(set_of("a b", Unit::Word, 3), set_of("b a", Unit::Word, 3));
+        assert_eq!(set_of("abcd", Unit::Char, 3).len(), 2);
+    }
+
+    /// Saved indexes hold these hashes.
+    #[test]
+    fn hashes_are_stable() {
+        let sets = [
+            set_of("Stable, whatever", Unit::Word, 2),
+            set_of("stab", Unit::Char, 4),
+        ];
+        assert_eq!(sets, [[8095362170989490240], [15660565416038885839]]);
+    }
+
+    proptest! {
+        /// Two texts share as many hashes as n-grams, and a text has as many
+        /// hashes as n-grams: so equality of hashes is equality of n-grams.
+        #[test]
+        fn hashes_stand_for_ngrams(
+            a in "[abA\0 \u{a0}é😀]{0,30}", b in "[abA\0 \u{a0}é😀]{0,30}", ngram in 1_usize..6
+        ) {
+            for unit in [Unit::Word, Unit::Char] {
+                let (left, right) = (naive(&a, unit, ngram), naive(&b, unit, ngram));
+                let (ours, theirs) = (set_of(&a, unit, ngram), set_of(&b, unit, ngram));
+                prop_assert_eq!((ours.len(), theirs.len()), (left.len(), right.len()));
+                let shared = ours.iter().filter(|hash| theirs.contains(hash)).count();
+                prop_assert_eq!(shared, left.intersection(&right).count());
+                prop_assert!(ours.is_sorted_by(|x, y| x < y));
+            }
+        }
+
+        /// Words around the lengths at which another piece is read.
+        #[test]
+        fn different_words_have_different_hashes(
+            words in prop::collection::vec("[a\0]{0,2}[ab]{5,7}[ab]{0,10}", 1..40)
+        ) {
+            let mut of_hash = HashMap::new();
+            for word in &words {
+                let set = set_of(word, Unit::Word, 1);
+                prop_assert_eq!(set.len(), 1);
+                prop_assert_eq!(*of_hash.entry(set[0]).or_insert(word), word);
+            }
+            let all = set_of(&words.join(" "), Unit::Word, 1);
+            prop_assert!(all.iter().all(|hash| of_hash.contains_key(hash)));
+            prop_assert_eq!(all.len(), of_hash.len());
+        }
+    }
+}
