@@ -1,0 +1,245 @@
+//! The inverted index: for each word the kept texts that have it.
+//!
+//! All texts are looked at with their words sorted by one order, the rarest
+//! first and equal ones side by side. If two texts have `c` words in common, the
+//! rarest common word has at least `c - 1` of their words after it in both. So a
+//! pair that needs `c` is found at a word whose place leaves enough words, and a
+//! posting whose place does not can be passed over.
+//!
+//! The order is that of the frequencies when the postings were last sorted, and
+//! words that are new since then come before all others. It stays as it is until
+//! all texts are sorted again, since all places depend on it.
+
+use rayon::prelude::*;
+
+use super::store::Store;
+use super::vocabulary::{UNKNOWN, Word};
+use crate::parallel;
+
+/// How many texts one task sorts the words of.
+const SMALLEST_TASK: usize = 64;
+
+/// How many texts are prepared at a time, to hold no second copy of all.
+const CHUNK: usize = 8192;
+
+/// A word of a text, and how many of the text's words are rarer.
+pub(super) type Place = (Word, u32);
+
+/// The order of all words.
+#[derive(Default)]
+pub(super) struct Order {
+    ranks: Vec<u32>,
+}
+
+impl Order {
+    /// Words by the number of texts that have them.
+    fn by_rarity(frequencies: &[u32]) -> Self {
+        let mut words: Vec<Word> = (0..frequencies.len() as Word).collect();
+        words.sort_by_key(|&word| frequencies[word as usize]);
+        let mut ranks = vec![0; frequencies.len()];
+        for (rank, word) in words.into_iter().enumerate() {
+            ranks[word as usize] = rank as u32;
+        }
+        Self { ranks }
+    }
+
+    /// The place of a word among all, with the word in the lower half.
+    fn key(&self, word: Word) -> u64 {
+        match self.ranks.get(word as usize) {
+            Some(&rank) => (1 << 63) | (u64::from(rank) << 32) | u64::from(word),
+            None => u64::from(word),
+        }
+    }
+
+    /// The different words of a text with their places. Unknown words take
+    /// places, since they are the rarest, but are left out.
+    pub fn rare_first(&self, words: &[Word]) -> Vec<Place> {
+        let mut keys: Vec<u64> = Vec::with_capacity(words.len());
+        keys.extend(
+            words
+                .iter()
+                .filter(|&&word| word != UNKNOWN)
+                .map(|&word| self.key(word)),
+        );
+        keys.sort_unstable();
+        let mut place = (words.len() - keys.len()) as u32;
+        let runs = keys.chunk_by(|left, right| left == right);
+        let places = runs.map(|run| {
+            let first = (run[0] as Word, place);
+            place += run.len() as u32;
+            first
+        });
+        places.collect()
+    }
+}
+
+/// A text at one of its words: its length, the place of the word and the
+/// position of the text, sorted in this order as one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Posting(u64);
+
+impl Posting {
+    /// From here on lengths are not told apart, and places not bounded.
+    pub const LONG: usize = u16::MAX as usize;
+
+    fn new(len: usize, place: u32, index: usize) -> Self {
+        let len = len.min(Self::LONG) as u64;
+        let place = u64::from(place).min(Self::LONG as u64);
+        Self((len << 48) | (place << 32) | index as u64)
+    }
+
+    /// The text's length, or [`Self::LONG`] if it is longer.
+    pub fn len(self) -> usize {
+        (self.0 >> 48) as usize
+    }
+
+    /// How many words of the text are rarer.
+    pub fn place(self) -> usize {
+        (self.0 >> 32) as usize & Self::LONG
+    }
+
+    /// The position of the text.
+    pub fn index(self) -> usize {
+        self.0 as u32 as usize
+    }
+}
+
+/// Postings of most texts, those of each word sorted.
+#[derive(Default)]
+pub(super) struct Sorted {
+    texts: usize,
+    /// Where the postings of each word start, and the end of the last.
+    starts: Vec<usize>,
+    postings: Vec<Posting>,
+}
+
+impl Sorted {
+    /// The postings of all texts, of which there are `words` different words,
+    /// and the order that their places are in.
+    pub fn build(store: &Store, words: usize) -> (Self, Order) {
+        let frequencies = frequencies(store, words);
+        let order = Order::by_rarity(&frequencies);
+        let mut starts = vec![0];
+        starts.extend(frequencies.iter().scan(0, |end, &count| {
+            *end += count as usize;
+            Some(*end)
+        }));
+        let mut postings = vec![Posting::default(); starts[words]];
+        fill(&mut postings, starts.clone(), store, &order);
+        sort_lists(&mut postings, &starts);
+        let texts = store.len();
+        let sorted = Self {
+            texts,
+            starts,
+            postings,
+        };
+        (sorted, order)
+    }
+
+    /// How many texts have postings here: the first ones.
+    pub fn len(&self) -> usize {
+        self.texts
+    }
+
+    /// The postings of a word.
+    pub fn list(&self, word: Word) -> &[Posting] {
+        match self.starts.get(word as usize..word as usize + 2) {
+            Some(ends) => &self.postings[ends[0]..ends[1]],
+            None => &[],
+        }
+    }
+
+    /// The bytes held.
+    pub fn memory(&self) -> usize {
+        self.starts.capacity() * size_of::<usize>()
+            + self.postings.capacity() * size_of::<Posting>()
+    }
+}
+
+/// In how many texts each word is.
+fn frequencies(store: &Store, words: usize) -> Vec<u32> {
+    let (mut counts, mut last_seen) = (vec![0; words], vec![u32::MAX; words]);
+    for index in 0..store.len() {
+        for &word in store.words(index) {
+            if last_seen[word as usize] != index as u32 {
+                last_seen[word as usize] = index as u32;
+                counts[word as usize] += 1;
+            }
+        }
+    }
+    counts
+}
+
+/// Puts the postings of each word from where they start.
+fn fill(postings: &mut [Posting], mut next: Vec<usize>, store: &Store, order: &Order) {
+    let all: Vec<usize> = (0..store.len()).collect();
+    for chunk in all.chunks(CHUNK) {
+        let places = parallel::map(chunk, SMALLEST_TASK, |&index| {
+            order.rare_first(store.words(index))
+        });
+        for (&index, places) in chunk.iter().zip(places) {
+            let len = store.words(index).len();
+            for (word, place) in places {
+                let at = &mut next[word as usize];
+                postings[*at] = Posting::new(len, place, index);
+                *at += 1;
+            }
+        }
+    }
+}
+
+fn sort_lists(postings: &mut [Posting], starts: &[usize]) {
+    let mut lists = Vec::new();
+    let mut rest = postings;
+    for ends in starts.windows(2) {
+        let (list, after) = rest.split_at_mut(ends[1] - ends[0]);
+        lists.extend((list.len() > 1).then_some(list));
+        rest = after;
+    }
+    if parallel::is_worthwhile(lists.len(), SMALLEST_TASK) {
+        lists.into_par_iter().for_each(<[Posting]>::sort_unstable);
+    } else {
+        lists.into_iter().for_each(<[Posting]>::sort_unstable);
+    }
+}
+
+/// The end of a chain.
+const NONE: u32 = u32::MAX;
+
+/// Postings of the texts since the last sorting, for each word a linked list
+/// with the newest text first.
+#[derive(Default)]
+pub(super) struct Chained {
+    heads: Vec<u32>,
+    links: Vec<(Posting, u32)>,
+}
+
+impl Chained {
+    /// Adds a text of `len` words, which must be newer than all others.
+    pub fn push(&mut self, index: usize, len: usize, places: &[Place]) {
+        for &(word, place) in places {
+            let word = word as usize;
+            if word >= self.heads.len() {
+                self.heads.resize(word + 1, NONE);
+            }
+            let before = std::mem::replace(&mut self.heads[word], self.links.len() as u32);
+            self.links.push((Posting::new(len, place, index), before));
+        }
+    }
+
+    /// The postings of a word, the newest first.
+    pub fn list(&self, word: Word) -> impl Iterator<Item = Posting> + '_ {
+        let mut at = self.heads.get(word as usize).copied().unwrap_or(NONE);
+        std::iter::from_fn(move || {
+            let &(posting, before) = self.links.get(at as usize)?;
+            at = before;
+            Some(posting)
+        })
+    }
+
+    /// The bytes held.
+    pub fn memory(&self) -> usize {
+        self.heads.capacity() * size_of::<u32>()
+            + self.links.capacity() * size_of::<(Posting, u32)>()
+    }
+}
