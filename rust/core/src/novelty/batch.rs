@@ -81,7 +81,7 @@ impl NoveltyIndex {
     fn decide(&mut self, compared: Compared, text: &str, first: usize) -> Decision {
         let query = compared.query;
         let mut search = Search::new(&query, &self.store, compared.best);
-        search.chained(&self.chained, first);
+        search.recent(&self.recent, first);
         let (mut best, counts) = (search.best, search.counts);
         self.counts += compared.counts;
         self.counts += counts;
@@ -92,8 +92,7 @@ impl NoveltyIndex {
             return Decision::Dropped(found);
         }
         let index = self.store_words(query.words(), text);
-        self.chained
-            .push(index, query.words().len(), query.rare_first());
+        self.recent.push(&self.store, index, query.places());
         Decision::Kept
     }
 }

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::bound::Best;
-use super::postings::{Chained, Order, Sorted};
+use super::postings::{Order, Recent, Sorted};
 use super::query::Query;
 use super::search::{Counts, Search};
 use super::store::Store;
@@ -30,7 +30,7 @@ pub struct NoveltyIndex {
     pub(super) store: Store,
     pub(super) order: Order,
     pub(super) sorted: Sorted,
-    pub(super) chained: Chained,
+    pub(super) recent: Recent,
     /// The first of equal texts without words, where identity counts for them.
     pub(super) wordless: FxHashMap<Box<str>, usize>,
     pub(super) counts: Counts,
@@ -50,7 +50,7 @@ impl NoveltyIndex {
             store: Store::default(),
             order: Order::default(),
             sorted: Sorted::default(),
-            chained: Chained::default(),
+            recent: Recent::default(),
             wordless: FxHashMap::default(),
             counts: Counts::default(),
         }
@@ -68,10 +68,7 @@ impl NoveltyIndex {
 
     /// The bytes that the index holds, except for texts without words.
     pub fn memory(&self) -> usize {
-        self.vocabulary.memory()
-            + self.store.memory()
-            + self.sorted.memory()
-            + self.chained.memory()
+        self.vocabulary.memory() + self.store.memory() + self.sorted.memory() + self.recent.memory()
     }
 
     /// How many pairs each bound left over, in all calls of
@@ -97,9 +94,8 @@ impl NoveltyIndex {
             return;
         }
         for index in before..self.len() {
-            let words = self.store.words(index);
-            let places = self.order.rare_first(words);
-            self.chained.push(index, words.len(), &places);
+            let places = self.order.rare_first(self.store.words(index));
+            self.recent.push(&self.store, index, &places);
         }
     }
 
@@ -138,7 +134,7 @@ impl NoveltyIndex {
     /// Sorts the postings of all texts.
     pub(super) fn sort(&mut self) {
         // What is replaced goes first, so that memory holds no two of it.
-        (self.sorted, self.chained) = Default::default();
+        (self.sorted, self.recent) = Default::default();
         (self.sorted, self.order) = Sorted::build(&self.store, self.vocabulary.len());
     }
 
@@ -167,7 +163,7 @@ impl NoveltyIndex {
     pub(super) fn search<'a>(&'a self, query: &'a Query, best: Best) -> Search<'a> {
         let mut search = Search::new(query, &self.store, best);
         search.sorted(&self.sorted);
-        search.chained(&self.chained, self.sorted.len());
+        search.recent(&self.recent, self.sorted.len());
         search
     }
 }

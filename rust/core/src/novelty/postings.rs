@@ -12,6 +12,7 @@
 
 use rayon::prelude::*;
 
+use super::signature::folded;
 use super::store::Store;
 use super::vocabulary::{UNKNOWN, Word};
 use crate::parallel;
@@ -73,34 +74,48 @@ impl Order {
     }
 }
 
-/// A text at one of its words: its length, the place of the word and the
-/// position of the text, sorted in this order as one number.
+/// A text at one of its words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Posting(u64);
+pub(super) struct Posting {
+    /// The text's length, the place of the word and the position of the text,
+    /// in the order of their bits.
+    key: u64,
+    /// The text's folded signature, to tell most texts apart without another
+    /// look into memory.
+    folded: u64,
+}
 
 impl Posting {
     /// From here on lengths are not told apart, and places not bounded.
     pub const LONG: usize = u16::MAX as usize;
 
-    fn new(len: usize, place: u32, index: usize) -> Self {
-        let len = len.min(Self::LONG) as u64;
+    fn new(store: &Store, index: usize, place: u32) -> Self {
+        let len = store.words(index).len().min(Self::LONG) as u64;
         let place = u64::from(place).min(Self::LONG as u64);
-        Self((len << 48) | (place << 32) | index as u64)
+        Self {
+            key: (len << 48) | (place << 32) | index as u64,
+            folded: folded(store.signature(index)),
+        }
     }
 
     /// The text's length, or [`Self::LONG`] if it is longer.
     pub fn len(self) -> usize {
-        (self.0 >> 48) as usize
+        (self.key >> 48) as usize
     }
 
     /// How many words of the text are rarer.
     pub fn place(self) -> usize {
-        (self.0 >> 32) as usize & Self::LONG
+        (self.key >> 32) as usize & Self::LONG
     }
 
     /// The position of the text.
     pub fn index(self) -> usize {
-        self.0 as u32 as usize
+        self.key as u32 as usize
+    }
+
+    /// The text's folded signature.
+    pub fn folded(self) -> u64 {
+        self.folded
     }
 }
 
@@ -178,10 +193,9 @@ fn fill(postings: &mut [Posting], mut next: Vec<usize>, store: &Store, order: &O
             order.rare_first(store.words(index))
         });
         for (&index, places) in chunk.iter().zip(places) {
-            let len = store.words(index).len();
             for (word, place) in places {
                 let at = &mut next[word as usize];
-                postings[*at] = Posting::new(len, place, index);
+                postings[*at] = Posting::new(store, index, place);
                 *at += 1;
             }
         }
@@ -203,43 +217,38 @@ fn sort_lists(postings: &mut [Posting], starts: &[usize]) {
     }
 }
 
-/// The end of a chain.
-const NONE: u32 = u32::MAX;
-
-/// Postings of the texts since the last sorting, for each word a linked list
-/// with the newest text first.
+/// Postings of the texts since the last sorting, for each word in the order of
+/// keeping.
 #[derive(Default)]
-pub(super) struct Chained {
-    heads: Vec<u32>,
-    links: Vec<(Posting, u32)>,
+pub(super) struct Recent {
+    lists: Vec<Vec<Posting>>,
 }
 
-impl Chained {
-    /// Adds a text of `len` words, which must be newer than all others.
-    pub fn push(&mut self, index: usize, len: usize, places: &[Place]) {
+impl Recent {
+    /// Adds the text at `index`, which must be newer than all others.
+    pub fn push(&mut self, store: &Store, index: usize, places: &[Place]) {
         for &(word, place) in places {
             let word = word as usize;
-            if word >= self.heads.len() {
-                self.heads.resize(word + 1, NONE);
+            if word >= self.lists.len() {
+                self.lists.resize_with(word + 1, Vec::new);
             }
-            let before = std::mem::replace(&mut self.heads[word], self.links.len() as u32);
-            self.links.push((Posting::new(len, place, index), before));
+            self.lists[word].push(Posting::new(store, index, place));
         }
     }
 
-    /// The postings of a word, the newest first.
-    pub fn list(&self, word: Word) -> impl Iterator<Item = Posting> + '_ {
-        let mut at = self.heads.get(word as usize).copied().unwrap_or(NONE);
-        std::iter::from_fn(move || {
-            let &(posting, before) = self.links.get(at as usize)?;
-            at = before;
-            Some(posting)
-        })
+    /// The postings of a word, from the text at `from` on.
+    pub fn list(&self, word: Word, from: usize) -> &[Posting] {
+        let list = self.lists.get(word as usize).map_or(&[][..], Vec::as_slice);
+        let newer = list
+            .iter()
+            .rev()
+            .take_while(|posting| posting.index() >= from);
+        &list[list.len() - newer.count()..]
     }
 
     /// The bytes held.
     pub fn memory(&self) -> usize {
-        self.heads.capacity() * size_of::<u32>()
-            + self.links.capacity() * size_of::<(Posting, u32)>()
+        let postings: usize = self.lists.iter().map(Vec::capacity).sum();
+        self.lists.capacity() * size_of::<Vec<Posting>>() + postings * size_of::<Posting>()
     }
 }

@@ -4,14 +4,15 @@ use std::cell::OnceCell;
 
 use super::lcs::Pattern;
 use super::postings::{Order, Place};
-use super::signature::{Signature, signature};
+use super::signature::{Signature, folded, signature};
 use super::vocabulary::Word;
 
 /// A text, ready to be searched for.
 pub(super) struct Query {
     words: Vec<Word>,
-    rare_first: Vec<Place>,
+    places: Vec<Place>,
     signature: Signature,
+    folded: u64,
     /// Made when a first kept text is near enough.
     pattern: OnceCell<Pattern>,
 }
@@ -19,9 +20,11 @@ pub(super) struct Query {
 impl Query {
     /// Prepares a text of these words for postings in this order.
     pub fn new(words: Vec<Word>, order: &Order) -> Self {
+        let signature = signature(&words);
         Self {
-            rare_first: order.rare_first(&words),
-            signature: signature(&words),
+            places: order.rare_first(&words),
+            folded: folded(&signature),
+            signature,
             words,
             pattern: OnceCell::new(),
         }
@@ -33,13 +36,26 @@ impl Query {
     }
 
     /// The different words that kept texts may have, the rarest first.
-    pub fn rare_first(&self) -> &[Place] {
-        &self.rare_first
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The same words, each with the number of words from it on: so many at most
+    /// are in common with a text that has none of the rarer ones.
+    pub fn rare_first(&self) -> impl Iterator<Item = (Word, usize)> + use<'_> {
+        let len = self.words.len();
+        let places = self.places.iter();
+        places.map(move |&(word, place)| (word, len - place as usize))
     }
 
     /// The signature of the words.
     pub fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    /// The signature folded to 64 bits.
+    pub fn folded(&self) -> u64 {
+        self.folded
     }
 
     /// The words as [`Pattern`].

@@ -1,12 +1,12 @@
 //! The search for the kept text that is most similar to a new one.
 
-use std::ops::AddAssign;
+use std::ops::{AddAssign, RangeInclusive};
 
 use rustc_hash::FxHashSet;
 
 use super::bound::{Best, f_measure};
 use super::lcs::Scratch;
-use super::postings::{Chained, Posting, Sorted};
+use super::postings::{Posting, Recent, Sorted};
 use super::query::Query;
 use super::signature::least_difference;
 use super::store::Store;
@@ -35,6 +35,9 @@ impl AddAssign for Counts {
     }
 }
 
+/// Up to this length a list is looked at in full rather than leapt through.
+const SHORT_LIST: usize = 64;
+
 /// The search for one text.
 pub(super) struct Search<'a> {
     query: &'a Query,
@@ -61,84 +64,103 @@ impl<'a> Search<'a> {
     /// Looks at all texts with sorted postings.
     pub fn sorted(&mut self, sorted: &Sorted) {
         self.counts.pairs += sorted.len() as u64;
-        let len = self.query.words().len();
-        for &(word, place) in self.query.rare_first() {
-            let rest = len - place as usize;
-            let shortest = self.best.shortest(len);
-            let Some(longest) = self.best.longest(len, rest).filter(|&l| l >= shortest) else {
+        for (word, rest) in self.query.rare_first() {
+            let Some(lengths) = self.lengths(rest) else {
                 break;
             };
-            self.sorted_list(sorted.list(word), rest, shortest, longest);
+            let list = sorted.list(word);
+            if list.len() <= SHORT_LIST {
+                self.list(list, lengths);
+            } else {
+                self.sorted_list(list, rest, lengths);
+            }
         }
     }
 
-    /// Looks at the postings of one word whose lengths and places fit. They are
-    /// sorted by these, so what does not fit is leapt over.
-    fn sorted_list(&mut self, mut list: &[Posting], rest: usize, shortest: usize, longest: usize) {
+    /// Looks at the recent texts from position `from` on.
+    pub fn recent(&mut self, recent: &Recent, from: usize) {
+        self.counts.pairs += (self.store.len() - from) as u64;
+        for (word, rest) in self.query.rare_first() {
+            let Some(lengths) = self.lengths(rest) else {
+                break;
+            };
+            self.list(recent.list(word, from), lengths);
+        }
+    }
+
+    /// The lengths of texts that may be similar enough if at most `rest` words
+    /// are in common. None if there are none: neither are there for fewer.
+    fn lengths(&self, rest: usize) -> Option<RangeInclusive<usize>> {
+        let len = self.query.words().len();
+        let shortest = self.best.shortest(len);
+        let longest = self.best.longest(len, rest)?;
+        (shortest <= longest).then_some(shortest..=longest)
+    }
+
+    /// Looks at the postings of one word whose lengths and places fit.
+    fn list(&mut self, list: &[Posting], lengths: RangeInclusive<usize>) {
+        for &posting in list {
+            let len = posting.len();
+            let least = self.best.least_common(self.query.words().len() + len);
+            let fits = lengths.contains(&len) & (least + posting.place() <= len);
+            if fits || len == Posting::LONG {
+                self.meet(posting, least);
+            }
+        }
+    }
+
+    /// The same for a sorted list: what does not fit is leapt over.
+    fn sorted_list(&mut self, list: &[Posting], rest: usize, lengths: RangeInclusive<usize>) {
         let long = Posting::LONG;
-        list = skip(list, |posting| posting.len() < shortest.min(long));
-        while let Some(&first) = list.first() {
-            let len = first.len();
-            if len > longest {
+        let mut list = skip(list, |posting| posting.len() < *lengths.start().min(&long));
+        while let Some(len) = list.first().map(|posting| posting.len()) {
+            if len > *lengths.end() {
                 return;
             }
             let least = self.best.least_common(self.query.words().len() + len);
-            let end = if len == long {
-                list.len()
-            } else if least > len.min(rest) {
-                0
+            let fits = |posting: &Posting| {
+                posting.len() == len && (len == long || posting.place() + least <= len)
+            };
+            let after = if least <= rest || len == long {
+                skip(list, fits)
             } else {
-                let fits =
-                    |posting: &Posting| posting.len() == len && posting.place() <= len - least;
-                list.len() - skip(list, fits).len()
+                list
             };
-            for posting in &list[..end] {
-                self.meet(posting.index());
+            for &posting in &list[..list.len() - after.len()] {
+                self.meet(posting, least);
             }
-            list = skip(&list[end..], |posting| posting.len() == len);
+            list = skip(after, |posting| posting.len() == len);
         }
     }
 
-    /// Looks at the texts with chained postings, from position `from` on.
-    pub fn chained(&mut self, chained: &Chained, from: usize) {
-        self.counts.pairs += (self.store.len() - from) as u64;
-        let len = self.query.words().len();
-        for &(word, place) in self.query.rare_first() {
-            let rest = len - place as usize;
-            let shortest = self.best.shortest(len);
-            let Some(longest) = self.best.longest(len, rest).filter(|&l| l >= shortest) else {
-                break;
-            };
-            let recent = chained.list(word);
-            for posting in recent.take_while(|posting| posting.index() >= from) {
-                let other = posting.len();
-                let fits = (shortest..=longest).contains(&other)
-                    && self.best.least_common(len + other) + posting.place() <= other;
-                if fits || other == Posting::LONG {
-                    self.meet(posting.index());
-                }
-            }
-        }
-    }
-
-    /// Compares the text at `index` with the query, unless a bound rules it out.
-    fn meet(&mut self, index: usize) {
+    /// Compares a text with the query, with which it must have `least` words in
+    /// common, unless a bound rules it out.
+    fn meet(&mut self, posting: Posting, least: usize) {
         self.counts.met += 1;
-        let left = self.query.words().len();
-        let right = self.store.words(index).len();
+        let query = self.query;
+        let difference = (posting.folded() ^ query.folded()).count_ones() as usize;
+        let total = query.words().len() + posting.len();
+        // A length that was cut off bounds nothing.
+        if difference + 2 * least <= total || posting.len() == Posting::LONG {
+            self.compare(posting.index());
+        }
+    }
+
+    fn compare(&mut self, index: usize) {
+        let query = self.query;
+        let words = self.store.words(index);
+        let (left, right) = (query.words().len(), words.len());
         let least = self.best.least_common(left + right);
-        let difference = least_difference(self.query.signature(), self.store.signature(index));
+        let difference = least_difference(query.signature(), self.store.signature(index));
         if difference + 2 * least > left + right || !self.seen.insert(index) {
             return;
         }
         self.counts.signature += 1;
-        let pattern = self.query.pattern();
-        let words = self.store.words(index);
-        if !pattern.overlap(words, least, &mut self.scratch) {
+        if !query.pattern().overlap(words, least, &mut self.scratch) {
             return;
         }
         self.counts.overlap += 1;
-        if let Some(common) = pattern.subsequence(least, &mut self.scratch) {
+        if let Some(common) = query.pattern().subsequence(least, &mut self.scratch) {
             self.best.offer(f_measure(common, left, right), index);
         }
     }

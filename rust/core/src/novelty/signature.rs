@@ -17,6 +17,11 @@ pub(super) fn signature(words: &[Word]) -> Signature {
     bits
 }
 
+/// A signature of 64 bits, each the parity of four bits.
+pub(super) fn folded(signature: &Signature) -> u64 {
+    signature.iter().fold(0, |folded, bits| folded ^ bits)
+}
+
 /// A lower bound on the number of words that only one of two texts has, each
 /// counted as often as it is left over: every such word flips one bit.
 pub(super) fn least_difference(left: &Signature, right: &Signature) -> usize {
@@ -58,6 +63,8 @@ mod tests {
             let (left, right) = ([left, common.clone()].concat(), [common, right].concat());
             let bound = least_difference(&signature(&left), &signature(&right));
             prop_assert!(bound <= difference(&left, &right));
+            let folds = [&left, &right].map(|words| folded(&signature(words)));
+            prop_assert!((folds[0] ^ folds[1]).count_ones() as usize <= bound);
         }
     }
 }

@@ -45,24 +45,37 @@ pub(super) fn for_each_word(text: &str, words: Words, mut found: impl FnMut(&str
     }
 }
 
-/// Runs of `a-z0-9` of the text in lower case. Only two characters outside ASCII
-/// have lower case forms with ASCII letters, whatever the version of Unicode:
-/// the Kelvin sign is `k`, and the Turkish capital İ is `i` and a combining dot.
+/// Runs of `a-z0-9` of the text in lower case.
 fn ascii_words(text: &str, found: &mut impl FnMut(&str)) {
-    let mut word = String::new();
+    let lower = ascii_lower(text);
+    let mut rest = lower.as_str();
+    while let Some(start) = rest.bytes().position(|byte| byte.is_ascii_alphanumeric()) {
+        let word = &rest[start..];
+        let end = word.bytes().position(|byte| !byte.is_ascii_alphanumeric());
+        let (word, after) = word.split_at(end.unwrap_or(word.len()));
+        found(word);
+        rest = after;
+    }
+}
+
+/// The text in lower case, as far as that is ASCII; a space stands for any other
+/// character. Only two characters outside ASCII have lower case forms with ASCII
+/// letters, whatever the version of Unicode: the Kelvin sign is `k`, and the
+/// Turkish capital İ is `i` and a combining dot.
+fn ascii_lower(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let mut lower = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            'a'..='z' | '0'..='9' => word.push(c),
-            'A'..='Z' => word.push(c.to_ascii_lowercase()),
-            '\u{212a}' => word.push('k'),
-            '\u{130}' => {
-                word.push('i');
-                flush(&mut word, found);
-            }
-            _ => flush(&mut word, found),
+            '\u{212a}' => lower.push('k'),
+            '\u{130}' => lower.push_str("i "),
+            _ if c.is_ascii() => lower.push(c.to_ascii_lowercase()),
+            _ => lower.push(' '),
         }
     }
-    flush(&mut word, found);
+    lower
 }
 
 /// Runs of letters and digits, in which each character of a script without
