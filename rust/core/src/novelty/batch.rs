@@ -45,6 +45,7 @@ impl NoveltyIndex {
         if !(0.0..=1.0).contains(&threshold) {
             return Err(Error::InvalidThreshold { value: threshold });
         }
+        self.threshold = threshold;
         let mut decisions = Vec::with_capacity(texts.len());
         for block in texts.chunks(BLOCK) {
             self.add_block(block, threshold, &mut decisions);

@@ -25,8 +25,6 @@ pub(super) fn f_measure(common: usize, left: usize, right: usize) -> f64 {
 pub(super) struct Best {
     floor: f64,
     found: Option<Match>,
-    /// No pair with at most this share of its words (of both texts together) in
-    /// common is a better match.
     share: f64,
 }
 
@@ -63,6 +61,12 @@ impl Best {
             self.found = Some(Match { similarity, index });
             self.share = similarity / 2.0 * (1.0 - ROUNDING);
         }
+    }
+
+    /// No pair with at most this share of its words, of both texts together, in
+    /// common is a better match.
+    pub fn share(&self) -> f64 {
+        self.share
     }
 
     /// The fewest words that two texts of `total` words together must have in

@@ -34,6 +34,8 @@ pub struct NoveltyIndex {
     /// The first of equal texts without words, where identity counts for them.
     pub(super) wordless: FxHashMap<Box<str>, usize>,
     pub(super) counts: Counts,
+    /// The threshold that postings are next sorted for.
+    pub(super) threshold: f64,
 }
 
 impl Default for NoveltyIndex {
@@ -53,6 +55,7 @@ impl NoveltyIndex {
             recent: Recent::default(),
             wordless: FxHashMap::default(),
             counts: Counts::default(),
+            threshold: 0.7,
         }
     }
 
@@ -120,11 +123,13 @@ impl NoveltyIndex {
         index
     }
 
-    /// Sorts the postings of all texts if a fifth of them is unsorted: the work
-    /// for all sortings together stays in proportion to the texts.
+    /// Sorts the postings of all texts if a fifth of them is unsorted (the work for
+    /// all sortings together stays in proportion to the texts), or if they are
+    /// sorted for a higher threshold.
     pub(super) fn sort_if_due(&mut self) -> bool {
         let unsorted = self.len() - self.sorted.len();
-        let due = unsorted > FEWEST_TO_SORT.max(self.sorted.len() / 4);
+        let too_high = Best::above(self.threshold).share() < self.sorted.share();
+        let due = unsorted > FEWEST_TO_SORT.max(self.sorted.len() / 4) || too_high;
         if due {
             self.sort();
         }
@@ -135,7 +140,8 @@ impl NoveltyIndex {
     pub(super) fn sort(&mut self) {
         // What is replaced goes first, so that memory holds no two of it.
         (self.sorted, self.recent) = Default::default();
-        (self.sorted, self.order) = Sorted::build(&self.store, self.vocabulary.len());
+        let share = Best::above(self.threshold).share();
+        (self.sorted, self.order) = Sorted::build(&self.store, self.vocabulary.len(), share);
     }
 
     /// The similarity of the most similar kept text, and its position (the

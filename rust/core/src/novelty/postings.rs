@@ -10,6 +10,9 @@
 //! words that are new since then come before all others. It stays as it is until
 //! all texts are sorted again, since all places depend on it.
 
+use std::cmp::Reverse;
+use std::ops::RangeInclusive;
+
 use rayon::prelude::*;
 
 use super::signature::folded;
@@ -75,10 +78,10 @@ impl Order {
 }
 
 /// A text at one of its words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Posting {
-    /// The text's length, the place of the word and the position of the text,
-    /// in the order of their bits.
+    /// The text's length (16 bits), the place of the word (16) and the position of
+    /// the text (32).
     key: u64,
     /// The text's folded signature, to tell most texts apart without another
     /// look into memory.
@@ -119,19 +122,71 @@ impl Posting {
     }
 }
 
-/// Postings of most texts, those of each word sorted.
+/// Lengths in classes that a quarter of a power of two spans, as a floating-point
+/// number of two bits has them.
+fn length_class(len: usize) -> usize {
+    match len.min(Posting::LONG) {
+        short @ 0..4 => short,
+        len => {
+            let exponent = len.ilog2() as usize;
+            4 * (exponent - 1) + ((len >> (exponent - 2)) & 3)
+        }
+    }
+}
+
+/// For one share of common words, up to which length of query a posting fits.
+///
+/// Two texts of `a` and `b` words that share more than `s (a + b)` words need as
+/// many of `b` from the place `p` of their rarest common word on, so
+/// `s a < (1 - s) b - p`. The right side is a number of the posting alone.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reach {
+    share: f64,
+    /// `1 - s` in units.
+    slope: i64,
+}
+
+impl Reach {
+    /// Numbers are in units of this part, rounded so that none fits less.
+    const UNIT: f64 = 65536.0;
+
+    fn new(share: f64) -> Self {
+        let slope = ((1.0 - share) * Self::UNIT).ceil() as i64;
+        Self { share, slope }
+    }
+
+    fn of(self, posting: Posting) -> i64 {
+        if posting.len() == Posting::LONG {
+            return i64::MAX;
+        }
+        posting.len() as i64 * self.slope - posting.place() as i64 * Self::UNIT as i64
+    }
+
+    fn needed(self, query_len: usize) -> i64 {
+        (self.share * query_len as f64 * Self::UNIT) as i64
+    }
+}
+
+/// Up to this length a list is shown in full rather than leapt through.
+const SHORT_LIST: usize = 32;
+
+/// Postings of most texts, those of each word sorted by classes of length, and
+/// within a class so that the ones that fit come first, for one share of common
+/// words and all that are higher.
 #[derive(Default)]
 pub(super) struct Sorted {
     texts: usize,
+    reach: Reach,
     /// Where the postings of each word start, and the end of the last.
     starts: Vec<usize>,
     postings: Vec<Posting>,
 }
 
 impl Sorted {
-    /// The postings of all texts, of which there are `words` different words,
-    /// and the order that their places are in.
-    pub fn build(store: &Store, words: usize) -> (Self, Order) {
+    /// The postings of all texts, in which there are `words` different words,
+    /// and the order that their places are in; for searches of at least this
+    /// `share` of common words.
+    pub fn build(store: &Store, words: usize, share: f64) -> (Self, Order) {
         let frequencies = frequencies(store, words);
         let order = Order::by_rarity(&frequencies);
         let mut starts = vec![0];
@@ -141,10 +196,11 @@ impl Sorted {
         }));
         let mut postings = vec![Posting::default(); starts[words]];
         fill(&mut postings, starts.clone(), store, &order);
-        sort_lists(&mut postings, &starts);
-        let texts = store.len();
+        let (texts, reach) = (store.len(), Reach::new(share));
+        sort_lists(&mut postings, &starts, reach);
         let sorted = Self {
             texts,
+            reach,
             starts,
             postings,
         };
@@ -156,11 +212,41 @@ impl Sorted {
         self.texts
     }
 
-    /// The postings of a word.
-    pub fn list(&self, word: Word) -> &[Posting] {
-        match self.starts.get(word as usize..word as usize + 2) {
-            Some(ends) => &self.postings[ends[0]..ends[1]],
-            None => &[],
+    /// The share of common words that the postings are sorted for.
+    pub fn share(&self) -> f64 {
+        self.reach.share
+    }
+
+    /// Shows those postings of a word that may fit a query of `len` words with
+    /// more than this `share` of words in common and a length among `lengths`,
+    /// some at a time.
+    pub fn look_up(
+        &self,
+        word: Word,
+        len: usize,
+        share: f64,
+        lengths: &RangeInclusive<usize>,
+        mut show: impl FnMut(&[Posting]),
+    ) {
+        let ends = self.starts.get(word as usize..word as usize + 2);
+        let list = ends.map_or(&[][..], |ends| &self.postings[ends[0]..ends[1]]);
+        if list.len() <= SHORT_LIST || share < self.reach.share {
+            return show(list);
+        }
+        let (first, last) = (length_class(*lengths.start()), length_class(*lengths.end()));
+        let needed = self.reach.needed(len);
+        let mut rest = skip(list, |posting| length_class(posting.len()) < first);
+        while let Some(next) = rest.first() {
+            let class = length_class(next.len());
+            if class > last {
+                break;
+            }
+            let same = |posting: &Posting| length_class(posting.len()) == class;
+            let after = skip(rest, |posting| {
+                same(posting) && self.reach.of(*posting) >= needed
+            });
+            show(&rest[..rest.len() - after.len()]);
+            rest = skip(after, same);
         }
     }
 
@@ -202,7 +288,7 @@ fn fill(postings: &mut [Posting], mut next: Vec<usize>, store: &Store, order: &O
     }
 }
 
-fn sort_lists(postings: &mut [Posting], starts: &[usize]) {
+fn sort_lists(postings: &mut [Posting], starts: &[usize], reach: Reach) {
     let mut lists = Vec::new();
     let mut rest = postings;
     for ends in starts.windows(2) {
@@ -210,11 +296,29 @@ fn sort_lists(postings: &mut [Posting], starts: &[usize]) {
         lists.extend((list.len() > 1).then_some(list));
         rest = after;
     }
+    let sort = |list: &mut [Posting]| {
+        list.sort_unstable_by_key(|posting| {
+            let class = length_class(posting.len());
+            (class, Reverse(reach.of(*posting)), posting.index())
+        });
+    };
     if parallel::is_worthwhile(lists.len(), SMALLEST_TASK) {
-        lists.into_par_iter().for_each(<[Posting]>::sort_unstable);
+        lists.into_par_iter().for_each(sort);
     } else {
-        lists.into_iter().for_each(<[Posting]>::sort_unstable);
+        lists.into_iter().for_each(sort);
     }
+}
+
+/// The rest of a list after those that `before` holds for, which must come first.
+/// It is found in steps that double, as most leaps are short.
+fn skip(list: &[Posting], before: impl Fn(&Posting) -> bool) -> &[Posting] {
+    let mut step = 1;
+    while step <= list.len() && before(&list[step - 1]) {
+        step *= 2;
+    }
+    let start = step / 2;
+    let end = list.len().min(step);
+    &list[start + list[start..end].partition_point(before)..]
 }
 
 /// Postings of the texts since the last sorting, for each word in the order of
@@ -236,19 +340,42 @@ impl Recent {
         }
     }
 
-    /// The postings of a word, from the text at `from` on.
-    pub fn list(&self, word: Word, from: usize) -> &[Posting] {
+    /// The postings of a word, those of texts from position `from` on.
+    pub fn newest_first(&self, word: Word, from: usize) -> impl Iterator<Item = &Posting> {
         let list = self.lists.get(word as usize).map_or(&[][..], Vec::as_slice);
-        let newer = list
-            .iter()
-            .rev()
-            .take_while(|posting| posting.index() >= from);
-        &list[list.len() - newer.count()..]
+        let newest_first = list.iter().rev();
+        newest_first.take_while(move |posting| posting.index() >= from)
     }
 
     /// The bytes held.
     pub fn memory(&self) -> usize {
         let postings: usize = self.lists.iter().map(Vec::capacity).sum();
         self.lists.capacity() * size_of::<Vec<Posting>>() + postings * size_of::<Posting>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_in_the_order_of_lengths() {
+        let classes: Vec<usize> = (0..=70_000).map(length_class).collect();
+        assert!(classes.is_sorted());
+        assert_eq!(classes[..13], [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 9, 10]);
+        assert_eq!(classes[Posting::LONG], classes[70_000]);
+        assert_eq!(length_class(usize::MAX), classes[Posting::LONG]);
+    }
+
+    #[test]
+    fn skipping() {
+        let posting = |key| Posting { key, folded: 0 };
+        for len in 0..20 {
+            let list: Vec<Posting> = (0..len).map(posting).collect();
+            for end in 0..=len {
+                let rest = skip(&list, |posting| posting.key < end);
+                assert_eq!(rest.len() as u64, len - end);
+            }
+        }
     }
 }

@@ -35,9 +35,6 @@ impl AddAssign for Counts {
     }
 }
 
-/// Up to this length a list is looked at in full rather than leapt through.
-const SHORT_LIST: usize = 64;
-
 /// The search for one text.
 pub(super) struct Search<'a> {
     query: &'a Query,
@@ -64,16 +61,14 @@ impl<'a> Search<'a> {
     /// Looks at all texts with sorted postings.
     pub fn sorted(&mut self, sorted: &Sorted) {
         self.counts.pairs += sorted.len() as u64;
+        let len = self.query.words().len();
         for (word, rest) in self.query.rare_first() {
             let Some(lengths) = self.lengths(rest) else {
                 break;
             };
-            let list = sorted.list(word);
-            if list.len() <= SHORT_LIST {
-                self.list(list, lengths);
-            } else {
-                self.sorted_list(list, rest, lengths);
-            }
+            sorted.look_up(word, len, self.best.share(), &lengths, |postings| {
+                self.look_at(postings.iter(), &lengths);
+            });
         }
     }
 
@@ -84,7 +79,7 @@ impl<'a> Search<'a> {
             let Some(lengths) = self.lengths(rest) else {
                 break;
             };
-            self.list(recent.list(word, from), lengths);
+            self.look_at(recent.newest_first(word, from), &lengths);
         }
     }
 
@@ -97,55 +92,31 @@ impl<'a> Search<'a> {
         (shortest <= longest).then_some(shortest..=longest)
     }
 
-    /// Looks at the postings of one word whose lengths and places fit.
-    fn list(&mut self, list: &[Posting], lengths: RangeInclusive<usize>) {
-        for &posting in list {
+    /// Looks at the texts with the same word whose lengths and places fit, and
+    /// compares those whose folded signatures do, too.
+    fn look_at<'p>(
+        &mut self,
+        postings: impl Iterator<Item = &'p Posting>,
+        lengths: &RangeInclusive<usize>,
+    ) {
+        let (query_len, folded) = (self.query.words().len(), self.query.folded());
+        for posting in postings {
             let len = posting.len();
-            let least = self.best.least_common(self.query.words().len() + len);
-            let fits = lengths.contains(&len) & (least + posting.place() <= len);
-            if fits || len == Posting::LONG {
-                self.meet(posting, least);
+            let least = self.best.least_common(query_len + len);
+            // A length that was cut off bounds nothing.
+            let met = (lengths.contains(&len) & (least + posting.place() <= len))
+                | (len == Posting::LONG);
+            let difference = (posting.folded() ^ folded).count_ones() as usize;
+            let near = (difference + 2 * least <= query_len + len) | (len == Posting::LONG);
+            self.counts.met += u64::from(met);
+            // One branch, as it is seldom taken; each condition alone is often met.
+            if met & near {
+                self.compare(posting.index());
             }
         }
     }
 
-    /// The same for a sorted list: what does not fit is leapt over.
-    fn sorted_list(&mut self, list: &[Posting], rest: usize, lengths: RangeInclusive<usize>) {
-        let long = Posting::LONG;
-        let mut list = skip(list, |posting| posting.len() < *lengths.start().min(&long));
-        while let Some(len) = list.first().map(|posting| posting.len()) {
-            if len > *lengths.end() {
-                return;
-            }
-            let least = self.best.least_common(self.query.words().len() + len);
-            let fits = |posting: &Posting| {
-                posting.len() == len && (len == long || posting.place() + least <= len)
-            };
-            let after = if least <= rest || len == long {
-                skip(list, fits)
-            } else {
-                list
-            };
-            for &posting in &list[..list.len() - after.len()] {
-                self.meet(posting, least);
-            }
-            list = skip(after, |posting| posting.len() == len);
-        }
-    }
-
-    /// Compares a text with the query, with which it must have `least` words in
-    /// common, unless a bound rules it out.
-    fn meet(&mut self, posting: Posting, least: usize) {
-        self.counts.met += 1;
-        let query = self.query;
-        let difference = (posting.folded() ^ query.folded()).count_ones() as usize;
-        let total = query.words().len() + posting.len();
-        // A length that was cut off bounds nothing.
-        if difference + 2 * least <= total || posting.len() == Posting::LONG {
-            self.compare(posting.index());
-        }
-    }
-
+    /// Compares a text with the query, unless a bound rules it out.
     fn compare(&mut self, index: usize) {
         let query = self.query;
         let words = self.store.words(index);
@@ -164,16 +135,4 @@ impl<'a> Search<'a> {
             self.best.offer(f_measure(common, left, right), index);
         }
     }
-}
-
-/// The rest of a sorted list after those that `before` holds for, found in steps
-/// that double, as most lists and leaps are short.
-fn skip(list: &[Posting], before: impl Fn(&Posting) -> bool) -> &[Posting] {
-    let mut step = 1;
-    while step <= list.len() && before(&list[step - 1]) {
-        step *= 2;
-    }
-    let start = step / 2;
-    let end = list.len().min(step);
-    &list[start + list[start..end].partition_point(before)..]
 }
