@@ -380,7 +380,7 @@ def test_the_stub_names_what_the_module_has():
     names = declared(stub().body)
     assert public(_native) | {"__version__"} == set(names)
     methods = declared(names["NoveltyIndex"].body)
-    assert public(_native.NoveltyIndex) | {"__init__", "__len__"} == set(methods)
+    assert public(_native.NoveltyIndex) | {"__new__", "__len__"} == set(methods)
 
 
 def test_the_stub_has_the_modules_parameters():

@@ -4,7 +4,7 @@ All functions release the GIL while they work. A lone surrogate in a `str` count
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, final
+from typing import Literal, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +104,7 @@ class NoveltyIndex:
     `sys.getsizeof` gives the bytes that an index holds.
     """
 
-    def __init__(self, *, words: Literal["rouge_score", "unicode"] = "rouge_score") -> None: ...
+    def __new__(cls, *, words: Literal["rouge_score", "unicode"] = "rouge_score") -> Self: ...
     def __len__(self) -> int: ...
     def max_similarity(self, text: str) -> tuple[float, int]:
         """Return the similarity and the position of the most similar kept text.
@@ -121,7 +121,7 @@ class NoveltyIndex:
     def add_novel(
         self, texts: Iterable[str], threshold: float = 0.7
     ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]:
-        """Keep each text whose similarity to all texts kept before it, earlier ones of `texts` too, is at most `threshold`.
+        """Keep each text that resembles none kept before it by more than `threshold`, earlier ones of `texts` too.
 
         This is the rule of self-instruct's code (Wang et al., arXiv 2212.10560): what is above 0.7 is dropped. The
         decisions are those of comparing every pair in order, whatever the number of threads.

@@ -8,7 +8,7 @@ use crate::{Error, parallel};
 
 /// How many texts are compared with the kept ones in parallel, before they are
 /// compared with each other in order.
-const BLOCK: usize = 1024;
+const BLOCK: usize = if cfg!(test) { 24 } else { 1024 };
 
 /// How few texts one task compares.
 const SMALLEST_TASK: usize = 8;

@@ -18,7 +18,7 @@ const SMALLEST_TASK: usize = 64;
 const CHUNK: usize = 8192;
 
 /// How many texts stay unsorted at least.
-const FEWEST_TO_SORT: usize = 1024;
+const FEWEST_TO_SORT: usize = if cfg!(test) { 16 } else { 1024 };
 
 /// [`NoveltyIndex::max_similarity`] looks above these first: the more similar
 /// texts must be, the fewer are looked at.

@@ -168,7 +168,7 @@ impl Reach {
 }
 
 /// Up to this length a list is shown in full rather than leapt through.
-const SHORT_LIST: usize = 32;
+const SHORT_LIST: usize = if cfg!(test) { 2 } else { 32 };
 
 /// Postings of most texts, those of each word sorted by classes of length, and
 /// within a class so that the ones that fit come first, for one share of common
