@@ -63,6 +63,12 @@ impl Best {
         }
     }
 
+    /// Whether no text at `index` or later can be better, whatever its words are.
+    pub fn is_final(&self, index: usize) -> bool {
+        let found = self.found;
+        self.floor >= 1.0 || found.is_some_and(|best| best.similarity >= 1.0 && best.index <= index)
+    }
+
     /// No pair with at most this share of its words, of both texts together, in
     /// common is a better match.
     pub fn share(&self) -> f64 {
@@ -114,6 +120,7 @@ mod tests {
         assert_eq!(best.found(), None);
         for (similarity, index) in [(0.6, 7), (0.8, 5), (0.8, 6), (0.8, 3), (0.7, 1)] {
             best.offer(similarity, index);
+            assert!(!best.is_final(8));
         }
         assert_eq!(
             best.found(),
@@ -121,6 +128,17 @@ mod tests {
                 similarity: 0.8,
                 index: 3
             })
+        );
+    }
+
+    #[test]
+    fn nothing_exceeds_one() {
+        assert!(Best::above(1.0).is_final(0));
+        let mut best = Best::above(0.0);
+        best.offer(1.0, 5);
+        assert_eq!(
+            [4, 5, 6].map(|index| best.is_final(index)),
+            [false, true, true]
         );
     }
 

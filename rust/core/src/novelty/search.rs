@@ -86,6 +86,9 @@ impl<'a> Search<'a> {
     /// The lengths of texts that may be similar enough if at most `rest` words
     /// are in common. None if there are none: neither are there for fewer.
     fn lengths(&self, rest: usize) -> Option<RangeInclusive<usize>> {
+        if self.best.is_final(0) {
+            return None;
+        }
         let len = self.query.words().len();
         let shortest = self.best.shortest(len);
         let longest = self.best.longest(len, rest)?;
@@ -93,7 +96,7 @@ impl<'a> Search<'a> {
     }
 
     /// Looks at the texts with the same word whose lengths and places fit, and
-    /// compares those whose folded signatures do, too.
+    /// compares those whose signatures do, too.
     fn look_at<'p>(
         &mut self,
         postings: impl Iterator<Item = &'p Posting>,
@@ -102,36 +105,40 @@ impl<'a> Search<'a> {
         let (query_len, folded) = (self.query.words().len(), self.query.folded());
         for posting in postings {
             let len = posting.len();
-            let least = self.best.least_common(query_len + len);
             // A length that was cut off bounds nothing.
-            let met = (lengths.contains(&len) & (least + posting.place() <= len))
-                | (len == Posting::LONG);
-            let difference = (posting.folded() ^ folded).count_ones() as usize;
-            let near = (difference + 2 * least <= query_len + len) | (len == Posting::LONG);
+            let cut_off = len == Posting::LONG;
+            let least = self.best.least_common(query_len + len);
+            let met = (lengths.contains(&len) & (least + posting.place() <= len)) | cut_off;
             self.counts.met += u64::from(met);
+            let most = (query_len + len).saturating_sub(2 * least);
+            let near = ((posting.folded() ^ folded).count_ones() as usize <= most) | cut_off;
             // One branch, as it is seldom taken; each condition alone is often met.
-            if met & near {
+            if met & near && (cut_off || self.differ_by_at_most(most, posting.index())) {
                 self.compare(posting.index());
             }
         }
     }
 
-    /// Compares a text with the query, unless a bound rules it out.
+    /// Whether the query and the text at `index` may have no more than `most` words
+    /// that the other has not.
+    fn differ_by_at_most(&self, most: usize, index: usize) -> bool {
+        least_difference(self.query.signature(), self.store.signature(index)) <= most
+    }
+
+    /// Compares a text with the query, unless the words in common rule it out.
     fn compare(&mut self, index: usize) {
-        let query = self.query;
-        let words = self.store.words(index);
-        let (left, right) = (query.words().len(), words.len());
-        let least = self.best.least_common(left + right);
-        let difference = least_difference(query.signature(), self.store.signature(index));
-        if difference + 2 * least > left + right || !self.seen.insert(index) {
+        if self.best.is_final(index) || !self.seen.insert(index) {
             return;
         }
         self.counts.signature += 1;
-        if !query.pattern().overlap(words, least, &mut self.scratch) {
+        let (pattern, words) = (self.query.pattern(), self.store.words(index));
+        let (left, right) = (self.query.words().len(), words.len());
+        let least = self.best.least_common(left + right);
+        if !pattern.overlap(words, least, &mut self.scratch) {
             return;
         }
         self.counts.overlap += 1;
-        if let Some(common) = query.pattern().subsequence(least, &mut self.scratch) {
+        if let Some(common) = pattern.subsequence(least, &mut self.scratch) {
             self.best.offer(f_measure(common, left, right), index);
         }
     }

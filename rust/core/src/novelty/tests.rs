@@ -188,7 +188,7 @@ fn thresholds() -> impl Strategy<Value = f64> {
 proptest! {
     #[test]
     fn pruning_changes_nothing(
-        kept in texts(40), new in texts(60), threshold in thresholds(), sorted_for in thresholds(),
+        kept in texts(40), new in texts(45), threshold in thresholds(), sorted_for in thresholds(),
         words in prop_oneof![Just(Words::Unicode), Just(Words::RougeScore)],
     ) {
         let mut index = NoveltyIndex::new(words);
