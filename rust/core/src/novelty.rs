@@ -22,6 +22,7 @@ mod batch;
 mod bound;
 mod index;
 mod lcs;
+mod order;
 mod postings;
 mod query;
 mod search;

@@ -3,7 +3,8 @@
 use rustc_hash::FxHashMap;
 
 use super::bound::Best;
-use super::postings::{Order, Recent, Sorted};
+use super::order::Order;
+use super::postings::{Recent, Sorted};
 use super::query::Query;
 use super::search::{Counts, Search};
 use super::store::Store;

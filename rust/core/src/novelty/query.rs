@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use super::lcs::Pattern;
-use super::postings::{Order, Place};
+use super::order::{Order, Place};
 use super::signature::{Signature, folded, signature};
 use super::vocabulary::Word;
 
