@@ -1,6 +1,7 @@
 """Self-instruct: what is shown, which filters take what, and going on after an interruption."""
 
 import collections
+import math
 import random
 
 import pytest
@@ -127,10 +128,29 @@ def test_drop_reason(text, cut_off, reason):
 def test_limit_of_similarity(run):
     """Of six words five in common with a seed: ROUGE-L 5/7 of seven and seven words, 6/7 with one changed."""
     texts = ["Tell me about snow in three lines", "Tell me about snow in two lines"]
-    for limit, kept in [(0.9, 2), (6 / 7, 1), (0.8, 1), (0.7, 0)]:
+    for limit, kept in [(0.9, 2), (6 / 7, 2), (math.nextafter(6 / 7, 0), 1), (0.8, 1), (0.7, 0)]:
         one = run(f"{limit}", count=2, round_size=2, max_attempts=1, max_rouge_l=limit)
         one.write(lambda request: texts[int(request.key)])
         assert len(one.kept) == kept, limit
+
+
+@pytest.mark.parametrize("words", ["unicode", "rouge_score"])
+def test_a_repeat_is_never_kept(run, words):
+    """Two rows of one text would have one id; the limit alone would keep them at 1, or where no words are seen."""
+    texts = ["Напиши письмо другу", "Напиши письмо брату", "Напиши письмо другу", TOPICS[0] * 3, SEEDS[0].text]
+    one = run(words, count=5, round_size=5, max_attempts=1, max_rouge_l=1.0, rouge_words=words, min_words=1)
+    one.write(lambda request: texts[int(request.key)])
+    assert [row.text for row in one.kept] == [texts[0], texts[1], texts[3]]
+    near = [(row.reason, row.similarity, row.similar_to) for row in one.dropped]
+    assert near == [("not_novel", 1.0, one.kept[0].id), ("not_novel", 1.0, "seed0")]
+
+
+def test_words_that_are_compared(run):
+    texts = ["Напиши письмо другу", "Напиши письмо брату"]
+    for words, kept in [("unicode", 1), ("rouge_score", 2)]:
+        one = run(words, count=2, round_size=2, max_attempts=1, max_rouge_l=0.6, rouge_words=words)
+        one.write(lambda request: texts[int(request.key)])
+        assert len(one.kept) == kept
 
 
 def test_rows(run):

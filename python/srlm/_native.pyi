@@ -189,20 +189,27 @@ def select_positives(
         TypeError: a column is not a one-dimensional array of its type.
     """
 
-def rouge_l(a: str, b: str) -> float:
-    """Return the ROUGE-L F1 of two texts, in lower case and without stemming.
+def rouge_l(a: str, b: str, *, words: Literal["rouge_score", "unicode"] = "rouge_score") -> float:
+    """Return the ROUGE-L F-measure of two texts, in lower case and without stemming.
 
-    A text without any word has similarity 1 to an identical text and 0 to any other.
+    With `rouge_score` it is the number that Google's package of this name computes (`rougeL`, `use_stemmer=False`),
+    to the last bit. That package sees letters and digits of ASCII only: 0.0 for two texts in Russian or Chinese.
+    `unicode` splits a text with other letters at everything but Unicode letters and digits, takes each Chinese or
+    Japanese character for a word, and gives two identical texts without any word 1.0. Otherwise both agree.
+
+    Raises:
+        ValueError: `words` is neither.
     """
 
 @final
 class NoveltyIndex:
-    """Kept texts, to be compared with new ones by `rouge_l`.
+    """Kept texts, to be compared with new ones by `rouge_l` with the same `words`.
 
     Threads may search at the same time, but not while another one adds: that raises a RuntimeError.
+    `sys.getsizeof` gives the bytes that an index holds.
     """
 
-    def __init__(self) -> None: ...
+    def __new__(cls, *, words: Literal["rouge_score", "unicode"] = "rouge_score") -> Self: ...
     def __len__(self) -> int: ...
     def max_similarity(self, text: str) -> tuple[float, int]:
         """Return the similarity and the position of the most similar kept text.
@@ -215,6 +222,32 @@ class NoveltyIndex:
 
     def add_all(self, texts: Iterable[str]) -> None:
         """Keep several texts, in order."""
+
+    def add_novel(
+        self, texts: Iterable[str], threshold: float = 0.7
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]]:
+        """Keep each text that resembles none kept before it by more than `threshold`, earlier ones of `texts` too.
+
+        This is the rule of self-instruct's code (Wang et al., arXiv 2212.10560): what is above 0.7 is dropped. The
+        decisions are those of comparing every pair in order, whatever the number of threads.
+
+        Returns:
+            One entry per text each: whether it was kept, and for a dropped one the similarity and the position, in
+            the order of keeping, of the most similar text kept before it (the earliest of equally similar ones). For
+            a kept one these are NaN and -1, since pairs that cannot exceed the threshold are not compared to the end;
+            `max_similarity` compares them.
+
+        Raises:
+            ValueError: `threshold` is not from 0 to 1.
+        """
+
+    def counts(self) -> dict[str, int]:
+        """Return how many pairs of a new and a kept text each bound left over, in all calls of `add_novel` so far.
+
+        `pairs` are all of them. `met` were met in the inverted index at a rare word of both, with lengths that fit
+        (a pair with several such words counts each time), `signature` are those of them whose bitmaps of words are
+        near enough, and `overlap` those that have enough words in common, for which ROUGE-L was computed.
+        """
 
 def normal_keys(texts: Sequence[str]) -> list[str]:
     """Return a key of 32 hexadecimal digits per text.

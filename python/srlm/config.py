@@ -180,7 +180,13 @@ class PromptsSection(Section):
     temperature: Temperature = Field(0.6, description="Sampling temperature.")
     top_p: TopP = Field(0.9, description="Nucleus sampling: the probability mass that is kept.")
     max_tokens: Count = Field(256, description="The longest new instruction, in tokens; a longer one is dropped.")
-    max_rouge_l: Share = Field(0.7, description="Drop a prompt whose ROUGE-L to a kept or seed one reaches this.")
+    max_rouge_l: Share = Field(
+        0.7, description="Drop a prompt whose ROUGE-L to a kept or seed one is above this, and any repeat."
+    )
+    rouge_words: Literal["unicode", "rouge_score"] = Field(
+        "unicode",
+        description="What ROUGE-L compares: words of any script, or as `rouge_score` does only runs of `a-z0-9`.",
+    )
     min_words: Count = Field(3, description="Drop a prompt with fewer words.")
     max_words: Count = Field(150, description="Drop a prompt with more words.")
     keywords: list[str] = Field(

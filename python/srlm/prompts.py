@@ -51,7 +51,7 @@ def write_prompts(
     Gives up, with a note, after `prompts.max_attempts` attempts per prompt asked for.
     """
     kept, dropped = resume_rows(kept_file, Prompt), resume_rows(dropped_file, DroppedPrompt)
-    novelty = _Novelty(seeds, kept, prompts.max_rouge_l)
+    novelty = _Novelty(seeds, kept, prompts)
     attempt = 1 + max([*(row.attempt for row in kept), *(row.attempt for row in dropped)], default=-1)
     report.start("prompts", prompts.count, len(kept))
     with RowWriter(kept_file) as keep, RowWriter(dropped_file) as drop:
@@ -118,17 +118,27 @@ def request_ids(engine: Engine, examples: Sequence[Prompt]) -> tuple[int, ...]:
 class _Novelty:
     """The instructions so far, and the Rust index that finds the nearest."""
 
-    texts: list[Prompt]
+    rows: list[Prompt]
+    ids: dict[str, str]  # of the texts: a repeat would share its id
     index: NoveltyIndex
     limit: float
 
-    def __init__(self, seeds: Sequence[Prompt], kept: Sequence[Prompt], limit: float) -> None:
-        self.texts, self.index, self.limit = [*seeds, *kept], NoveltyIndex(), limit
-        self.index.add_all([row.text for row in self.texts])
+    def __init__(self, seeds: Sequence[Prompt], kept: Sequence[Prompt], prompts: PromptsSection) -> None:
+        self.rows, self.limit = [*seeds, *kept], prompts.max_rouge_l
+        self.ids = {row.text: row.id for row in self.rows}
+        self.index = NoveltyIndex(words=prompts.rouge_words)
+        self.index.add_all([row.text for row in self.rows])
 
-    def add(self, row: Prompt) -> None:
-        self.texts.append(row)
-        self.index.add(row.text)
+    def add(self, row: Prompt) -> tuple[float, str] | None:
+        """Add a row unless it is too near to one so far; then return the similarity to the nearest, and its id."""
+        if row.text in self.ids:
+            return 1.0, self.ids[row.text]
+        kept, similarity, nearest = self.index.add_novel([row.text], self.limit)
+        if not kept[0]:
+            return float(similarity[0]), self.rows[nearest[0]].id
+        self.rows.append(row)
+        self.ids[row.text] = row.id
+        return None
 
 
 def _filtered(
@@ -136,15 +146,11 @@ def _filtered(
 ) -> Prompt | DroppedPrompt:
     text = completion.text.strip()
     parents = [row.id for row in shown]
-    reason = drop_reason(text, completion.finish_reason == "length", prompts)
-    similarity, nearest = (None, None) if reason else novelty.index.max_similarity(text)
-    if similarity is not None and nearest is not None and similarity >= novelty.limit and nearest >= 0:
-        reason = "not_novel"
-    if reason:
-        near = novelty.texts[nearest].id if reason == "not_novel" and nearest is not None else None
-        return DroppedPrompt(content_id("prompt", text), text, reason, parents, attempt, similarity, near)
     row = Prompt(content_id("prompt", text), text, "generated", parents, attempt)
-    novelty.add(row)
+    if reason := drop_reason(text, completion.finish_reason == "length", prompts):
+        return DroppedPrompt(row.id, text, reason, parents, attempt, None, None)
+    if near := novelty.add(row):
+        return DroppedPrompt(row.id, text, "not_novel", parents, attempt, *near)
     return row
 
 

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
-use srlm_core::novelty::{NoveltyIndex, rouge_l};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use srlm_core::novelty::{NoveltyIndex, Words, rouge_l};
 
 /// A prompt of `len` words out of a vocabulary of 997; different seeds give
 /// different prompts.
@@ -17,8 +17,15 @@ fn bench(c: &mut Criterion) {
     let kept: Vec<String> = (0..20_000)
         .map(|seed| prompt(seed, 10 + seed % 40))
         .collect();
-    let mut index = NoveltyIndex::new();
-    index.extend(&kept);
+    let filled = || {
+        let mut index = NoveltyIndex::default();
+        index.extend(&kept);
+        index
+    };
+    let index = filled();
+    let batch: Vec<String> = (0..1000)
+        .map(|seed| prompt(30_000 + seed % 900, 10 + seed % 40))
+        .collect();
     let (new, long) = (prompt(77_777, 30), prompt(5, 2000));
     let mut group = c.benchmark_group("novelty");
     group
@@ -29,7 +36,14 @@ fn bench(c: &mut Criterion) {
         b.iter(|| index.max_similarity(black_box(&new)))
     });
     group.bench_function("rouge_l of 2000 words", |b| {
-        b.iter(|| rouge_l(black_box(&long), black_box(&long)))
+        b.iter(|| rouge_l(black_box(&long), black_box(&long), Words::RougeScore))
+    });
+    group.bench_function("add_novel, 1000 to 20000", |b| {
+        b.iter_batched_ref(
+            filled,
+            |index| index.add_novel(black_box(&batch), 0.7),
+            BatchSize::PerIteration,
+        )
     });
     group.finish();
 }

@@ -50,6 +50,13 @@ pub enum Error {
         value: f64,
     },
 
+    /// The similarity above which a text is dropped is no similarity.
+    #[error("threshold is {value}; give a number from 0 to 1, for example 0.7")]
+    InvalidThreshold {
+        /// The value as given.
+        value: f64,
+    },
+
     /// The columns of a table have different lengths.
     #[error(
         "column `{column}` has {found} rows but `prompt` has {expected}; \
@@ -131,7 +138,7 @@ pub enum Error {
 
     /// The similarity from which texts are near duplicates is none.
     #[error("threshold is {value}; give a number above 0 and at most 1, for example 0.8")]
-    InvalidThreshold {
+    InvalidJaccard {
         /// The value as given.
         value: f64,
     },
@@ -194,5 +201,12 @@ pub enum Error {
         path: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+
+    /// There is no such way to split a text into words.
+    #[error("words is {value:?}; give \"rouge_score\" or \"unicode\"")]
+    UnknownWords {
+        /// The value as given.
+        value: String,
     },
 }

@@ -1,36 +1,69 @@
 //! Rejecting prompts that resemble kept ones, by ROUGE-L.
 //!
 //! Self-Instruct (Wang et al., arXiv 2212.10560, section 2.2) keeps a generated
-//! prompt only if its ROUGE-L similarity to every kept one is below 0.7, and
+//! prompt unless its ROUGE-L similarity to a kept one exceeds 0.7, and
 //! self-rewarding training makes its new prompts in the same way.
+//!
+//! The similarities and decisions are those of comparing every new text with
+//! every kept one; most pairs are ruled out before that by bounds that cost
+//! less, each on what the one before has left:
+//!
+//! 1. the lengths: a much longer text cannot be similar enough;
+//! 2. prefix filtering through an inverted index (Chaudhuri et al., "A primitive
+//!    operator for similarity joins in data cleaning", 2006; Xiao et al.,
+//!    "Efficient similarity joins for near duplicate detection", 2008, with
+//!    their positional filter): similar texts share a word among the rarest
+//!    ones of both;
+//! 3. a signature of 256 bits (Sandes et al., "Bitmap filter", 2020);
+//! 4. the number of words in common, regardless of order;
+//! 5. what the longest common subsequence can still reach while it is computed.
 
-mod entry;
+mod batch;
+mod bound;
 mod index;
 mod lcs;
+mod order;
+mod postings;
+mod query;
+mod search;
+mod signature;
+mod store;
 mod tokens;
+mod vocabulary;
 
-pub use index::{Match, NoveltyIndex};
+#[cfg(test)]
+mod tests;
 
-/// The ROUGE-L F1 of two texts: twice the length of their longest common
-/// subsequence of words over the sum of their lengths (Lin, "ROUGE", 2004).
+pub use batch::Decision;
+pub use bound::Match;
+pub use index::NoveltyIndex;
+pub use search::Counts;
+pub use tokens::Words;
+
+use vocabulary::Vocabulary;
+
+/// The ROUGE-L F-measure of two texts (Lin, "ROUGE: a package for automatic
+/// evaluation of summaries", 2004, section 3.1, with beta 1): the harmonic mean
+/// of the shares of both texts' words that their longest common subsequence has.
 ///
-/// Words are those of Google's `rouge_score` without stemming, see [`words`].
-/// A text without any word has similarity 1 to an identical text and 0 to any
-/// other.
-pub fn rouge_l(a: &str, b: &str) -> f64 {
-    let mut index = NoveltyIndex::new();
-    index.push(a);
-    index.max_similarity(b).0
+/// With [`Words::RougeScore`] it is the very number that Google's `rouge_score`
+/// computes. With [`Words::Unicode`], a text without any word has similarity 1
+/// to an identical text and 0 to any other.
+pub fn rouge_l(a: &str, b: &str, words: Words) -> f64 {
+    let mut vocabulary = Vocabulary::new(words);
+    let split = vocabulary.split(a);
+    let a_words = vocabulary.intern(split);
+    let b_words = vocabulary.lookup(b);
+    if a_words.is_empty() || b_words.is_empty() {
+        return f64::from(words == Words::Unicode && a == b);
+    }
+    let common = lcs::Pattern::new(&a_words).common(&b_words);
+    bound::f_measure(common, a_words.len(), b_words.len())
 }
 
-/// The words of a text as ROUGE-L compares them: lower case, runs of letters
-/// and digits.
-///
-/// A text without letters outside ASCII is split as `rouge_score` does it, at
-/// everything but `a-z0-9`. That would leave nothing of most other languages, so
-/// any other text is split at everything but Unicode letters and digits, and
-/// each Chinese or Japanese character is a word, since those languages do not
-/// separate words.
-pub fn words(text: &str) -> Vec<String> {
-    tokens::words(text)
+/// The words of a text as ROUGE-L compares them, in lower case.
+pub fn words(text: &str, words: Words) -> Vec<String> {
+    let mut found = Vec::new();
+    tokens::for_each_word(text, words, |word| found.push(word.to_owned()));
+    found
 }

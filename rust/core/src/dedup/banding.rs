@@ -30,7 +30,7 @@ impl Banding {
     /// between 1 and 4096, or even bands of one value miss too many pairs.
     pub fn choose(threshold: f64, permutations: usize) -> Result<Self, Error> {
         if !(threshold > 0.0 && threshold <= 1.0) {
-            return Err(Error::InvalidThreshold { value: threshold });
+            return Err(Error::InvalidJaccard { value: threshold });
         }
         if !(1..=MAX_PERMUTATIONS).contains(&permutations) {
             return Err(Error::InvalidPermutations {

@@ -1,52 +1,125 @@
-//! The longest common subsequence of one query with many texts, bit-parallel.
+//! The longest common subsequence of one text with many others, bit-parallel.
 //!
-//! One bit stands for one word of the query, so 64 cells of the dynamic
+//! One bit stands for one word of the text, so 64 cells of the dynamic
 //! programme are one machine word (Crochemore et al., "A fast and practical
 //! bit-vector algorithm for the longest common subsequence problem", 2001; Hyyrö,
 //! "Bit-parallel LCS-length computation revisited", 2004, compares the forms).
 
 use rustc_hash::FxHashMap;
 
-/// A word as a number; equal words have equal numbers.
-pub(super) type Word = u32;
+use super::vocabulary::Word;
 
-/// The positions of each word of a query, as bits.
-pub(super) struct Query {
+/// After so many words it is asked again whether enough can be reached.
+const STRIDE: usize = 64;
+
+/// The positions of each word of a text, as bits.
+pub(super) struct Pattern {
     len: usize,
-    positions: FxHashMap<Word, Vec<u64>>,
+    blocks: usize,
+    /// The places of the different words in `counts` and in `bits`.
+    places: FxHashMap<Word, u32>,
+    counts: Vec<u32>,
+    /// `blocks` machine words per different word.
+    bits: Vec<u64>,
 }
 
-impl Query {
-    /// Prepares a query.
+/// Space that comparisons use again.
+#[derive(Default)]
+pub(super) struct Scratch {
+    left: Vec<u32>,
+    hits: Vec<u32>,
+    rows: Vec<u64>,
+}
+
+impl Pattern {
+    /// Prepares a text of these words.
     pub fn new(words: &[Word]) -> Self {
         let blocks = words.len().div_ceil(64);
-        let mut positions: FxHashMap<Word, Vec<u64>> = FxHashMap::default();
-        for (at, &word) in words.iter().enumerate() {
-            let bits = positions.entry(word).or_insert_with(|| vec![0; blocks]);
-            bits[at / 64] |= 1 << (at % 64);
-        }
-        Self {
+        let mut pattern = Self {
             len: words.len(),
-            positions,
+            blocks,
+            places: FxHashMap::default(),
+            counts: Vec::new(),
+            bits: Vec::new(),
+        };
+        pattern.places.reserve(words.len());
+        for (at, &word) in words.iter().enumerate() {
+            let next = pattern.counts.len() as u32;
+            let place = *pattern.places.entry(word).or_insert(next);
+            if place == next {
+                pattern.counts.push(0);
+                pattern.bits.resize(pattern.bits.len() + blocks, 0);
+            }
+            pattern.counts[place as usize] += 1;
+            pattern.bits[place as usize * blocks + at / 64] |= 1 << (at % 64);
         }
-    }
-
-    /// The number of words.
-    pub fn len(&self) -> usize {
-        self.len
+        pattern
     }
 
     /// The length of the longest common subsequence with `words`.
     pub fn common(&self, words: &[Word]) -> usize {
-        // A zero bit marks a row in which the length grows by one.
-        let mut rows = vec![u64::MAX; self.len.div_ceil(64)];
-        for bits in words.iter().filter_map(|word| self.positions.get(word)) {
-            advance(&mut rows, bits);
-        }
-        self.count_zeros(&rows)
+        let mut scratch = Scratch::default();
+        self.overlap(words, 0, &mut scratch);
+        self.subsequence(0, &mut scratch).unwrap_or(0)
     }
 
-    /// The zero bits of the query's own rows; the last block may be partial.
+    /// Whether at least `least` of `words` are in common regardless of order,
+    /// each as often as both texts have it. The words that
+    /// [`Pattern::subsequence`] is to compare are left in `scratch`.
+    pub fn overlap(&self, words: &[Word], least: usize, scratch: &mut Scratch) -> bool {
+        let Some(mut spare) = words.len().checked_sub(least) else {
+            return false;
+        };
+        scratch.left.clone_from(&self.counts);
+        scratch.hits.clear();
+        for word in words {
+            let place = self.places.get(word);
+            scratch.hits.extend(place);
+            match place.map(|&place| &mut scratch.left[place as usize]) {
+                Some(left) if *left > 0 => *left -= 1,
+                _ if spare == 0 => return false,
+                _ => spare -= 1,
+            }
+        }
+        true
+    }
+
+    /// The length of the longest common subsequence with the words in `scratch`
+    /// if it is at least `least`.
+    pub fn subsequence(&self, least: usize, scratch: &mut Scratch) -> Option<usize> {
+        let common = match self.blocks {
+            1 => self.of_one_block(&scratch.hits),
+            _ => self.of_blocks(least, scratch)?,
+        };
+        (common >= least).then_some(common)
+    }
+
+    fn of_one_block(&self, hits: &[u32]) -> usize {
+        let mut row = u64::MAX;
+        for &place in hits {
+            let matches = self.bits[place as usize];
+            row = row.wrapping_add(row & matches) | (row & !matches);
+        }
+        self.count_zeros(&[row])
+    }
+
+    fn of_blocks(&self, least: usize, scratch: &mut Scratch) -> Option<usize> {
+        let Scratch { hits, rows, .. } = scratch;
+        rows.clear();
+        rows.resize(self.blocks, u64::MAX);
+        for (done, &place) in hits.iter().enumerate() {
+            let at = place as usize * self.blocks;
+            advance(rows, &self.bits[at..at + self.blocks]);
+            let rest = hits.len() - done - 1;
+            if done % STRIDE == STRIDE - 1 && self.count_zeros(rows) + rest < least {
+                return None;
+            }
+        }
+        Some(self.count_zeros(rows))
+    }
+
+    /// The length so far: a zero bit marks a row in which it grows by one. The
+    /// last block may have bits beyond the text.
     fn count_zeros(&self, rows: &[u64]) -> usize {
         let used = self.len % 64;
         let zeros: u32 = rows.iter().map(|block| block.count_zeros()).sum();
@@ -90,12 +163,21 @@ mod tests {
         lengths[a.len()][b.len()]
     }
 
+    fn naive_overlap(a: &[Word], b: &[Word]) -> usize {
+        let mut rest = a.to_vec();
+        let found = b.iter().filter(|word| {
+            let place = rest.iter().position(|other| other == *word);
+            place.map(|place| rest.swap_remove(place)).is_some()
+        });
+        found.count()
+    }
+
     #[test]
     fn whole_blocks() {
         for len in [0, 1, 63, 64, 65, 128, 129] {
             let words: Vec<Word> = (0..len).collect();
-            assert_eq!(Query::new(&words).common(&words), words.len());
-            assert_eq!(Query::new(&words).common(&[]), 0);
+            assert_eq!(Pattern::new(&words).common(&words), words.len());
+            assert_eq!(Pattern::new(&words).common(&[]), 0);
         }
     }
 
@@ -104,8 +186,15 @@ mod tests {
         fn agrees_with_the_dynamic_programme(
             a in prop::collection::vec(0u32..7, 0..200),
             b in prop::collection::vec(0u32..7, 0..200),
+            least in 0usize..200,
         ) {
-            prop_assert_eq!(Query::new(&a).common(&b), naive(&a, &b));
+            let (pattern, mut scratch) = (Pattern::new(&a), Scratch::default());
+            let common = naive(&a, &b);
+            prop_assert_eq!(pattern.common(&b), common);
+            prop_assert_eq!(pattern.overlap(&b, least, &mut scratch), naive_overlap(&a, &b) >= least);
+            prop_assert!(pattern.overlap(&b, 0, &mut scratch));
+            let expected = (common >= least).then_some(common);
+            prop_assert_eq!(pattern.subsequence(least, &mut scratch), expected);
         }
     }
 }

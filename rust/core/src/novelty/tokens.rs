@@ -1,62 +1,126 @@
 //! Splitting a text into the words that ROUGE-L compares.
 
-/// See [`super::words`].
-pub(super) fn words(text: &str) -> Vec<String> {
-    let lower = text.to_lowercase();
-    if lower.chars().any(|c| !c.is_ascii() && c.is_alphabetic()) {
-        unicode_words(&lower)
-    } else {
-        ascii_words(&lower)
-    }
+use std::str::FromStr;
+
+use crate::Error;
+
+/// What a word is. A text whose letters are all ASCII has the same words either
+/// way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Words {
+    /// As Google's `rouge_score` (version 0.1.2, no stemming): runs of `a-z0-9`
+    /// of the text in lower case. Of a text in Russian or Chinese nothing is
+    /// left.
+    #[default]
+    RougeScore,
+    /// The same for a text without letters outside ASCII. Any other text is
+    /// split at everything but Unicode letters and digits, and each Chinese or
+    /// Japanese character is a word, since those languages do not separate
+    /// words.
+    Unicode,
 }
 
-fn ascii_words(lower: &str) -> Vec<String> {
-    lower
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
-        .collect()
-}
+impl FromStr for Words {
+    type Err = Error;
 
-fn unicode_words(lower: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for run in lower.split(|c: char| !c.is_alphanumeric()) {
-        split_run(run, &mut words);
-    }
-    words
-}
-
-/// Splits a run of letters and digits so that each character of a script
-/// without spaces is a word of its own.
-fn split_run(run: &str, words: &mut Vec<String>) {
-    let mut word = String::new();
-    for c in run.chars() {
-        if is_unspaced(c) {
-            words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
-            words.push(c.to_string());
-        } else {
-            word.push(c);
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "rouge_score" => Ok(Self::RougeScore),
+            "unicode" => Ok(Self::Unicode),
+            _ => Err(Error::UnknownWords { value: name.into() }),
         }
     }
-    words.extend((!word.is_empty()).then_some(word));
 }
 
-/// Kana and Han characters: the blocks from Hiragana to Katakana, the extended
+/// Calls `found` for each word of `text`, in order. The words share one buffer.
+pub(super) fn for_each_word(text: &str, words: Words, mut found: impl FnMut(&str)) {
+    if words == Words::RougeScore || text.is_ascii() {
+        return ascii_words(text, &mut found);
+    }
+    let lower = text.to_lowercase();
+    if lower.chars().any(|c| !c.is_ascii() && c.is_alphabetic()) {
+        unicode_words(&lower, &mut found);
+    } else {
+        ascii_words(&lower, &mut found);
+    }
+}
+
+/// Runs of `a-z0-9` of the text in lower case.
+fn ascii_words(text: &str, found: &mut impl FnMut(&str)) {
+    let lower = ascii_lower(text);
+    let mut rest = lower.as_str();
+    while let Some(start) = rest.bytes().position(|byte| byte.is_ascii_alphanumeric()) {
+        let word = &rest[start..];
+        let end = word.bytes().position(|byte| !byte.is_ascii_alphanumeric());
+        let (word, after) = word.split_at(end.unwrap_or(word.len()));
+        found(word);
+        rest = after;
+    }
+}
+
+/// The text in lower case, as far as that is ASCII; a space stands for any other
+/// character. Only two characters outside ASCII have lower case forms with ASCII
+/// letters, whatever the version of Unicode: the Kelvin sign is `k`, and the
+/// Turkish capital İ is `i` and a combining dot.
+fn ascii_lower(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let mut lower = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\u{212a}' => lower.push('k'),
+            '\u{130}' => lower.push_str("i "),
+            _ if c.is_ascii() => lower.push(c.to_ascii_lowercase()),
+            _ => lower.push(' '),
+        }
+    }
+    lower
+}
+
+/// Runs of letters and digits, in which each character of a script without
+/// spaces is a word of its own.
+fn unicode_words(lower: &str, found: &mut impl FnMut(&str)) {
+    let mut word = String::new();
+    for c in lower.chars() {
+        if is_unspaced(c) {
+            flush(&mut word, found);
+            word.push(c);
+            flush(&mut word, found);
+        } else if c.is_alphanumeric() {
+            word.push(c);
+        } else {
+            flush(&mut word, found);
+        }
+    }
+    flush(&mut word, found);
+}
+
+fn flush(word: &mut String, found: &mut impl FnMut(&str)) {
+    if !word.is_empty() {
+        found(word);
+        word.clear();
+    }
+}
+
+/// Kana and Han letters: the blocks from Hiragana to Katakana, the extended
 /// Katakana, the unified and compatibility ideographs, and planes 2 and 3.
 fn is_unspaced(c: char) -> bool {
-    matches!(
-        c,
-        '\u{3040}'..='\u{30ff}'
-            | '\u{31f0}'..='\u{31ff}'
-            | '\u{3400}'..='\u{4dbf}'
-            | '\u{4e00}'..='\u{9fff}'
-            | '\u{f900}'..='\u{faff}'
-            | '\u{20000}'..='\u{3ffff}'
-    )
+    c.is_alphanumeric()
+        && matches!(
+            c,
+            '\u{3040}'..='\u{30ff}'
+                | '\u{31f0}'..='\u{31ff}'
+                | '\u{3400}'..='\u{4dbf}'
+                | '\u{4e00}'..='\u{9fff}'
+                | '\u{f900}'..='\u{faff}'
+                | '\u{20000}'..='\u{3ffff}'
+        )
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::words;
     use super::*;
 
     #[test]
@@ -73,10 +137,36 @@ mod tests {
             ("Ünïcode Wörter, 12", &["ünïcode", "wörter", "12"]),
             ("Напиши письмо.", &["напиши", "письмо"]),
             ("写一封信 to Bob2", &["写", "一", "封", "信", "to", "bob2"]),
-            ("カタカナabc", &["カ", "タ", "カ", "ナ", "abc"]),
+            ("カタカナ・abc", &["カ", "タ", "カ", "ナ", "abc"]),
         ];
         for (text, expected) in cases {
-            assert_eq!(words(text), expected, "{text:?}");
+            assert_eq!(words(text, Words::Unicode), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn words_of_rouge_score() {
+        let cases: [(&str, &[&str]); 7] = [
+            ("", &[]),
+            ("Hello, World_2!", &["hello", "world", "2"]),
+            ("Ünïcode Wörter, 12", &["n", "code", "w", "rter", "12"]),
+            ("Напиши письмо.", &[]),
+            ("写一封信 to Bob2", &["to", "bob2"]),
+            ("2\u{212a}elvin", &["2kelvin"]),
+            ("aİb", &["ai", "b"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(words(text, Words::RougeScore), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!("unicode".parse::<Words>().unwrap(), Words::Unicode);
+        assert_eq!("rouge_score".parse::<Words>().unwrap(), Words::RougeScore);
+        assert_eq!(
+            "ascii".parse::<Words>().unwrap_err().to_string(),
+            "words is \"ascii\"; give \"rouge_score\" or \"unicode\""
+        );
     }
 }
