@@ -7,6 +7,7 @@ types are in `_native.pyi`.
 from srlm._native import (
     NoveltyIndex,
     __version__,
+    mean_scores,
     normal_keys,
     parse_verdicts,
     rouge_l,
@@ -17,6 +18,7 @@ from srlm._native import (
 __all__ = [
     "NoveltyIndex",
     "__version__",
+    "mean_scores",
     "normal_keys",
     "parse_verdicts",
     "rouge_l",
