@@ -35,6 +35,7 @@ pub(super) enum Rows<'a> {
 }
 
 impl Rows<'_> {
+    #[inline]
     pub fn for_each(self, mut apply: impl FnMut(usize)) {
         match self {
             Rows::Adjacent(rows) => rows.for_each(apply),
@@ -82,6 +83,7 @@ pub(super) struct Part<'a> {
 
 impl Part<'_> {
     /// Calls `apply` with each prompt and its rows.
+    #[inline]
     pub fn for_each(self, mut apply: impl FnMut(i64, Rows<'_>)) {
         let prompt = self.groups.prompt;
         match &self.groups.listed {

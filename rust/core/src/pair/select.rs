@@ -1,6 +1,6 @@
 //! Choosing the pairs of all prompts.
 
-use super::answer::{Answer, extremes, gather};
+use super::answer::{Answer, survey};
 use super::columns::Columns;
 use super::groups::{Groups, Rows};
 use super::length_controlled::by_length;
@@ -200,16 +200,19 @@ impl<'a, T: AsRef<str>> Chooser<'a, T> {
     }
 
     fn choose(&mut self, prompt: i64, rows: Rows<'_>) {
-        let chosen = gather(self.columns, rows, &mut self.answers)
-            .and_then(|()| self.choose_among_answers(prompt));
-        if let Err(reason) = chosen {
+        if let Err(reason) = self.try_choose(prompt, rows) {
             self.found.drops.count(reason);
         }
     }
 
-    fn choose_among_answers(&mut self, prompt: i64) -> Result<(), Drop> {
+    fn try_choose(&mut self, prompt: i64, rows: Rows<'_>) -> Result<(), Drop> {
         let (columns, rules) = (self.columns, self.rules);
-        let (mut chosen, mut rejected) = extremes(&self.answers);
+        let (mut chosen, mut rejected) = if rules.method == Method::BestWorst {
+            survey(columns, rows, |_| ())?
+        } else {
+            self.answers.clear();
+            survey(columns, rows, |row| self.answers.push(columns.answer(row)))?
+        };
         if let Method::LengthControlled { rho } = rules.method {
             (chosen, rejected) = by_length(columns, &self.answers, chosen, rejected, rho);
         }
