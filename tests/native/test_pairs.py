@@ -159,6 +159,26 @@ def test_columns_may_be_left_out():
     assert native.select_positives(prompt, score, perfect=2.0)[0].tolist() == [1, 2, 3]
 
 
+def views(column):
+    """The same numbers laid out otherwise: in one piece, strided, backwards, read-only, and not aligned."""
+    raw = np.empty(column.nbytes + 1, dtype=np.uint8)
+    crooked = raw[1:].view(column.dtype)
+    crooked[:] = column
+    frozen = column.copy()
+    frozen.setflags(write=False)
+    return [column, np.repeat(column, 2)[::2], column[::-1].copy()[::-1], frozen, crooked]
+
+
+def test_columns_lie_in_memory_as_they_like():
+    prompt, score = np.array([0, 0, 1, 1, 0]), np.array([1.0, 2.0, 5.0, 3.0, 4.0])
+    assert not views(score)[-1].flags.aligned
+    for ids, scores in zip(views(prompt), views(score), strict=True):
+        found = native.select_pairs(ids, scores, usable=np.array([True, False] * 5)[::2])
+        assert (found[0].tolist(), found[1].tolist()) == ([4, 2], [0, 3])
+        mean, count = native.mean_scores(ids, scores)
+        assert (mean.tolist(), count.tolist()) == ([7 / 3, 4.0], [3, 2])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
