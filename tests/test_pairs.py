@@ -10,11 +10,13 @@ import pytest
 from click.testing import CliRunner
 from datasets import Dataset
 from srlm import chat, cli, pairs
+from srlm import config as configuration
 from srlm.config import JudgeSection, PairsSection
 from srlm.errors import InputError
 from srlm.judge import mean_scores
-from srlm.loop import too_few_pairs
+from srlm.loop import Loop, too_few_pairs
 from srlm.records import Candidate, Prompt, Verdict, content_id, read_rows, write_rows
+from srlm.run_dir import RunDir
 from trl.data_utils import is_conversational
 
 PLAIN, SAMPLED, EXPECTED = PairsSection(), JudgeSection(), JudgeSection(score="expected")
@@ -376,6 +378,30 @@ def test_positives_on_another_scale():
 @pytest.mark.parametrize("score", [math.nextafter(5, 0), 4.999, 0])
 def test_almost_perfect_is_not_perfect(score):
     assert positives([answer(score)])[0] == []
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------------
+
+
+class Silent:
+    """A reporter, and a launcher that is asked for nothing."""
+
+
+@pytest.mark.parametrize(
+    "method", ["best_worst", "length_controlled", "margin", "positives_only", "random", "top_bottom"]
+)
+def test_the_loop_makes_what_the_method_asks_for(tmp_path, method):
+    words = (f"pairs.method={method}", "pairs.max_per_prompt=2", "seed=3")
+    config = configuration.build({"model": {"name": "unused"}}, words)
+    run, given = RunDir.open(tmp_path / "run", config), rows(*[FOUR] * 9, [answer(2), answer(2)])
+    for name, some in zip(("prompts", "candidates", "verdicts"), given, strict=True):
+        write_rows(run.file(2, f"{name}.jsonl"), some)
+    run.finish("m2/verdicts", "key", 0.0, {"rows": len(given[2])})
+    Loop(config, run, Silent(), Silent()).build_pairs(2)
+    made, drops = pairs.build(*given, pairs=config.pairs, judge=config.judge, seed=3002)
+    file = "positives" if method == "positives_only" else "pairs"
+    assert read_rows(run.file(2, f"{file}.jsonl"), type(made[0])) == made
+    assert (run.entry("m2/pairs")["rows"], run.entry("m2/pairs")["drops"]) == (len(made), drops)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
