@@ -55,6 +55,7 @@ def mean_scores(
     Raises:
         ValueError: the columns differ in length, or a candidate is below 0, not below `candidates`, or, without that,
             no row in view of the number of verdicts.
+        MemoryError: there is no room for `candidates`.
         TypeError: a column is not a one-dimensional array of its type.
     """
 

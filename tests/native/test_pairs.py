@@ -249,6 +249,11 @@ def test_wrong_candidates(candidate, candidates, message):
         native.mean_scores(np.array(candidate, dtype=np.int64), np.ones(2), candidates=candidates)
 
 
+def test_more_candidates_than_memory():
+    with pytest.raises(MemoryError, match="Unable to allocate"):
+        native.mean_scores(np.zeros(1, dtype=np.int64), np.ones(1), candidates=2**50)
+
+
 # --- threads and memory -----------------------------------------------------------------------------------------------
 
 DIGEST = """

@@ -23,6 +23,6 @@ mod tests;
 
 pub use columns::Columns;
 pub use drops::{Drop, Drops};
-pub use means::{Means, mean_scores};
+pub use means::{Means, candidate_count, mean_scores, mean_scores_into};
 pub use positives::{Positives, positives};
 pub use select::{Method, Rules, Selection, select};

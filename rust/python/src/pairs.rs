@@ -1,6 +1,6 @@
 //! Choosing pairs and positives.
 
-use numpy::{IntoPyArray, PyArray1};
+use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -113,10 +113,27 @@ pub fn mean_scores<'py>(
     let candidates = candidates
         .map(|count| read_count("candidates", count))
         .transpose()?;
-    let found = py
-        .detach(|| pair::mean_scores(candidate, score, candidates))
+    let len = py
+        .detach(|| pair::candidate_count(candidate, candidates))
         .map_err(value_error)?;
-    Ok((found.mean.into_pyarray(py), found.count.into_pyarray(py)))
+    let mean = zeros::<f64>(py, len, "float64")?;
+    let count = zeros::<i64>(py, len, "int64")?;
+    let (mut means, mut counts) = (mean.readwrite(), count.readwrite());
+    let (means, counts) = (means.as_slice_mut()?, counts.as_slice_mut()?);
+    py.detach(|| pair::mean_scores_into(candidate, score, means, counts))
+        .map_err(value_error)?;
+    Ok((mean, count))
+}
+
+/// An array made by numpy, whose memory is in huge pages where the system has
+/// them on request: that spares a page fault for every 4 KiB.
+fn zeros<'py, T: Element>(
+    py: Python<'py>,
+    len: usize,
+    dtype: &str,
+) -> PyResult<Bound<'py, PyArray1<T>>> {
+    let array = py.import("numpy")?.call_method1("zeros", (len, dtype))?;
+    Ok(array.cast_into()?)
 }
 
 fn read_method(name: &str, seed: i128, k: i64, rho: f64) -> PyResult<Method> {

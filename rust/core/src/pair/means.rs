@@ -34,35 +34,79 @@ pub fn mean_scores(
     score: &[f64],
     candidates: Option<usize>,
 ) -> Result<Means, Error> {
+    let len = candidate_count(candidate, candidates)?;
+    let mut means = Means {
+        mean: vec![0.0; len],
+        count: vec![0; len],
+    };
+    mean_scores_into(candidate, score, &mut means.mean, &mut means.count)?;
+    Ok(means)
+}
+
+/// How many candidates [`mean_scores`] returns: `candidates`, or else one more
+/// than the greatest row.
+///
+/// # Errors
+/// [`Error::NoCandidate`], as there, where `candidates` is not given.
+pub fn candidate_count(candidate: &[i64], candidates: Option<usize>) -> Result<usize, Error> {
+    if let Some(given) = candidates {
+        return Ok(given);
+    }
+    check_rows(candidate, 16 * candidate.len() + 65_536, false)?;
+    Ok(candidate.iter().max().map_or(0, |&last| last as usize + 1))
+}
+
+/// Fills `mean` and `count`, one entry per candidate, with what [`mean_scores`]
+/// returns. The caller may so choose where they are kept.
+///
+/// # Errors
+/// [`Error::UnequalVerdicts`], or [`Error::NoCandidate`] for a row below 0 or not
+/// below the number of entries.
+///
+/// # Panics
+/// If `mean` and `count` differ in length.
+pub fn mean_scores_into(
+    candidate: &[i64],
+    score: &[f64],
+    mean: &mut [f64],
+    count: &mut [i64],
+) -> Result<(), Error> {
+    assert_eq!(
+        mean.len(),
+        count.len(),
+        "one mean and one count per candidate"
+    );
     if candidate.len() != score.len() {
         return Err(Error::UnequalVerdicts {
             candidates: candidate.len(),
             scores: score.len(),
         });
     }
-    let limit = candidates.unwrap_or(16 * candidate.len() + 65_536);
-    let last = candidate
-        .last()
-        .map(|&last| usize::try_from(last).ok().filter(|&at| at < limit));
-    let up_to_last = last.map_or(Some(0), |last| Some(last? + 1));
-    let in_order = |len| in_order(candidate, score, len);
-    if let Some(found) = candidates.or(up_to_last).and_then(in_order) {
-        return Ok(found);
+    if !fill_in_order(candidate, score, mean, count) {
+        check_rows(candidate, mean.len(), true)?;
+        fill_in_any_order(candidate, score, mean, count);
     }
-    let mut greatest = -1;
-    for (row, &value) in candidate.iter().enumerate() {
-        if usize::try_from(value).map_or(true, |at| at >= limit) {
-            return Err(Error::NoCandidate {
-                row,
-                value,
-                limit,
-                is_given: candidates.is_some(),
-            });
-        }
-        greatest = greatest.max(value);
+    Ok(())
+}
+
+fn check_rows(candidate: &[i64], limit: usize, is_given: bool) -> Result<(), Error> {
+    // One pass that runs vectorised; the row at fault is looked for only if there
+    // is one. As an unsigned number a negative one is too large.
+    let greatest = candidate
+        .iter()
+        .fold(0, |greatest: u64, &at| greatest.max(at as u64));
+    if candidate.is_empty() || greatest < limit as u64 {
+        return Ok(());
     }
-    let len = candidates.unwrap_or((greatest + 1) as usize);
-    Ok(in_any_order(candidate, score, len))
+    match candidate.iter().position(|&at| at as u64 >= limit as u64) {
+        Some(row) => Err(Error::NoCandidate {
+            row,
+            value: candidate[row],
+            limit,
+            is_given,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The part of the result for candidates from `first` on.
@@ -74,71 +118,56 @@ struct Part<'a> {
     rows: Range<usize>,
 }
 
-impl Means {
-    fn zeros(len: usize) -> Self {
-        Self {
-            mean: vec![0.0; len],
-            count: vec![0; len],
-        }
+/// Splits results after the candidates `ends`, which ascend, each with the rows
+/// to look at.
+fn split<'a>(
+    mut mean: &'a mut [f64],
+    mut count: &'a mut [i64],
+    ends: impl Iterator<Item = (usize, Range<usize>)>,
+) -> Vec<Part<'a>> {
+    let mut parts = Vec::new();
+    let mut first = 0;
+    for (end, rows) in ends {
+        let (own_mean, other_mean) = mean.split_at_mut(end - first);
+        let (own_count, other_count) = count.split_at_mut(end - first);
+        parts.push(Part {
+            first,
+            mean: own_mean,
+            count: own_count,
+            rows,
+        });
+        (mean, count, first) = (other_mean, other_count, end);
     }
-
-    /// Splits the result before the candidates `firsts`, which ascend.
-    fn split(&mut self, firsts: impl Iterator<Item = (usize, Range<usize>)>) -> Vec<Part<'_>> {
-        let (mut mean, mut count) = (&mut self.mean[..], &mut self.count[..]);
-        let mut parts: Vec<Part<'_>> = Vec::new();
-        let mut first = 0;
-        for (end, rows) in firsts {
-            let (own_mean, other_mean) = mean.split_at_mut(end - first);
-            let (own_count, other_count) = count.split_at_mut(end - first);
-            parts.push(Part {
-                first,
-                mean: own_mean,
-                count: own_count,
-                rows,
-            });
-            (mean, count, first) = (other_mean, other_count, end);
-        }
-        parts
-    }
+    parts
 }
 
-/// The means of verdicts that stand in the order of the candidates, all below
-/// `len`; `None` if they do not, which shows on the way.
-fn in_order(candidate: &[i64], score: &[f64], len: usize) -> Option<Means> {
-    let mut bounds = run_bounds(candidate);
-    // Tasks end with a run, and the first candidate of the next is where the
-    // results are split.
-    let mut ends: Vec<usize> = bounds[1..bounds.len() - 1]
-        .iter()
+/// Fills the results from verdicts that stand in the order of the candidates.
+/// Returns false if they do not, which shows on the way.
+fn fill_in_order(candidate: &[i64], score: &[f64], mean: &mut [f64], count: &mut [i64]) -> bool {
+    let bounds = run_bounds(candidate);
+    // Parts end with a run, and the results are split before the first candidate
+    // of the next part.
+    let inner = bounds[1..bounds.len() - 1].iter();
+    let ends: Option<Vec<usize>> = inner
         .map(|&row| usize::try_from(candidate[row]).ok())
-        .collect::<Option<_>>()?;
-    ends.push(len);
-    if !ends.is_sorted() {
-        return None;
-    }
-    let mut means = Means::zeros(len);
-    let starts = bounds.clone();
-    let rows = starts
-        .iter()
-        .zip(bounds.drain(1..))
-        .map(|(&start, end)| start..end);
-    let parts = means.split(ends.into_iter().zip(rows));
+        .chain([Some(mean.len())])
+        .collect();
+    let Some(ends) = ends.filter(|ends| ends.is_sorted()) else {
+        return false;
+    };
+    let rows = bounds.windows(2).map(|pair| pair[0]..pair[1]);
+    let parts = split(mean, count, ends.into_iter().zip(rows));
     let complete = parallel::map_owned(parts, 2, |part| part.fill_in_order(candidate, score));
-    complete
-        .into_iter()
-        .all(|complete| complete)
-        .then_some(means)
+    complete.into_iter().all(|complete| complete)
 }
 
-fn in_any_order(candidate: &[i64], score: &[f64], len: usize) -> Means {
-    let mut means = Means::zeros(len);
+fn fill_in_any_order(candidate: &[i64], score: &[f64], mean: &mut [f64], count: &mut [i64]) {
     // Each task reads all verdicts and adds up those on its own candidates, so
     // the order of a sum is that of the rows however many tasks there are.
-    let tasks = parallel::tasks(candidate.len(), TASK).min(8);
+    let (len, tasks) = (mean.len(), parallel::tasks(candidate.len(), TASK).min(8));
     let ends = (1..=tasks).map(|task| (len * task / tasks, 0..candidate.len()));
-    let parts = means.split(ends);
+    let parts = split(mean, count, ends);
     parallel::map_owned(parts, 1, |part| part.fill_in_any_order(candidate, score));
-    means
 }
 
 impl Part<'_> {
@@ -162,6 +191,8 @@ impl Part<'_> {
     }
 
     fn fill_in_any_order(self, candidate: &[i64], score: &[f64]) {
+        self.mean.fill(0.0);
+        self.count.fill(0);
         for (&candidate, &score) in candidate.iter().zip(score) {
             // A candidate before the first one becomes a very large number.
             let at = (candidate as usize).wrapping_sub(self.first);
@@ -252,10 +283,11 @@ mod tests {
         for per_candidate in [1, 3, 1000, rows] {
             let sorted: Vec<i64> = (0..rows).map(|row| (row / per_candidate) as i64).collect();
             let len = rows.div_ceil(per_candidate);
-            let (found, expected) = (
-                mean_scores(&sorted, &score, None).unwrap(),
-                in_any_order(&sorted, &score, len),
-            );
+            let found = mean_scores(&sorted, &score, None).unwrap();
+            let mut expected = found.clone();
+            let (mean, count) = (&mut expected.mean, &mut expected.count);
+            fill_in_any_order(&sorted, &score, mean, count);
+            assert_eq!(found.mean.len(), len);
             assert_eq!(bits(&found), bits(&expected));
             let one: f64 = score[..per_candidate]
                 .iter()
