@@ -210,6 +210,14 @@ def test_no_reasons_and_no_scores(tmp_path):
     assert (second["mean score"], second["engine"]) == ("-", "-")
 
 
+def test_pairs_over_the_cap_are_no_prompts(tmp_path):
+    capped = {**PAIRS, "drops": {**PAIRS["drops"], "over_cap": 9}}
+    run = make_run(tmp_path, {"m1/sft": (1.0, TRAINING), "m2/pairs": (0.0, capped), "m2/sft": (1.0, TRAINING)})
+    second = cells(closing_table(run, 2))["M2"]
+    assert second["pairs kept"] == "11 (+9 over cap)"
+    assert "cap" not in second["prompts without a pair"]
+
+
 def test_run_without_a_model(tmp_path):
     assert cells(closing_table(RunDir(tmp_path), 3)) == {}
 

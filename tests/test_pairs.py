@@ -1,15 +1,22 @@
 """Preference pairs from candidates and verdicts, and the rows that TRL reads."""
 
+import json
 import math
+import random
 from dataclasses import asdict
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from datasets import Dataset
-from srlm import chat, pairs
+from srlm import chat, cli, pairs
+from srlm import config as configuration
 from srlm.config import JudgeSection, PairsSection
 from srlm.errors import InputError
+from srlm.judge import mean_scores
+from srlm.loop import Loop, too_few_pairs
 from srlm.records import Candidate, Prompt, Verdict, content_id, read_rows, write_rows
+from srlm.run_dir import RunDir
 from trl.data_utils import is_conversational
 
 PLAIN, SAMPLED, EXPECTED = PairsSection(), JudgeSection(), JudgeSection(score="expected")
@@ -102,6 +109,25 @@ def test_orphans_are_named(build):
         build(prompts[:1], candidates, verdicts, pairs=PLAIN, judge=SAMPLED)
     with pytest.raises(InputError, match="verdict p1a1v0: its candidate p1a1 is not in the candidates"):
         build(prompts, candidates[:3], verdicts, pairs=PLAIN, judge=SAMPLED)
+
+
+def test_scores_are_the_means_of_the_judge():
+    draw = random.Random(0)
+    scores = [["missing" if draw.random() < 0.3 else 5 * draw.random() for _ in range(3)] for _ in range(200)]
+    given = rows(*[[answer(*scores.pop()) for _ in range(4)] for _ in range(50)])
+    draw.shuffle(given[2])
+    table = pairs.columns(*given, pairs=PLAIN, judge=SAMPLED)
+    means = mean_scores(given[2], expected=False)
+    for row, score in zip(given[1], table.score, strict=True):
+        # The judge's own sum is compensated on Python 3.12 and later.
+        assert score == pytest.approx(means.get(row.id, math.nan), rel=1e-15, nan_ok=True)
+    assert table.length.tolist() == [3] * 200
+
+
+def test_candidates_that_share_an_id_share_their_verdicts():
+    prompts, candidates, verdicts = rows([answer(5), answer(1)])
+    table = pairs.columns(prompts, [*candidates, candidates[0]], verdicts, pairs=PLAIN, judge=SAMPLED)
+    assert table.score.tolist() == [5.0, 1.0, 5.0]
 
 
 # --- best against worst -----------------------------------------------------------------------------------------------
@@ -207,6 +233,78 @@ def test_no_rows():
     assert build() == ([], dict.fromkeys(REASONS, 0))
 
 
+# --- other methods ---------------------------------------------------------------------------------------------------
+
+FOUR = [answer(5), answer(4), answer(3), answer(1)]
+
+
+def test_all_pairs_that_reach_the_margin():
+    found = build(FOUR, method="margin", min_margin=2.0)
+    assert names(found) == [("a0", "a3"), ("a1", "a3"), ("a0", "a2"), ("a2", "a3")]
+    assert found[1] == {**dict.fromkeys(REASONS, 0), "over_cap": 0}
+    found = build(FOUR, [answer(3), answer(3)], method="margin", max_per_prompt=4)
+    assert names(found) == [("a0", "a3"), ("a1", "a3"), ("a0", "a2"), ("a2", "a3")]
+    assert reasons(found) == {"tied": 1, "over_cap": 2}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [("a0", "a3"), ("a1", "a3"), ("a0", "a2"), ("a1", "a2")]),
+        ({"top_k": 1}, [("a0", "a3")]),
+        ({"top_k": 9, "max_per_prompt": 2}, [("a0", "a3"), ("a1", "a3")]),
+    ],
+)
+def test_the_best_few_against_the_worst_few(settings, expected):
+    found = build(FOUR, method="top_bottom", **settings)
+    assert names(found) == expected
+    assert found[1]["over_cap"] == (2 if "max_per_prompt" in settings else 0)
+
+
+def test_a_pair_by_chance():
+    prompts = [FOUR] * 30
+    given = rows(*prompts)
+    settings = PairsSection(method="random", min_margin=1.5)
+
+    def drawn(seed, rows=given):
+        return pairs.build_pairs(*rows, pairs=settings, judge=SAMPLED, seed=seed)
+
+    assert drawn(1) == drawn(1) != drawn(2)
+    assert {(row.chosen_id[-2:], row.rejected_id[-2:]) for row in drawn(1)[0]} == {
+        ("a0", "a3"),
+        ("a1", "a3"),
+        ("a0", "a2"),
+        ("a2", "a3"),
+    }
+    # Where a prompt's rows are plays no part, nor what else is in the files.
+    fewer = (given[0], [*given[1][4:8], *given[1][:4]], given[2][:8])
+    assert drawn(1, fewer)[0][::-1] == drawn(1)[0][:2]
+
+
+def test_length_is_counted_in_tokens():
+    prompts, candidates, verdicts = rows([answer(5), answer(4.8), answer(1.2), answer(1)])
+    lengths = dict(zip(("p0a0", "p0a1", "p0a2", "p0a3"), (9, 4, 8, 3), strict=True))
+    longer = [Candidate(**{**asdict(row), "token_ids": [7] * lengths[row.id]}) for row in candidates]
+    for rho, pair in ((0.0, ("a0", "a3")), (0.05, ("a1", "a2")), (1.0, None)):
+        settings = PairsSection(method="length_controlled", rho=rho)
+        found = pairs.build_pairs(prompts, longer, verdicts, pairs=settings, judge=SAMPLED)
+        assert names(found) == ([pair] if pair else [])
+        assert reasons(found) == ({} if pair else {"tied": 1})
+
+
+def test_positives_are_no_pairs():
+    with pytest.raises(InputError, match="positives_only makes no pairs; use build_positives"):
+        build(FOUR, method="positives_only")
+
+
+def test_too_few_pairs_for_the_cap(tmp_path):
+    drops = {**dict.fromkeys(REASONS, 0), "tied": 3, "over_cap": 7}
+    said = too_few_pairs(2, 4, drops, tmp_path / "m2" / "pairs.jsonl")
+    assert "prompts without one: 3 tied. To get more, raise pairs.max_per_prompt, which left out 7 pairs" in said
+    said = too_few_pairs(2, 4, {**drops, "over_cap": 0}, tmp_path / "m2" / "pairs.jsonl")
+    assert "To get more, set judge.score=expected" in said
+
+
 # --- the rows ---------------------------------------------------------------------------------------------------------
 
 
@@ -280,3 +378,97 @@ def test_positives_on_another_scale():
 @pytest.mark.parametrize("score", [math.nextafter(5, 0), 4.999, 0])
 def test_almost_perfect_is_not_perfect(score):
     assert positives([answer(score)])[0] == []
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------------
+
+
+class Silent:
+    """A reporter, and a launcher that is asked for nothing."""
+
+
+@pytest.mark.parametrize(
+    "method", ["best_worst", "length_controlled", "margin", "positives_only", "random", "top_bottom"]
+)
+def test_the_loop_makes_what_the_method_asks_for(tmp_path, method):
+    words = (f"pairs.method={method}", "pairs.max_per_prompt=2", "seed=3")
+    config = configuration.build({"model": {"name": "unused"}}, words)
+    run, given = RunDir.open(tmp_path / "run", config), rows(*[FOUR] * 9, [answer(2), answer(2)])
+    for name, some in zip(("prompts", "candidates", "verdicts"), given, strict=True):
+        write_rows(run.file(2, f"{name}.jsonl"), some)
+    run.finish("m2/verdicts", "key", 0.0, {"rows": len(given[2])})
+    Loop(config, run, Silent(), Silent()).build_pairs(2)
+    made, drops = pairs.build(*given, pairs=config.pairs, judge=config.judge, seed=3002)
+    file = "positives" if method == "positives_only" else "pairs"
+    assert read_rows(run.file(2, f"{file}.jsonl"), type(made[0])) == made
+    assert (run.entry("m2/pairs")["rows"], run.entry("m2/pairs")["drops"]) == (len(made), drops)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_files(tmp_path):
+    """Runs `srlm pairs` over rows in files, and returns what it said and the pairs it wrote."""
+
+    def run(given, *words):
+        names = ("prompts", "candidates", "verdicts")
+        for name, some in zip(names, given, strict=True):
+            write_rows(tmp_path / f"{name}.jsonl", some)
+        files = [word for name in names for word in (f"--{name}", str(tmp_path / f"{name}.jsonl"))]
+        out = tmp_path / "pairs.jsonl"
+        result = CliRunner().invoke(cli.srlm, ["pairs", *files, "--out", str(out), *words], catch_exceptions=True)
+        if isinstance(result.exception, InputError):
+            return str(result.exception), []
+        assert result.exit_code == 0, result.output
+        made = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+        return result.output, [(row["chosen_id"][2:], row["rejected_id"][2:]) for row in made]
+
+    return run
+
+
+NO_DROPS = "too_few_scored 0, too_few_usable 0, tied 1, below_margin 0, same_text 0"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "dropped"),
+    [
+        ((), [("a0", "a3")], NO_DROPS),
+        (("pairs.method=top_bottom", "pairs.top_k=1"), [("a0", "a3")], NO_DROPS + ", over_cap 0"),
+        (("pairs.method=margin", "pairs.max_per_prompt=1"), [("a0", "a3")], NO_DROPS + ", over_cap 5"),
+        (("pairs.method=length_controlled", "pairs.rho=0.3"), [("a0", "a3")], NO_DROPS),
+        (("pairs.method=random", "seed=3", "pairs.min_margin=4"), [("a0", "a3")], "below_margin 0, same_text 0"),
+    ],
+)
+def test_the_command_counts_every_reason(on_files, words, expected, dropped):
+    said, made = on_files(rows(FOUR, [answer(2), answer(2)]), *words)
+    assert made == expected
+    assert said.rstrip().endswith(dropped)
+
+
+def test_the_command_draws_by_the_seed(on_files):
+    given = rows(*[FOUR] * 20)
+    drawn = [on_files(given, "pairs.method=random", f"seed={seed}")[1] for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_build_makes_positives_where_they_are_asked_for():
+    made, drops = pairs.build(*rows(FOUR), pairs=PairsSection(method="positives_only"), judge=SAMPLED, seed=0)
+    assert [row.completion[0]["content"] for row in made] == ["text p0a0"]
+    assert drops == {"no_perfect_answer": 0, "same_text": 0}
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("pairs.method=best", ["pairs.method", "best_worst"]),
+        ("pairs.rho=1.5", ["pairs.rho", "less than or equal to 1"]),
+        ("pairs.top_k=0", ["pairs.top_k", "greater than or equal to 1"]),
+        ("pairs.max_per_prompt=0", ["pairs.max_per_prompt", "greater than or equal to 1"]),
+    ],
+)
+def test_wrong_settings_are_one_line(on_files, word, parts):
+    said, made = on_files(rows(FOUR), word)
+    assert made == []
+    assert "\n" not in said
+    assert all(part in said for part in parts)

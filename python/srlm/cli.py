@@ -135,18 +135,21 @@ def judge(
 def pairs(
     prompts: Path, candidates: Path, verdicts: Path, out: Path, config: str | None, overrides: tuple[str, ...]
 ) -> None:
-    """Choose preference pairs (or, with pairs.method=positives_only, perfect answers)."""
+    """Choose preference pairs (or, with pairs.method=positives_only, perfect answers).
+
+    What pairs.method=random draws follows from seed=N.
+    """
     from srlm import pairs as stage
     from srlm.records import Candidate, Prompt, Verdict, read_rows, write_rows
 
     loaded = _stage_config(config, overrides, "unused")
-    build = stage.build_positives if loaded.pairs.method == "positives_only" else stage.build_pairs
-    rows, drops = build(
+    rows, drops = stage.build(
         read_rows(prompts, Prompt),
         read_rows(candidates, Candidate),
         read_rows(verdicts, Verdict),
         pairs=loaded.pairs,
         judge=loaded.judge,
+        seed=loaded.seed,
     )
     write_rows(out, list(rows))
     click.echo(f"{out}: {len(rows)} rows; dropped: {', '.join(f'{reason} {n}' for reason, n in drops.items())}")

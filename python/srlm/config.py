@@ -233,12 +233,26 @@ class JudgeSection(Section):
 class PairsSection(Section):
     """Preference pairs from scored answers."""
 
-    method: Literal["best_worst", "positives_only"] = Field(
+    method: Literal["best_worst", "length_controlled", "margin", "positives_only", "random", "top_bottom"] = Field(
         "best_worst",
-        description="`best_worst`: DPO on best against worst; `positives_only`: SFT on answers with a perfect score.",
+        description="`best_worst`: DPO on best against worst; `length_controlled`: the shortest of the good against "
+        "the longest of the bad answers; `margin`: all pairs that differ by `pairs.min_margin`; `random`: one of them "
+        "by chance; `top_bottom`: the best few against the worst few; `positives_only`: SFT on answers with a perfect "
+        "score.",
     )
     min_margin: Annotated[float, Field(ge=0)] = Field(
         0.0, description="Drop a pair whose scores differ by less; ties are always dropped."
+    )
+    top_k: Count = Field(
+        2, description="For `top_bottom`: how many answers are taken from either end, at most half of them."
+    )
+    rho: Share = Field(
+        0.1,
+        description="For `length_controlled`: how far the good answers reach below the prompt's best score and the bad "
+        "ones above its worst, as a share of the range between them; below 0.5 no answer is both.",
+    )
+    max_per_prompt: Count | None = Field(
+        None, description="For `margin` and `top_bottom`: keep at most so many pairs per prompt, of largest margin."
     )
     keep_truncated: bool = Field(False, description="Let answers that hit `candidates.max_tokens` take part in pairs.")
     min_count: Count = Field(1, description="Stop the run when an iteration yields fewer pairs than this.")

@@ -160,7 +160,8 @@ def _column(run: RunDir, t: int) -> dict[str, str]:
 
 
 def _data_rows(entry: dict[str, Any]) -> dict[str, str]:
-    verdicts = entry["verdicts"]
+    verdicts, drops = entry["verdicts"], dict(entry["drops"])
+    over_cap = drops.pop("over_cap", 0)
     return {
         "prompts kept": str(entry["prompts"]),
         "prompts dropped": _reasons(entry["prompts_dropped"]),
@@ -170,8 +171,8 @@ def _data_rows(entry: dict[str, Any]) -> dict[str, str]:
         "verdicts missing": str(verdicts["missing"]),
         "verdicts out of range": str(verdicts["out_of_range"]),
         "verdicts conflicting": str(verdicts["conflicting"]),
-        "pairs kept": str(entry["rows"]),
-        "prompts without a pair": _reasons(entry["drops"]),
+        "pairs kept": f"{entry['rows']} (+{over_cap} over cap)" if over_cap else str(entry["rows"]),
+        "prompts without a pair": _reasons(drops),
         "mean score": _number(entry["mean_score"], ".2f"),
         "mean answer length (tokens)": _number(entry["mean_length"], ".0f"),
     }

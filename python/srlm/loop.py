@@ -148,8 +148,7 @@ class Loop:
             read_rows(self.run_dir.file(t, "candidates.jsonl"), Candidate),
             read_rows(self.run_dir.file(t, "verdicts.jsonl"), Verdict),
         )
-        build = pairs.build_positives if config.pairs.method == "positives_only" else pairs.build_pairs
-        made, drops = build(*rows, pairs=config.pairs, judge=config.judge)
+        made, drops = pairs.build(*rows, pairs=config.pairs, judge=config.judge, seed=self._seed(t))
         write_rows(file, list(made))
         if len(made) < config.pairs.min_count:
             raise StageError(too_few_pairs(t, len(made), drops, file))
@@ -305,6 +304,8 @@ def preflight(config: Config) -> None:
 
 def too_few_pairs(t: int, found: int, drops: dict[str, int], file: Path) -> str:
     """Return what to tell a user whose iteration yields too few pairs."""
+    over_cap = drops.get("over_cap", 0)
+    drops = {reason: count for reason, count in drops.items() if reason != "over_cap"}
     reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in drops.items() if count)
     worst = max(drops, key=lambda reason: drops[reason], default="")
     advice = {
@@ -316,6 +317,8 @@ def too_few_pairs(t: int, found: int, drops: dict[str, int], file: Path) -> str:
         "same_text": "raise candidates.temperature",
         "no_perfect_answer": "no answer has a perfect score: use pairs.method=best_worst",
     }.get(worst, "ask for more prompts (prompts.count)")
+    if over_cap:
+        advice = f"raise pairs.max_per_prompt, which left out {over_cap} pairs"
     return (
         f"m{t}: only {found} pairs (pairs.min_count asks for more); prompts without one: {reasons or 'none'}. To get "
         f"more, {advice}. All rows are kept in {file.parent}; run again with the changed setting and another --run-dir"

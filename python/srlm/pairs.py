@@ -1,7 +1,7 @@
-"""Preference pairs: the best against the worst answer of each prompt (paper, section 2.3).
+"""Preference pairs: the best against the worst answer of each prompt (paper, section 2.3), or other ways to pair.
 
 Chosen in Rust from columns. What has no scored verdict takes no part, ties are dropped, and every prompt that gives no
-pair is counted under one reason.
+pair is counted under one reason. `srlm.native.select_pairs` says what each `pairs.method` does.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import numpy as np
 
 from srlm import chat
 from srlm.errors import InputError
-from srlm.judge import mean_scores
-from srlm.native import select_pairs, select_positives
+from srlm.native import mean_scores, select_pairs, select_positives
 from srlm.records import Example, Pair, content_id
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ class Columns:
     expected: NDArray[np.float64]  # [C] mean expected score, NaN where there is none
     usable: NDArray[np.bool_]  # [C]
     texts: list[str]  # [C]
+    length: NDArray[np.int64]  # [C] in tokens
 
 
 def columns(
@@ -51,25 +51,51 @@ def columns(
         InputError: a candidate's prompt, or a verdict's candidate, is not among the rows given.
     """
     place = {prompt.id: index for index, prompt in enumerate(prompts)}
-    known = {row.id for row in candidates}
+    number = {key: index for index, key in enumerate(dict.fromkeys(row.id for row in candidates))}
     for row in candidates:
         if row.prompt_id not in place:
             raise InputError(f"candidate {row.id}: its prompt {row.prompt_id} is not in the file of prompts")
     for verdict in verdicts:
-        if verdict.candidate_id not in known:
+        if verdict.candidate_id not in number:
             raise InputError(f"verdict {verdict.id}: its candidate {verdict.candidate_id} is not in the candidates")
-    scores = mean_scores(verdicts, expected=judge.score == "expected")
-    expected = mean_scores(verdicts, expected=True)
+    judged = np.array([number[verdict.candidate_id] for verdict in verdicts], dtype=np.int64)  # [V]
+    rows = np.array([number[row.id] for row in candidates], dtype=np.int64)  # [C]
+    sampled, expected = (
+        mean_scores(judged, _scores(verdicts, expected=expected), candidates=len(number))[0][rows]
+        for expected in (False, True)
+    )
     return Columns(
         prompt=np.array([place[row.prompt_id] for row in candidates], dtype=np.int64),
-        score=np.array([scores.get(row.id, np.nan) for row in candidates], dtype=np.float64),
-        expected=np.array([expected.get(row.id, np.nan) for row in candidates], dtype=np.float64),
+        score=expected if judge.score == "expected" else sampled,
+        expected=expected,
         usable=np.array(
             [bool(row.text.strip()) and (pairs.keep_truncated or row.finish_reason == "stop") for row in candidates],
             dtype=np.bool_,
         ),
         texts=[row.text for row in candidates],
+        length=np.array([len(row.token_ids) for row in candidates], dtype=np.int64),
     )
+
+
+def _scores(verdicts: Sequence[Verdict], *, expected: bool) -> NDArray[np.float64]:
+    """Return the written or the expected score of each verdict, NaN where it has none."""
+    given = ((row.expected_score if expected else row.score) if row.outcome == "scored" else None for row in verdicts)
+    return np.array([np.nan if score is None else score for score in given], dtype=np.float64)
+
+
+def build(
+    prompts: Sequence[Prompt],
+    candidates: Sequence[Candidate],
+    verdicts: Sequence[Verdict],
+    *,
+    pairs: PairsSection,
+    judge: JudgeSection,
+    seed: int,
+) -> tuple[list[Pair] | list[Example], dict[str, int]]:
+    """Return what `pairs.method` makes to train on: see `build_pairs` and `build_positives`."""
+    if pairs.method == "positives_only":
+        return build_positives(prompts, candidates, verdicts, pairs=pairs, judge=judge)
+    return build_pairs(prompts, candidates, verdicts, pairs=pairs, judge=judge, seed=seed)
 
 
 def build_pairs(
@@ -79,11 +105,29 @@ def build_pairs(
     *,
     pairs: PairsSection,
     judge: JudgeSection,
+    seed: int = 0,
 ) -> tuple[list[Pair], dict[str, int]]:
-    """Return best-against-worst pairs in TRL's conversational format, and how many prompts each reason dropped."""
+    """Return pairs in TRL's conversational format, and how many prompts each reason dropped.
+
+    Of methods that give several pairs of a prompt, `over_cap` counts the pairs that `pairs.max_per_prompt` left out.
+    `seed` decides what `pairs.method: random` draws.
+    """
+    if pairs.method == "positives_only":
+        raise InputError("pairs.method=positives_only makes no pairs; use build_positives")
     table = columns(prompts, candidates, verdicts, pairs=pairs, judge=judge)
     chosen, rejected, drops = select_pairs(
-        table.prompt, table.score, table.expected, table.usable, table.texts, min_margin=pairs.min_margin
+        table.prompt,
+        table.score,
+        table.expected,
+        table.usable,
+        table.texts,
+        method=pairs.method,
+        min_margin=pairs.min_margin,
+        seed=seed,
+        k=pairs.top_k,
+        rho=pairs.rho,
+        max_per_prompt=pairs.max_per_prompt,
+        length=table.length,
     )
     drops["too_few_scored"] += len(prompts) - len(set(table.prompt.tolist()))
     rows = []

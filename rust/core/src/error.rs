@@ -43,6 +43,52 @@ pub enum Error {
         value: f64,
     },
 
+    /// A count that must be at least 1 is 0.
+    #[error("{what} is 0; give a whole number of at least 1")]
+    ZeroCount {
+        /// The name of the argument.
+        what: &'static str,
+    },
+
+    /// The width of the tiers of length control is no share.
+    #[error("rho is {value}; give a share between 0 and 1, for example 0.1")]
+    InvalidRho {
+        /// The value as given.
+        value: f64,
+    },
+
+    /// Length control has no lengths.
+    #[error("length_controlled needs the lengths of the answers; give `texts` or `length`")]
+    NoLength,
+
+    /// The columns of verdicts have different lengths.
+    #[error(
+        "column `score` has {scores} rows but `candidate` has {candidates}; \
+         give both one entry per verdict"
+    )]
+    UnequalVerdicts {
+        /// The length of `candidate`.
+        candidates: usize,
+        /// The length of `score`.
+        scores: usize,
+    },
+
+    /// A verdict is on no candidate.
+    #[error(
+        "candidate[{row}] is {value}; give the row of a candidate, at least 0 and below {limit}\
+         {}", if *.is_given { "" } else { " (or give the number of `candidates`)" }
+    )]
+    NoCandidate {
+        /// The row of the verdict.
+        row: usize,
+        /// The candidate as given.
+        value: i64,
+        /// How many candidates there can be.
+        limit: usize,
+        /// Whether the caller said how many there are.
+        is_given: bool,
+    },
+
     /// The score of a perfect answer is not a number.
     #[error("perfect is {value}; give a finite number, for example the judge's max_score")]
     InvalidPerfect {

@@ -35,6 +35,33 @@ pub fn map<T: Sync, R: Send>(
     }
 }
 
+/// Like [`map`], of items that are used up, such as parts of a result to fill.
+pub fn map_owned<T: Send, R: Send>(
+    items: Vec<T>,
+    task: usize,
+    apply: impl Fn(T) -> R + Sync + Send,
+) -> Vec<R> {
+    if is_worthwhile(items.len(), task) {
+        items
+            .into_par_iter()
+            .with_min_len(task)
+            .map(apply)
+            .collect()
+    } else {
+        items.into_iter().map(apply).collect()
+    }
+}
+
+/// How many tasks at a time are worthwhile for `items` items, of which one task
+/// should take at least `task`; at least 1.
+pub fn tasks(items: usize, task: usize) -> usize {
+    if is_worthwhile(items, task) {
+        rayon::current_num_threads().min(items / task)
+    } else {
+        1
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +71,7 @@ mod tests {
         for len in [0, 1, 7, 8, 1000] {
             let items: Vec<usize> = (0..len).collect();
             assert_eq!(map(&items, 4, |item| *item), items);
+            assert_eq!(map_owned(items.clone(), 4, |item| item), items);
         }
     }
 
@@ -51,5 +79,7 @@ mod tests {
     fn one_task_stays_on_its_thread() {
         assert!(!is_worthwhile(7, 4));
         assert!(is_worthwhile(8, 4));
+        assert_eq!((tasks(0, 4), tasks(7, 4)), (1, 1));
+        assert!((1..=2).contains(&tasks(8, 4)));
     }
 }

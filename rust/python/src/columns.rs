@@ -1,21 +1,51 @@
-//! numpy columns as Rust vectors.
+//! numpy columns as Rust slices.
+
+use std::ops::Deref;
 
 use numpy::{Element, PyReadonlyArray1};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-/// A copy of a one-dimensional array, which may be strided. `dtype` is numpy's
-/// name of the element type, for the message if the array holds another.
-pub fn read_column<T: Element + Copy>(
+/// A one-dimensional array whose elements lie side by side.
+pub struct Column<'py, T: Element>(PyReadonlyArray1<'py, T>);
+
+impl<T: Element> Deref for Column<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // Reading made sure that it is in one piece.
+        self.0.as_slice().unwrap_or_default()
+    }
+}
+
+/// Borrows a one-dimensional array, or a copy of it where it is strided or not
+/// aligned. `dtype` is numpy's name of the element type, for the message if the
+/// array holds another.
+pub fn read_column<'py, T: Element>(
     name: &str,
     dtype: &str,
-    array: &Bound<'_, PyAny>,
-) -> PyResult<Vec<T>> {
-    match array.extract::<PyReadonlyArray1<'_, T>>() {
-        Ok(column) => Ok(column.as_array().to_vec()),
-        Err(_) => Err(PyTypeError::new_err(format!(
+    array: &Bound<'py, PyAny>,
+) -> PyResult<Column<'py, T>> {
+    let Ok(column) = array.extract::<PyReadonlyArray1<'py, T>>() else {
+        return Err(PyTypeError::new_err(format!(
             "{name} must be a one-dimensional numpy array of {dtype}; \
              convert it with numpy.asarray({name}, dtype=numpy.{dtype}).ravel()"
-        ))),
+        )));
+    };
+    if column.as_slice().is_ok() {
+        return Ok(Column(column));
     }
+    let copy = array.call_method0("copy")?;
+    Ok(Column(copy.extract::<PyReadonlyArray1<'py, T>>()?))
+}
+
+/// Reads an array that may be left out as `None`.
+pub fn read_optional<'py, T: Element>(
+    name: &str,
+    dtype: &str,
+    array: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Column<'py, T>>> {
+    array
+        .map(|array| read_column(name, dtype, array))
+        .transpose()
 }

@@ -31,6 +31,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(duplicates::near_duplicates, module)?)?;
     module.add_function(wrap_pyfunction!(keys::normal_keys, module)?)?;
     module.add_function(wrap_pyfunction!(novelty::rouge_l, module)?)?;
+    module.add_function(wrap_pyfunction!(pairs::mean_scores, module)?)?;
     module.add_function(wrap_pyfunction!(pairs::select_pairs, module)?)?;
     module.add_function(wrap_pyfunction!(pairs::select_positives, module)?)?;
     module.add_function(wrap_pyfunction!(verdicts::parse_verdicts, module)?)

@@ -1,63 +1,93 @@
 //! Choosing pairs and positives.
 
-use numpy::{IntoPyArray, PyArray1};
+use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use srlm_core::pair::{self, Columns};
+use srlm_core::pair::{self, Columns, Method, Rules};
 
-use crate::columns::read_column;
+use crate::columns::{read_column, read_optional};
 use crate::error::value_error;
-use crate::texts::read_texts;
+use crate::texts::{Text, read_texts};
 
-/// A column of row numbers.
-type Rows<'py> = Bound<'py, PyArray1<i64>>;
+/// A column of row numbers or of counts.
+type Ints<'py> = Bound<'py, PyArray1<i64>>;
 
-/// The best and the worst answer of each prompt.
+/// The pairs of answers to each prompt.
 #[pyfunction]
-#[pyo3(signature = (prompt, score, expected, usable, texts, *, min_margin = 0.0))]
+#[pyo3(signature = (
+    prompt, score, expected = None, usable = None, texts = None, *, min_margin = 0.0, method = "best_worst",
+    seed = 0, k = 2, rho = 0.1, max_per_prompt = None, length = None
+))]
+#[allow(clippy::too_many_arguments)] // one for each argument in Python
 pub fn select_pairs<'py>(
     py: Python<'py>,
     prompt: &Bound<'py, PyAny>,
     score: &Bound<'py, PyAny>,
-    expected: &Bound<'py, PyAny>,
-    usable: &Bound<'py, PyAny>,
-    texts: &Bound<'py, PyAny>,
+    expected: Option<&Bound<'py, PyAny>>,
+    usable: Option<&Bound<'py, PyAny>>,
+    texts: Option<&Bound<'py, PyAny>>,
     min_margin: f64,
-) -> PyResult<(Rows<'py>, Rows<'py>, Bound<'py, PyDict>)> {
-    let columns = Columns {
-        prompt: &read_column::<i64>("prompt", "int64", prompt)?,
-        score: &read_column::<f64>("score", "float64", score)?,
-        expected: &read_column::<f64>("expected", "float64", expected)?,
-        usable: &read_column::<bool>("usable", "bool", usable)?,
-        texts: &read_texts("texts", texts)?,
+    method: &str,
+    seed: i128,
+    k: i64,
+    rho: f64,
+    max_per_prompt: Option<i64>,
+    length: Option<&Bound<'py, PyAny>>,
+) -> PyResult<(Ints<'py>, Ints<'py>, Bound<'py, PyDict>)> {
+    let rules = Rules {
+        method: read_method(method, seed, k, rho)?,
+        min_margin,
+        max_per_prompt: max_per_prompt
+            .map(|count| read_count("max_per_prompt", count))
+            .transpose()?,
     };
-    let selection = py
-        .detach(|| pair::best_worst(&columns, min_margin))
+    let expected = read_optional("expected", "float64", expected)?;
+    let usable = read_optional("usable", "bool", usable)?;
+    let texts = read_optional_texts(texts)?;
+    let length = read_optional("length", "int64", length)?;
+    let columns = Columns {
+        prompt: &read_column("prompt", "int64", prompt)?,
+        score: &read_column("score", "float64", score)?,
+        expected: expected.as_deref(),
+        usable: usable.as_deref(),
+        texts: texts.as_deref(),
+        length: length.as_deref(),
+    };
+    let found = py
+        .detach(|| pair::select(&columns, &rules))
         .map_err(value_error)?;
-    let (chosen, rejected): (Vec<_>, Vec<_>) = selection.pairs.into_iter().unzip();
-    let drops = counts(py, &selection.drops.by_name())?;
-    Ok((rows(py, chosen), rows(py, rejected), drops))
+    let drops = counts(py, &found.drops.by_name())?;
+    if matches!(rules.method, Method::Margin | Method::TopBottom { .. }) {
+        drops.set_item("over_cap", found.over_cap)?;
+    }
+    Ok((
+        found.chosen.into_pyarray(py),
+        found.rejected.into_pyarray(py),
+        drops,
+    ))
 }
 
 /// The perfect answers of each prompt.
 #[pyfunction]
-#[pyo3(signature = (prompt, score, usable, texts, *, perfect))]
+#[pyo3(signature = (prompt, score, usable = None, texts = None, *, perfect))]
 pub fn select_positives<'py>(
     py: Python<'py>,
     prompt: &Bound<'py, PyAny>,
     score: &Bound<'py, PyAny>,
-    usable: &Bound<'py, PyAny>,
-    texts: &Bound<'py, PyAny>,
+    usable: Option<&Bound<'py, PyAny>>,
+    texts: Option<&Bound<'py, PyAny>>,
     perfect: f64,
-) -> PyResult<(Rows<'py>, Bound<'py, PyDict>)> {
-    let prompt = read_column::<i64>("prompt", "int64", prompt)?;
+) -> PyResult<(Ints<'py>, Bound<'py, PyDict>)> {
+    let usable = read_optional("usable", "bool", usable)?;
+    let texts = read_optional_texts(texts)?;
     let columns = Columns {
-        prompt: &prompt,
-        score: &read_column::<f64>("score", "float64", score)?,
-        // Not looked at; the core wants the column all the same.
-        expected: &vec![f64::NAN; prompt.len()],
-        usable: &read_column::<bool>("usable", "bool", usable)?,
-        texts: &read_texts("texts", texts)?,
+        prompt: &read_column("prompt", "int64", prompt)?,
+        score: &read_column("score", "float64", score)?,
+        expected: None,
+        usable: usable.as_deref(),
+        texts: texts.as_deref(),
+        length: None,
     };
     let found = py
         .detach(|| pair::positives(&columns, perfect))
@@ -66,12 +96,76 @@ pub fn select_positives<'py>(
         ("no_perfect_answer", found.no_perfect_answer),
         ("same_text", found.same_text),
     ];
-    Ok((rows(py, found.rows), counts(py, &left_out)?))
+    Ok((found.rows.into_pyarray(py), counts(py, &left_out)?))
 }
 
-fn rows(py: Python<'_>, rows: Vec<usize>) -> Rows<'_> {
-    let rows: Vec<i64> = rows.into_iter().map(|row| row as i64).collect();
-    rows.into_pyarray(py)
+/// The mean over the verdicts on each candidate.
+#[pyfunction]
+#[pyo3(signature = (candidate, score, *, candidates = None))]
+pub fn mean_scores<'py>(
+    py: Python<'py>,
+    candidate: &Bound<'py, PyAny>,
+    score: &Bound<'py, PyAny>,
+    candidates: Option<i64>,
+) -> PyResult<(Bound<'py, PyArray1<f64>>, Ints<'py>)> {
+    let candidate: &[i64] = &read_column("candidate", "int64", candidate)?;
+    let score: &[f64] = &read_column("score", "float64", score)?;
+    let candidates = candidates
+        .map(|count| read_count("candidates", count))
+        .transpose()?;
+    let len = py
+        .detach(|| pair::candidate_count(candidate, candidates))
+        .map_err(value_error)?;
+    let mean = zeros::<f64>(py, len, "float64")?;
+    let count = zeros::<i64>(py, len, "int64")?;
+    let (mut means, mut counts) = (mean.readwrite(), count.readwrite());
+    let (means, counts) = (means.as_slice_mut()?, counts.as_slice_mut()?);
+    py.detach(|| pair::mean_scores_into(candidate, score, means, counts))
+        .map_err(value_error)?;
+    Ok((mean, count))
+}
+
+/// An array made by numpy, whose memory is in huge pages where the system has
+/// them on request: that spares a page fault for every 4 KiB.
+fn zeros<'py, T: Element>(
+    py: Python<'py>,
+    len: usize,
+    dtype: &str,
+) -> PyResult<Bound<'py, PyArray1<T>>> {
+    let array = py.import("numpy")?.call_method1("zeros", (len, dtype))?;
+    Ok(array.cast_into()?)
+}
+
+fn read_method(name: &str, seed: i128, k: i64, rho: f64) -> PyResult<Method> {
+    let seed = u64::try_from(seed).map_err(|_| {
+        PyValueError::new_err(format!(
+            "seed is {seed}; give a whole number of at least 0 and below 2**64"
+        ))
+    })?;
+    let k = read_count("k", k)?;
+    match name {
+        "best_worst" => Ok(Method::BestWorst),
+        "length_controlled" => Ok(Method::LengthControlled { rho }),
+        "margin" => Ok(Method::Margin),
+        "random" => Ok(Method::Random { seed }),
+        "top_bottom" => Ok(Method::TopBottom { k }),
+        other => Err(PyValueError::new_err(format!(
+            "method is {other:?}; give best_worst, length_controlled, margin, random or top_bottom"
+        ))),
+    }
+}
+
+/// A count; 0 is left to the core, which says where it needs at least 1.
+fn read_count(name: &str, count: i64) -> PyResult<usize> {
+    usize::try_from(count).map_err(|_| {
+        PyValueError::new_err(format!(
+            "{name} is {count}; give a number that is not negative"
+        ))
+    })
+}
+
+fn read_optional_texts(texts: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vec<Text>>> {
+    texts.map(|texts| read_texts("texts", texts)).transpose()
 }
 
 fn counts<'py>(py: Python<'py>, counts: &[(&str, usize)]) -> PyResult<Bound<'py, PyDict>> {

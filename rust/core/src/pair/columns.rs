@@ -1,11 +1,10 @@
 //! The table of candidates, one row per answer.
 
-use rustc_hash::FxHashMap;
-
 use crate::Error;
 
-/// The columns of the table of candidates; all have one entry per answer.
-#[derive(Debug, Clone, Copy)]
+/// The columns of the table of candidates; all that are there have one entry
+/// per answer.
+#[derive(Debug)]
 pub struct Columns<'a, T> {
     /// Which prompt the answer belongs to; the rows of a prompt may lie apart.
     pub prompt: &'a [i64],
@@ -14,62 +13,67 @@ pub struct Columns<'a, T> {
     pub score: &'a [f64],
     /// The expected score under the judge's token probabilities, which settles
     /// ties; NaN where there is none.
-    pub expected: &'a [f64],
-    /// Whether the answer may be used at all, false for a truncated one.
-    pub usable: &'a [bool],
-    /// The answers.
-    pub texts: &'a [T],
+    pub expected: Option<&'a [f64]>,
+    /// Whether the answer may be used at all, false for a truncated one. Without
+    /// this column every answer may.
+    pub usable: Option<&'a [bool]>,
+    /// The answers. Without them no two answers are taken for the same text.
+    pub texts: Option<&'a [T]>,
+    /// The lengths of the answers, in whatever unit. Without them it is the code
+    /// points of the texts.
+    pub length: Option<&'a [i64]>,
 }
 
-impl<T: AsRef<str>> Columns<'_, T> {
+impl<T> Columns<'_, T> {
     /// Checks that all columns are as long as `prompt`.
     pub(super) fn check(&self) -> Result<(), Error> {
         let expected = self.prompt.len();
         let lengths = [
-            ("score", self.score.len()),
-            ("expected", self.expected.len()),
-            ("usable", self.usable.len()),
-            ("texts", self.texts.len()),
+            ("score", Some(self.score.len())),
+            ("expected", self.expected.map(<[f64]>::len)),
+            ("usable", self.usable.map(<[bool]>::len)),
+            ("texts", self.texts.map(<[T]>::len)),
+            ("length", self.length.map(<[i64]>::len)),
         ];
-        match lengths.into_iter().find(|&(_, found)| found != expected) {
-            Some((column, found)) => Err(Error::UnequalColumns {
-                column,
-                expected,
-                found,
-            }),
-            None => Ok(()),
+        for (column, found) in lengths {
+            let found = found.unwrap_or(expected);
+            if found != expected {
+                return Err(Error::UnequalColumns {
+                    column,
+                    expected,
+                    found,
+                });
+            }
         }
+        Ok(())
     }
 
-    /// Whether the row has a score.
-    pub(super) fn is_scored(&self, row: usize) -> bool {
-        self.score[row].is_finite()
-    }
-
-    /// Whether the row takes part.
-    pub(super) fn takes_part(&self, row: usize) -> bool {
-        self.usable[row] && self.is_scored(row)
-    }
-
-    /// The answer without the white space around it, by which answers compare.
-    pub(super) fn trimmed(&self, row: usize) -> &str {
-        self.texts[row].as_ref().trim()
+    /// Whether the row may be used, if it has a score.
+    pub(super) fn is_usable(&self, row: usize) -> bool {
+        self.usable.is_none_or(|usable| usable[row])
     }
 }
 
-/// The rows of each prompt, prompts in the order of their first row and rows in
-/// ascending order.
-pub(super) fn groups(prompt: &[i64]) -> Vec<(i64, Vec<usize>)> {
-    let mut place_of: FxHashMap<i64, usize> = FxHashMap::default();
-    let mut groups: Vec<(i64, Vec<usize>)> = Vec::new();
-    for (row, &id) in prompt.iter().enumerate() {
-        let place = *place_of.entry(id).or_insert_with(|| {
-            groups.push((id, Vec::new()));
-            groups.len() - 1
-        });
-        groups[place].1.push(row);
+impl<'a, T: AsRef<str>> Columns<'a, T> {
+    /// The answer without the white space around it, by which answers compare;
+    /// `None` without the column.
+    pub(super) fn trimmed(&self, row: usize) -> Option<&'a str> {
+        self.texts.map(|texts| texts[row].as_ref().trim())
     }
-    groups
+
+    /// Whether two answers are known to be the same text.
+    pub(super) fn same_text(&self, left: usize, right: usize) -> bool {
+        self.texts.is_some() && self.trimmed(left) == self.trimmed(right)
+    }
+
+    /// The length of the answer; 0 without lengths and texts.
+    pub(super) fn length(&self, row: usize) -> i64 {
+        match (self.length, self.texts) {
+            (Some(length), _) => length[row],
+            (None, Some(texts)) => texts[row].as_ref().chars().count() as i64,
+            (None, None) => 0,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -77,24 +81,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_come_in_order_of_first_appearance() {
-        let expected = vec![(7, vec![0, 2]), (-1, vec![1, 4]), (3, vec![3])];
-        assert_eq!(groups(&[7, -1, 7, 3, -1]), expected);
-    }
-
-    #[test]
     fn unequal_columns_are_named() {
         let columns = Columns {
             prompt: &[0, 0],
             score: &[1.0, 2.0],
-            expected: &[1.0],
-            usable: &[true, true],
-            texts: &["a", "b"],
+            expected: Some(&[1.0]),
+            usable: None,
+            texts: Some(&["a", "b"]),
+            length: None,
         };
         let message = columns.check().unwrap_err().to_string();
         assert!(
             message.contains("`expected` has 1 rows but `prompt` has 2"),
             "{message}"
         );
+        let columns = Columns {
+            expected: None,
+            length: Some(&[1, 2, 3]),
+            ..columns
+        };
+        let message = columns.check().unwrap_err().to_string();
+        assert!(message.contains("`length` has 3 rows"), "{message}");
+    }
+
+    #[test]
+    fn lengths_are_code_points_unless_given() {
+        let mut columns = Columns {
+            prompt: &[0, 0],
+            score: &[1.0, 2.0],
+            expected: None,
+            usable: None,
+            texts: Some(&[" é😀", "a"]),
+            length: None,
+        };
+        assert_eq!((columns.length(0), columns.length(1)), (3, 1));
+        columns.length = Some(&[7, 9]);
+        assert_eq!((columns.length(0), columns.length(1)), (7, 9));
     }
 }

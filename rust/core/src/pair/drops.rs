@@ -7,11 +7,14 @@ pub enum Drop {
     TooFewScored,
     /// At least two answers have a score, but fewer than two of them are usable.
     TooFewUsable,
-    /// The best and the worst score are equal.
+    /// The best and the worst score are equal; or, with
+    /// [`Method::LengthControlled`](super::Method::LengthControlled), the chosen
+    /// answer does not have the higher score.
     Tied,
-    /// The best and the worst score are closer than the least margin.
+    /// The best and the worst score (or those of the two answers that were
+    /// chosen by length) are closer than the least margin.
     BelowMargin,
-    /// The best and the worst answer are the same text.
+    /// All pairs that reach the margin are of the same text.
     SameText,
 }
 
@@ -40,6 +43,15 @@ impl Drops {
             Drop::BelowMargin => self.below_margin += 1,
             Drop::SameText => self.same_text += 1,
         }
+    }
+
+    /// Counts the prompts of another part of the table.
+    pub fn add(&mut self, other: &Self) {
+        self.too_few_scored += other.too_few_scored;
+        self.too_few_usable += other.too_few_usable;
+        self.tied += other.tied;
+        self.below_margin += other.below_margin;
+        self.same_text += other.same_text;
     }
 
     /// All dropped prompts.

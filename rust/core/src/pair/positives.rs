@@ -5,7 +5,8 @@
 
 use rustc_hash::FxHashSet;
 
-use super::columns::{Columns, groups};
+use super::columns::Columns;
+use super::groups::Groups;
 use crate::Error;
 
 /// The perfect answers.
@@ -13,7 +14,7 @@ use crate::Error;
 pub struct Positives {
     /// Their rows: prompts in the order of their first row, rows of one prompt
     /// ascending.
-    pub rows: Vec<usize>,
+    pub rows: Vec<i64>,
     /// How many prompts have none.
     pub no_perfect_answer: usize,
     /// How many perfect answers repeat an earlier one of their prompt and were
@@ -27,24 +28,43 @@ pub struct Positives {
 /// # Errors
 /// [`Error::UnequalColumns`], or [`Error::InvalidPerfect`] unless `perfect` is
 /// finite.
-pub fn positives<T: AsRef<str>>(columns: &Columns<T>, perfect: f64) -> Result<Positives, Error> {
+pub fn positives<T: AsRef<str> + Sync>(
+    columns: &Columns<T>,
+    perfect: f64,
+) -> Result<Positives, Error> {
     columns.check()?;
     if !perfect.is_finite() {
         return Err(Error::InvalidPerfect { value: perfect });
     }
-    let mut positives = Positives::default();
-    for (_, mut rows) in groups(columns.prompt) {
-        rows.retain(|&row| columns.takes_part(row) && columns.score[row] >= perfect);
-        if rows.is_empty() {
-            positives.no_perfect_answer += 1;
-        }
-        let found = rows.len();
+    let parts = Groups::of(columns.prompt).map(|part| {
+        let mut found = Positives::default();
         let mut seen = FxHashSet::default();
-        rows.retain(|&row| seen.insert(columns.trimmed(row)));
-        positives.same_text += found - rows.len();
-        positives.rows.extend(rows);
+        part.for_each(|_, rows| {
+            seen.clear();
+            let mut perfect_answers = 0;
+            rows.for_each(|row| {
+                let score = columns.score[row];
+                if !(columns.is_usable(row) && score.is_finite() && score >= perfect) {
+                    return;
+                }
+                perfect_answers += 1;
+                if columns.trimmed(row).is_none_or(|text| seen.insert(text)) {
+                    found.rows.push(row as i64);
+                } else {
+                    found.same_text += 1;
+                }
+            });
+            found.no_perfect_answer += usize::from(perfect_answers == 0);
+        });
+        found
+    });
+    let mut all = Positives::default();
+    for part in parts {
+        all.rows.extend(part.rows);
+        all.no_perfect_answer += part.no_perfect_answer;
+        all.same_text += part.same_text;
     }
-    Ok(positives)
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -53,12 +73,13 @@ mod tests {
 
     #[test]
     fn perfect_answers_once_each() {
-        let columns = Columns {
+        let mut columns = Columns {
             prompt: &[1, 0, 1, 1, 0, 2, 1, 3],
             score: &[5.0, 5.0, 5.0, 4.9, f64::NAN, 5.0, 5.0, 1.0],
-            expected: &[f64::NAN; 8],
-            usable: &[true, true, true, true, true, false, true, true],
-            texts: &["a", "a", " a ", "b", "c", "d", "e", "f"],
+            expected: None,
+            usable: Some(&[true, true, true, true, true, false, true, true]),
+            texts: Some(&["a", "a", " a ", "b", "c", "d", "e", "f"]),
+            length: None,
         };
         let expected = Positives {
             rows: vec![0, 6, 1],
@@ -66,6 +87,8 @@ mod tests {
             same_text: 1,
         };
         assert_eq!(positives(&columns, 5.0).unwrap(), expected);
+        columns.texts = None;
+        assert_eq!(positives(&columns, 5.0).unwrap().rows, [0, 2, 6, 1]);
     }
 
     #[test]
@@ -73,9 +96,10 @@ mod tests {
         let columns: Columns<&str> = Columns {
             prompt: &[],
             score: &[],
-            expected: &[],
-            usable: &[],
-            texts: &[],
+            expected: None,
+            usable: None,
+            texts: None,
+            length: None,
         };
         assert!(positives(&columns, f64::NAN).is_err());
     }

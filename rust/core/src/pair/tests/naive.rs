@@ -1,0 +1,272 @@
+//! Twins that are slow and plain.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What a twin finds for one prompt: rows, or the name of a reason.
+type Found = Result<Vec<(usize, usize)>, &'static str>;
+
+/// The answers to one prompt that take part, by row.
+struct One<'a> {
+    table: &'a Table,
+    rows: Vec<usize>,
+    min_margin: f64,
+}
+
+impl One<'_> {
+    fn score(&self, row: usize) -> f64 {
+        self.table.score[row]
+    }
+
+    /// The better an answer, the lower its rank.
+    fn ranked(&self, sign: f64) -> Vec<usize> {
+        let key = |row: usize| {
+            let expected = self.table.expected[row];
+            let absent = if expected.is_nan() {
+                f64::INFINITY
+            } else {
+                -sign * expected
+            };
+            (-sign * self.score(row), absent, row as f64)
+        };
+        let mut rows = self.rows.clone();
+        rows.sort_by(|&left, &right| key(left).partial_cmp(&key(right)).unwrap());
+        rows
+    }
+
+    fn reaches(&self, chosen: usize, rejected: usize) -> bool {
+        let margin = self.score(chosen) - self.score(rejected);
+        margin > 0.0 && margin >= self.min_margin - 1e-9
+    }
+
+    fn differ(&self, chosen: usize, rejected: usize) -> bool {
+        self.table.texts[chosen].trim() != self.table.texts[rejected].trim()
+    }
+
+    fn length(&self, row: usize) -> i64 {
+        match &self.table.length {
+            Some(length) => length[row],
+            None => self.table.texts[row].chars().count() as i64,
+        }
+    }
+
+    /// The pairs of the two sets that may be, largest margin first.
+    fn among(&self, good: &[usize], bad: &[usize]) -> Vec<(usize, usize)> {
+        let all = good
+            .iter()
+            .flat_map(|&one| bad.iter().map(move |&other| (one, other)));
+        let mut pairs: Vec<_> = all
+            .filter(|&(one, other)| self.reaches(one, other) && self.differ(one, other))
+            .collect();
+        pairs.sort_unstable();
+        pairs.sort_by(|left, right| {
+            let margin = |pair: &(usize, usize)| self.score(pair.0) - self.score(pair.1);
+            margin(right).partial_cmp(&margin(left)).unwrap()
+        });
+        pairs
+    }
+
+    fn by_length(&self, rho: f64) -> (usize, usize) {
+        let (good, bad) = (self.ranked(1.0), self.ranked(-1.0));
+        let (best, worst) = (self.score(good[0]), self.score(bad[0]));
+        let top = (1.0 - rho) * best + rho * worst - 1e-9;
+        let bottom = (1.0 - rho) * worst + rho * best + 1e-9;
+        let good = good.into_iter().filter(|&row| self.score(row) >= top);
+        let bad = bad.into_iter().filter(|&row| self.score(row) <= bottom);
+        (
+            good.min_by_key(|&row| self.length(row)).unwrap(),
+            bad.min_by_key(|&row| -self.length(row)).unwrap(),
+        )
+    }
+
+    fn find(&self, prompt: i64, method: Method) -> Found {
+        let (best, worst) = (self.ranked(1.0), self.ranked(-1.0));
+        let (chosen, rejected) = match method {
+            Method::LengthControlled { rho } => self.by_length(rho),
+            _ => (best[0], worst[0]),
+        };
+        if !self.reaches(chosen, rejected) {
+            let tied = self.score(chosen) <= self.score(rejected);
+            return Err(if tied { "tied" } else { "below_margin" });
+        }
+        let pairs = match method {
+            Method::BestWorst | Method::LengthControlled { .. } => {
+                self.among(&[chosen], &[rejected])
+            }
+            Method::Margin => self.among(&self.rows, &self.rows),
+            Method::TopBottom { k } => {
+                let k = k.min(best.len() / 2);
+                let top = &best[..k];
+                let others: Vec<_> = worst.into_iter().filter(|row| !top.contains(row)).collect();
+                self.among(top, &others[..k])
+            }
+            Method::Random { seed } => {
+                let mut all = self.among(&self.rows, &self.rows);
+                all.sort_unstable();
+                let drawn = u128::from(mix(mix(seed).wrapping_add(prompt as u64)));
+                let at = (drawn * all.len() as u128) >> 64;
+                all.get(at as usize).copied().into_iter().collect()
+            }
+        };
+        if pairs.is_empty() {
+            Err("same_text")
+        } else {
+            Ok(pairs)
+        }
+    }
+}
+
+fn mix(state: u64) -> u64 {
+    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn one(table: &Table, prompt: i64, rules: &Rules) -> Found {
+    let mut rows: Vec<usize> = (0..table.prompt.len())
+        .filter(|&row| table.prompt[row] == prompt && table.score[row].is_finite())
+        .collect();
+    if rows.len() < 2 {
+        return Err("too_few_scored");
+    }
+    rows.retain(|&row| table.usable[row]);
+    if rows.len() < 2 {
+        return Err("too_few_usable");
+    }
+    let min_margin = rules.min_margin;
+    One {
+        table,
+        rows,
+        min_margin,
+    }
+    .find(prompt, rules.method)
+}
+
+/// Pairs, drops by name, and pairs over the cap.
+type All = (Vec<(i64, i64)>, Vec<(&'static str, usize)>, usize);
+
+fn naive(table: &Table, rules: &Rules) -> All {
+    let mut seen = Vec::new();
+    let (mut pairs, mut over_cap) = (Vec::new(), 0);
+    let mut drops = Drops::default().by_name().to_vec();
+    for &prompt in &table.prompt {
+        if seen.contains(&prompt) {
+            continue;
+        }
+        seen.push(prompt);
+        match one(table, prompt, rules) {
+            Ok(mut found) => {
+                let cap = rules.max_per_prompt.unwrap_or(usize::MAX);
+                over_cap += found.len().saturating_sub(cap);
+                found.truncate(cap);
+                pairs.extend(
+                    found
+                        .into_iter()
+                        .map(|(one, other)| (one as i64, other as i64)),
+                );
+            }
+            Err(reason) => drops.iter_mut().find(|drop| drop.0 == reason).unwrap().1 += 1,
+        }
+    }
+    (pairs, drops, over_cap)
+}
+
+fn score() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        2 => Just(NONE),
+        1 => Just(f64::INFINITY),
+        1 => Just(f64::NEG_INFINITY),
+        1 => Just(-0.0),
+        12 => (0_u8..5).prop_map(|score| f64::from(score) / 2.0),
+        3 => -3.0..3.0,
+    ]
+}
+
+prop_compose! {
+    fn table()(
+        rows in prop::collection::vec(
+            (-2_i64..6, score(), score(), prop::bool::weighted(0.85), "[ab]{0,3} ?", 0_i64..4),
+            0..60,
+        ),
+        prompts in prop_oneof![Just(1_i64), Just(20)],
+        sorted: bool,
+        has_length: bool,
+    ) -> Table {
+        let mut rows = rows;
+        if sorted {
+            rows.sort_by_key(|row| row.0 % prompts);
+        }
+        Table {
+            prompt: rows.iter().map(|row| row.0 % prompts).collect(),
+            score: rows.iter().map(|row| row.1).collect(),
+            expected: rows.iter().map(|row| row.2).collect(),
+            usable: rows.iter().map(|row| row.3).collect(),
+            length: has_length.then(|| rows.iter().map(|row| row.5).collect()),
+            texts: rows.into_iter().map(|row| row.4).collect(),
+        }
+    }
+}
+
+fn method() -> impl Strategy<Value = Method> {
+    let rho = prop_oneof![Just(0.0), Just(1.0), Just(0.5), 0.0..=1.0];
+    prop_oneof![
+        Just(Method::BestWorst),
+        Just(Method::Margin),
+        any::<u64>().prop_map(|seed| Method::Random { seed }),
+        (1_usize..40).prop_map(|k| Method::TopBottom { k }),
+        rho.prop_map(|rho| Method::LengthControlled { rho }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn every_method_is_its_naive_twin(
+        table in table(),
+        method in method(),
+        min_margin in prop_oneof![Just(0.0), Just(0.5), 0.0..3.0],
+        max_per_prompt in prop::option::of(1_usize..6),
+    ) {
+        let rules = Rules { method, min_margin, max_per_prompt };
+        let found = table.select(&rules);
+        let (expected, drops, over_cap) = naive(&table, &rules);
+        prop_assert_eq!(pairs(&found), expected);
+        prop_assert_eq!(found.drops.by_name().to_vec(), drops);
+        prop_assert_eq!(found.over_cap, over_cap);
+        // What the reasons promise: a prompt gives pairs or is counted once.
+        let prompts: std::collections::BTreeSet<_> = table.prompt.iter().collect();
+        let kept: std::collections::BTreeSet<_> =
+            found.chosen.iter().map(|&row| table.prompt[row as usize]).collect();
+        prop_assert_eq!(kept.len() + found.drops.total(), prompts.len());
+    }
+
+    #[test]
+    fn what_is_drawn_does_not_depend_on_other_prompts(table in table(), seed: u64) {
+        let rules = rules(Method::Random { seed }, 0.0);
+        let all = pairs(&table.select(&rules));
+        let mut alone = Vec::new();
+        for prompt in -2..6 {
+            let rows: Vec<usize> =
+                (0..table.prompt.len()).filter(|&row| table.prompt[row] == prompt).collect();
+            let part = Table {
+                prompt: vec![prompt; rows.len()],
+                score: rows.iter().map(|&row| table.score[row]).collect(),
+                expected: rows.iter().map(|&row| table.expected[row]).collect(),
+                usable: rows.iter().map(|&row| table.usable[row]).collect(),
+                texts: rows.iter().map(|&row| table.texts[row].clone()).collect(),
+                length: None,
+            };
+            let found = pairs(&part.select(&rules));
+            alone.extend(found.iter().map(|&(chosen, rejected)| {
+                (rows[chosen as usize] as i64, rows[rejected as usize] as i64)
+            }));
+        }
+        let mut all = all;
+        all.sort_unstable();
+        alone.sort_unstable();
+        prop_assert_eq!(all, alone);
+    }
+}
