@@ -1,4 +1,4 @@
-"""The CPU path in Rust, for use from Python: reading verdicts, choosing pairs, novelty and duplicates.
+"""The CPU path in Rust, for use from Python: verdicts, pairs, novelty, duplicates and JSON lines.
 
 Every function releases the GIL while it works and gives the same result on one thread and on many. The docstrings and
 types are in `_native.pyi`.
@@ -7,8 +7,10 @@ types are in `_native.pyi`.
 from srlm._native import (
     NoveltyIndex,
     __version__,
+    expected_scores,
     normal_keys,
     parse_verdicts,
+    read_text_column,
     rouge_l,
     select_pairs,
     select_positives,
@@ -17,8 +19,10 @@ from srlm._native import (
 __all__ = [
     "NoveltyIndex",
     "__version__",
+    "expected_scores",
     "normal_keys",
     "parse_verdicts",
+    "read_text_column",
     "rouge_l",
     "select_pairs",
     "select_positives",

@@ -8,6 +8,7 @@
 //! * [`verdict`] reads the score out of a judge's reply,
 //! * [`pair`] chooses the preference pairs,
 //! * [`novelty`] rejects new prompts that resemble kept ones (ROUGE-L),
+//! * [`jsonl`] reads a column of text out of JSON lines,
 //! * [`text`] gives a key under which trivially different texts are equal,
 //! * [`parallel`] says when any of it uses more than one thread.
 
@@ -15,6 +16,7 @@
 #![warn(missing_docs)]
 
 pub mod error;
+pub mod jsonl;
 pub mod novelty;
 pub mod pair;
 pub mod parallel;
