@@ -41,12 +41,12 @@ def agree(replies: list[str], theirs: list[verdict_re.Verdict], pattern: str | N
 
 
 def test_the_rival_knows_the_rules() -> None:
-    examples = re.findall(r"^\| `(.+)` \| (\w+) \| ?(\S*) \|$", RULES.read_text(encoding="utf-8"), re.MULTILINE)
-    examples = [row for row in examples if "ating" not in row[0]]
+    rules = RULES.read_text(encoding="utf-8").partition("## A format of your own")[0]
+    examples = re.findall(r"^\| `(.+)` \| (\w+) \| ?(\S*) \|$", rules, re.MULTILINE)
     for reply, outcome, score in examples:
         text = reply.replace("\\n", "\n").replace("\\|", "|")
         assert verdict_re.read([text], 5.0) == [(outcome, float(score) if score else None)], text
-    assert len(examples) > 60
+    assert len(examples) > 50
 
 
 def test_a_pattern_of_ones_own(replies: list[str], race: Race, capsys: pytest.CaptureFixture[str]) -> None:

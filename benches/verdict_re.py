@@ -29,7 +29,8 @@ TAG = re.compile(
 SPEAKER = re.compile(r"\n[^\S\n]*(?:User[:\uff1a]|USER:|Human[:\uff1a]|HUMAN:|<response>)")
 OPENING_SPEAKER = re.compile(r"[^\S\n]*(?:User[:\uff1a]|USER:|Human[:\uff1a]|HUMAN:|<response>)")
 
-WORDS = {word: float(n) for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+WORDS = {word: float(n) for n, word in enumerate(NAMES)}
 DASH = "[-\u2010\u2011\u2013\u2014\u2212\uff0d]"
 MARKS = "*_`#\"'\u201c\u201d"
 FILL, OPEN, CLOSE = (rf"(?:[^\S\n]|[{marks}])*" for marks in (MARKS, MARKS + r"<\[(", MARKS + r">\])"))
@@ -154,8 +155,8 @@ def matcher(pattern: str) -> Callable[[str, float], Verdict | None]:
 
     def last(text: str, max_score: float) -> Verdict | None:
         found = None
-        for found in compiled.finditer(text):
-            pass
+        for match in compiled.finditer(text):
+            found = match
         if found is None:
             return None
         group = (found["score"] or "").strip()
@@ -167,7 +168,9 @@ def matcher(pattern: str) -> Callable[[str, float], Verdict | None]:
 WHOLE = re.compile(NUMBER, re.IGNORECASE)
 
 
-def read(replies: list[str], max_score: float, of_part: Callable[[str, float], Verdict | None] = label) -> list[Verdict]:
+def read(
+    replies: list[str], max_score: float, of_part: Callable[[str, float], Verdict | None] = label
+) -> list[Verdict]:
     """Return the verdicts of replies."""
     verdicts = []
     for reply in replies:

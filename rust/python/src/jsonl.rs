@@ -37,7 +37,7 @@ fn os_error(error: std::io::Error, path: &std::path::Path) -> PyErr {
         Some(code) => {
             let text = error.to_string();
             let reason = text.split(" (os error").next().unwrap_or_default();
-            PyOSError::new_err((code, reason.to_owned(), path.to_owned()))
+            PyOSError::new_err((code, reason.to_owned(), path.as_os_str().to_owned()))
         }
         None => error.into(),
     }
