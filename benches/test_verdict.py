@@ -65,7 +65,7 @@ def test_a_pattern_of_ones_own(replies: list[str], race: Race, capsys: pytest.Ca
         work=len(rows),
         unit="replies",
         checked="outcome and score of every reply",
-        rounds=3,
+        rounds=5,
     )
 
 
@@ -80,7 +80,7 @@ def test_the_default_label(replies: list[str], race: Race) -> None:
         work=len(rows),
         unit="replies",
         checked="outcome and score of every reply",
-        rounds=3,
+        rounds=5,
     )
 
 
@@ -108,5 +108,5 @@ def test_json_lines(replies: list[str], race: Race, tmp_path: Path) -> None:
         work=file.stat().st_size / 1e6,
         unit="MB",
         checked="every text",
-        rounds=3,
+        rounds=5,
     )

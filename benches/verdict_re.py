@@ -93,6 +93,8 @@ def parts(text: str) -> list[str]:
 
 def value(number: str) -> float:
     """Return the value of what NUMBER matches."""
+    if number.isdecimal():
+        return float(number)
     sign = -1.0 if number[0] in "-\u2010\u2011\u2013\u2014\u2212\uff0d" else 1.0
     digits = number.lstrip("+-\u2010\u2011\u2013\u2014\u2212\uff0d").lower()
     digits = re.sub(r"(?<=\d)[a-z]+\Z", "", digits)

@@ -67,8 +67,11 @@ pub fn read_texts(name: &str, sequence: &Bound<'_, PyAny>) -> PyResult<Vec<Text>
         )));
     }
     if let Ok(list) = sequence.cast_exact::<PyList>() {
-        let items = list.iter().enumerate();
-        return items.map(|(at, item)| read_item(name, at, &item)).collect();
+        let mut texts = Vec::with_capacity(list.len());
+        for (at, item) in list.iter().enumerate() {
+            texts.push(read_item(name, at, &item)?);
+        }
+        return Ok(texts);
     }
     sequence
         .try_iter()?

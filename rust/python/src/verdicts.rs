@@ -1,12 +1,11 @@
 //! Reading verdicts, and expected scores.
 
-use numpy::ndarray::Array2;
-use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyReadonlyArray2};
+use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 use srlm_core::parallel;
-use srlm_core::verdict::{self, Outcome, Rules, Verdict};
+use srlm_core::verdict::{self, Outcome, Rules};
 
 use crate::columns::read_column;
 use crate::error::value_error;
@@ -37,24 +36,27 @@ pub fn parse_verdicts<'py>(
     };
     let rules = rules.map_err(value_error)?;
     let replies = read_texts("replies", replies)?;
-    let (read, scores, spans) = py.detach(|| {
-        let read = parallel::map(&replies, SMALLEST_TASK, |reply| read_one(reply, &rules));
-        let scores: Vec<f64> = read
-            .iter()
-            .map(|(verdict, _)| verdict.score.unwrap_or(f64::NAN))
-            .collect();
-        let spans = Array2::from_shape_fn((read.len(), 2), |(row, end)| read[row].1[end]);
-        (read, scores, spans)
+    let (rows, scores, spans) = py.detach(|| {
+        let rows = parallel::map(&replies, SMALLEST_TASK, |reply| read_one(reply, &rules));
+        let scores: Vec<f64> = rows.iter().map(|row| row.score).collect();
+        let spans: Vec<i64> = rows.iter().flat_map(|row| row.span).collect();
+        (rows, scores, spans)
     });
-    let outcomes = outcome_names(py, &read)?;
-    Ok((outcomes, scores.into_pyarray(py), spans.into_pyarray(py)))
+    let spans = spans.into_pyarray(py).reshape([rows.len(), 2])?;
+    Ok((outcome_names(py, &rows)?, scores.into_pyarray(py), spans))
+}
+
+/// A verdict as it stands in the columns.
+struct Row {
+    outcome: Outcome,
+    /// NaN unless scored.
+    score: f64,
+    /// In code points, which index a Python str; -1 where there is none.
+    span: [i64; 2],
 }
 
 /// The names of the outcomes; each is one str, however often it is in the list.
-fn outcome_names<'py>(
-    py: Python<'py>,
-    read: &[(Verdict, [i64; 2])],
-) -> PyResult<Bound<'py, PyList>> {
+fn outcome_names<'py>(py: Python<'py>, rows: &[Row]) -> PyResult<Bound<'py, PyList>> {
     let [scored, missing, out_of_range, conflicting] = [
         Outcome::Scored,
         Outcome::Missing,
@@ -62,7 +64,7 @@ fn outcome_names<'py>(
         Outcome::Conflicting,
     ]
     .map(|outcome| PyString::intern(py, outcome.name()));
-    let names = read.iter().map(|(verdict, _)| match verdict.outcome {
+    let names = rows.iter().map(|row| match row.outcome {
         Outcome::Scored => &scored,
         Outcome::Missing => &missing,
         Outcome::OutOfRange => &out_of_range,
@@ -71,14 +73,16 @@ fn outcome_names<'py>(
     PyList::new(py, names)
 }
 
-/// The verdict of a reply and its span in code points, which index a Python str.
-fn read_one(reply: &Text, rules: &Rules) -> (Verdict, [i64; 2]) {
+fn read_one(reply: &Text, rules: &Rules) -> Row {
     let verdict = verdict::parse(reply.as_ref(), rules);
-    let span = match verdict.span {
-        Some((start, end)) => [start, end].map(|at| reply.code_points(at) as i64),
-        None => [-1, -1],
-    };
-    (verdict, span)
+    Row {
+        outcome: verdict.outcome,
+        score: verdict.score.unwrap_or(f64::NAN),
+        span: match verdict.span {
+            Some((start, end)) => [start, end].map(|at| reply.code_points(at) as i64),
+            None => [-1, -1],
+        },
+    }
 }
 
 /// The mean of each reply's distribution over the digits.

@@ -88,9 +88,14 @@ impl Pattern {
         };
         // Within its own limits the match is found again, and nothing else.
         let again = Input::new(text).range(last).anchored(Anchored::Yes);
-        let mut slots = vec![None; 2 * (self.group + 1)];
-        self.regex.search_slots_with(cache, &again, &mut slots);
-        let ends = slots[2 * self.group].zip(slots[2 * self.group + 1]);
+        let (mut few, mut many) = ([None; 8], Vec::new());
+        let needed = 2 * (self.group + 1);
+        let slots = few.get_mut(..needed).unwrap_or_else(|| {
+            many.resize(needed, None);
+            &mut many
+        });
+        self.regex.search_slots_with(cache, &again, slots);
+        let ends = slots[needed - 2].zip(slots[needed - 1]);
         Some(ends.map(|(start, end)| start.get()..end.get()))
     }
 
@@ -180,6 +185,17 @@ mod tests {
                     assert_eq!(linear, naive, "{pattern:?} {piece:?} {len}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_group_may_come_after_many() {
+        for before in 0..9 {
+            let pattern = format!("{}(?P<score>a)?b", "(x?)".repeat(before));
+            let pattern = Pattern::new(&pattern).unwrap();
+            assert_eq!(pattern.last_group("xab"), Some(Some(1..2)), "{before}");
+            assert_eq!(pattern.last_group("ab b"), Some(None), "{before}");
+            assert_eq!(pattern.last_group("x"), None, "{before}");
         }
     }
 
