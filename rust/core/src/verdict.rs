@@ -131,4 +131,6 @@ pub fn parse(reply: &str, rules: &Rules) -> Verdict {
 }
 
 #[cfg(test)]
+mod long_tests;
+#[cfg(test)]
 mod tests;

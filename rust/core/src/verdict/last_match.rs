@@ -124,13 +124,18 @@ impl Pattern {
     }
 }
 
-/// What the compiler of patterns has to say to a user.
+/// What the compiler of patterns has to say to a user, in one line: of a syntax
+/// error the last, without the lines that point into the pattern.
 fn reason(error: &BuildError) -> String {
-    match (error.size_limit(), error.syntax_error()) {
-        (Some(limit), _) => format!("compiled, it takes more than {limit} bytes"),
-        (None, Some(syntax)) => syntax.to_string(),
-        (None, None) => error.to_string(),
+    if let Some(limit) = error.size_limit() {
+        return format!("compiled, it takes more than {limit} bytes");
     }
+    let text = match error.syntax_error() {
+        Some(syntax) => syntax.to_string(),
+        None => error.to_string(),
+    };
+    let last = text.lines().last().unwrap_or_default();
+    last.trim_start_matches("error: ").to_owned()
 }
 
 /// The searches may have looked at too many bytes.

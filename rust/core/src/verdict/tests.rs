@@ -362,6 +362,14 @@ fn a_pattern_of_ones_own() {
 fn bad_rules_are_refused() {
     let cases = [
         (Rules::custom("(", 5.0), "not a valid regular expression"),
+        (
+            Rules::custom("(", 5.0),
+            "https://docs.rs/regex): unclosed group",
+        ),
+        (
+            Rules::custom("(?P<score>.{9999999})", 5.0),
+            "more than 10485760 bytes",
+        ),
         (Rules::custom("([0-9])", 5.0), "no group named `score`"),
         (Rules::new(0.0), "max_score is 0"),
         (Rules::new(f64::NAN), "max_score is NaN"),
@@ -373,90 +381,7 @@ fn bad_rules_are_refused() {
     for (rules, part) in cases {
         let message = rules.map_err(|error: Error| error.to_string()).unwrap_err();
         assert!(message.contains(part), "{message}");
-    }
-}
-
-/// Texts that would take quadratic time if any step looked back or ahead without
-/// a limit: each of these takes a few milliseconds.
-#[test]
-fn long_texts_take_linear_time() {
-    let pieces = [
-        "Score:",
-        "score ",
-        "score is ",
-        "Score - ",
-        "Score (",
-        "max score: 5 ",
-        "<think>",
-        "</think>",
-        "\n",
-        " ",
-        "*",
-        "User:",
-        " User:",
-        "\nuser:",
-        "[",
-        "c",
-        "9",
-        "9.",
-        "Score: 4 ",
-        "e\u{301}",
-        "\u{202e}",
-        "\0",
-        "١",
-        "-",
-        "or ",
-        "<think></think>",
-        "\nUser: <think>",
-        "<|im_end|",
-        "[INST",
-        "<",
-        "U",
-        "score of a total of ",
-    ];
-    let start = std::time::Instant::now();
-    for piece in pieces {
-        let long = piece.repeat(400_000 / piece.len());
-        parse(&long, &Rules::default());
-        parse(&format!("Score:{long}"), &Rules::default());
-        parse(&format!("Score: 4{long}"), &Rules::default());
-        parse(&format!("{long}score is"), &Rules::default());
-    }
-    assert!(start.elapsed().as_secs() < 60, "took {:?}", start.elapsed());
-}
-
-/// Patterns that look to the end of the text at each of many matches; longer
-/// texts and more patterns are in tests/native/test_verdict.py, without debug code.
-#[test]
-fn patterns_of_ones_own_take_linear_time() {
-    let start = std::time::Instant::now();
-    for pattern in [
-        r"Score:(?:.*!)?(?P<score>\d)?",
-        r"(?P<score>[a-z:]??)(?:.*\d\d)?",
-    ] {
-        let rules = Rules::custom(pattern, 5.0).unwrap();
-        parse(&"Score:".repeat(30_000), &rules);
-    }
-    assert!(start.elapsed().as_secs() < 30, "took {:?}", start.elapsed());
-}
-
-/// Beyond the limit of the plain way the last match is still the same.
-#[test]
-fn the_last_match_of_a_long_text() {
-    let rules = Rules::custom(r"Score:(?:.*!)?(?P<score>\d)?", 5.0).unwrap();
-    let long = "Score:".repeat(50_000);
-    let cases = [
-        (format!("{long}3"), Outcome::Scored, Some(3.0)),
-        (format!("{long}3 Score:"), Outcome::Missing, None),
-        (format!("{long}!2{long}4 "), Outcome::Scored, Some(4.0)),
-        (format!("{long}!2"), Outcome::Scored, Some(2.0)),
-        (format!("{long}9"), Outcome::OutOfRange, None),
-    ];
-    for (reply, outcome, score) in cases {
-        let verdict = parse(&reply, &rules);
-        assert_eq!((verdict.outcome, verdict.score), (outcome, score));
-        let end = reply.trim_end().len();
-        assert!(verdict.span.is_none_or(|span| span == (end - 1, end)));
+        assert!(!message.contains('\n'), "{message}");
     }
 }
 
