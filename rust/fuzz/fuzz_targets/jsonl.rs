@@ -45,10 +45,18 @@ fn one(line: &[u8], field: &str) -> Result<Option<String>, ()> {
     let data = [b"\n", line].concat();
     let ours = text_column(&data, field).map(|column| column.texts.first().map(|t| t.to_string()));
     match serde_json::from_slice::<Value>(line) {
-        Ok(value) => assert_eq!(ours.as_ref().ok(), text_at(&value, field).map(Some).as_ref()),
+        Ok(value) => assert_eq!(
+            ours.as_ref().ok(),
+            text_at(&value, field).map(Some).as_ref()
+        ),
         Err(error) => {
             let reason = error.to_string();
-            let lenient = ["surrogate", "out of range", "recursion", "end of hex escape"];
+            let lenient = [
+                "surrogate",
+                "out of range",
+                "recursion",
+                "end of hex escape",
+            ];
             let blank = std::str::from_utf8(line).is_ok_and(is_blank);
             assert!(
                 ours.is_err() || blank || lenient.iter().any(|part| reason.contains(part)),
@@ -60,7 +68,8 @@ fn one(line: &[u8], field: &str) -> Result<Option<String>, ()> {
 }
 
 fn is_blank(line: &str) -> bool {
-    line.chars().all(|c| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+    line.chars()
+        .all(|c| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
 }
 
 fn text_at(value: &Value, field: &str) -> Option<String> {

@@ -27,7 +27,11 @@ fuzz_target!(|data: &[u8]| {
     for rules in RULES.iter() {
         let start = Instant::now();
         check(&reply, rules);
-        assert!(start.elapsed().as_secs() < 2, "{} bytes took too long", reply.len());
+        assert!(
+            start.elapsed().as_secs() < 2,
+            "{} bytes took too long",
+            reply.len()
+        );
     }
 });
 
@@ -39,7 +43,9 @@ fn check(reply: &str, rules: &Rules) {
         assert!((0.0..=rules.max_score()).contains(&score) && !score.is_sign_negative());
     }
     if let Some((start, end)) = verdict.span {
-        let number = reply.get(start..end).expect("a span on character boundaries");
+        let number = reply
+            .get(start..end)
+            .expect("a span on character boundaries");
         assert!(!number.trim().is_empty());
         if let (Ok(value), Some(score)) = (number.parse::<f64>(), verdict.score) {
             assert_eq!(value.abs(), score);

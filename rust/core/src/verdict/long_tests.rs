@@ -70,7 +70,7 @@ fn patterns_of_ones_own_take_linear_time() {
 #[test]
 fn the_last_match_of_a_long_text() {
     let rules = Rules::custom(r"Score:(?:.*!)?(?P<score>\d)?", 5.0).unwrap();
-    let long = "Score:".repeat(50_000);
+    let long = "Score:".repeat(10_000);
     let cases = [
         (format!("{long}3"), Outcome::Scored, Some(3.0)),
         (format!("{long}3 Score:"), Outcome::Missing, None),
