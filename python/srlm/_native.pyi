@@ -1,4 +1,4 @@
-"""The parts in Rust: reading verdicts, choosing pairs, novelty of prompts.
+"""The parts in Rust: chat encoding, verdicts, pairs, novelty, duplicates and reading JSON lines.
 
 All functions release the GIL while they work. A lone surrogate in a `str` counts as one `?`.
 """
@@ -16,10 +16,12 @@ __all__ = [
     "NoveltyIndex",
     "__version__",
     "exact_duplicates",
+    "expected_scores",
     "mean_scores",
     "near_duplicates",
     "normal_keys",
     "parse_verdicts",
+    "read_text_column",
     "rouge_l",
     "select_pairs",
     "select_positives",
@@ -143,6 +145,22 @@ def parse_verdicts(
 
     Raises:
         ValueError: `max_score` is not finite and above 0, or `pattern` is invalid or has no group `score`.
+    """
+
+def expected_scores(
+    logps: NDArray[np.float64] | NDArray[np.float32], digits: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the mean of each row's distribution over the digits, `sum(d p(d)) / sum(p(d))`, as float64 [N].
+
+    Args:
+        logps: Log-probabilities in nats of the D digits for each of N replies, [N, D]; -inf for what is impossible.
+        digits: What each column stands for, [D].
+
+    A row with a NaN or +inf, or with nothing but -inf, gives NaN.
+
+    Raises:
+        ValueError: D differs or is 0, or a digit is not finite.
+        TypeError: an array is of another type or number of dimensions.
     """
 
 def mean_scores(
@@ -411,3 +429,19 @@ class NearDuplicateIndex:
             ValueError: the file is no saved index, of another version of the format, or damaged.
             OSError: the file cannot be read.
         """
+
+def read_text_column(path: str | PathLike[str], field: str) -> tuple[list[str], NDArray[np.int64]]:
+    """Read one field of text from a file of JSON lines.
+
+    `field` is the name of a field, or a path whose parts are joined by dots (`chosen.0.content`): keys of objects and
+    places, from 0, in arrays. Lines end at `\\n` only; a byte order mark, `\\r` before `\\n` and blank lines are
+    allowed. Of equal keys the last one counts, and the escape of a lone surrogate is read as `?`.
+
+    Returns:
+        The texts of the lines that are not blank, and the numbers of these lines from 1, int64 [N].
+
+    Raises:
+        ValueError: a line is not UTF-8, not JSON (`NaN` and `Infinity` are not), no object, or has no string there;
+            names the file, the line and the reason. Or `field` is no path.
+        OSError: the file cannot be read.
+    """

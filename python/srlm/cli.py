@@ -16,7 +16,7 @@ from srlm import __version__
 from srlm.errors import InputError, StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from srlm.config import Config
     from srlm.launcher import Kind, Launcher
@@ -110,16 +110,40 @@ def generate(model: str, prompts: Path, out: Path, config: str | None, overrides
 
 
 @srlm.command()
-@click.option("--model", required=True, help="The model that judges: a name or folder.")
-@click.option("--prompts", type=FILE, required=True, help="File of prompts.")
-@click.option("--candidates", type=FILE, required=True, help="File of candidates.")
+@click.option("--model", help="The model that judges: a name or folder.")
+@click.option("--prompts", type=FILE, help="File of prompts.")
+@click.option("--candidates", type=FILE, help="File of candidates.")
 @click.option("--out", type=FILE, required=True, help="File of verdicts; rows in it are kept.")
 @click.option("--config", default=None, help="Configuration with the section judge. [default: built-in defaults]")
+@click.option("--parse-only", is_flag=True, help="Read replies that are there, with no model; --out is replaced.")
+@click.option("--replies", type=FILE, help="With --parse-only: JSON lines with the replies.")
+@click.option("--field", help="With --parse-only: the field of the reply, or a path such as a.0.b. [default: text]")
 @OVERRIDES
 def judge(
-    model: str, prompts: Path, candidates: Path, out: Path, config: str | None, overrides: tuple[str, ...]
+    model: str | None,
+    prompts: Path | None,
+    candidates: Path | None,
+    out: Path,
+    config: str | None,
+    overrides: tuple[str, ...],
+    *,
+    parse_only: bool,
+    replies: Path | None,
+    field: str | None,
 ) -> None:
-    """Score candidates."""
+    """Score candidates; or, with --parse-only, read the scores of replies that are there."""
+    for_model = {"--model": model, "--prompts": prompts, "--candidates": candidates}
+    for_replies = {"--replies": replies, "--field": field}
+    if parse_only:
+        _refuse("with --parse-only no model is loaded", for_model)
+        if replies is None:
+            raise InputError("--parse-only needs --replies: a file of JSON lines with the replies")
+        _reread(replies, field or "text", out, config, overrides)
+        return
+    _refuse("without --parse-only a model judges", for_replies)
+    if model is None or prompts is None or candidates is None:
+        missing = next(name for name, value in for_model.items() if value is None)
+        raise InputError(f"{missing} is missing; add it, or read replies that are there with --parse-only --replies")
     from srlm.worker import VerdictsTask
 
     _generate(model, VerdictsTask("verdicts", _existing(prompts), _existing(candidates), out), config, overrides)
@@ -248,6 +272,22 @@ def _generate(model: str, task: Task, config: str | None, overrides: tuple[str, 
         folder = _resolve(launcher, model, loaded.model.revision)
         launcher.run(Generate(loaded, folder, loaded.seed, (task,)), lambda _, result: rows.update(result))
     click.echo(f"{task.file}: {rows['rows']} rows")
+
+
+def _reread(replies: Path, field: str, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
+    from srlm import judge as judge_stage
+    from srlm.reread import read_replies
+
+    loaded = _stage_config(config, overrides, "unused")
+    judge_stage.check(loaded.judge)
+    click.echo(f"{out}: {read_replies(_existing(replies), out, field=field, judge=loaded.judge)}")
+
+
+def _refuse(reason: str, options: Mapping[str, object]) -> None:
+    """Refuse options that the way chosen has no use for."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{name}: {reason}; leave {name} out")
 
 
 def _train(

@@ -1,4 +1,4 @@
-"""The CPU path in Rust, for use from Python: chat encoding, verdicts, pairs, novelty and duplicates.
+"""The CPU path in Rust, for use from Python: chat encoding, verdicts, pairs, novelty, duplicates and JSON lines.
 
 Every function releases the GIL while it works and gives the same result on one thread and on many. The docstrings and
 types are in `_native.pyi`.
@@ -10,10 +10,12 @@ from srlm._native import (
     NoveltyIndex,
     __version__,
     exact_duplicates,
+    expected_scores,
     mean_scores,
     near_duplicates,
     normal_keys,
     parse_verdicts,
+    read_text_column,
     rouge_l,
     select_pairs,
     select_positives,
@@ -25,10 +27,12 @@ __all__ = [
     "NoveltyIndex",
     "__version__",
     "exact_duplicates",
+    "expected_scores",
     "mean_scores",
     "near_duplicates",
     "normal_keys",
     "parse_verdicts",
+    "read_text_column",
     "rouge_l",
     "select_pairs",
     "select_positives",

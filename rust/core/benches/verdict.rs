@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use srlm_core::verdict::{Rules, parse};
+use srlm_core::verdict::{Rules, expected_scores, parse};
 
 /// A reply as a judge writes it: a paragraph, then the score.
 fn reply() -> String {
@@ -27,6 +27,16 @@ fn bench(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(words.len() as u64));
     group.bench_function("no label", |b| {
         b.iter(|| parse(black_box(&words), &Rules::default()))
+    });
+    // A pattern that looks to the end at every match: the two passes.
+    let far = Rules::custom(r"score (?:.*!)?(?P<score>\d)?", 5.0).expect("a valid pattern");
+    group.bench_function("pattern that looks far ahead", |b| {
+        b.iter(|| parse(black_box(&words), &far))
+    });
+    let (logps, digits) = (vec![-1.5_f32; 6 * 10_000], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    group.throughput(Throughput::Elements(10_000));
+    group.bench_function("expected scores", |b| {
+        b.iter(|| expected_scores(black_box(&logps), &digits))
     });
     group.finish();
 }

@@ -9,14 +9,13 @@ pub enum Error {
     /// The custom verdict pattern is no regular expression.
     #[error(
         "the verdict pattern {pattern:?} is not a valid regular expression; \
-         correct it (syntax: https://docs.rs/regex): {source}"
+         correct it (syntax: https://docs.rs/regex): {reason}"
     )]
     InvalidPattern {
         /// The pattern as given.
         pattern: String,
         /// What the regex compiler said.
-        #[source]
-        source: Box<regex::Error>,
+        reason: String,
     },
 
     /// The custom verdict pattern does not say where the number is.
@@ -254,5 +253,42 @@ pub enum Error {
     UnknownWords {
         /// The value as given.
         value: String,
+    },
+
+    /// The table of log-probabilities does not go with the digits.
+    #[error(
+        "logps holds {values} values, which is no table with one column for each of {digits} digits; \
+         give an array of shape [replies, {digits}] and at least one digit"
+    )]
+    UnequalDigits {
+        /// The number of log-probabilities.
+        values: usize,
+        /// The number of digits.
+        digits: usize,
+    },
+
+    /// The value of a digit is not a number.
+    #[error("digits[{at}] is {value}; give finite values, for example 0.0 to 5.0")]
+    InvalidDigit {
+        /// The position among the digits.
+        at: usize,
+        /// The value as given.
+        value: f64,
+    },
+
+    /// The name of a field is not a path of keys.
+    #[error("field is {field:?}; give the name of a field, or a path such as `chosen.0.content`")]
+    InvalidField {
+        /// The name as given.
+        field: String,
+    },
+
+    /// A line of a file does not have the text that was asked for.
+    #[error("line {line}: {reason}")]
+    InvalidLine {
+        /// The number of the line, from 1.
+        line: usize,
+        /// What is wrong and how to mend it.
+        reason: String,
     },
 }

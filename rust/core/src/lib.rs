@@ -10,6 +10,7 @@
 //! * [`pair`] chooses the preference pairs,
 //! * [`dedup`] finds exact and near duplicates,
 //! * [`novelty`] rejects new prompts that resemble kept ones (ROUGE-L),
+//! * [`jsonl`] reads a column of text out of JSON lines,
 //! * [`text`] gives a key under which trivially different texts are equal,
 //! * [`parallel`] says when any of it uses more than one thread.
 
@@ -19,6 +20,7 @@
 pub mod chat;
 pub mod dedup;
 pub mod error;
+pub mod jsonl;
 pub mod novelty;
 pub mod pair;
 pub mod parallel;

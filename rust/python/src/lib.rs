@@ -12,6 +12,7 @@ mod chat;
 mod columns;
 mod duplicates;
 mod error;
+mod jsonl;
 mod keys;
 mod novelty;
 mod pairs;
@@ -20,7 +21,7 @@ mod verdicts;
 
 use pyo3::prelude::*;
 
-/// Verdicts, preference pairs and novelty, in Rust.
+/// Verdicts, preference pairs, novelty and JSON lines, in Rust.
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -34,5 +35,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pairs::mean_scores, module)?)?;
     module.add_function(wrap_pyfunction!(pairs::select_pairs, module)?)?;
     module.add_function(wrap_pyfunction!(pairs::select_positives, module)?)?;
+    module.add_function(wrap_pyfunction!(jsonl::read_text_column, module)?)?;
+    module.add_function(wrap_pyfunction!(verdicts::expected_scores, module)?)?;
     module.add_function(wrap_pyfunction!(verdicts::parse_verdicts, module)?)
 }

@@ -3,12 +3,12 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyList, PyString};
 
 /// A Python string, borrowed where it is valid Unicode.
 pub enum Text {
-    /// The string itself.
-    Borrowed(PyBackedStr),
+    /// The string itself, and whether it is ASCII.
+    Borrowed(PyBackedStr, bool),
     /// A copy in which each lone surrogate is one `?`, so that code points keep
     /// their positions.
     Replaced(String),
@@ -17,16 +17,26 @@ pub enum Text {
 impl AsRef<str> for Text {
     fn as_ref(&self) -> &str {
         match self {
-            Self::Borrowed(text) => text,
+            Self::Borrowed(text, _) => text,
             Self::Replaced(text) => text,
         }
     }
 }
 
 impl Text {
+    /// The position, in code points, of byte `at`, which begins a character.
+    pub fn code_points(&self, at: usize) -> usize {
+        match self {
+            Self::Borrowed(_, true) => at,
+            text => text.as_ref()[..at].chars().count(),
+        }
+    }
+
     fn new(string: &Bound<'_, PyString>) -> PyResult<Self> {
         if let Ok(text) = PyBackedStr::try_from(string.clone()) {
-            return Ok(Self::Borrowed(text));
+            // Python knows the number of code points; each is a byte in ASCII only.
+            let ascii = string.len()? == text.len();
+            return Ok(Self::Borrowed(text, ascii));
         }
         let bytes = string.call_method1("encode", ("utf-8", "replace"))?;
         let bytes = bytes.cast::<PyBytes>()?.as_bytes();
@@ -55,6 +65,13 @@ pub fn read_texts(name: &str, sequence: &Bound<'_, PyAny>) -> PyResult<Vec<Text>
         return Err(PyTypeError::new_err(format!(
             "{name} is a single str; give a sequence of str, for example [{name}]"
         )));
+    }
+    if let Ok(list) = sequence.cast_exact::<PyList>() {
+        let mut texts = Vec::with_capacity(list.len());
+        for (at, item) in list.iter().enumerate() {
+            texts.push(read_item(name, at, &item)?);
+        }
+        return Ok(texts);
     }
     sequence
         .try_iter()?

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, Anchored, Input, Match, MatchKind, StartKind};
+use memchr::memchr2_iter;
 
 use super::cursor::{is_blank, is_line_break};
 
@@ -56,10 +57,46 @@ const MARKERS: [&str; 25] = [
 static TAGS: LazyLock<AhoCorasick> = LazyLock::new(|| {
     AhoCorasick::builder()
         .match_kind(MatchKind::LeftmostFirst)
+        .start_kind(StartKind::Anchored)
         .ascii_case_insensitive(true)
         .build([OPEN, CLOSE].into_iter().chain(LINE_ENDERS).chain(MARKERS))
         .expect("the fixed list of tags is far below the automaton's limits")
 });
+
+/// The tags of a reply, in order. Only the few places where one could begin are
+/// tried: most replies have none of the four letters but in prose. No tag holds
+/// the beginning of another, so none is missed behind one that is stepped over.
+fn tags(reply: &str) -> impl Iterator<Item = Match> {
+    let bytes = reply.as_bytes();
+    let mut brackets = memchr2_iter(b'<', b'[', bytes).peekable();
+    let mut speakers = memchr2_iter(b'U', b'H', bytes).peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let at = match (brackets.peek(), speakers.peek()) {
+                (Some(bracket), Some(speaker)) if bracket > speaker => speakers.next()?,
+                (Some(_), _) => brackets.next()?,
+                (None, _) => speakers.next()?,
+            };
+            if may_begin(bytes, at) {
+                let here = Input::new(reply).range(at..).anchored(Anchored::Yes);
+                if let Some(found) = TAGS.find(here) {
+                    return Some(found);
+                }
+            }
+        }
+    })
+}
+
+/// Whether the second byte of a tag follows the first.
+fn may_begin(bytes: &[u8], at: usize) -> bool {
+    let next = bytes.get(at + 1).map(u8::to_ascii_lowercase);
+    match bytes[at] {
+        b'<' => matches!(next, Some(b'|' | b'/' | b't' | b's' | b'e' | b'r' | 0xEF)),
+        b'[' => next == Some(b'i'),
+        b'U' => next == Some(b's'),
+        _ => next == Some(b'u'),
+    }
+}
 
 /// What a tag means for the reply.
 enum Tag {
@@ -69,7 +106,7 @@ enum Tag {
     Marker,
 }
 
-fn tag(reply: &str, found: &aho_corasick::Match) -> Option<Tag> {
+fn tag(reply: &str, found: &Match) -> Option<Tag> {
     let index = found.pattern().as_usize();
     match index {
         0 => Some(Tag::Open),
@@ -98,7 +135,7 @@ pub(super) fn spoken_parts(reply: &str) -> Option<Vec<Range<usize>>> {
     let mut start = 0;
     let mut thinking = false;
     let mut end = reply.len();
-    for found in TAGS.find_iter(reply) {
+    for found in tags(reply) {
         match tag(reply, &found) {
             Some(Tag::Open) if !thinking => {
                 parts.push(start..found.start());
@@ -136,6 +173,38 @@ mod tests {
     fn spoken(reply: &str) -> Option<Vec<&str>> {
         let parts = spoken_parts(reply)?;
         Some(parts.into_iter().map(|part| &reply[part]).collect())
+    }
+
+    /// The quick search sees what a search for all tags at every byte sees.
+    #[test]
+    fn no_tag_is_missed() {
+        let all: Vec<&str> = [OPEN, CLOSE]
+            .into_iter()
+            .chain(LINE_ENDERS)
+            .chain(MARKERS)
+            .collect();
+        let naive = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostFirst)
+            .ascii_case_insensitive(true)
+            .build(&all)
+            .unwrap();
+        let begins_small =
+            |found: &Match, text: &str| text[found.start()..].starts_with(['u', 'h']);
+        for first in &all {
+            for second in &all {
+                for cut in [0, 1, first.len()] {
+                    let Some(head) = first.get(..first.len() - cut) else {
+                        continue;
+                    };
+                    let text = format!("a{head}{second}<H[U{}", second.to_ascii_uppercase());
+                    let expected: Vec<Match> = naive
+                        .find_iter(&text)
+                        .filter(|found| !begins_small(found, &text))
+                        .collect();
+                    assert_eq!(tags(&text).collect::<Vec<_>>(), expected, "{text}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,13 +1,9 @@
 //! How verdicts are written: the default label, or a pattern of one's own.
 
-use regex::Regex;
-
 use super::cursor::Cursor;
+use super::last_match::Pattern;
 use super::{Verdict, label, number};
 use crate::Error;
-
-/// The group of a custom pattern that holds the number.
-const GROUP: &str = "score";
 
 /// The scale and the format of a verdict.
 #[derive(Debug, Clone)]
@@ -19,7 +15,7 @@ pub struct Rules {
 #[derive(Debug, Clone)]
 enum Format {
     Label,
-    Pattern(Regex),
+    Pattern(Pattern),
 }
 
 impl Default for Rules {
@@ -53,25 +49,16 @@ impl Rules {
     /// match never reaches across a think block or past the end of the turn,
     /// and `^` and `$` stand for the limits of such a part.
     ///
-    /// Each search is linear in the length of the reply; a pattern that can
-    /// match in many places but looks far ahead for each (`.*`) is not.
+    /// The time is linear in the length of the reply times the size of the
+    /// pattern, also for patterns that look far ahead at every match.
     ///
     /// # Errors
     /// [`Error::InvalidPattern`], [`Error::NoScoreGroup`] or
     /// [`Error::InvalidMaxScore`].
     pub fn custom(pattern: &str, max_score: f64) -> Result<Self, Error> {
         let rules = Self::new(max_score)?;
-        let regex = Regex::new(pattern).map_err(|source| Error::InvalidPattern {
-            pattern: pattern.to_owned(),
-            source: Box::new(source),
-        })?;
-        if !regex.capture_names().flatten().any(|name| name == GROUP) {
-            return Err(Error::NoScoreGroup {
-                pattern: pattern.to_owned(),
-            });
-        }
         Ok(Self {
-            format: Format::Pattern(regex),
+            format: Format::Pattern(Pattern::new(pattern)?),
             ..rules
         })
     }
@@ -85,18 +72,18 @@ impl Rules {
     pub(super) fn last_verdict(&self, part: &str) -> Option<Verdict> {
         match &self.format {
             Format::Label => label::last_verdict(part, self.max_score),
-            Format::Pattern(regex) => last_match(part, regex, self.max_score),
+            Format::Pattern(pattern) => last_match(part, pattern, self.max_score),
         }
     }
 }
 
-fn last_match(part: &str, regex: &Regex, max_score: f64) -> Option<Verdict> {
-    let found = regex.captures_iter(part).last()?;
-    let Some(group) = found.name(GROUP) else {
+fn last_match(part: &str, pattern: &Pattern, max_score: f64) -> Option<Verdict> {
+    let Some(group) = pattern.last_group(part)? else {
         return Some(Verdict::missing());
     };
-    let start = group.end() - group.as_str().trim_start().len();
-    let end = start + group.as_str().trim().len();
+    let text = &part[group.clone()];
+    let start = group.end - text.trim_start().len();
+    let end = start + text.trim().len();
     Some(match number::read(Cursor::new(&part[..end], start)) {
         Some(number) if number.end == end => {
             Verdict::on_scale(number.value, max_score, (start, end))

@@ -362,6 +362,14 @@ fn a_pattern_of_ones_own() {
 fn bad_rules_are_refused() {
     let cases = [
         (Rules::custom("(", 5.0), "not a valid regular expression"),
+        (
+            Rules::custom("(", 5.0),
+            "https://docs.rs/regex): unclosed group",
+        ),
+        (
+            Rules::custom("(?P<score>.{9999999})", 5.0),
+            "more than 10485760 bytes",
+        ),
         (Rules::custom("([0-9])", 5.0), "no group named `score`"),
         (Rules::new(0.0), "max_score is 0"),
         (Rules::new(f64::NAN), "max_score is NaN"),
@@ -373,49 +381,8 @@ fn bad_rules_are_refused() {
     for (rules, part) in cases {
         let message = rules.map_err(|error: Error| error.to_string()).unwrap_err();
         assert!(message.contains(part), "{message}");
+        assert!(!message.contains('\n'), "{message}");
     }
-}
-
-/// Texts that would take quadratic time if any step looked back or ahead without
-/// a limit: each of these takes a few milliseconds.
-#[test]
-fn long_texts_take_linear_time() {
-    let pieces = [
-        "Score:",
-        "score ",
-        "score is ",
-        "Score - ",
-        "Score (",
-        "max score: 5 ",
-        "<think>",
-        "</think>",
-        "\n",
-        " ",
-        "*",
-        "User:",
-        " User:",
-        "\nuser:",
-        "[",
-        "c",
-        "9",
-        "9.",
-        "Score: 4 ",
-        "e\u{301}",
-        "\u{202e}",
-        "\0",
-        "١",
-        "-",
-        "or ",
-    ];
-    let start = std::time::Instant::now();
-    for piece in pieces {
-        let long = piece.repeat(400_000 / piece.len());
-        parse(&long, &Rules::default());
-        parse(&format!("Score:{long}"), &Rules::default());
-        parse(&format!("Score: 4{long}"), &Rules::default());
-        parse(&format!("{long}score is"), &Rules::default());
-    }
-    assert!(start.elapsed().as_secs() < 60, "took {:?}", start.elapsed());
 }
 
 /// Texts made of the pieces that the rules look at.

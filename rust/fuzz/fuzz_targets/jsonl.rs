@@ -1,0 +1,84 @@
+//! What the reader of JSON lines takes is what serde_json has in whole values.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use srlm_core::jsonl::text_column;
+
+const FIELDS: [&str; 3] = ["t", "t.0", "a.b"];
+
+fuzz_target!(|data: &[u8]| {
+    for field in FIELDS {
+        let whole = text_column(data, field);
+        let mut texts = Vec::new();
+        let mut numbers = Vec::new();
+        let mut wrong = None;
+        let rest = data.strip_prefix("\u{feff}".as_bytes()).unwrap_or(data);
+        for (at, line) in rest.split(|&byte| byte == b'\n').enumerate() {
+            match one(line, field) {
+                Ok(Some(text)) => {
+                    texts.push(text);
+                    numbers.push(at + 1);
+                }
+                Ok(None) => {}
+                Err(()) => wrong = wrong.or(Some(at + 1)),
+            }
+        }
+        match whole {
+            Ok(column) => {
+                assert_eq!(wrong, None);
+                assert_eq!(column.texts, texts);
+                assert_eq!(column.lines, numbers);
+            }
+            Err(error) => {
+                let line = wrong.expect("a line that is wrong by itself");
+                assert!(error.to_string().starts_with(&format!("line {line}: ")));
+            }
+        }
+    }
+});
+
+/// One line alone, compared with its whole value; None if it is blank.
+fn one(line: &[u8], field: &str) -> Result<Option<String>, ()> {
+    // The line end before keeps a byte order mark from being the file's.
+    let data = [b"\n", line].concat();
+    let ours = text_column(&data, field).map(|column| column.texts.first().map(|t| t.to_string()));
+    match serde_json::from_slice::<Value>(line) {
+        Ok(value) => assert_eq!(
+            ours.as_ref().ok(),
+            text_at(&value, field).map(Some).as_ref()
+        ),
+        Err(error) => {
+            let reason = error.to_string();
+            let lenient = [
+                "surrogate",
+                "out of range",
+                "recursion",
+                "end of hex escape",
+            ];
+            let blank = std::str::from_utf8(line).is_ok_and(is_blank);
+            assert!(
+                ours.is_err() || blank || lenient.iter().any(|part| reason.contains(part)),
+                "{reason}"
+            );
+        }
+    }
+    ours.map_err(drop)
+}
+
+fn is_blank(line: &str) -> bool {
+    line.chars()
+        .all(|c| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+}
+
+fn text_at(value: &Value, field: &str) -> Option<String> {
+    let mut value = Some(value).filter(|value| value.is_object())?;
+    for part in field.split('.') {
+        value = match value {
+            Value::Array(items) => items.get(part.parse::<usize>().ok()?)?,
+            value => value.get(part)?,
+        };
+    }
+    value.as_str().map(str::to_owned)
+}
