@@ -4,7 +4,7 @@ use super::marks::Marks;
 use super::python_str;
 use super::ragged::{self, Ragged, Rows};
 use super::template::{ChatTemplate, Message};
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{Tokenizer, lane_is_usable};
 use crate::Error;
 
 /// An answer to a prompt.
@@ -195,8 +195,9 @@ impl ChatEncoder {
     /// # Errors
     /// [`Error::InRow`] with [`Error::Tokenize`].
     pub fn encode_texts<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Ragged, Error> {
+        let lane = lane_is_usable();
         let [ids] = ragged::columns(texts.len(), |row| {
-            Ok([self.tokenizer.encode(texts[row].as_ref())?])
+            Ok([self.tokenizer.encode_by(texts[row].as_ref(), lane)?])
         })?;
         Ok(ids)
     }
@@ -212,10 +213,11 @@ impl ChatEncoder {
         render: impl Fn(usize) -> Result<Rendered, Error> + Sync + Send,
         opening: &str,
     ) -> Result<Ragged, Error> {
+        let lane = lane_is_usable();
         let [ids] = ragged::columns(rows, |row| {
             let mut rendered = render(row)?;
             rendered.before.push_str(opening);
-            Ok([self.ids(&rendered.before, rendered.marks)?])
+            Ok([self.ids(&rendered.before, rendered.marks, lane)?])
         })?;
         Ok(ids)
     }
@@ -233,10 +235,11 @@ impl ChatEncoder {
         given: impl Fn(usize) -> [Option<&'a [u32]>; 1] + Sync + Send,
         keep_tail: bool,
     ) -> Result<Rows, Error> {
+        let lane = lane_is_usable();
         let [rows, completions] = ragged::columns(rows, |row| {
             let rendered = render(row)?;
-            let [completion] = self.completions(&rendered, given(row), keep_tail)?;
-            let mut ids = self.ids(&rendered.before, rendered.marks)?;
+            let [completion] = self.completions(&rendered, given(row), keep_tail, lane)?;
+            let mut ids = self.ids(&rendered.before, rendered.marks, lane)?;
             ids.extend(&completion);
             // Of the completion only the length is wanted.
             Ok([ids, vec![completion.len() as u32]])
@@ -263,11 +266,12 @@ impl ChatEncoder {
         given: impl Fn(usize) -> [Option<&'a [u32]>; 2] + Sync + Send,
         keep_tail: bool,
     ) -> Result<[Ragged; 3], Error> {
+        let lane = lane_is_usable();
         ragged::columns(rows, |row| {
             let rendered = render(row)?;
-            let [chosen, rejected] = self.completions(&rendered, given(row), keep_tail)?;
+            let [chosen, rejected] = self.completions(&rendered, given(row), keep_tail, lane)?;
             Ok([
-                self.ids(&rendered.before, rendered.marks)?,
+                self.ids(&rendered.before, rendered.marks, lane)?,
                 chosen,
                 rejected,
             ])
@@ -279,12 +283,13 @@ impl ChatEncoder {
         rendered: &Rendered,
         given: [Option<&[u32]>; N],
         keep_tail: bool,
+        lane: bool,
     ) -> Result<[Vec<u32>; N], Error> {
         let mut completions: [Vec<u32>; N] = std::array::from_fn(|_| Vec::new());
         for (at, ids) in given.into_iter().enumerate() {
             completions[at] = match (ids, rendered.wholes.get(at).and_then(Option::as_ref)) {
                 (Some(ids), _) => ids.to_vec(),
-                (None, Some(whole)) => self.completion(rendered, whole, keep_tail)?,
+                (None, Some(whole)) => self.completion(rendered, whole, keep_tail, lane)?,
                 (None, None) => Vec::new(),
             };
         }
@@ -300,17 +305,18 @@ impl ChatEncoder {
         rendered: &Rendered,
         whole: &str,
         keep_tail: bool,
+        lane: bool,
     ) -> Result<Vec<u32>, Error> {
         let text = whole.strip_prefix(rendered.before.as_str());
         let text = text.ok_or(Error::PromptChanges)?;
         let Some((end, end_id)) = self.end.as_ref().filter(|_| !keep_tail) else {
-            return self.continuation(rendered, text);
+            return self.continuation(rendered, text, lane);
         };
         let text = match text.rfind(end.as_str()) {
             Some(at) => &text[..at],
             None => python_str::rstrip(text),
         };
-        let mut ids = self.continuation(rendered, text)?;
+        let mut ids = self.continuation(rendered, text, lane)?;
         ids.push(*end_id);
         Ok(ids)
     }
@@ -319,7 +325,7 @@ impl ChatEncoder {
     /// have more than the turn alone. If that turn's own ids would change, the
     /// text is cut as if it followed a special token: an engine, too, cannot take
     /// back the prompt's tokens.
-    fn continuation(&self, rendered: &Rendered, text: &str) -> Result<Vec<u32>, Error> {
+    fn continuation(&self, rendered: &Rendered, text: &str, lane: bool) -> Result<Vec<u32>, Error> {
         let before = rendered.before.as_str();
         let last = self.tokenizer.special().taken(before).last();
         let (turn, token) = match &last {
@@ -327,18 +333,18 @@ impl ChatEncoder {
             None => (before, ""),
         };
         for context in [turn, token] {
-            let base = self.ids(context, rendered.marks)?;
-            let joined = self.ids(&format!("{context}{text}"), rendered.marks)?;
+            let base = self.ids(context, rendered.marks, lane)?;
+            let joined = self.ids(&format!("{context}{text}"), rendered.marks, lane)?;
             if let Some(rest) = joined.strip_prefix(base.as_slice()) {
                 return Ok(rest.to_vec());
             }
         }
-        self.ids(text, rendered.marks)
+        self.ids(text, rendered.marks, lane)
     }
 
-    fn ids(&self, text: &str, marks: usize) -> Result<Vec<u32>, Error> {
+    fn ids(&self, text: &str, marks: usize, lane: bool) -> Result<Vec<u32>, Error> {
         match marks {
-            0 => self.tokenizer.encode(text),
+            0 => self.tokenizer.encode_by(text, lane),
             marks => self.tokenizer.encode_marked(text, Marks(marks)),
         }
     }

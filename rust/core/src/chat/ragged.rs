@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::{Error, parallel};
 
 /// How few rows are worth a thread.
@@ -58,7 +56,6 @@ pub(super) fn columns<const N: usize>(
     rows: usize,
     encode: impl Fn(usize) -> Result<[Vec<u32>; N], Error> + Sync + Send,
 ) -> Result<[Ragged; N], Error> {
-    let tasks = tasks(rows);
     let encode_task = |task: &Range<usize>| {
         let mut parts: [Part; N] = std::array::from_fn(|_| Part::default());
         for row in task.clone() {
@@ -73,11 +70,7 @@ pub(super) fn columns<const N: usize>(
         }
         Ok(parts)
     };
-    let done: Vec<Result<[Part; N], Error>> = if tasks.len() > 1 {
-        tasks.par_iter().map(encode_task).collect()
-    } else {
-        tasks.iter().map(encode_task).collect()
-    };
+    let done: Vec<Result<[Part; N], Error>> = parallel::map(&tasks(rows), 1, encode_task);
     let mut by_column: [Vec<Part>; N] = std::array::from_fn(|_| Vec::with_capacity(done.len()));
     for parts in done {
         for (column, part) in by_column.iter_mut().zip(parts?) {
@@ -89,15 +82,10 @@ pub(super) fn columns<const N: usize>(
 
 /// Cuts the rows into the ranges that are encoded together.
 fn tasks(rows: usize) -> Vec<Range<usize>> {
-    if !parallel::is_worthwhile(rows, SMALLEST_TASK) {
-        return vec![0..rows];
-    }
-    let wanted = rayon::current_num_threads() * TASKS_PER_THREAD;
+    let wanted = parallel::tasks(rows, SMALLEST_TASK) * TASKS_PER_THREAD;
     let size = rows.div_ceil(wanted).max(SMALLEST_TASK);
-    (0..rows)
-        .step_by(size)
-        .map(|start| start..rows.min(start + size))
-        .collect()
+    let starts = (0..rows).step_by(size);
+    starts.map(|start| start..rows.min(start + size)).collect()
 }
 
 fn join(parts: &[Part]) -> Ragged {
@@ -111,11 +99,7 @@ fn join(parts: &[Part]) -> Ragged {
         rest = behind;
     }
     let copy = |(place, ids): (&mut [i32], &Vec<i32>)| place.copy_from_slice(ids);
-    if parts.len() > 1 {
-        places.into_par_iter().for_each(copy);
-    } else {
-        places.into_iter().for_each(copy);
-    }
+    parallel::map_owned(places, 1, copy);
     let mut end = 0;
     let ends = parts.iter().flat_map(|part| &part.lengths).map(|length| {
         end += *length as i64;

@@ -61,9 +61,14 @@ impl Tokenizer {
     /// [`Error::Tokenize`]: the model has no token for some of it, and none for
     /// unknown text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        // The lane has threads of its own, which a forked process lacks.
-        if let Ok(lane) = &self.lane
-            && parallel::owns_threads()
+        self.encode_by(text, lane_is_usable())
+    }
+
+    /// [`Self::encode`] for many texts: whether the lane [may be
+    /// used](lane_is_usable) is found out once.
+    pub(super) fn encode_by(&self, text: &str, lane: bool) -> Result<Vec<u32>, Error> {
+        if lane
+            && let Ok(lane) = &self.lane
             && let Some(ids) = lane.encode(text, &|text| encode(&self.oracle, text).ok())
         {
             return Ok(ids);
@@ -97,6 +102,12 @@ impl Tokenizer {
             self.token_to_id(token)
         })
     }
+}
+
+/// Whether the fast lanes of this process may be used: they have threads of their
+/// own, which a forked process lacks. Asks the operating system.
+pub(super) fn lane_is_usable() -> bool {
+    parallel::owns_threads()
 }
 
 /// Takes away what changes the number of tokens.
