@@ -44,7 +44,7 @@ format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/bench
+bench: $(VENV)/bench $(VENV)/model
 	cargo bench --workspace --locked
 	$(BIN)/python -m pytest benches
 
@@ -77,7 +77,7 @@ $(VENV)/bench: $(VENV)/extension
 	$(UV) --constraint $(CONSTRAINTS) -r pyproject.toml --extra bench
 	touch $@
 
-RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+RUST_SOURCES := .cargo/config.toml $(shell find rust -path rust/fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock
 $(VENV)/extension: $(VENV)/packages $(RUST_SOURCES) pyproject.toml
 	$(UV) --no-deps --no-build-isolation --editable .
 	touch $@
