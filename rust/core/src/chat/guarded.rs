@@ -1,5 +1,7 @@
 //! A tokenizer that does not know its special tokens by their strings.
 
+use std::hash::{BuildHasher, RandomState};
+
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 use tokenizers::Tokenizer;
@@ -11,18 +13,21 @@ use crate::Error;
 /// Encloses the stand-in of a special token; no character of Unicode.
 const FENCE: char = '\u{fdd2}';
 
+/// What the names of special tokens begin with: not to be guessed by who writes a
+/// message, so no text holds it.
+fn unguessable_prefix() -> String {
+    let nonce = RandomState::new().hash_one(0);
+    format!("{FENCE}{nonce:016x}:")
+}
+
 /// `tokenizers` with every special token under another name, so that it takes
 /// the names for tokens and the tokens' own strings for text.
 pub(super) struct Guarded {
     tokenizer: Tokenizer,
+    prefix: String,
     names: Vec<String>,
     /// Its ids -> the real ones, for added tokens.
     real: FxHashMap<u32, u32>,
-}
-
-/// What all names of a tokenizer begin with; `round` tells tokenizers apart.
-pub(super) fn prefix(round: usize) -> String {
-    format!("{FENCE}{round}:")
 }
 
 impl Guarded {
@@ -30,14 +35,14 @@ impl Guarded {
     pub fn new(
         json: &str,
         special: &SpecialTokens,
-        round: usize,
         id_of: impl Fn(&str) -> Option<u32>,
     ) -> Result<Self, Error> {
         let invalid = |error: &dyn std::fmt::Display| Error::InvalidTokenizer {
             reason: format!("its special tokens cannot be renamed: {error}"),
         };
+        let prefix = unguessable_prefix();
         let names: Vec<String> = (0..special.contents().len())
-            .map(|index| format!("{}{index}{FENCE}", prefix(round)))
+            .map(|index| format!("{prefix}{index}{FENCE}"))
             .collect();
         let of_content: FxHashMap<&str, &str> = special
             .contents()
@@ -57,9 +62,15 @@ impl Guarded {
             .collect();
         Ok(Self {
             tokenizer,
+            prefix,
             names,
             real,
         })
+    }
+
+    /// Whether a text could be mistaken for the names of special tokens.
+    pub fn is_imitated_by(&self, text: &str) -> bool {
+        text.contains(&self.prefix)
     }
 
     /// The ids of a rendered text in which the strings of special tokens that

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::guarded::{self, Guarded};
+use super::guarded::Guarded;
 use super::lane::{FastLane, LaneRefusal};
 use super::marks::Marks;
 use super::special::SpecialTokens;
@@ -79,28 +79,20 @@ impl Tokenizer {
     /// The ids of a text in which some strings of special tokens are broken up by
     /// `marks`: those are text.
     pub(super) fn encode_marked(&self, text: &str, marks: Marks) -> Result<Vec<u32>, Error> {
-        // The names that stand for special tokens must not occur in the text.
-        let round = (0..).find(|&round| !text.contains(&guarded::prefix(round)));
-        match round.unwrap_or_default() {
-            0 => {
-                let first = self
-                    .guarded
-                    .get_or_init(|| self.guarded_in_round(0).map_err(|error| error.to_string()));
-                let first = first.as_ref().map_err(|reason| Error::InvalidTokenizer {
-                    reason: reason.clone(),
-                })?;
-                first.encode(text, marks, &self.special)
-            }
-            round => self
-                .guarded_in_round(round)?
-                .encode(text, marks, &self.special),
+        let guarded = self
+            .guarded
+            .get_or_init(|| self.make_guarded().map_err(|error| error.to_string()));
+        let guarded = guarded.as_ref().map_err(|reason| Error::InvalidTokenizer {
+            reason: reason.clone(),
+        })?;
+        if guarded.is_imitated_by(text) {
+            return self.make_guarded()?.encode(text, marks, &self.special);
         }
+        guarded.encode(text, marks, &self.special)
     }
 
-    fn guarded_in_round(&self, round: usize) -> Result<Guarded, Error> {
-        Guarded::new(&self.json, &self.special, round, |token| {
-            self.token_to_id(token)
-        })
+    fn make_guarded(&self) -> Result<Guarded, Error> {
+        Guarded::new(&self.json, &self.special, |token| self.token_to_id(token))
     }
 }
 
