@@ -45,7 +45,8 @@ class ChatEncoder:
     int64 [N + 1]: row i is `ids[offsets[i]:offsets[i + 1]]`. Long batches are spread over threads; the result is the
     same.
     Where a method takes prompts it also takes what was rendered elsewhere: tuples of the prompt with the assistant's
-    mark, a list with the prompt and each answer (None where the answer's ids are given), and the marks from `broken`.
+    mark, a list with the prompt and each answer (None where the answer's ids are given), and the number from `broken`.
+    A template does not see special tokens in messages either: what it does to their strings it does not do to them.
     """
 
     def __new__(
@@ -58,7 +59,7 @@ class ChatEncoder:
     ) -> ChatEncoder:
         """Read a `tokenizer.json` (its text) and compile a Jinja `template`, which may name the `variables`.
 
-        `end_token` ends a completion. Without a template only rendered prompts are taken.
+        `end_token` ends a completion and counts as special. Without a template only rendered prompts are taken.
 
         Raises:
             ValueError: the tokenizer or the template cannot be read, or the end token is not in the tokenizer.
@@ -79,11 +80,11 @@ class ChatEncoder:
         """Break up the strings of special tokens in the texts of one conversation, before it is rendered elsewhere.
 
         Returns:
-            How many marks break a string, which the encoding methods need to mend it (0: nothing was broken), and the
-            texts.
+            The code point that breaks them, which the encoding methods need to mend the texts (0: nothing was broken),
+            and the texts.
 
         Raises:
-            ValueError: a text holds a special token of one character.
+            ValueError: a text holds a special token of one character, or all of Unicode.
         """
 
     def encode_texts(self, texts: Sequence[str]) -> _Ids:

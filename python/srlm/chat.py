@@ -7,24 +7,26 @@ renders otherwise there than in transformers is left to transformers; ids that d
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from srlm.errors import InputError
 from srlm.native import ChatEncoder
+from srlm.records import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
-    from srlm.records import Message
 
 Conversation = list[dict[str, str]]
+Encoded = TypeVar("Encoded")
 Rendered = tuple[str, list[str | None], int]  # the prompt; the prompt with each answer; marks (see ChatEncoder.broken)
 
 
@@ -49,6 +51,13 @@ TEXTS = (
     "<think>\nthought\n</think>\n\nsaid",
     "caf\u00e9 \u4f60\u597d \U0001f600 e\u0301",
     "[INST] a [/INST] ### Response: b\nUser: c",
+    "\u00bd",  # what Python's str and Rust's take for digits, letters and white space differs on these
+    "\u00b2",
+    "\u2177",
+    "\u24b6",
+    "a\u0903",
+    "\x1c",
+    "word " * 40,
 )
 PARITY: tuple[tuple[Conversation, bool], ...] = (
     *((user(text), True) for text in TEXTS),
@@ -58,14 +67,16 @@ PARITY: tuple[tuple[Conversation, bool], ...] = (
     ([{"role": "system", "content": "Be brief."}, *user("Hi"), *assistant("Ho"), *user("a"), *assistant("b")], False),
     ([*user("Hi"), *user("again")], True),
     (assistant("Ho"), False),
+    *(([*user("Hi"), {"role": role, "content": "said"}], True) for role in ("tool", "developer", "ipython", "model")),
+    ([*user("Hi"), *assistant("Ho")] * 6 + user("a"), True),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A tokenizer's encoder, and whether its template is rendered in Rust."""
+    """A tokenizer's encoder, what it was made from, and whether its template is rendered in Rust."""
 
-    template: str
+    made_from: tuple[object, ...]
     encoder: ChatEncoder
     renders: bool
 
@@ -77,29 +88,35 @@ def chat_of(tokenizer: PreTrainedTokenizerBase) -> Chat:
     """Return the encoder of a tokenizer with its present chat template, made when it is first asked for.
 
     Raises:
-        InputError: the tokenizer is none of Hugging Face's `tokenizers`, or Rust gives other ids for it.
+        InputError: the tokenizer is none of Hugging Face's `tokenizers`, has no chat template or no end token, or Rust
+            gives other ids for it.
     """
-    template = str(tokenizer.get_chat_template())
+    special = tokenizer.special_tokens_map
+    made_from = (tokenizer.chat_template, len(tokenizer), *(f"{name}={special[name]}" for name in special))
     chat = _chats.get(tokenizer)
-    if chat is None or chat.template != template:
-        chat = _chats[tokenizer] = _make_chat(tokenizer, template)
+    if chat is None or chat.made_from != made_from:
+        chat = _chats[tokenizer] = _make_chat(tokenizer, made_from)
     return chat
 
 
-def _make_chat(tokenizer: PreTrainedTokenizerBase, template: str) -> Chat:
+def _make_chat(tokenizer: PreTrainedTokenizerBase, made_from: tuple[object, ...]) -> Chat:
     if not tokenizer.is_fast:
         raise InputError(
             f"the tokenizer ({type(tokenizer).__name__}) has no tokenizer.json; load it with transformers and save it "
             "as a fast tokenizer"
         )
+    if tokenizer.chat_template is None or tokenizer.eos_token is None:
+        raise InputError("the tokenizer has no chat template or no end token (eos_token); set both")
     json = tokenizer.backend_tokenizer.to_str()
     variables = {name: value for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
     end = str(tokenizer.eos_token)
     try:
+        template = str(tokenizer.get_chat_template())
         encoder = ChatEncoder(json, template=template, variables=variables, end_token=end)
-        chat = Chat(template, encoder, renders=all(_agree(tokenizer, encoder, *case) for case in PARITY))
+        chat = Chat(made_from, encoder, renders=all(_agree(tokenizer, encoder, *case) for case in PARITY))
     except ValueError:  # a template that only transformers can compile
-        chat = Chat(template, ChatEncoder(json, end_token=end), renders=False)
+        with _told():
+            chat = Chat(made_from, ChatEncoder(json, end_token=end), renders=False)
     _check_ids(tokenizer, chat.encoder)
     return chat
 
@@ -147,9 +164,8 @@ def ragged_rows(ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> list[list
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], opening: str = "") -> tuple[int, ...]:
     """Return the ids that an engine continues: the conversation, the assistant's mark, and its turn's `opening`."""
-    chat = chat_of(tokenizer)
-    with _told():
-        ids, _ = chat.encoder.encode_prompts(_rows(tokenizer, chat, [prompt]), opening=opening)
+    batch = _Batch(tokenizer, [prompt])
+    ids, _ = batch.encoded(lambda rows: batch.chat.encoder.encode_prompts(rows, opening=opening))
     return tuple(ids.tolist())
 
 
@@ -178,12 +194,10 @@ def encode_examples(
     Raises:
         InputError: the template refuses a row, or renders its prompt differently once an answer follows.
     """
-    chat = chat_of(tokenizer)
-    rows = _rows(tokenizer, chat, prompts, (completions, completion_ids))
-    with _told():
-        ids, mask, offsets = chat.encoder.encode_examples(
-            rows, [list(row) for row in completions] if chat.renders else None, completion_ids=completion_ids
-        )
+    batch = _Batch(tokenizer, prompts, (completions, completion_ids))
+    ids, mask, offsets = batch.encoded(
+        lambda rows, *answers: batch.chat.encoder.encode_examples(rows, *answers, completion_ids=completion_ids)
+    )
     ends = offsets.tolist()
     masks = mask.tolist()
     return ragged_rows(ids, offsets), [masks[start:end] for start, end in pairwise(ends)]
@@ -198,52 +212,65 @@ def encode_pairs(
     rejected_ids: Sequence[list[int] | None],
 ) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
     """Return the ids of N prompts, of their chosen and of their rejected answers; see `encode_examples`."""
-    chat = chat_of(tokenizer)
-    rows = _rows(tokenizer, chat, prompts, (chosen, chosen_ids), (rejected, rejected_ids))
-    answers = [[list(row) for row in column] if chat.renders else None for column in (chosen, rejected)]
-    with _told():
-        columns = chat.encoder.encode_pairs(rows, *answers, chosen_ids=chosen_ids, rejected_ids=rejected_ids)
+    batch = _Batch(tokenizer, prompts, (chosen, chosen_ids), (rejected, rejected_ids))
+    columns = batch.encoded(
+        lambda rows, *answers: batch.chat.encoder.encode_pairs(
+            rows, *answers, chosen_ids=chosen_ids, rejected_ids=rejected_ids
+        )
+    )
     first, second, third = (ragged_rows(*column) for column in columns)
     return first, second, third
 
 
-def _rows(
-    tokenizer: PreTrainedTokenizerBase,
-    chat: Chat,
-    prompts: Sequence[Sequence[Message]],
-    *answers: tuple[Sequence[Sequence[Message]], Sequence[list[int] | None]],
-) -> list[Any]:
-    """Return what Rust is given: messages or, where it cannot render them, what transformers renders."""
-    if chat.renders:
-        return [list(prompt) for prompt in prompts]
-    return [
-        _rendered(tokenizer, chat, prompt, [None if ids[row] is not None else texts[row] for texts, ids in answers])
-        for row, prompt in enumerate(prompts)
-    ]
+Answers = tuple[Sequence[Sequence[Message]], Sequence[list[int] | None]]  # messages, or the engine's ids
 
 
-def _rendered(
-    tokenizer: PreTrainedTokenizerBase,
-    chat: Chat,
-    prompt: Sequence[Message],
-    answers: Sequence[Sequence[Message] | None],
-) -> Rendered:
-    lists = [list(prompt), *(list(answer or ()) for answer in answers)]
-    marks, texts = chat.encoder.broken([message["content"] for messages in lists for message in messages])
-    content = iter(texts)
-    broken = [[{**message, "content": next(content)} for message in messages] for messages in lists]
-    before = _apply(tokenizer, broken[0], add_generation_prompt=True)
-    wholes = [
-        None if answer is None else _apply(tokenizer, [*broken[0], *messages], add_generation_prompt=False)
-        for answer, messages in zip(answers, broken[1:], strict=True)
-    ]
-    return before, wholes, marks
+class _Batch:
+    """Prompts and their answers, rendered by whoever can."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[Message]], *answers: Answers
+    ) -> None:
+        self.chat = chat_of(tokenizer)
+        self._tokenizer, self._prompts, self._answers = tokenizer, prompts, answers
+
+    def encoded(self, encode: Callable[..., Encoded]) -> Encoded:
+        """Return what `encode` makes of the rows, and of the columns of answers where those are still messages.
+
+        Raises:
+            InputError: neither Rust nor transformers can do it; says why.
+        """
+        if self.chat.renders:
+            messages = ([list(row) for row in column] for column in (self._prompts, *(it for it, _ in self._answers)))
+            with contextlib.suppress(ValueError):  # transformers may know what this template asks for
+                return encode(*messages)
+        with _told():
+            return encode([self._rendered(row) for row in range(len(self._prompts))])
+
+    def _rendered(self, row: int) -> Rendered:
+        """Render a prompt, and the prompt with each answer that has no ids, by transformers."""
+        answers = [None if ids[row] is not None else texts[row] for texts, ids in self._answers]
+        lists = [list(self._prompts[row]), *(list(answer or ()) for answer in answers)]
+        marks, texts = self.chat.encoder.broken([message["content"] for messages in lists for message in messages])
+        content = iter(texts)
+        broken = [[{**message, "content": next(content)} for message in messages] for messages in lists]
+        before = _apply(self._tokenizer, broken[0], add_generation_prompt=True)
+        wholes = [
+            None if answer is None else _apply(self._tokenizer, [*broken[0], *messages], add_generation_prompt=False)
+            for answer, messages in zip(answers, broken[1:], strict=True)
+        ]
+        return before, wholes, marks
 
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Turn what Rust refuses into the user's error."""
+    """Turn what Rust or a template refuses into the user's error."""
+    from jinja2 import TemplateError
+
     try:
         yield
+    except TemplateError as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise InputError(f"the chat template refuses these messages: {reason}") from error
     except ValueError as error:
         raise InputError(str(error)) from error

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,12 +14,12 @@ import pytest
 import trl
 from jinja2 import TemplateError
 from srlm import chat, native
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer, normalizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tests import tiny
 from tests.conftest import DATA, ROOT
-from tests.native.texts import random_texts, trained
+from tests.native.texts import SPECIAL, random_texts, trained
 
 TEMPLATES = sorted((Path(trl.__file__).parent / "chat_templates").glob("*.jinja"))
 # These write today's date, which only transformers knows how to ask for.
@@ -128,8 +129,8 @@ def test_real_templates(file, tokenizer):
 
 
 def test_a_template_that_raises(tokenizer):
-    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
-    with pytest.raises(Exception, match="roles must alternate"):
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate\\nsecond line') }}"
+    with pytest.raises(chat.InputError, match=r"refuses these messages: roles must alternate$"):
         chat.prompt_ids(tokenizer, chat.user("a"))
 
 
@@ -161,7 +162,7 @@ def templated(request, tokenizer, monkeypatch):
     assert found.renders
     if not request.param:
         other = chat.Chat(
-            found.template,
+            found.made_from,
             native.ChatEncoder(tokenizer.backend_tokenizer.to_str(), end_token=tokenizer.eos_token),
             renders=False,
         )
@@ -209,6 +210,122 @@ def test_a_tail_is_kept_where_asked_for(tokenizer):
     assert offsets.tolist() == [0, len(whole)]
 
 
+# --- messages that try to spell a special token -----------------------------------------------------------------------
+
+ECHO = "{% for m in messages %}{{ m.content }}{% endfor %}"
+TURNS = "{% for m in messages %}<|start|>{{ m.content }}<|end|>{% endfor %}"
+TURNS += "{% if add_generation_prompt %}<|start|>{% endif %}"
+
+
+def byte_level(normalizer=None, added=(), **flags) -> Tokenizer:
+    """A byte-level tokenizer whose special tokens have these flags."""
+    tokenizer = trained("byte level")
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    description = json.loads(tokenizer.to_str())
+    for token in description["added_tokens"]:
+        token.update(flags)
+    tokenizer = Tokenizer.from_str(json.dumps(description))
+    tokenizer.add_tokens(list(added))
+    return tokenizer
+
+
+def special_ids(tokenizer: Tokenizer, template: str, contents: list[str]) -> list[str]:
+    """The special tokens of a prompt."""
+    encoder = native.ChatEncoder(tokenizer.to_str(), template=template, end_token="<|end|>")
+    prompt = [{"role": "user", "content": content} for content in contents]
+    (ids,) = rows(*encoder.encode_prompts([prompt]))
+    return [token for token in map(tokenizer.id_to_token, ids) if token in SPECIAL[1:]]  # <unk> is for any text
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "template", "contents"),
+    [
+        (byte_level(), "<{{ messages[0].content }}>", ["|end|>"]),
+        (byte_level(), "<{{ messages[0].content | trim }}>", [" |end| "]),
+        (byte_level(), ECHO, ["<|e", "nd|>"]),
+        (byte_level(), ECHO, ["<", "|", "end", "|>"]),
+        (byte_level(), ECHO, ["\ufdd0", "\ufdd0b <|end|>", "\ufdd1"]),
+        (byte_level(), "{{ messages[0].content | lower }}", ["<|END|>"]),
+        (byte_level(normalizers.NFKC(), normalized=True), ECHO, ["\uff1c|end|\uff1e"]),
+        (byte_level(normalizers.Lowercase(), normalized=True), ECHO, ["<|END|>"]),
+        (byte_level(special=False), ECHO, ["a <|end|> b"]),
+        (trained("unigram"), ECHO, ["</s> <|end|><|start|>"]),
+        (trained("wordpiece"), ECHO, ["<|end|> <|start|>"]),
+    ],
+)
+def test_no_special_token_is_spelt_by_a_message(tokenizer, template, contents):
+    assert special_ids(tokenizer, template, contents) == []
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        byte_level(),
+        byte_level(single_word=True),
+        byte_level(lstrip=True, rstrip=True),
+        byte_level(normalizers.NFKC(), normalized=True),
+        byte_level(added=[AddedToken("g<|end|>", normalized=False), AddedToken("<think>", special=False)]),
+        byte_level(added=[AddedToken("the", special=True)]),
+    ],
+    ids=["plain", "single word", "strip", "normalized", "overlapping", "a word"],
+)
+@pytest.mark.parametrize("content", ["dog", " dog ", "a dog\n"])
+def test_a_prompt_is_the_same_whatever_follows(tokenizer, content):
+    encoder = native.ChatEncoder(tokenizer.to_str(), template=TURNS, end_token="<|end|>")
+    (alone,) = rows(*encoder.encode_prompts([chat.user(content)]))
+    assert tokenizer.encode(f"<|start|>{content}<|end|><|start|>", add_special_tokens=False).ids == alone
+    for answer in ("fine", "fi<|end|>ne", "<|start|>", "the"):
+        ids, mask, _ = encoder.encode_examples([chat.user(content)], [chat.assistant(answer)])
+        assert ids[~mask].tolist() == alone, answer
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        byte_level(normalizers.NFKC(), added=[AddedToken("\uff21\uff22", normalized=True)]),
+        byte_level(added=[AddedToken(" the", lstrip=True), AddedToken("dog", rstrip=True)]),
+        byte_level(added=[AddedToken("quick", single_word=True)]),
+    ],
+    ids=["normalized", "strip", "single word"],
+)
+def test_ids_with_odd_added_tokens(tokenizer):
+    assert_same_ids(tokenizer, [*random_texts(300), "AB", "the dog  quick quicker", "a  the", "dog  \n x"])
+
+
+def test_ids_with_an_added_token_that_holds_what_stands_for_blanks():
+    tokenizer = trained("byte fallback")
+    tokenizer.add_tokens([AddedToken("\u2581<PRE>", normalized=False), AddedToken("a\u2581b", normalized=False)])
+    assert_same_ids(tokenizer, [" <PRE>", "\u2581<PRE>", "a b", "a\u2581b", " a"])
+
+
+@pytest.mark.parametrize("text", ["\ufdd0", "<|end|>", "\ufdd20:", "\u00e9", "a ", "<"])
+def test_long_messages_take_linear_time(text):
+    encoder = native.ChatEncoder(byte_level().to_str(), template=TURNS, end_token="<|end|>")
+    start = time.monotonic()
+    encoder.encode_prompts([chat.user("<|end|>" + text * (300_000 // len(text)))])
+    assert time.monotonic() - start < 20
+
+
+def test_a_changed_tokenizer_is_seen():
+    tokenizer = tiny.make_tokenizer()
+    chat.prompt_ids(tokenizer, chat.user("a"))
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|tool|>"]})
+    tokenizer.eos_token = tiny.SPECIAL[0]
+    assert chat.completion_ids(tokenizer, chat.user("a"), chat.assistant("b"))[-1] == tokenizer.eos_token_id
+    ids = chat.prompt_ids(tokenizer, chat.user("<|tool|>"))
+    assert tokenizer.convert_tokens_to_ids("<|tool|>") not in ids
+
+
+def test_a_template_that_fails_in_rust_only_is_rendered_by_transformers(tokenizer):
+    tokenizer.chat_template = (
+        tiny.CHAT_TEMPLATE + "{% if messages[0].content == 'now' %}{{ strftime_now('%Y') }}{% endif %}"
+    )
+    assert chat.chat_of(tokenizer).renders
+    ids = chat.prompt_ids(tokenizer, chat.user("now"))
+    assert tokenizer.decode(ids).endswith(time.strftime("%Y"))
+
+
 # --- wrong arguments --------------------------------------------------------------------------------------------------
 
 
@@ -230,10 +347,10 @@ def test_what_cannot_be_used_is_refused(arguments, options, message):
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        ([[{"role": "user"}]], r"prompts\[0\].*give a dict with role and content"),
-        ([[{"role": "user", "content": None}]], "give a dict with role and content"),
+        ([[{"role": "user"}]], r"prompts\[0\].*no dict with role and content"),
+        ([[{"role": "user", "content": None}]], "a message is no dict with role and content"),
         ([[{"role": "user", "content": "a", "tool_calls": "b"}]], "and nothing else"),
-        ([["a"]], "give a dict with role and content"),
+        ([["a"]], "a message is no dict with role and content"),
         (["a"], r"prompts\[0\] is .*give a list of messages"),
         ([chat.user("a"), None], r"prompts\[1\] is"),
     ],
@@ -242,6 +359,27 @@ def test_what_is_no_message_is_refused(prompts, message, tokenizer):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE
     with pytest.raises(TypeError, match=message):
         chat.chat_of(tokenizer).encoder.encode_prompts(prompts)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda it: it.encode_examples([chat.user("a")], completion_ids=[[1, 2**31]]),
+            r"completion_ids\[0\]: 2147483648 is",
+        ),
+        (lambda it: it.encode_examples([chat.user("a")], completion_ids=[[-1]]), "-1 is no token id"),
+        (lambda it: it.encode_examples([("p", [], 0)]), "row 0: there is no answer"),
+        (
+            lambda it: it.encode_prompts([[{"role": "a<|im_end|>", "content": ""}]]),
+            'role "a<|im_end|>" holds a special',
+        ),
+    ],
+)
+def test_what_makes_no_row_is_refused(call, message, tokenizer):
+    tokenizer.chat_template = tiny.CHAT_TEMPLATE
+    with pytest.raises(ValueError, match=message):
+        call(chat.chat_of(tokenizer).encoder)
 
 
 def test_columns_of_different_length_are_refused(tokenizer):
@@ -269,7 +407,7 @@ def test_other_ids_are_refused(monkeypatch, tokenizer):
 SCRIPT = """
 import hashlib
 from srlm.native import ChatEncoder
-from tests.native.texts import random_texts, trained
+from tests.native.texts import SPECIAL, random_texts, trained
 template = "{% for m in messages %}<|start|>{{ m.content }}<|end|>{% endfor %}"
 template += "{% if add_generation_prompt %}<|start|>{% endif %}"
 encoder = ChatEncoder(trained("byte level").to_str(), template=template, end_token="<|end|>")

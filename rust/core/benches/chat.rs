@@ -44,7 +44,7 @@ fn tokenizer_json() -> String {
 fn bench(c: &mut Criterion) {
     let json = tokenizer_json();
     let template = ChatTemplate::new(TEMPLATE, &[]).expect("a template");
-    let tokenizer = Tokenizer::from_json(&json).expect("a tokenizer");
+    let tokenizer = Tokenizer::from_json(&json, None).expect("a tokenizer");
     let encoder = ChatEncoder::new(tokenizer, Some(template), Some("<|end|>")).expect("an encoder");
     let texts: Vec<String> = (0..1000).map(|seed| text(seed, 100)).collect();
     let bytes: usize = texts.iter().map(String::len).sum();
@@ -72,7 +72,7 @@ fn bench(c: &mut Criterion) {
         b.iter(|| encoder.encode_pairs(1000, pair, |_| [None, None], false))
     });
     group.bench_function("from_json", |b| {
-        b.iter(|| Tokenizer::from_json(black_box(&json)))
+        b.iter(|| Tokenizer::from_json(black_box(&json), None))
     });
     group.finish();
 }

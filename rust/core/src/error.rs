@@ -127,7 +127,7 @@ pub enum Error {
     },
 
     /// A tokenizer gave up on a text.
-    #[error("the tokenizer has no token for a part of a text: {reason}")]
+    #[error("the tokenizer gives up on a text: {reason}")]
     Tokenize {
         /// What it said.
         reason: String,
@@ -170,6 +170,21 @@ pub enum Error {
         /// The token's string.
         token: String,
     },
+
+    /// A message's role holds a special token.
+    #[error("the role {role:?} holds a special token; name a role such as \"user\"")]
+    SpecialInRole {
+        /// The role.
+        role: String,
+    },
+
+    /// There is no character left to break up special tokens with.
+    #[error("a conversation holds every character of Unicode; shorten its messages")]
+    NoMarkLeft,
+
+    /// An answer was given neither as messages nor as ids.
+    #[error("there is no answer; give its messages or its ids")]
+    NoAnswer,
 
     /// A row of a batch failed.
     #[error("row {row}: {source}")]

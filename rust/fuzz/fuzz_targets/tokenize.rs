@@ -31,7 +31,7 @@ fn pair(json: &str) -> Pair {
     let mut theirs: HuggingFace = json.parse().expect("a tokenizer.json");
     theirs.with_truncation(None).expect("no truncation");
     theirs.with_padding(None);
-    let tokenizer = Tokenizer::from_json(json).expect("a tokenizer.json");
+    let tokenizer = Tokenizer::from_json(json, None).expect("a tokenizer.json");
     assert!(
         tokenizer.lane_refusal().is_none(),
         "only the fast lane is worth it"

@@ -47,8 +47,9 @@ impl ChatEncoder {
             let template = template
                 .map(|source| ChatTemplate::new(source.as_ref(), &variables))
                 .transpose()?;
-            let tokenizer = Tokenizer::from_json(tokenizer_json.as_ref())?;
-            chat::ChatEncoder::new(tokenizer, template, end_token.as_ref().map(AsRef::as_ref))
+            let end_token = end_token.as_ref().map(AsRef::as_ref);
+            let tokenizer = Tokenizer::from_json(tokenizer_json.as_ref(), end_token)?;
+            chat::ChatEncoder::new(tokenizer, template, end_token)
         });
         Ok(Self {
             encoder: encoder.map_err(value_error)?,
@@ -79,7 +80,7 @@ impl ChatEncoder {
     }
 
     /// Breaks up the strings of special tokens in texts of one conversation.
-    fn broken(&self, texts: &Bound<'_, PyAny>) -> PyResult<(usize, Vec<String>)> {
+    fn broken(&self, texts: &Bound<'_, PyAny>) -> PyResult<(u32, Vec<String>)> {
         let texts = read_texts("texts", texts)?;
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         self.encoder.broken(&texts).map_err(value_error)
@@ -211,7 +212,7 @@ impl<const N: usize> Batch<N> {
                 answers: read_each(answers, count, |name, item| read_conversation(name, item))?,
             }
         };
-        let given = read_each(given, count, |_, item| item.extract::<Option<Vec<u32>>>())?;
+        let given = read_each(given, count, read_ids)?;
         Ok(Self { rows, given })
     }
 
@@ -272,8 +273,22 @@ fn read_each<'py, T, const N: usize>(
     Ok(out)
 }
 
+fn read_ids(name: &str, item: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u32>>> {
+    let Some(ids) = item.extract::<Option<Vec<i64>>>()? else {
+        return Ok(None);
+    };
+    let read = |id: i64| match i32::try_from(id) {
+        Ok(known) if known >= 0 => Ok(known as u32),
+        _ => Err(PyValueError::new_err(format!(
+            "{name}: {id} is no token id; give ids from 0 to {}",
+            i32::MAX
+        ))),
+    };
+    ids.into_iter().map(read).collect::<PyResult<_>>().map(Some)
+}
+
 fn read_rendered(item: &Bound<'_, PyAny>) -> PyResult<Rendered> {
-    let (before, wholes, marks) = item.extract::<(Text, Vec<Option<Text>>, usize)>()?;
+    let (before, wholes, marks) = item.extract::<(Text, Vec<Option<Text>>, u32)>()?;
     let owned = |text: Text| text.as_ref().to_owned();
     Ok(Rendered {
         before: owned(before),
@@ -295,7 +310,7 @@ fn read_conversation(name: &str, messages: &Bound<'_, PyAny>) -> PyResult<Vec<Ow
 fn read_message(name: &str, message: &Bound<'_, PyAny>) -> PyResult<OwnMessage> {
     let wrong = || {
         PyTypeError::new_err(format!(
-            "{name}: {message} is no message; give a dict with role and content, both str, and nothing else"
+            "{name}: a message is no dict with role and content, both str, and nothing else; give such dicts"
         ))
     };
     let dict = message.cast::<PyDict>().map_err(|_| wrong())?;

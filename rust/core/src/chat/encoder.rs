@@ -24,8 +24,9 @@ pub struct Rendered {
     /// The prompt with an answer, one for each answer; None where the answer's
     /// ids are there already.
     pub wholes: Vec<Option<String>>,
-    /// How many marks break up each special token's string that a message holds.
-    pub marks: usize,
+    /// The code point that breaks up each special token's string that a message
+    /// holds; 0 if there is none.
+    pub marks: u32,
 }
 
 /// A chat template and a tokenizer.
@@ -69,22 +70,23 @@ impl ChatEncoder {
     }
 
     /// Breaks up the strings of special tokens in these texts, which belong to one
-    /// conversation, by marks; gives the number of marks, 0 if there is no such
-    /// string and the texts are as they were.
+    /// conversation, and what a template could complete to one; gives the code point
+    /// that breaks them, 0 if the texts are as they were.
     ///
     /// # Errors
-    /// [`Error::OneCharacterSpecial`].
-    pub fn broken(&self, texts: &[&str]) -> Result<(usize, Vec<String>), Error> {
+    /// [`Error::OneCharacterSpecial`] or [`Error::NoMarkLeft`].
+    pub fn broken(&self, texts: &[&str]) -> Result<(u32, Vec<String>), Error> {
         let special = self.tokenizer.special();
-        if !texts.iter().any(|text| special.occur_in(text)) {
+        if !texts.iter().any(|text| special.threatened_by(text)) {
             return Ok((0, texts.iter().map(|&text| text.to_owned()).collect()));
         }
         let marks = Marks::for_texts(texts.iter().copied());
+        let mark = marks.0.ok_or(Error::NoMarkLeft)?;
         let broken: Result<Vec<String>, Error> = texts
             .iter()
             .map(|text| Ok(special.broken(text, marks)?.into_owned()))
             .collect();
-        Ok((marks.0, broken?))
+        Ok((mark.into(), broken?))
     }
 
     /// Renders messages as they are, special tokens' strings included.
@@ -110,8 +112,8 @@ impl ChatEncoder {
     /// Renders a prompt, and the prompt with each of its answers.
     ///
     /// # Errors
-    /// [`Error::Template`], [`Error::OneCharacterSpecial`], or
-    /// [`Error::InvalidTemplate`] if there is none.
+    /// [`Error::Template`], [`Error::OneCharacterSpecial`], [`Error::NoMarkLeft`],
+    /// [`Error::SpecialInRole`], or [`Error::InvalidTemplate`] if there is none.
     pub fn render(
         &self,
         prompt: &[Message<'_>],
@@ -122,8 +124,13 @@ impl ChatEncoder {
             Answer::Messages(messages) => *messages,
             Answer::Ids(_) => &[],
         });
-        let mut contents = prompt.iter().chain(answered).map(|message| message.content);
-        if !contents.any(|content| special.occur_in(content)) {
+        let messages = || prompt.iter().chain(answered.clone());
+        if let Some(message) = messages().find(|message| special.occur_in(message.role)) {
+            return Err(Error::SpecialInRole {
+                role: message.role.to_owned(),
+            });
+        }
+        if !messages().any(|message| special.threatened_by(message.content)) {
             return self.render_as_is(prompt, answers);
         }
         self.render_broken(prompt, answers)
@@ -226,8 +233,8 @@ impl ChatEncoder {
     /// None, that was rendered.
     ///
     /// # Errors
-    /// [`Error::InRow`] with those of `render`, with [`Error::PromptChanges`], or
-    /// with [`Error::Tokenize`].
+    /// [`Error::InRow`] with those of `render`, with [`Error::PromptChanges`],
+    /// [`Error::NoAnswer`] or [`Error::Tokenize`].
     pub fn encode_examples<'a>(
         &self,
         rows: usize,
@@ -290,7 +297,7 @@ impl ChatEncoder {
             completions[at] = match (ids, rendered.wholes.get(at).and_then(Option::as_ref)) {
                 (Some(ids), _) => ids.to_vec(),
                 (None, Some(whole)) => self.completion(rendered, whole, keep_tail, lane)?,
-                (None, None) => Vec::new(),
+                (None, None) => return Err(Error::NoAnswer),
             };
         }
         Ok(completions)
@@ -342,10 +349,10 @@ impl ChatEncoder {
         self.ids(text, rendered.marks, lane)
     }
 
-    fn ids(&self, text: &str, marks: usize, lane: bool) -> Result<Vec<u32>, Error> {
-        match marks {
-            0 => self.tokenizer.encode_by(text, lane),
-            marks => self.tokenizer.encode_marked(text, Marks(marks)),
+    fn ids(&self, text: &str, marks: u32, lane: bool) -> Result<Vec<u32>, Error> {
+        match char::from_u32(marks).filter(|&mark| mark != '\0') {
+            None => self.tokenizer.encode_by(text, lane),
+            mark => self.tokenizer.encode_marked(text, Marks(mark)),
         }
     }
 }

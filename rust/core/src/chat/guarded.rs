@@ -16,15 +16,14 @@ const FENCE: char = '\u{fdd2}';
 /// What the names of special tokens begin with: not to be guessed by who writes a
 /// message, so no text holds it.
 fn unguessable_prefix() -> String {
-    let nonce = RandomState::new().hash_one(0);
-    format!("{FENCE}{nonce:016x}:")
+    let draw = || RandomState::new().hash_one(0);
+    format!("{FENCE}{:016x}{:016x}:", draw(), draw())
 }
 
 /// `tokenizers` with every special token under another name, so that it takes
 /// the names for tokens and the tokens' own strings for text.
 pub(super) struct Guarded {
     tokenizer: Tokenizer,
-    prefix: String,
     names: Vec<String>,
     /// Its ids -> the real ones, for added tokens.
     real: FxHashMap<u32, u32>,
@@ -62,15 +61,9 @@ impl Guarded {
             .collect();
         Ok(Self {
             tokenizer,
-            prefix,
             names,
             real,
         })
-    }
-
-    /// Whether a text could be mistaken for the names of special tokens.
-    pub fn is_imitated_by(&self, text: &str) -> bool {
-        text.contains(&self.prefix)
     }
 
     /// The ids of a rendered text in which the strings of special tokens that
@@ -103,17 +96,32 @@ fn rename_added(value: &mut Value, names: &FxHashMap<&str, &str>) -> Vec<(String
     for token in value["added_tokens"].as_array_mut().into_iter().flatten() {
         let content = token["content"].as_str().unwrap_or_default().to_owned();
         let name = match names.get(content.as_str()) {
-            Some(&name) if token["special"] == true => {
+            Some(&name) => {
                 // Under its new name the token is found before normalisation.
                 token["normalized"] = Value::Bool(false);
                 name.to_owned()
             }
-            _ => content.clone(),
+            None => content.clone(),
         };
         token["content"] = Value::String(name.clone());
         pairs.push((name, content));
     }
     pairs
+}
+
+/// Whether a merge makes the string of a special token, or goes on from it.
+fn touches(merge: &Value, names: &FxHashMap<&str, &str>) -> bool {
+    let (left, right) = match merge {
+        Value::String(pair) => pair.split_once(' ').unwrap_or_default(),
+        pair => (
+            pair[0].as_str().unwrap_or_default(),
+            pair[1].as_str().unwrap_or_default(),
+        ),
+    };
+    let made = format!("{left}{right}");
+    [left, right, &made]
+        .iter()
+        .any(|piece| names.contains_key(piece))
 }
 
 /// Renames special tokens in the model's vocabulary too: in a Unigram model `</s>`
@@ -122,6 +130,9 @@ fn rename_in_model(model: &mut Value, names: &FxHashMap<&str, &str>) {
     let new_name = |name: &str| names.get(name).map(|&name| name.to_owned());
     if let Some(name) = model["unk_token"].as_str().and_then(new_name) {
         model["unk_token"] = Value::String(name);
+    }
+    if let Some(merges) = model["merges"].as_array_mut() {
+        merges.retain(|merge| !touches(merge, names));
     }
     match &mut model["vocab"] {
         Value::Object(vocab) => {

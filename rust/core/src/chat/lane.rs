@@ -61,6 +61,14 @@ impl FastLane {
         }
         let ascii_only = is_form(&json["normalizer"]);
         if ascii_only {
+            // A token that is normalised itself may be spelt in ASCII after all.
+            let is_ascii = |it: &Value| it["content"].as_str().is_some_and(str::is_ascii);
+            if added
+                .iter()
+                .any(|it| it["normalized"] != false && !is_ascii(it))
+            {
+                return Err(unsupported("an added token outside ASCII is normalised"));
+            }
             json["normalizer"] = Value::Null;
         }
         let metaspace = match json["pre_tokenizer"]["type"].as_str() {

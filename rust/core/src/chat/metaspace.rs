@@ -36,6 +36,9 @@ impl Metaspace {
         if added.iter().any(flagged) || contents.iter().any(|content| content.contains(' ')) {
             return Err("an added token takes blanks");
         }
+        if contents.iter().any(|content| content.contains(replacement)) {
+            return Err("an added token holds what stands for blanks");
+        }
         let added = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .start_kind(StartKind::Anchored)

@@ -14,6 +14,11 @@ pub(super) fn rstrip(text: &str) -> &str {
     text.trim_end_matches(is_space)
 }
 
+/// `text.strip()`.
+pub(super) fn strip(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
 /// Which ends of a text are stripped.
 #[derive(Clone, Copy)]
 struct Ends {
@@ -26,7 +31,7 @@ const BOTH: Ends = Ends {
     right: true,
 };
 
-fn strip(text: &str, characters: Option<&str>, ends: Ends) -> String {
+fn stripped(text: &str, characters: Option<&str>, ends: Ends) -> String {
     let goes = |c: char| match characters {
         Some(characters) => characters.contains(c),
         None => is_space(c),
@@ -44,8 +49,8 @@ fn strip(text: &str, characters: Option<&str>, ends: Ends) -> String {
 /// Jinja's filter `trim`, which is `str.strip`.
 pub(super) fn trim(value: &Value, characters: Option<&str>) -> String {
     match value.as_str() {
-        Some(text) => strip(text, characters, BOTH),
-        None => strip(&value.to_string(), characters, BOTH),
+        Some(text) => stripped(text, characters, BOTH),
+        None => stripped(&value.to_string(), characters, BOTH),
     }
 }
 
@@ -70,9 +75,9 @@ pub(super) fn method(
         _ => None,
     };
     match (value.kind(), value.as_str(), ends, args) {
-        (ValueKind::String, Some(text), Some(ends), []) => Ok(strip(text, None, ends).into()),
+        (ValueKind::String, Some(text), Some(ends), []) => Ok(stripped(text, None, ends).into()),
         (ValueKind::String, Some(text), Some(ends), [characters]) if characters.is_none() => {
-            Ok(strip(text, None, ends).into())
+            Ok(stripped(text, None, ends).into())
         }
         (ValueKind::String, Some(text), None, []) if name == "split" => Ok(text
             .split(is_space)

@@ -39,6 +39,8 @@ impl ChatTemplate {
     /// [`Error::InvalidTemplate`]: it is not Jinja, or uses what only
     /// transformers has.
     pub fn new(source: &str, variables: &[(String, String)]) -> Result<Self, Error> {
+        // As Jinja reads sources.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
         let mut environment = Environment::new();
         environment.set_syntax(
             SyntaxConfig::builder()
@@ -53,6 +55,7 @@ impl ChatTemplate {
         environment.add_filter("trim", |value: Value, characters: Option<&str>| {
             python_str::trim(&value, characters)
         });
+        environment.add_filter("tojson", to_json);
         // To Jinja `none` is not iterable, to minijinja it is an empty sequence.
         environment.add_test("iterable", |value: &Value| {
             !value.is_none() && value.try_iter().is_ok()
@@ -61,7 +64,7 @@ impl ChatTemplate {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
-            .add_template_owned(NAME, without_generation_blocks(source))
+            .add_template_owned(NAME, without_generation_blocks(&source))
             .map_err(|error| invalid(&error))?;
         let pairs = variables.iter().cloned();
         Ok(Self {
@@ -81,9 +84,7 @@ impl ChatTemplate {
         add_generation_prompt: bool,
     ) -> Result<String, Error> {
         let failed = |error: minijinja::Error| Error::Template {
-            reason: error
-                .detail()
-                .map_or_else(|| error.to_string(), str::to_owned),
+            reason: first_line(error.detail().unwrap_or(&error.to_string())),
         };
         let messages: Vec<Value> = messages
             .iter()
@@ -102,6 +103,15 @@ impl ChatTemplate {
     }
 }
 
+/// transformers' `tojson`, of strings: it escapes no HTML.
+fn to_json(value: &Value) -> Result<String, minijinja::Error> {
+    let refused = |reason| minijinja::Error::new(ErrorKind::InvalidOperation, reason);
+    let text = value
+        .as_str()
+        .ok_or_else(|| refused("tojson takes strings only here"))?;
+    serde_json::to_string(text).map_err(|_| refused("no JSON"))
+}
+
 /// transformers marks what an assistant said by `{% generation %}` blocks. They
 /// render as their content, in a scope of its own, as `with` does.
 fn without_generation_blocks(source: &str) -> String {
@@ -111,9 +121,19 @@ fn without_generation_blocks(source: &str) -> String {
     TAG.replace_all(source, "{%$1 ${2}with $3%}").into_owned()
 }
 
+/// The first line of a message, shortened: errors are one line.
+fn first_line(text: &str) -> String {
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(200)
+        .collect()
+}
+
 fn invalid(error: &minijinja::Error) -> Error {
     Error::InvalidTemplate {
-        reason: error.to_string(),
+        reason: first_line(&error.to_string()),
     }
 }
 
@@ -138,6 +158,7 @@ mod tests {
     #[test]
     fn renderings() {
         let cases = [
+            ("{% if true %}\r\na{% endif %}\r\nb\rc", "ab\nc"),
             (
                 CHATML,
                 "<|im_start|>user\na <b> 'c'<|im_end|>\n<|im_start|>assistant\n",

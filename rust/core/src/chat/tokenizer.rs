@@ -1,5 +1,6 @@
 //! Texts to token ids, as Hugging Face's `tokenizers` gives them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use serde_json::Value;
@@ -7,7 +8,7 @@ use serde_json::Value;
 use super::guarded::Guarded;
 use super::lane::{FastLane, LaneRefusal};
 use super::marks::Marks;
-use super::special::SpecialTokens;
+use super::special::{Added, SpecialTokens};
 use crate::{Error, parallel};
 
 /// A tokenizer as its `tokenizer.json` describes it, without truncation, padding
@@ -21,15 +22,22 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json` and opens the fast lane if it agrees.
+    /// Reads a `tokenizer.json` and opens the fast lane if it agrees. The
+    /// `end_token` counts as special, even where the description does not say so.
     ///
     /// # Errors
     /// [`Error::InvalidTokenizer`].
-    pub fn from_json(json: &str) -> Result<Self, Error> {
+    pub fn from_json(json: &str, end_token: Option<&str>) -> Result<Self, Error> {
+        // Some descriptions make `tokenizers` panic.
+        catch_unwind(|| Self::read(json, end_token)).unwrap_or_else(|_| Err(invalid(&"it panics")))
+    }
+
+    fn read(json: &str, end_token: Option<&str>) -> Result<Self, Error> {
         let mut oracle: tokenizers::Tokenizer = json.parse().map_err(|error| invalid(&error))?;
         plain(&mut oracle).map_err(|error| invalid(&error))?;
         let value: Value = serde_json::from_str(json).map_err(|error| invalid(&error))?;
-        let special = SpecialTokens::new(special_contents(&value))?;
+        let added = added_tokens(&value, end_token);
+        let special = SpecialTokens::new(added, !value["normalizer"].is_null())?;
         let lane = FastLane::open(value, &|text| encode(&oracle, text).ok());
         Ok(Self {
             json: json.to_owned(),
@@ -85,9 +93,6 @@ impl Tokenizer {
         let guarded = guarded.as_ref().map_err(|reason| Error::InvalidTokenizer {
             reason: reason.clone(),
         })?;
-        if guarded.is_imitated_by(text) {
-            return self.make_guarded()?.encode(text, marks, &self.special);
-        }
         guarded.encode(text, marks, &self.special)
     }
 
@@ -109,13 +114,13 @@ pub(super) fn plain(tokenizer: &mut tokenizers::Tokenizer) -> tokenizers::Result
     Ok(())
 }
 
-/// The ids that `tokenizers` gives.
+/// The ids that `tokenizers` gives; some descriptions make it panic.
 pub(super) fn encode(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
-    match tokenizer.encode_fast(text, false) {
-        Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-        Err(error) => Err(Error::Tokenize {
-            reason: error.to_string(),
-        }),
+    let failed = |reason| Error::Tokenize { reason };
+    match catch_unwind(AssertUnwindSafe(|| tokenizer.encode_fast(text, false))) {
+        Ok(Ok(encoding)) => Ok(encoding.get_ids().to_vec()),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed("it panics".to_owned())),
     }
 }
 
@@ -125,13 +130,18 @@ fn invalid(error: &dyn std::fmt::Display) -> Error {
     }
 }
 
-fn special_contents(json: &Value) -> Vec<String> {
+fn added_tokens(json: &Value, end_token: Option<&str>) -> Vec<Added> {
     let added = json["added_tokens"].as_array().into_iter().flatten();
-    let special = added.filter(|token| token["special"] == true);
-    special
-        .filter_map(|token| token["content"].as_str())
-        .map(str::to_owned)
-        .collect()
+    let read = |token: &Value| {
+        let content = token["content"].as_str()?;
+        Some(Added {
+            content: content.to_owned(),
+            special: token["special"] == true || Some(content) == end_token,
+            single_word: token["single_word"] == true,
+            normalized: token["normalized"] != false,
+        })
+    };
+    added.filter_map(read).collect()
 }
 
 #[cfg(test)]

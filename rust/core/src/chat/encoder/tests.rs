@@ -8,7 +8,7 @@ const TEMPLATE: &str = "{% for m in messages %}{{ '<|start|>' + m.role + '\\n' +
 
 fn encoder(json: &str, template: &str) -> ChatEncoder {
     let template = ChatTemplate::new(template, &[]).unwrap();
-    let tokenizer = Tokenizer::from_json(json).unwrap();
+    let tokenizer = Tokenizer::from_json(json, None).unwrap();
     ChatEncoder::new(tokenizer, Some(template), Some("<|end|>")).unwrap()
 }
 
@@ -137,7 +137,7 @@ fn a_prompt_that_changes_is_refused() {
 
 #[test]
 fn an_unknown_end_token_is_refused() {
-    let tokenizer = Tokenizer::from_json(&tiny::byte_level()).unwrap();
+    let tokenizer = Tokenizer::from_json(&tiny::byte_level(), None).unwrap();
     let error = ChatEncoder::new(tokenizer, None, Some("<eos>"))
         .err()
         .unwrap();

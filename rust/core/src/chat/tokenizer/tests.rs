@@ -6,8 +6,9 @@ use super::super::tiny;
 use super::*;
 
 static TOKENIZERS: LazyLock<Vec<(&str, Tokenizer, bool)>> = LazyLock::new(|| {
-    let read =
-        |(name, json, lane): (_, String, _)| (name, Tokenizer::from_json(&json).unwrap(), lane);
+    let read = |(name, json, lane): (_, String, _)| {
+        (name, Tokenizer::from_json(&json, None).unwrap(), lane)
+    };
     tiny::every().into_iter().map(read).collect()
 });
 
@@ -30,7 +31,7 @@ fn the_lane_is_closed_where_it_cannot_be_trusted() {
     let changed = |path: &str, to: Value| {
         let mut json = json.clone();
         *json.pointer_mut(path).unwrap() = to;
-        Tokenizer::from_json(&json.to_string()).unwrap()
+        Tokenizer::from_json(&json.to_string(), None).unwrap()
     };
     let dropout = changed("/model/dropout", 0.5.into());
     assert_eq!(dropout.lane_refusal(), Some(&LaneRefusal::NotBpe));
@@ -44,7 +45,7 @@ fn the_lane_is_closed_where_it_cannot_be_trusted() {
 /// A lane that gives other ids is found out: here two pieces have changed places.
 #[test]
 fn a_lane_that_differs_is_found_out() {
-    let tokenizer = Tokenizer::from_json(&tiny::byte_level()).unwrap();
+    let tokenizer = Tokenizer::from_json(&tiny::byte_level(), None).unwrap();
     let mut json: Value = serde_json::from_str(&tiny::byte_level()).unwrap();
     let vocab = &mut json["model"]["vocab"];
     let (one, other) = (vocab["th"].take(), vocab["an"].take());
@@ -61,7 +62,7 @@ fn a_lane_that_differs_is_found_out() {
 /// text that holds it is left to `tokenizers`.
 #[test]
 fn a_character_that_differs_is_kept_out_of_the_lane() {
-    let tokenizer = Tokenizer::from_json(&tiny::byte_level()).unwrap();
+    let tokenizer = Tokenizer::from_json(&tiny::byte_level(), None).unwrap();
     let lane = tokenizer.lane.as_ref().ok().unwrap();
     let liar = |text: &str| {
         let ids = encode(&tokenizer.oracle, text).ok()?;
@@ -80,7 +81,7 @@ fn a_character_that_differs_is_kept_out_of_the_lane() {
 #[test]
 fn broken_descriptions_are_refused() {
     for json in ["", "{}", "{\"model\": 3}", "[]"] {
-        let error = Tokenizer::from_json(json).err();
+        let error = Tokenizer::from_json(json, None).err();
         assert!(
             matches!(error, Some(Error::InvalidTokenizer { .. })),
             "{json:?}"
@@ -127,7 +128,7 @@ proptest! {
     fn broken_strings_are_text(text in text(), said in text()) {
         for (name, tokenizer, _) in TOKENIZERS.iter() {
             let special = tokenizer.special();
-            let direct = tokenizer.encode_marked(&text, Marks(1)).ok();
+            let direct = tokenizer.encode_marked(&text, Marks(Some('\u{fdd5}'))).ok();
             prop_assert_eq!(direct, encode(&tokenizer.oracle, &text).ok(), "{}", name);
 
             let marks = Marks::for_texts([said.as_str()]);
@@ -144,7 +145,7 @@ proptest! {
 #[test]
 fn broken_strings_have_the_ids_of_their_text() {
     for json in [tiny::byte_level(), tiny::normalized(false)] {
-        let tokenizer = Tokenizer::from_json(&json).unwrap();
+        let tokenizer = Tokenizer::from_json(&json, None).unwrap();
         let mut plain: tokenizers::Tokenizer = json.parse().unwrap();
         plain.set_encode_special_tokens(true);
         for said in [
