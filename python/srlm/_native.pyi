@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ChatEncoder",
+    "ChatTemplateError",
     "NearDuplicateIndex",
     "NoveltyIndex",
     "__version__",
@@ -32,6 +33,9 @@ __version__: str
 _Messages = list[dict[str, str]]
 _Rendered = tuple[str, list[str | None], int]
 _Ids = tuple[NDArray[np.int32], NDArray[np.int64]]
+
+class ChatTemplateError(ValueError):
+    """A chat template refuses the messages, or asks for what only transformers has."""
 
 @final
 class ChatEncoder:
@@ -73,18 +77,19 @@ class ChatEncoder:
         """Render one conversation as it is, special tokens' strings included.
 
         Raises:
-            ValueError: the template refuses the messages, or there is none.
+            ChatTemplateError: the template refuses the messages.
+            ValueError: there is no template.
         """
 
-    def broken(self, texts: Sequence[str]) -> tuple[int, list[str]]:
-        """Break up the strings of special tokens in the texts of one conversation, before it is rendered elsewhere.
+    def broken(self, messages: _Messages) -> tuple[int, list[str]]:
+        """Break up the strings of special tokens in the contents of one conversation, before it is rendered elsewhere.
 
         Returns:
             The code point that breaks them, which the encoding methods need to mend the texts (0: nothing was broken),
-            and the texts.
+            and the contents.
 
         Raises:
-            ValueError: a text holds a special token of one character, or all of Unicode.
+            ValueError: a role holds a special token, or a content one of one character, or all of Unicode.
         """
 
     def encode_texts(self, texts: Sequence[str]) -> _Ids:
@@ -98,7 +103,8 @@ class ChatEncoder:
         """Return the ids that an engine continues: prompts, the assistant's mark, and the `opening` of its turn.
 
         Raises:
-            ValueError: the template refuses a row, or the tokenizer has no token for part of it.
+            ChatTemplateError: the template refuses a row; names it.
+            ValueError: a role holds a special token, or the tokenizer has no token for part of a row; names it.
         """
 
     def encode_examples(

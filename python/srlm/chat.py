@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from srlm.errors import InputError
-from srlm.native import ChatEncoder
+from srlm.native import ChatEncoder, ChatTemplateError
 from srlm.records import Message
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class _Batch:
         """
         if self.chat.renders:
             messages = ([list(row) for row in column] for column in (self._prompts, *(it for it, _ in self._answers)))
-            with contextlib.suppress(ValueError):  # transformers may know what this template asks for
+            with _told(), contextlib.suppress(ChatTemplateError):  # transformers may know what the template asks for
                 return encode(*messages)
         with _told():
             return encode([self._rendered(row) for row in range(len(self._prompts))])
@@ -251,7 +251,7 @@ class _Batch:
         """Render a prompt, and the prompt with each answer that has no ids, by transformers."""
         answers = [None if ids[row] is not None else texts[row] for texts, ids in self._answers]
         lists = [list(self._prompts[row]), *(list(answer or ()) for answer in answers)]
-        marks, texts = self.chat.encoder.broken([message["content"] for messages in lists for message in messages])
+        marks, texts = self.chat.encoder.broken([message for messages in lists for message in messages])
         content = iter(texts)
         broken = [[{**message, "content": next(content)} for message in messages] for messages in lists]
         before = _apply(self._tokenizer, broken[0], add_generation_prompt=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from srlm.errors import InputError
 from srlm.native import NearDuplicateIndex, exact_duplicates
-from srlm.records import decode_lines, parse_objects, write_text
+from srlm.records import decode_lines, parse_objects, write_bytes, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ def run(source: Path, out: Path, *, field: str, near: Near | None, dropped: Path
     start = len(index) if index is not None else 0
     first = exact_duplicates(texts) if index is None else index.add(texts)
     kept = first == np.arange(start, start + len(texts))
-    _write_bytes(out, b"".join(lines[number - 1] + b"\n" for number, keep in zip(numbers, kept, strict=True) if keep))
+    write_bytes(out, b"".join(lines[number - 1] + b"\n" for number, keep in zip(numbers, kept, strict=True) if keep))
     if dropped is not None:
         rows = _dropped(numbers, first, start)
         write_text(dropped, "".join(json.dumps(_fields(row)) + "\n" for row in rows))
@@ -144,13 +144,3 @@ def _dropped(numbers: list[int], first: NDArray[np.int64], start: int) -> list[D
 def _fields(row: Dropped) -> dict[str, int | None]:
     where = {"duplicate_of": row.duplicate_of}
     return {"line": row.line, **where, **({} if row.index_row is None else {"index_row": row.index_row})}
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -6,17 +6,19 @@ Left out: the paper's multiple-choice prompt, which it found worse; any other wo
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from srlm import chat
 from srlm.engines.base import Request, Sampling
 from srlm.errors import InputError
-from srlm.native import parse_verdicts
+from srlm.native import expected_scores, parse_verdicts
+from srlm.native import mean_scores as native_mean_scores
 from srlm.records import RowWriter, Verdict, content_id, derived_seed, resume_rows
 
 if TYPE_CHECKING:
@@ -219,9 +221,7 @@ def digit_tokens(tokenizer: PreTrainedTokenizerBase, max_score: float) -> dict[i
 
 def expected_score(logps: Sequence[float], digits: Sequence[int]) -> float:
     """Return sum(d p(d)) / sum(p(d)) over the digits, from their log-probabilities in nats."""
-    top = max(logps)
-    weights = [math.exp(logp - top) for logp in logps]
-    return sum(weight * digit for weight, digit in zip(weights, digits, strict=True)) / sum(weights)
+    return float(expected_scores(np.array([logps], dtype=np.float64), np.array(digits, dtype=np.float64))[0])
 
 
 def token_at(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], start: int) -> int:
@@ -238,12 +238,12 @@ def token_at(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], start
 
 def mean_scores(verdicts: Sequence[Verdict], *, expected: bool) -> dict[str, float]:
     """Return candidate id -> mean over its scored verdicts, of the expected or of the written scores."""
-    values: dict[str, list[float]] = {}
-    for row in verdicts:
-        value = row.expected_score if expected else row.score
-        if row.outcome == "scored" and value is not None:
-            values.setdefault(row.candidate_id, []).append(value)
-    return {key: sum(scores) / len(scores) for key, scores in values.items()}
+    number = {key: index for index, key in enumerate(dict.fromkeys(row.candidate_id for row in verdicts))}
+    given = ((row.expected_score if expected else row.score) if row.outcome == "scored" else None for row in verdicts)
+    score = np.array([np.nan if value is None else value for value in given], dtype=np.float64)  # [V]
+    judged = np.array([number[row.candidate_id] for row in verdicts], dtype=np.int64)  # [V]
+    means, counts = native_mean_scores(judged, score, candidates=len(number))
+    return {key: float(means[index]) for key, index in number.items() if counts[index]}
 
 
 def count_outcomes(verdicts: Sequence[Verdict]) -> dict[str, int]:

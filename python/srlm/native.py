@@ -6,6 +6,7 @@ types are in `_native.pyi`.
 
 from srlm._native import (
     ChatEncoder,
+    ChatTemplateError,
     NearDuplicateIndex,
     NoveltyIndex,
     __version__,
@@ -23,6 +24,7 @@ from srlm._native import (
 
 __all__ = [
     "ChatEncoder",
+    "ChatTemplateError",
     "NearDuplicateIndex",
     "NoveltyIndex",
     "__version__",

@@ -13,7 +13,8 @@ import numpy as np
 
 from srlm import chat
 from srlm.errors import InputError
-from srlm.native import mean_scores, select_pairs, select_positives
+from srlm.judge import mean_scores
+from srlm.native import select_pairs, select_positives
 from srlm.records import Example, Pair, content_id
 
 if TYPE_CHECKING:
@@ -51,22 +52,19 @@ def columns(
         InputError: a candidate's prompt, or a verdict's candidate, is not among the rows given.
     """
     place = {prompt.id: index for index, prompt in enumerate(prompts)}
-    number = {key: index for index, key in enumerate(dict.fromkeys(row.id for row in candidates))}
+    known = {row.id for row in candidates}
     for row in candidates:
         if row.prompt_id not in place:
             raise InputError(f"candidate {row.id}: its prompt {row.prompt_id} is not in the file of prompts")
     for verdict in verdicts:
-        if verdict.candidate_id not in number:
+        if verdict.candidate_id not in known:
             raise InputError(f"verdict {verdict.id}: its candidate {verdict.candidate_id} is not in the candidates")
-    judged = np.array([number[verdict.candidate_id] for verdict in verdicts], dtype=np.int64)  # [V]
-    rows = np.array([number[row.id] for row in candidates], dtype=np.int64)  # [C]
-    sampled, expected = (
-        mean_scores(judged, _scores(verdicts, expected=expected), candidates=len(number))[0][rows]
-        for expected in (False, True)
-    )
+    sampled, means = (mean_scores(verdicts, expected=expected) for expected in (False, True))
+    expected = np.array([means.get(row.id, np.nan) for row in candidates], dtype=np.float64)  # [C]
+    written = np.array([sampled.get(row.id, np.nan) for row in candidates], dtype=np.float64)  # [C]
     return Columns(
         prompt=np.array([place[row.prompt_id] for row in candidates], dtype=np.int64),
-        score=expected if judge.score == "expected" else sampled,
+        score=expected if judge.score == "expected" else written,
         expected=expected,
         usable=np.array(
             [bool(row.text.strip()) and (pairs.keep_truncated or row.finish_reason == "stop") for row in candidates],
@@ -75,12 +73,6 @@ def columns(
         texts=[row.text for row in candidates],
         length=np.array([len(row.token_ids) for row in candidates], dtype=np.int64),
     )
-
-
-def _scores(verdicts: Sequence[Verdict], *, expected: bool) -> NDArray[np.float64]:
-    """Return the written or the expected score of each verdict, NaN where it has none."""
-    given = ((row.expected_score if expected else row.score) if row.outcome == "scored" else None for row in verdicts)
-    return np.array([np.nan if score is None else score for score in given], dtype=np.float64)
 
 
 def build(

@@ -237,11 +237,16 @@ def write_rows(path: Path, rows: list[Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file by atomic rename."""
+    """Write a text file in UTF-8 by atomic rename."""
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file by atomic rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        file.write(text)
+    with partial.open("wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError
 from srlm.native import parse_verdicts, read_text_column
-from srlm.records import read_objects, write_rows
+from srlm.records import decode_lines, parse_objects, write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,9 +86,11 @@ def _row(line: int, outcome: str, score: float, span: list[int]) -> dict[str, An
 
 def _recorded(replies: Path) -> dict[int, tuple[Any, Any]]:
     """Return line -> what the rows with an outcome of their own say."""
-    if b'"outcome"' not in replies.read_bytes():
-        return {}  # plain replies need no second reading
-    return {number: _read(row) for number, row in read_objects(replies) if "outcome" in row}
+    data = replies.read_bytes()
+    if b'"outcome"' not in data:
+        return {}  # plain replies need no second parsing
+    rows = parse_objects(decode_lines(data, str(replies)), str(replies))
+    return {number: _read(row) for number, row in rows if "outcome" in row}
 
 
 def _read(row: dict[str, Any]) -> tuple[Any, Any]:

@@ -184,6 +184,11 @@ def test_special_tokens_in_messages_stay_text(templated, evil):
     assert templated.decode(ids).count(evil) == 2
 
 
+def test_a_role_spells_no_special_token(templated):
+    with pytest.raises(chat.InputError, match=r'role "user<\|im_end\|>" holds a special token'):
+        chat.prompt_ids(templated, [{"role": "user<|im_end|>", "content": "a"}])
+
+
 def test_pairs(templated):
     prompts = [chat.user("Hi"), chat.user("Ho")]
     chosen, rejected = [chat.assistant("one"), chat.assistant("")], [chat.assistant("two\n"), chat.assistant("x")]

@@ -307,3 +307,14 @@ pub enum Error {
         reason: String,
     },
 }
+
+impl Error {
+    /// Whether a chat template refused, in whatever row.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Template { .. } => true,
+            Self::InRow { source, .. } => source.is_refusal(),
+            _ => false,
+        }
+    }
+}

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use srlm_core::chat::{ChatEncoder, Rendered, Tokenizer};
+use srlm_core::chat::{ChatEncoder, Message, Rendered, Tokenizer};
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -127,11 +127,15 @@ fn check(pair: &Pair, text: &str) {
     let found = pair.ours.encode_texts(&[text]).expect("ids");
     assert_eq!(found.ids, expected, "{text:?}");
 
+    let message = Message {
+        role: "user",
+        content: text,
+    };
     let (marks, mut broken) = pair
         .ours
-        .broken(&[text])
+        .broken(&[message])
         .expect("tokens of several characters");
-    let before = broken.remove(0);
+    let before = broken.remove(0).into_owned();
     let render = |_| {
         Ok(Rendered {
             before: before.clone(),

@@ -1,5 +1,7 @@
 //! Messages to token ids.
 
+use std::borrow::Cow;
+
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -79,11 +81,12 @@ impl ChatEncoder {
             .map_err(value_error)
     }
 
-    /// Breaks up the strings of special tokens in texts of one conversation.
-    fn broken(&self, texts: &Bound<'_, PyAny>) -> PyResult<(u32, Vec<String>)> {
-        let texts = read_texts("texts", texts)?;
-        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        self.encoder.broken(&texts).map_err(value_error)
+    /// Breaks up the strings of special tokens in the contents of a conversation.
+    fn broken(&self, messages: &Bound<'_, PyAny>) -> PyResult<(u32, Vec<String>)> {
+        let messages = read_conversation("messages", messages)?;
+        let broken = self.encoder.broken(&borrowed(&messages));
+        let (mark, contents) = broken.map_err(value_error)?;
+        Ok((mark, contents.into_iter().map(Cow::into_owned).collect()))
     }
 
     /// The ids of texts in which special tokens are tokens.

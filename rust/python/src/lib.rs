@@ -25,6 +25,10 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add(
+        "ChatTemplateError",
+        module.py().get_type::<error::ChatTemplateError>(),
+    )?;
     module.add_class::<chat::ChatEncoder>()?;
     module.add_class::<duplicates::NearDuplicateIndex>()?;
     module.add_class::<novelty::NoveltyIndex>()?;

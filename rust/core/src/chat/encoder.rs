@@ -1,5 +1,7 @@
 //! Conversations to rows of ids.
 
+use std::borrow::Cow;
+
 use super::marks::Marks;
 use super::python_str;
 use super::ragged::{self, Ragged, Rows};
@@ -69,23 +71,27 @@ impl ChatEncoder {
         &self.tokenizer
     }
 
-    /// Breaks up the strings of special tokens in these texts, which belong to one
-    /// conversation, and what a template could complete to one; gives the code point
-    /// that breaks them, 0 if the texts are as they were.
+    /// Breaks up the strings of special tokens in the contents of a conversation, and
+    /// what a template could complete to one; gives the code point that breaks them,
+    /// 0 if the contents are as they were.
     ///
     /// # Errors
-    /// [`Error::OneCharacterSpecial`] or [`Error::NoMarkLeft`].
-    pub fn broken(&self, texts: &[&str]) -> Result<(u32, Vec<String>), Error> {
+    /// [`Error::SpecialInRole`], [`Error::OneCharacterSpecial`] or
+    /// [`Error::NoMarkLeft`].
+    pub fn broken<'a>(&self, messages: &[Message<'a>]) -> Result<(u32, Vec<Cow<'a, str>>), Error> {
         let special = self.tokenizer.special();
-        if !texts.iter().any(|text| special.threatened_by(text)) {
-            return Ok((0, texts.iter().map(|&text| text.to_owned()).collect()));
+        if let Some(message) = messages.iter().find(|it| special.occur_in(it.role)) {
+            return Err(Error::SpecialInRole {
+                role: message.role.to_owned(),
+            });
         }
-        let marks = Marks::for_texts(texts.iter().copied());
+        let contents = || messages.iter().map(|message| message.content);
+        if !contents().any(|content| special.threatened_by(content)) {
+            return Ok((0, contents().map(Cow::Borrowed).collect()));
+        }
+        let marks = Marks::for_texts(contents());
         let mark = marks.0.ok_or(Error::NoMarkLeft)?;
-        let broken: Result<Vec<String>, Error> = texts
-            .iter()
-            .map(|text| Ok(special.broken(text, marks)?.into_owned()))
-            .collect();
+        let broken: Result<_, Error> = contents().map(|it| special.broken(it, marks)).collect();
         Ok((mark.into(), broken?))
     }
 
@@ -114,87 +120,36 @@ impl ChatEncoder {
     /// # Errors
     /// [`Error::Template`], [`Error::OneCharacterSpecial`], [`Error::NoMarkLeft`],
     /// [`Error::SpecialInRole`], or [`Error::InvalidTemplate`] if there is none.
-    pub fn render(
+    pub fn render<'a>(
         &self,
-        prompt: &[Message<'_>],
-        answers: &[Answer<'_>],
-    ) -> Result<Rendered, Error> {
-        let special = self.tokenizer.special();
-        let answered = answers.iter().flat_map(|answer| match answer {
-            Answer::Messages(messages) => *messages,
-            Answer::Ids(_) => &[],
-        });
-        let messages = || prompt.iter().chain(answered.clone());
-        if let Some(message) = messages().find(|message| special.occur_in(message.role)) {
-            return Err(Error::SpecialInRole {
-                role: message.role.to_owned(),
-            });
-        }
-        if !messages().any(|message| special.threatened_by(message.content)) {
-            return self.render_as_is(prompt, answers);
-        }
-        self.render_broken(prompt, answers)
-    }
-
-    fn render_as_is(
-        &self,
-        prompt: &[Message<'_>],
-        answers: &[Answer<'_>],
+        prompt: &[Message<'a>],
+        answers: &[Answer<'a>],
     ) -> Result<Rendered, Error> {
         let template = self.template()?;
-        let whole = |answer: &Answer<'_>| match answer {
-            Answer::Messages(messages) => {
-                let all = [prompt, messages].concat();
-                template.render(&all, false).map(Some)
-            }
-            Answer::Ids(_) => Ok(None),
-        };
-        Ok(Rendered {
-            before: template.render(prompt, true)?,
-            wholes: answers.iter().map(whole).collect::<Result<_, _>>()?,
-            marks: 0,
-        })
-    }
-
-    fn render_broken(
-        &self,
-        prompt: &[Message<'_>],
-        answers: &[Answer<'_>],
-    ) -> Result<Rendered, Error> {
-        let mut lists = vec![prompt];
-        lists.extend(answers.iter().map(|answer| match answer {
+        let of_answer = |answer: &Answer<'a>| match answer {
             Answer::Messages(messages) => *messages,
             Answer::Ids(_) => &[],
-        }));
-        let contents: Vec<&str> = lists
-            .concat()
-            .iter()
-            .map(|message| message.content)
-            .collect();
-        let (marks, broken) = self.broken(&contents)?;
-        let mut broken = broken.iter();
-        let lists: Vec<Vec<Message<'_>>> = lists
-            .iter()
-            .map(|list| {
-                let pairs = list.iter().zip(broken.by_ref());
-                pairs
-                    .map(|(message, content)| Message {
-                        content,
-                        ..*message
-                    })
-                    .collect()
-            })
-            .collect();
-        let answers: Vec<Answer<'_>> = answers
-            .iter()
-            .zip(&lists[1..])
-            .map(|(answer, messages)| match answer {
-                Answer::Messages(_) => Answer::Messages(messages),
-                Answer::Ids(ids) => Answer::Ids(ids),
-            })
-            .collect();
-        let rendered = self.render_as_is(&lists[0], &answers)?;
-        Ok(Rendered { marks, ..rendered })
+        };
+        let answered = answers.iter().flat_map(of_answer);
+        let mut messages: Vec<Message<'_>> = prompt.iter().chain(answered).copied().collect();
+        let (marks, contents) = self.broken(&messages)?;
+        for (message, content) in messages.iter_mut().zip(&contents) {
+            message.content = content;
+        }
+        let (prompt, mut rest) = messages.split_at(prompt.len());
+        let whole = |answer: &Answer<'a>| {
+            let (own, behind) = rest.split_at(of_answer(answer).len());
+            rest = behind;
+            match answer {
+                Answer::Messages(_) => template.render(&[prompt, own].concat(), false).map(Some),
+                Answer::Ids(_) => Ok(None),
+            }
+        };
+        Ok(Rendered {
+            wholes: answers.iter().map(whole).collect::<Result<_, _>>()?,
+            before: template.render(prompt, true)?,
+            marks,
+        })
     }
 
     /// The ids of texts in which the strings of special tokens are tokens.
@@ -229,8 +184,8 @@ impl ChatEncoder {
         Ok(ids)
     }
 
-    /// Prompts, each with the completion that `answer` gives or, where that is
-    /// None, that was rendered.
+    /// Prompts, each with the completion that `given` has or, where that is None,
+    /// that was rendered.
     ///
     /// # Errors
     /// [`Error::InRow`] with those of `render`, with [`Error::PromptChanges`],
