@@ -8,8 +8,9 @@ import pytest
 import torch
 from srlm import chat, models
 from srlm.config import DpoSection, LoraSection, ModelSection, SftSection
-from srlm.dpo import TokenDPOTrainer, longest, train_dpo
 from srlm.dpo import encode as encode_pairs
+from srlm.dpo import longest, train_dpo
+from srlm.dpo_trainer import PreferenceTrainer
 from srlm.errors import InputError, StageError
 from srlm.records import Example, Pair
 from srlm.sft import encode, train_sft
@@ -61,6 +62,7 @@ class Trial:
                 "base": base,
                 "target": folder / "m1" / "model",
                 "metrics": folder / "m1" / "metrics.jsonl",
+                "reference": folder / "m1" / "reference.safetensors",
                 "model": ModelSection(name="tiny"),
                 "seed": 1,
                 "processes": 1,
@@ -382,13 +384,13 @@ def test_dpo_learns(trial):
 def test_dpo_trains_on_the_given_ids(trial, monkeypatch):
     """The trainer's batches hold the engine's ids, not the text's."""
     seen = []
-    original = TokenDPOTrainer.compute_loss
+    original = PreferenceTrainer.compute_loss
 
     def compute_loss(self, model, inputs, *args, **kwargs):
-        seen.append({name: value.clone() for name, value in inputs.items()})
+        seen.append({name: value.clone() for name, value in inputs.items() if isinstance(value, torch.Tensor)})
         return original(self, model, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(TokenDPOTrainer, "compute_loss", compute_loss)
+    monkeypatch.setattr(PreferenceTrainer, "compute_loss", compute_loss)
     given = [pair(number, chosen_token_ids=[97, 98, 2], rejected_token_ids=[120 + number, 2]) for number in range(2)]
     trial().dpo(given, batch_size=2, micro_batch_size=1)
     assert len(seen) == 2
@@ -409,13 +411,13 @@ def test_dpo_drops_pairs_too_long(trial, tiny_tokenizer):
 def test_dropout_is_in_the_policy_and_not_in_the_reference(trial, monkeypatch, lora):
     """TRL would switch it off; the reference is computed without it."""
     references = []
-    original = TokenDPOTrainer.compute_loss
+    original = PreferenceTrainer.compute_loss
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         references.append([*inputs["ref_chosen_logps"].tolist(), *inputs["ref_rejected_logps"].tolist()])
         return original(self, model, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(TokenDPOTrainer, "compute_loss", compute_loss)
+    monkeypatch.setattr(PreferenceTrainer, "compute_loss", compute_loss)
     first = [
         trial(f"{dropout}").dpo(PAIRS[:2], dropout=dropout, lora=lora, learning_rate=1e-3).logged[0]
         for dropout in (0.0, 0.5)
@@ -429,13 +431,13 @@ def test_dropout_is_in_the_policy_and_not_in_the_reference(trial, monkeypatch, l
 def dropout_rates(trial, monkeypatch, **settings):
     """The rates of the dropout modules within a DPO's first step."""
     rates = []
-    original = TokenDPOTrainer.compute_loss
+    original = PreferenceTrainer.compute_loss
 
     def compute_loss(self, model, *args, **kwargs):
         rates.append({module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)})
         return original(self, model, *args, **kwargs)
 
-    monkeypatch.setattr(TokenDPOTrainer, "compute_loss", compute_loss)
+    monkeypatch.setattr(PreferenceTrainer, "compute_loss", compute_loss)
     done = trial.dpo(PAIRS[:2], **settings)
     return rates[0], done
 

@@ -32,8 +32,10 @@ TopP = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 LossType = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
-    "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+    "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm", "simpo",
 ]  # fmt: skip
+# What `srlm.losses` has; TRL knows all of them but simpo, which therefore goes together with no others.
+FUSED_LOSSES = frozenset({"sigmoid", "hinge", "robust", "ipo", "sigmoid_norm", "simpo", "sft"})
 
 
 class ModelSection(Section):
@@ -131,8 +133,27 @@ class DpoSection(TrainingSection):
         0.1, description="How strongly the model is held to the reference (Rafailov et al. 2023, eq. 7)."
     )
     loss_type: list[LossType] = Field(
-        ["sigmoid"], min_length=1, description="TRL's DPO losses, summed: `sigmoid` is DPO itself, `ipo`, `hinge`, …"
+        ["sigmoid"],
+        min_length=1,
+        description="Losses, summed, by TRL's names: `sigmoid` is DPO itself, `ipo`, `hinge`, `robust`, "
+        "`sigmoid_norm`, `sft` (likelihood of the chosen answer) …; and `simpo`.",
     )
+    loss_weights: list[float] | None = Field(None, description="A factor for each of `loss_type`; null: 1 each.")
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.0, description="The share of pairs taken to be the wrong way round, for `robust`, `exo_pair` and `aot`."
+    )
+    simpo_gamma: Annotated[float, Field(ge=0)] = Field(0.5, description="The margin that `simpo` asks for.")
+
+    @model_validator(mode="after")
+    def _check_losses(self) -> DpoSection:
+        names = self.loss_type
+        if self.loss_weights is not None and len(self.loss_weights) != len(names):
+            raise ValueError(f"loss_weights must have one number for each of loss_type ({len(names)})")
+        if "exo_pair" in names and self.label_smoothing == 0:
+            raise ValueError("the loss exo_pair needs a label_smoothing above 0 (its paper takes 0.001)")
+        if "simpo" in names and not set(names) <= FUSED_LOSSES:
+            raise ValueError(f"the loss simpo goes together with these only: {', '.join(sorted(FUSED_LOSSES))}")
+        return self
 
 
 class LaunchSection(Section):

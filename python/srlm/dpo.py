@@ -1,17 +1,19 @@
-"""Direct preference optimisation with TRL's DPOTrainer: M_t and its own pairs give M_t+1 (paper, section 2.3).
+"""Direct preference optimisation: M_t and its own pairs give M_t+1 (paper, section 2.3).
 
-The policy starts from M_t and M_t is the reference, whose log-probabilities are computed once, before the first step
-(Rafailov et al. 2023, arXiv 2305.18290, eq. 7). Answers are trained on as the engine's own token ids.
+The policy starts from M_t and M_t is the reference, whose log-probabilities are computed once and kept beside the
+training's metrics (Rafailov et al. 2023, arXiv 2305.18290, eq. 7). Answers are trained on as the engine's own token
+ids. TRL's DPOTrainer trains, through the fused loss of `dpo_trainer`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datasets import Dataset
-from trl import DPOConfig, DPOTrainer
+from trl import DPOConfig
 
-from srlm import chat, training
+from srlm import chat, reference, training
+from srlm.dpo_trainer import PreferenceTrainer
 from srlm.errors import StageError
 
 if TYPE_CHECKING:
@@ -24,37 +26,36 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
 
 
-class TokenDPOTrainer(DPOTrainer):
-    """TRL's trainer on rows that are token ids already (`prompt_ids`, `chosen_ids`, `rejected_ids`)."""
-
-    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:  # noqa: ANN401  TRL's signature
-        return dataset
-
-
 def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: training.Job, report: Reporter) -> training.Trained:
     """Train `job.base` on the pairs and save to `job.target`.
 
     Raises:
-        StageError: no pair fits `dpo.max_length`.
+        StageError: no pair fits `dpo.max_length`, or the model's logits are made in a way that is not known.
     """
     model, tokenizer = training.load_trainable(dpo, job)
     rows = encode(tokenizer, pairs)
     fitting = [row for row in rows if longest(row) <= dpo.max_length]
     if not fitting:
         raise StageError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({dpo.max_length}); raise it")
-    trainer = TokenDPOTrainer(
+    args = DPOConfig(
+        **training.arguments(dpo, job),
+        beta=dpo.beta,
+        loss_type=dpo.loss_type,
+        loss_weights=dpo.loss_weights,
+        label_smoothing=dpo.label_smoothing,
+        precompute_ref_log_probs=True,
+        disable_dropout=False,  # TRL would switch the configured dropout off
+    )
+    trainer = PreferenceTrainer(
         model=model,
-        args=DPOConfig(
-            **training.arguments(dpo, job),
-            beta=dpo.beta,
-            loss_type=dpo.loss_type,
-            precompute_ref_log_probs=True,
-            disable_dropout=False,  # TRL would switch the configured dropout off
-        ),
+        args=args,
         train_dataset=Dataset.from_list(fitting),
         processing_class=tokenizer,
         callbacks=[training.Progress("dpo", job.metrics, report)],
         peft_config=training.lora_config(dpo.lora, dpo.dropout),
+        simpo_gamma=dpo.simpo_gamma,
+        reference_file=job.reference,
+        reference_key=lambda: reference.key_of(job.base, fitting, str(model.dtype), args.bf16, args.fp16),
     )
     return training.run(trainer, dpo, job, len(rows) - len(fitting))
 

@@ -37,6 +37,7 @@ class Job:
     base: str  # folder of the model to start from
     target: Path  # folder to save to
     metrics: Path  # JSON lines, one per optimizer step
+    reference: Path  # log-probabilities of DPO's pairs under the reference
     model: ModelSection
     seed: int
     processes: int

@@ -1,12 +1,11 @@
 """Kernel `token_logps`: the torch twin and the Triton kernel against a float64 truth, and its compilation for GPUs."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from srlm.kernels.token_logps import kernel, token_logps, token_logps_torch, token_logps_triton
+
+from tests.kernels.gpu_targets import POINTERS, check_compiles
+from tests.kernels.interpreted import run_interpreted
 
 SHAPES = [(1, 7), (3, 252), (5, 507), (2, 4097), (4, 49152)]
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -72,25 +71,18 @@ def check(found, logits, tokens):
 
 def compute_all(file):
     """Run the kernel on every case (in a child, which interprets it) and save the results."""
-    torch.save({name: token_logps_triton(*case) for name, case in CASES.items()}, file)
+    torch.save({name: token_logps_triton(*case)[0] for name, case in CASES.items()}, file)
 
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory):
-    """The kernel's results under Triton's interpreter, which is switched on before Triton is imported."""
-    pytest.importorskip("triton")
-    file = tmp_path_factory.mktemp("triton") / "results.pt"
-    code = f"from tests.kernels.test_token_logps import compute_all; compute_all({str(file)!r})"
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return torch.load(file)
+    return run_interpreted(__name__, tmp_path_factory)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_twin(name):
     logits, tokens = CASES[name]
-    check(token_logps_torch(logits, tokens), logits, tokens)
+    check(token_logps_torch(logits, tokens)[0], logits, tokens)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -100,7 +92,7 @@ def test_interpreted(interpreted, name):
 
 def test_twin_bfloat16():
     logits, tokens = CASES["plain 4x49152 float32"]
-    check(token_logps_torch(logits.bfloat16(), tokens), logits.bfloat16(), tokens)
+    check(token_logps_torch(logits.bfloat16(), tokens)[0], logits.bfloat16(), tokens)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -116,7 +108,7 @@ def test_on_a_gpu(bfloat16):
 
 def test_public_function_uses_the_twin_on_a_cpu():
     logits, tokens = CASES["masked 5x507 float16"]
-    assert torch.equal(token_logps(logits, tokens), token_logps_torch(logits, tokens))
+    assert torch.equal(token_logps(logits, tokens), token_logps_torch(logits, tokens)[0])
 
 
 @pytest.mark.parametrize(
@@ -128,29 +120,15 @@ def test_wrong_shapes(logits, tokens):
 
 
 def test_the_kernel_wants_contiguous_rows():
-    with pytest.raises(ValueError, match="last dimension of logits must be contiguous"):
+    with pytest.raises(ValueError, match="last dimension must be contiguous"):
         token_logps_triton(torch.zeros(4, 3).T, torch.zeros(3, dtype=torch.long))
 
 
 @pytest.mark.parametrize("capability", [80, 90, 100])
-@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
-def test_compiles_for(capability, dtype):
-    triton = pytest.importorskip("triton")
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    source = ASTSource(
-        fn=kernel(),
-        signature={
-            "logits": f"*{dtype}",
-            "tokens": "*i64",
-            "out": "*fp32",
-            "row_stride": "i64",
-            "vocabulary": "i32",
-            "BLOCK": "constexpr",
-        },
-        constexprs={(5,): 4096},
-    )
-    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
-    assert compiled.asm["cubin"].startswith(b"\x7fELF")
-    assert compiled.metadata.shared < 48 * 1024
+@pytest.mark.parametrize("dtype", POINTERS)
+@pytest.mark.parametrize("cap", [False, True])
+def test_compiles_for(capability, dtype, cap):
+    signature = {"logits": POINTERS[dtype], "tokens": "*i64", "logps": "*fp32", "maxima": "*fp32",
+                 "log_totals": "*fp32", "row_stride": "i64", "vocabulary": "i32", "slope": "fp32",
+                 "cap": "fp32"}  # fmt: skip
+    check_compiles(kernel(), signature, {"HAS_CAP": cap, "BLOCK": 4096}, capability)

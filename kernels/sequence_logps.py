@@ -1,0 +1,185 @@
+"""Log-probabilities of sequences from hidden states, without ever holding the logits of all rows.
+
+log p(y | x) = sum_i log softmax(W h_i)[y_i] over the rows of a sequence. The logits of a chunk of rows at a time exist;
+the backward pass takes them again (8NDV operations in all, 2NDV where no gradient is asked for). Any upstream gradient
+is served. Where the loss is one of preference pairs with known reference log-probabilities, `preference_loss` needs
+6NDV.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from srlm.kernels.logit_transform import LogitTransform
+from srlm.kernels.output_head import (
+    Gradients,
+    OutputHead,
+    Statistics,
+    boundaries,
+    check_inputs,
+    compute_dtype,
+    spread,
+    sum_rows,
+)
+from torch.autograd.function import once_differentiable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def sequence_logps(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    cu_seqlens: torch.Tensor | Sequence[int],
+    *,
+    bias: torch.Tensor | None = None,
+    softcap: float | None = None,
+    logit_scale: float = 1.0,
+    temperature: float = 1.0,
+    budget: int | None = None,
+) -> torch.Tensor:
+    """Return the log-probability of each sequence; differentiable in hidden, weight and bias.
+
+    Args:
+        hidden: [N, D], float32, bfloat16, float16 or float64: the rows that predict a completion's tokens only.
+        weight: [V, D], the output projection. Under autocast, products take its type.
+        labels: [N] int64, the token that each row predicts; a row labelled -100 counts as nothing.
+        cu_seqlens: [S + 1], where sequences begin and end among the rows (0 first, N last; equal ones: empty). With
+            `range(N + 1)` every token is a sequence of its own, and log-probabilities are per token.
+        bias: [V] of the projection, or None.
+        softcap: cap * tanh(logit / cap), as in Gemma 2 (arXiv 2408.00118), or None.
+        logit_scale: factor of the logits, before the cap.
+        temperature: divisor of the logits, after the cap.
+        budget: bytes of workspace; by default 1.25 GiB on a GPU and 128 MiB elsewhere.
+
+    Returns:
+        [S] float32 (float64 for float64 hidden states), nats. An empty sequence has 0.
+
+    Raises:
+        ValueError: shapes, types, labels (checked on the CPU only; on a GPU a wrong one gives NaN) or boundaries that
+            do not fit.
+    """
+    check_inputs(hidden, weight, labels, bias)
+    cuts = boundaries(cu_seqlens, hidden.shape[0])
+    transform = LogitTransform(softcap, logit_scale, temperature)
+    return _SequenceLogps.apply(hidden, weight, bias, labels, cuts, transform, budget)
+
+
+def sequence_statistics(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    cu_seqlens: torch.Tensor | Sequence[int],
+    *,
+    bias: torch.Tensor | None = None,
+    softcap: float | None = None,
+    logit_scale: float = 1.0,
+    temperature: float = 1.0,
+    budget: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `sequence_logps` [S] without gradient, and the rows of each sequence whose label is the likeliest [S]."""
+    check_inputs(hidden, weight, labels, bias)
+    cuts = boundaries(cu_seqlens, hidden.shape[0])
+    transform = LogitTransform(softcap, logit_scale, temperature)
+    rows = hidden.shape[0]
+    head = OutputHead(weight, bias, transform, dtype=compute_dtype(hidden), rows=rows, budget=budget)
+    with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
+        logps, top1 = forward_rows(head, hidden, labels, 0, rows)
+        return sum_rows(logps, cuts, head.wide), sum_rows(top1, cuts, head.wide)
+
+
+def chunks(start: int, end: int, size: int) -> Iterator[slice]:
+    """Cut a range of rows into slices of at most `size`."""
+    for first in range(start, end, size):
+        yield slice(first, min(first + size, end))
+
+
+def forward_rows(
+    head: OutputHead, hidden: torch.Tensor, labels: torch.Tensor, start: int, end: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return log-probability and top-1 flag of each row from `start` to `end`, whatever their number."""
+    found = [head.forward(hidden[rows], labels[rows]) for rows in chunks(start, end, head.chunk_rows)]
+    logps = [hidden.new_empty(0, dtype=torch.float64), *(some.logps for some in found)]
+    top1 = [labels.new_empty(0, dtype=torch.bool), *(some.top1 for some in found)]
+    return torch.cat(logps), torch.cat(top1)
+
+
+def backward_rows(
+    head: OutputHead,
+    hidden: torch.Tensor,
+    labels: torch.Tensor,
+    start: int,
+    end: int,
+    upstream: torch.Tensor,
+    gradients: Gradients,
+) -> None:
+    """Take the logits of rows `start` to `end` again and add up their gradients; `upstream` [end - start]."""
+    for rows in chunks(start, end, head.chunk_rows):
+        statistics: Statistics = head.forward(hidden[rows], labels[rows])
+        some = upstream[rows.start - start : rows.stop - start]
+        head.backward(hidden[rows], labels[rows], statistics, some, gradients, rows)
+
+
+class _SequenceLogps(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        labels: torch.Tensor,
+        cuts: list[int],
+        transform: LogitTransform,
+        budget: int | None,
+    ) -> torch.Tensor:
+        ctx.dtype, ctx.cuts, ctx.transform, ctx.budget = compute_dtype(hidden), cuts, transform, budget
+        head = OutputHead(weight, bias, transform, dtype=ctx.dtype, rows=hidden.shape[0], budget=budget)
+        with torch.autocast(hidden.device.type, enabled=False):
+            logps, _ = forward_rows(head, hidden, labels, 0, hidden.shape[0])
+        ctx.save_for_backward(hidden, weight, bias, labels)
+        return sum_rows(logps, cuts, head.wide)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        of_sequences: torch.Tensor,
+    ) -> tuple[torch.Tensor | None, ...]:
+        hidden, weight, bias, labels = ctx.saved_tensors
+        head = OutputHead(weight, bias, ctx.transform, dtype=ctx.dtype, rows=hidden.shape[0], budget=ctx.budget)
+        gradients = new_gradients(hidden, weight, bias, ctx.needs_input_grad, head.wide)
+        upstream = spread(of_sequences, ctx.cuts)
+        with torch.autocast(hidden.device.type, enabled=False):
+            backward_rows(head, hidden, labels, 0, hidden.shape[0], upstream, gradients)
+        found = [
+            None if grad is None else grad.to(like.dtype)
+            for grad, like in zip(
+                (gradients.hidden, gradients.weight, gradients.bias), (hidden, weight, bias), strict=True
+            )
+        ]
+        return *found, None, None, None, None
+
+
+def new_gradients(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    needed: tuple[bool, ...],
+    wide: torch.dtype,
+) -> Gradients:
+    """Return zeros for those of hidden, weight and bias that need a gradient, sums over rows in `wide`.
+
+    The hidden states' gradient is in their own type, but for float16, which it might leave before it is scaled.
+    """
+
+    def zeros(like: torch.Tensor | None, dtype: torch.dtype, *, wanted: bool) -> torch.Tensor | None:
+        return torch.zeros_like(like, dtype=dtype) if wanted and like is not None else None
+
+    of_hidden = wide if hidden.dtype == torch.float16 else hidden.dtype
+    return Gradients(
+        zeros(hidden, of_hidden, wanted=needed[0]),
+        zeros(weight, wide, wanted=needed[1]),
+        zeros(bias, wide, wanted=needed[2]),
+    )

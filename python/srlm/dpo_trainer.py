@@ -1,0 +1,180 @@
+"""TRL's DPOTrainer with the fused preference loss: answers' rows only, no logits, gradients in one pass.
+
+What differs from TRL's own, and nothing else: only rows that predict an answer's tokens are projected; the gradients of
+the output head are finished in the forward pass (`srlm.kernels.preference_loss`); statistics are float32 throughout;
+the reference's log-probabilities come from the same kernels and are kept in a file. Losses that are no function of one
+pair's log-probabilities (`aot`, ...), or that are not in `srlm.losses`, and mixtures of experts with a balancing loss,
+run as TRL runs them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.utils import broadcast_object_list
+from trl import DPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer.utils import use_adapter
+
+from srlm import losses, models, reference
+from srlm.fused_head import PreferenceRequest, add_preference_head
+from srlm.preference_layout import KEY, PreferenceCollator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from datasets import Dataset
+    from transformers import PreTrainedModel
+    from trl import DPOConfig
+
+    from srlm.kernels.preference_loss import PairLogps, PreferenceMetrics
+
+    LossFn = Callable[[PairLogps], torch.Tensor]
+
+
+class PreferenceTrainer(DPOTrainer):
+    """A DPOTrainer on rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`).
+
+    Takes TRL's keyword arguments, and:
+        simpo_gamma: the margin of the loss `simpo`, which TRL's configuration has no place for.
+        reference_file: where the reference's log-probabilities are kept, or None.
+        reference_key: what they were computed from (`srlm.reference.key_of`); called in the main process only.
+    """
+
+    def __init__(
+        self,
+        *,
+        simpo_gamma: float = 0.5,
+        reference_file: Path | None = None,
+        reference_key: Callable[[], str] = str,
+        **kwargs: Any,  # noqa: ANN401  TRL's
+    ) -> None:
+        """See the class."""
+        model, config = kwargs["model"], kwargs["args"]
+        self._reference_file, self._reference_key = reference_file, reference_key
+        self._loss_fn = fused_loss(config, model, simpo_gamma)
+        if self._loss_fn is not None:
+            add_preference_head(model)
+            kwargs["data_collator"] = PreferenceCollator(
+                pad_token_id=kwargs["processing_class"].pad_token_id,
+                pad_to_multiple_of=config.pad_to_multiple_of,
+                leave_out_shared=set(config.loss_type) <= losses.OF_THE_DIFFERENCE and not has_dropout(model, kwargs),
+            )
+        super().__init__(**kwargs)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the loss is taken by the fused kernels."""
+        return self._loss_fn is not None
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:  # noqa: ANN401  TRL's signature
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        """Read the reference's log-probabilities, or compute and keep them; adds TRL's two columns."""
+        if name != "train" or self._reference_file is None:
+            return super()._precompute_ref_logps(dataset, name, batch_size)
+        main = self.accelerator.is_main_process
+        key = self._reference_key() if main else ""
+        known = [reference.read(self._reference_file, key, len(dataset)) if main else None]
+        broadcast_object_list(known, from_process=0)  # the others may not see the file
+        if known[0] is not None:
+            columns = {"ref_chosen_logps": known[0].chosen, "ref_rejected_logps": known[0].rejected}
+            for column, values in columns.items():
+                dataset = dataset.add_column(column, values)
+            return dataset
+        if self._loss_fn is not None and self.ref_model is not None:  # TRL's own copy, which it loads under FSDP
+            add_preference_head(self.accelerator.unwrap_model(self.ref_model))
+        dataset = super()._precompute_ref_logps(dataset, name, batch_size)
+        if main:
+            found = reference.Reference(list(dataset["ref_chosen_logps"]), list(dataset["ref_rejected_logps"]))
+            reference.write(self._reference_file, key, found)
+        return dataset
+
+    def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
+        """Return the reference's log-probabilities [B] of chosen and of rejected answers, float32."""
+        if self._loss_fn is None:
+            return super().compute_ref_log_probs(model, inputs)
+        adapter = contextlib.nullcontext()
+        unwrapped = self.accelerator.unwrap_model(self.model)
+        if self.ref_model is None and hasattr(unwrapped, "peft_config"):
+            adapter = use_adapter(unwrapped, adapter_name="ref" if "ref" in unwrapped.peft_config else None)
+        with (
+            torch.no_grad(),
+            disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs),
+            adapter,
+            self.accelerator.autocast(),
+        ):
+            request = PreferenceRequest(inputs[KEY])
+            logps = model(**_model_inputs(inputs), preference=request)["logps"]  # [B, 2]
+        return logps[:, 0], logps[:, 1]
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:  # noqa: ANN401
+        if self._loss_fn is None or return_outputs:  # TRL recomputes logits for whoever asks for outputs
+            inputs = {name: value for name, value in inputs.items() if name != KEY}
+            return super()._compute_loss(model, inputs, return_outputs)
+        refs = torch.stack([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]], 1)  # [B, 2]
+        request = PreferenceRequest(inputs[KEY], self._loss_fn, refs)
+        outputs = model(**_model_inputs(inputs), preference=request)
+        self._keep_metrics(outputs["metrics"].metrics, refs, inputs)
+        return outputs["loss"]
+
+    def _keep_metrics(self, seen: PreferenceMetrics, refs: torch.Tensor, inputs: dict[str, Any]) -> None:
+        """Add to what TRL logs, under its names; one gathering for all, so one wait for the device."""
+        mode = "train" if self.model.training else "eval"
+        rewards = self.beta * (torch.stack([seen.chosen_logps, seen.rejected_logps], 1) - refs.to(seen.losses))
+        of_pairs = torch.stack(
+            [
+                rewards[:, 0],
+                rewards[:, 1],
+                rewards[:, 0] - rewards[:, 1],
+                (rewards[:, 0] > rewards[:, 1]).to(rewards),
+                seen.chosen_logps,
+                seen.rejected_logps,
+            ]
+        )  # [6, B]
+        tokens = inputs["attention_mask"].sum()
+        hits, lengths = seen.chosen_top1.sum(), inputs[KEY].lengths[:, 0].sum()
+        sums = torch.stack([*of_pairs.double().sum(1), *(x.double() for x in (hits, lengths, tokens))])
+        count = torch.full_like(sums[:1], of_pairs.shape[1])
+        totals = self.accelerator.reduce(torch.cat([sums, count]), "sum").tolist()
+        names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen")
+        for name, value in zip((*names, "logps/rejected"), totals[:6], strict=True):
+            self._metrics[mode][name].append(value / max(totals[9], 1))
+        self._metrics[mode]["mean_token_accuracy"].append(totals[6] / max(totals[7], 1))
+        if mode == "train":
+            self._total_train_tokens += int(totals[8])
+        self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
+
+
+def fused_loss(config: DPOConfig, model: PreTrainedModel, simpo_gamma: float) -> LossFn | None:
+    """Return the loss as a function of pairs, or None where TRL's own way is needed."""
+    plain = config.f_divergence_type == "reverse_kl" and config.ld_alpha is None and not config.use_weighting
+    names = list(config.loss_type)
+    if not plain or _balances_experts(config, model) or not set(names) <= losses.FUSED.keys():
+        return None
+    settings = losses.LossSettings(config.beta, config.label_smoothing, simpo_gamma)
+    return losses.combine(names, config.loss_weights or [1.0] * len(names), settings)
+
+
+def _balances_experts(config: DPOConfig, model: PreTrainedModel) -> bool:
+    text = model.config.get_text_config()
+    coefficient = config.router_aux_loss_coef
+    if coefficient is None:
+        coefficient = getattr(text, "router_aux_loss_coef", None)
+    return hasattr(text, "output_router_logits") and bool(coefficient)
+
+
+def has_dropout(model: PreTrainedModel, kwargs: dict[str, Any]) -> bool:
+    """Whether two passes over the same tokens may differ while training."""
+    configured = any(getattr(model.config, field, 0.0) for field in models.DROPOUT_FIELDS)
+    modules = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
+    adapter = getattr(kwargs.get("peft_config"), "lora_dropout", 0.0) > 0
+    return not kwargs["args"].disable_dropout and (configured or modules or adapter)
+
+
+def _model_inputs(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {name: inputs[name] for name in ("input_ids", "attention_mask")}

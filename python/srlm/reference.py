@@ -1,0 +1,71 @@
+"""The reference's log-probabilities of every answer, computed once an iteration and kept in the run directory.
+
+They depend on the reference's weights and on the pairs alone, so a training that starts again, or another one on the
+same pairs, reads them. A file that was made from other weights, other rows or another kernel is computed anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from srlm.records import write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FORMAT = "1"  # of the file and of what computes the numbers
+READ_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Log-probabilities under the reference, a list each in the order of the pairs, nats."""
+
+    chosen: list[float]
+    rejected: list[float]
+
+
+def key_of(model: str, rows: Sequence[Mapping[str, Sequence[int]]], *settings: object) -> str:
+    """Return the key: a hash of the model's files, of the rows' token ids in order, and of any other settings."""
+    digest = hashlib.sha256()
+    digest.update(repr((FORMAT, *settings)).encode())
+    for file in sorted(Path(model).iterdir()):
+        if file.suffix in {".safetensors", ".json"} and not file.name.startswith(("tokenizer", "generation")):
+            digest.update(file.name.encode())
+            with file.open("rb") as content:
+                while block := content.read(READ_BYTES):
+                    digest.update(block)
+    for row in rows:
+        for name in ("prompt_ids", "chosen_ids", "rejected_ids"):
+            digest.update(f"{name}:{','.join(map(str, row[name]))};".encode())
+    return digest.hexdigest()
+
+
+def read(file: Path, key: str, count: int) -> Reference | None:
+    """Return what the file holds, or None where it is missing, damaged, or made from something else."""
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="pt") as content:
+            if (content.metadata() or {}).get("key") != key:
+                return None
+            found = Reference(*(content.get_tensor(name).tolist() for name in ("chosen", "rejected")))
+    except SafetensorError:
+        return None
+    return found if len(found.chosen) == len(found.rejected) == count else None
+
+
+def write(file: Path, key: str, reference: Reference) -> None:
+    """Write the file, which appears complete or not at all."""
+    tensors = {
+        "chosen": torch.tensor(reference.chosen, dtype=torch.float32),
+        "rejected": torch.tensor(reference.rejected, dtype=torch.float32),
+    }
+    write_bytes(file, save(tensors, metadata={"key": key, "unit": "nats"}))
