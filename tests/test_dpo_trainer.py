@@ -143,7 +143,8 @@ def test_20_steps_as_with_trl(make, name):
     assert len(one) == len(other) == 20
     # bfloat16: TRL takes log-sum-exps from rounded logits, so that its own first loss is off from ln 2.
     tolerance = 1e-5 if name != "autocast" else 0.05
-    assert worst(curve(one), curve(other)) < tolerance
+    # IPO's losses are about 25, of which float32 itself is uncertain by 2e-6.
+    assert worst(curve(one), curve(other)) < tolerance * max(1.0, max(curve(one)))
     assert max(curve(one)) - min(curve(one)) > 0.05  # something was learnt
     for metric in ("rewards/chosen", "rewards/margins", "logps/chosen", "logps/rejected"):
         assert worst(curve(one, metric), curve(other, metric)) < (1e-3 if name != "autocast" else 1.0)

@@ -378,7 +378,7 @@ def test_dpo_learns(trial):
     assert done.logged[-1]["rewards/margins"] > 0.2
     assert done.logged[-1]["loss"] < math.log(2) - 0.1
     assert done.trained.rows == 6
-    assert (done.report.starts, done.report.advanced) == ([("dpo", 18, 0)], 18)
+    assert (done.report.starts, done.report.advanced) == ([("reference", 3, 0), ("dpo", 18, 0)], 21)
 
 
 def test_dpo_trains_on_the_given_ids(trial, monkeypatch):
@@ -460,6 +460,21 @@ def test_other_losses(trial):
     done = trial().dpo(loss_type=["ipo", "hinge"])
     assert math.isfinite(done.trained.train_loss)
     assert done.logged[0]["loss"] != pytest.approx(math.log(2), abs=1e-2)
+
+
+def test_the_reference_is_kept_beside_the_metrics(trial):
+    """A training that starts again reads it."""
+    done = trial().dpo(max_steps=1)
+    assert done.report.starts == [("reference", 3, 0), ("dpo", 1, 0)]
+    done.job.target.rename(done.job.target.with_name("first"))
+    done.report.starts.clear()
+    done.dpo(max_steps=1)
+    assert done.report.starts == [("dpo", 1, 0)]
+    assert done.report.notes == [f"dpo: the reference's log-probabilities are those of {done.job.reference}"]
+    done.job.target.rename(done.job.target.with_name("second"))
+    done.report.starts.clear()
+    done.dpo(PAIRS[:2], max_steps=1)  # other pairs
+    assert done.report.starts[0] == ("reference", 1, 0)
 
 
 # --- failing ----------------------------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: training.Job, repo
         callbacks=[training.Progress("dpo", job.metrics, report)],
         peft_config=training.lora_config(dpo.lora, dpo.dropout),
         simpo_gamma=dpo.simpo_gamma,
+        report=report,
         reference_file=job.reference,
         reference_key=lambda: reference.key_of(job.base, fitting, str(model.dtype), args.bf16, args.fp16),
     )

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import broadcast_object_list
+from torch.utils.data import DataLoader
 from trl import DPOTrainer
-from trl.models.utils import disable_gradient_checkpointing
+from trl.models.utils import disable_gradient_checkpointing, prepare_deepspeed
 from trl.trainer.utils import use_adapter
 
 from srlm import losses, models, reference
 from srlm.fused_head import PreferenceRequest, add_preference_head
 from srlm.preference_layout import KEY, PreferenceCollator
+from srlm.reporter import SilentReporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from trl import DPOConfig
 
     from srlm.kernels.preference_loss import PairLogps, PreferenceMetrics
+    from srlm.reporter import Reporter
 
     LossFn = Callable[[PairLogps], torch.Tensor]
 
@@ -42,7 +45,10 @@ class PreferenceTrainer(DPOTrainer):
         simpo_gamma: the margin of the loss `simpo`, which TRL's configuration has no place for.
         reference_file: where the reference's log-probabilities are kept, or None.
         reference_key: what they were computed from (`srlm.reference.key_of`); called in the main process only.
+        report: told how far the reference has come.
     """
+
+    _precompute_engine: Any  # TRL's
 
     def __init__(
         self,
@@ -50,11 +56,13 @@ class PreferenceTrainer(DPOTrainer):
         simpo_gamma: float = 0.5,
         reference_file: Path | None = None,
         reference_key: Callable[[], str] = str,
+        report: Reporter | None = None,
         **kwargs: Any,  # noqa: ANN401  TRL's
     ) -> None:
         """See the class."""
         model, config = kwargs["model"], kwargs["args"]
         self._reference_file, self._reference_key = reference_file, reference_key
+        self._report = report or SilentReporter()
         self._loss_fn = fused_loss(config, model, simpo_gamma)
         if self._loss_fn is not None:
             add_preference_head(model)
@@ -74,25 +82,48 @@ class PreferenceTrainer(DPOTrainer):
         return dataset
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        """Read the reference's log-probabilities, or compute and keep them; adds TRL's two columns."""
-        if name != "train" or self._reference_file is None:
-            return super()._precompute_ref_logps(dataset, name, batch_size)
+        """Read the reference's log-probabilities, or compute and keep them; adds TRL's two columns.
+
+        TRL's own way hands them from the first process to the others in a temporary file that those do not see.
+        """
+        file = self._reference_file if name == "train" else None
         main = self.accelerator.is_main_process
-        key = self._reference_key() if main else ""
-        known = [reference.read(self._reference_file, key, len(dataset)) if main else None]
+        key = self._reference_key() if main and file is not None else ""
+        known = [reference.read(file, key, len(dataset)) if main and file is not None else None]
         broadcast_object_list(known, from_process=0)  # the others may not see the file
-        if known[0] is not None:
-            columns = {"ref_chosen_logps": known[0].chosen, "ref_rejected_logps": known[0].rejected}
-            for column, values in columns.items():
-                dataset = dataset.add_column(column, values)
-            return dataset
-        if self._loss_fn is not None and self.ref_model is not None:  # TRL's own copy, which it loads under FSDP
-            add_preference_head(self.accelerator.unwrap_model(self.ref_model))
-        dataset = super()._precompute_ref_logps(dataset, name, batch_size)
-        if main:
-            found = reference.Reference(list(dataset["ref_chosen_logps"]), list(dataset["ref_rejected_logps"]))
-            reference.write(self._reference_file, key, found)
-        return dataset
+        found = known[0]
+        if found is None:
+            found = self._compute_reference(dataset, batch_size)
+            if main and file is not None:
+                reference.write(file, key, found)
+        else:
+            self._report.note(f"dpo: the reference's log-probabilities are those of {file}")
+        return dataset.add_column("ref_chosen_logps", found.chosen).add_column("ref_rejected_logps", found.rejected)
+
+    def _compute_reference(self, dataset: Dataset, batch_size: int) -> reference.Reference:
+        loader = self.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator))
+        model = self._reference_model()
+        parts = []
+        self._report.start("reference", len(loader))
+        for batch in loader:
+            logps = torch.stack(self.compute_ref_log_probs(model, batch), 1)  # [B, 2]
+            parts.append(self.accelerator.gather_for_metrics(logps).cpu())
+            self._report.advance()
+        chosen, rejected = torch.cat(parts).T.tolist()
+        return reference.Reference(chosen, rejected)
+
+    def _reference_model(self) -> Any:  # noqa: ANN401  a model, or what wraps one
+        """Return what computes the reference: the policy as it is before the first step, or TRL's copy under FSDP."""
+        if self.ref_model is not None:
+            if self._loss_fn is not None:
+                add_preference_head(self.accelerator.unwrap_model(self.ref_model), check=False)  # it is sharded
+            return self.ref_model
+        if not self.is_deepspeed_enabled:
+            return self.model
+        # DeepSpeed has not placed the policy yet; this engine gathers its weights, and TRL keeps it for evaluations.
+        if self._precompute_engine is None:
+            self._precompute_engine = prepare_deepspeed(self.model, self.accelerator)
+        return self._precompute_engine
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
         """Return the reference's log-probabilities [B] of chosen and of rejected answers, float32."""

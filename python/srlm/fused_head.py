@@ -45,19 +45,26 @@ class PreferenceRequest:
         self.layout, self.loss_fn, self.ref_logps = layout, loss_fn, ref_logps
 
 
-def add_preference_head(model: PreTrainedModel) -> None:
+def add_preference_head(model: PreTrainedModel, *, check: bool = True) -> None:
     """Let `model(input_ids, attention_mask, preference=request)` return the request's result, a dictionary.
 
     With a `loss_fn`: `loss`, a float32 scalar, and `metrics`, `PreferenceMetrics`. Without: `logps` [B, 2] float32. Add
-    it before PEFT, DDP or FSDP wrap the model.
+    it before PEFT, DDP or FSDP wrap the model; a model that is sharded already cannot be checked.
 
     Raises:
         StageError: the model's logits are not what its output embeddings, scale and soft cap give, so that a loss taken
             from its hidden states would not be the model's.
     """
-    original = model.forward
     transform = logit_options(model.config.get_text_config())
-    check_head(model, transform)
+    if check:
+        check_head(model, transform)
+    head = model.get_output_embeddings()
+    logits_of, outputs_of = head.forward, model.forward
+
+    def project(
+        self: torch.nn.Module, hidden: torch.Tensor, preference: PreferenceRequest | None = None
+    ) -> torch.Tensor | dict[str, Any]:
+        return logits_of(hidden) if preference is None else _answer(self, hidden, preference, transform)
 
     def forward(
         self: PreTrainedModel,
@@ -66,30 +73,32 @@ def add_preference_head(model: PreTrainedModel) -> None:
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401  the model's own output
         if preference is None:
-            return original(*args, **kwargs)
+            return outputs_of(*args, **kwargs)
         kwargs["use_cache"] = False
         hidden = self.base_model(*args, **kwargs).last_hidden_state  # [2B, L, D]
-        return _answer(self.get_output_embeddings(), hidden, preference, transform)
+        # Through the head's own call, whose hooks gather its weight under FSDP and ZeRO-3.
+        return self.get_output_embeddings()(hidden, preference=preference)
 
+    head.forward = types.MethodType(project, head)
     model.forward = types.MethodType(forward, model)
 
 
 def _answer(
     head: torch.nn.Module, hidden: torch.Tensor, request: PreferenceRequest, options: dict[str, Any]
 ) -> dict[str, Any]:
-    layout = request.layout
-    flat = hidden.reshape(-1, hidden.shape[-1]).to(head.weight.device)
-    weight, bias = _whole(head.weight), None if head.bias is None else _whole(head.bias)
+    layout, weight, options = request.layout, head.weight, {"bias": head.bias, **options}
+    rows = hidden.reshape(-1, hidden.shape[-1]).to(weight.device)  # [2B L, D]
     shared, shared_top1 = None, None
     if len(layout.shared_rows):
+        beginnings = rows[layout.shared_rows]
         shared, shared_top1 = sequence_statistics(
-            flat[layout.shared_rows], weight, layout.shared_labels, layout.shared_cuts, bias=bias, **options
+            beginnings, weight, layout.shared_labels, layout.shared_cuts, **options
         )
     if request.loss_fn is None:
-        logps = sequence_logps(flat[layout.rows], weight, layout.labels, layout.cuts, bias=bias, **options)
-        return {"logps": logps.view(-1, 2) if shared is None else logps.view(-1, 2) + shared[:, None]}
+        logps = sequence_logps(rows[layout.rows], weight, layout.labels, layout.cuts, **options).view(-1, 2)
+        return {"logps": logps if shared is None else logps + shared[:, None]}
     loss, metrics = preference_loss(
-        flat[layout.rows],
+        rows[layout.rows],
         weight,
         layout.labels,
         layout.cuts,
@@ -97,7 +106,6 @@ def _answer(
         request.loss_fn,
         extra_logps=shared,
         lengths=layout.lengths,
-        bias=bias,
         **options,
     )
     if shared_top1 is not None:
@@ -110,11 +118,6 @@ class Unseen:
 
     def __init__(self, metrics: PreferenceMetrics) -> None:
         self.metrics = metrics
-
-
-def _whole(weight: torch.Tensor) -> torch.Tensor:
-    """Gather a weight that is still sharded."""
-    return weight.full_tensor() if hasattr(weight, "full_tensor") else weight
 
 
 def logit_options(config: PretrainedConfig) -> dict[str, Any]:

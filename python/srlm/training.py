@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import safe_open
 from transformers import TrainerCallback
 
 from srlm import models
@@ -149,12 +150,29 @@ def _save(trainer: Any, section: TrainingSection, job: Job, trained: Trained) ->
         trainer.save_model(str(written))  # gathers sharded weights; every process takes part
         if not trainer.accelerator.is_main_process:
             return
+        check_written(written)
         if section.lora is not None:
             _merge(job, written, folder)
         trainer.processing_class.save_pretrained(folder)
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle: nothing here reads or ships those
         _restore_config(job.base, folder)
         (folder / "README.md").write_text(_card(job, trained), encoding="utf-8")
+
+
+def check_written(folder: Path) -> None:
+    """Refuse a folder without weights, which some ways of sharding leave behind without an error.
+
+    Raises:
+        StageError: there is no tensor in it.
+    """
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as content:
+            if any(True for _ in content.keys()):  # noqa: SIM118  not a dictionary
+                return
+    raise StageError(
+        "training: the trainer saved no weights. Under FSDP, set fsdp_state_dict_type to FULL_STATE_DICT in "
+        "launch.accelerate_config, and train LoRA with fsdp_version 2. Nothing was saved"
+    )
 
 
 def _other_process(job: Job) -> Any:  # noqa: ANN401

@@ -70,7 +70,9 @@ def check(found, case, dtype):
         assert value.isfinite().all(), name
         if name.startswith("grad"):
             assert value.dtype == dtype
-            limit = relative(naive[name], exact[name]) + 4 * torch.finfo(dtype).eps
+            # Products of few rows sum the words in another order than those of many.
+            rounding = 16 if dtype == torch.float32 else 4
+            limit = relative(naive[name], exact[name]) + rounding * torch.finfo(dtype).eps
             assert relative(value, exact[name]) <= limit, name
         else:
             assert value.dtype == torch.float32
