@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,13 @@ def config(model: str, folder: Path, engine: str) -> str:
         "candidates": {"per_prompt": 3, "max_tokens": 12, "temperature": 1.0},
         "judge": {"justify": False, "score": "expected", "prompt_file": str(folder / "judge.txt")},
         "pairs": {"keep_truncated": True},
-        "dpo": {"learning_rate": 1e-4, "min_learning_rate": 1e-5, "batch_size": 4, "micro_batch_size": 2},
+        "dpo": {
+            "learning_rate": 1e-4,
+            "min_learning_rate": 1e-5,
+            "batch_size": 4,
+            "micro_batch_size": 2,
+            "dropout": 0.0,
+        },
     }
     values["prompts"]["temperature"] = 2.0
     file = folder / "tiny.yaml"
@@ -70,6 +77,17 @@ def test_the_whole_loop_on_transformers(finished: Path) -> None:
     assert "candidates:" not in again.stderr  # nothing is done twice
     manifest = json.loads((finished / "manifest.json").read_text(encoding="utf-8"))
     assert srlm("status", str(finished)).stderr.count("done") == len(manifest)
+
+
+def test_the_reference_is_kept_in_the_run(finished: Path) -> None:
+    """Log-probabilities of every pair under M1, which the first step of DPO, before any update, sees again."""
+    kept = load_file(finished / "m2" / "reference.safetensors")
+    assert {name: tuple(values.shape) for name, values in kept.items()} == {
+        name: (len(rows(finished / "m2" / "pairs.jsonl")),) for name in ("chosen", "rejected")
+    }
+    first = rows(finished / "m2" / "metrics.jsonl")[0]
+    assert min(kept["chosen"]) <= first["logps/chosen"] <= max(kept["chosen"])
+    assert first["rewards/margins"] == pytest.approx(0, abs=1e-5)
 
 
 def test_the_whole_loop_on_vllm(tiny_model: str, tmp_path: Path) -> None:
