@@ -15,7 +15,7 @@ help:
 	@echo "make quickstart   set everything up, then run the loop on the packaged model (runs/quickstart)"
 	@echo "make test         set everything up, then linters and every test, Rust and Python"
 	@echo "make test-fast    the same without the slow tests"
-	@echo "make bench        Criterion and pytest benchmarks"
+	@echo "make bench        Criterion and pytest benchmarks, and the preference losses'"
 
 quickstart: $(VENV)/model
 	$(BIN)/srlm run quickstart
@@ -47,6 +47,7 @@ format:
 bench: $(VENV)/bench $(VENV)/model
 	cargo bench --workspace --locked
 	$(BIN)/python -m pytest benches
+	$(BIN)/python benches/bench_preference.py --shapes 576x49152 --ratios 1.6 --patience 10
 
 setup: $(VENV)/model
 
