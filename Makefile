@@ -15,7 +15,7 @@ help:
 	@echo "make quickstart   set everything up, then run the loop on the packaged model (runs/quickstart)"
 	@echo "make test         set everything up, then linters and every test, Rust and Python"
 	@echo "make test-fast    the same without the slow tests"
-	@echo "make bench        Criterion and pytest benchmarks, and the preference losses'"
+	@echo "make bench        Criterion, pytest benchmarks, preference losses"
 
 quickstart: $(VENV)/model
 	$(BIN)/srlm run quickstart
