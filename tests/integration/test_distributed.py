@@ -1,0 +1,291 @@
+"""DPO on two processes, by every way of spreading a model, against the same training in one process.
+
+Everything goes through the program's own launcher, job and trainer, on CPUs. Each way is launched once, and does its
+trainings one after the other: two processes of half the micro batch see the same pairs in the same steps as one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from srlm import chat
+from srlm import config as configuration
+from srlm.errors import StageError
+from srlm.launcher import Launcher
+from srlm.records import Pair, write_rows
+from srlm.worker import Train
+from transformers import AutoModelForCausalLM
+
+from tests.conftest import ROOT
+from tests.integration.distributed_dpo import in_one_launch, watch
+from tests.scripted import Recorder
+from tests.test_training import sentence
+
+pytestmark = pytest.mark.slow
+
+DEEPSPEED = ROOT / ".cache" / "deepspeed"
+PAIRS, STEPS = 16, 8
+LORA = {"rank": 4, "alpha": 8, "target_modules": "all-linear"}
+# What is trained; every one takes 8 steps. In one process a micro batch is twice as large.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {"epochs": 2},
+    "lora": {"epochs": 2, "lora": LORA},
+    "checkpointed": {"epochs": 4, "batch_size": 8, "gradient_checkpointing": True},
+    "untied": {"epochs": 2},
+}
+FSDP = {
+    "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+    "fsdp_cpu_ram_efficient_loading": False,
+    "fsdp_offload_params": False,
+    "fsdp_state_dict_type": "FULL_STATE_DICT",
+}
+FSDP_1 = {
+    **FSDP,
+    "fsdp_version": 1,
+    "fsdp_reshard_after_forward": "FULL_SHARD",
+    "fsdp_sync_module_states": False,  # is for GPUs only
+    "fsdp_use_orig_params": True,
+}
+FSDP_2 = {**FSDP, "fsdp_version": 2, "fsdp_reshard_after_forward": True}
+# Everything is sharded and nothing is kept gathered, small as the model is.
+ZERO_3 = {
+    "train_micro_batch_size_per_gpu": "auto",
+    "gradient_accumulation_steps": "auto",
+    "train_batch_size": "auto",
+    "gradient_clipping": "auto",
+    "zero_allow_untested_optimizer": True,
+    "zero_force_ds_cpu_optimizer": False,
+    "zero_optimization": {
+        "stage": 3,
+        "stage3_param_persistence_threshold": 0,
+        "stage3_max_live_parameters": 0,
+        "stage3_max_reuse_distance": 0,
+        "stage3_prefetch_bucket_size": 0,
+        "stage3_gather_16bit_weights_on_model_save": True,
+    },
+}
+MACHINE = {
+    "compute_environment": "LOCAL_MACHINE",
+    "num_machines": 1,
+    "num_processes": 2,
+    "machine_rank": 0,
+    "main_process_port": 0,
+}
+
+
+class Bench:
+    """A folder with models and pairs, and the trainings that are done in it."""
+
+    def __init__(self, folder: Path, tiny_model: str) -> None:
+        self.folder, self.tied, self.untied = folder, tiny_model, str(folder / "untied")
+        model = AutoModelForCausalLM.from_pretrained(tiny_model)
+        model.config.tie_word_embeddings = False
+        torch.manual_seed(5)
+        model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight) * 0.02)
+        model.save_pretrained(self.untied)
+        for file in Path(tiny_model).glob("tokenizer*"):
+            shutil.copy(file, self.untied)
+        shutil.copy(Path(tiny_model) / "chat_template.jinja", self.untied)
+        self.pairs = folder / "pairs.jsonl"
+        write_rows(self.pairs, [pair(number) for number in range(PAIRS)])
+        self.one = {name: self.train_in_one(name) for name in SETTINGS}
+
+    def training(self, way: str, name: str, processes: int, label: str = "") -> Train:
+        """Return the training `SETTINGS[name]` as the loop asks for it; all of one way share a reference's file."""
+        dpo = {
+            "learning_rate": 1e-3,
+            "min_learning_rate": 1e-4,
+            "warmup_ratio": 0.2,
+            "beta": 0.5,
+            "dropout": 0.0,
+            "batch_size": 4,
+            "micro_batch_size": 4 // processes,
+            **SETTINGS[name],
+        }
+        base = self.untied if name == "untied" else self.tied
+        config = configuration.build(
+            {"model": {"name": base}, "dpo": dpo, "seed": 3, "launch": {"processes": processes}}
+        )
+        stage = self.folder / way / Path(base).name
+        label = label or name
+        return Train(label, "dpo", config, base, stage / label, stage / "metrics.jsonl", (self.pairs,), {"model": "m2"})
+
+    def train_in_one(self, name: str) -> dict[str, Any]:
+        training = self.training("one", name, 1)
+        return {**watch(training, Recorder()), "training": training}
+
+    def launch(self, way: str, trainings: dict[str, dict[str, str]], file: Path | None = None) -> dict[str, Any]:
+        """Do trainings on two processes by the program's launcher, and return what was found out about each.
+
+        `trainings` maps a setting, or `setting, label`, to what is different in its environment.
+        """
+        jobs = []
+        for words, environment in trainings.items():
+            name, _, label = words.partition(", ")
+            jobs.append((self.training(way, name, 2, label), environment))
+        work = in_one_launch(jobs)
+        launch = work.config.launch.model_copy(update={"accelerate_config": str(file) if file else None})
+        log, results, report = self.folder / way / "workers.log", {}, Recorder()
+        try:
+            launcher = Launcher(log, report, work.config.model_copy(update={"launch": launch}), kinds=())
+            launcher.run(work, results.__setitem__)
+        except StageError as error:
+            pytest.fail(f"{error}\n{log.read_text(encoding='utf-8')[-6000:]}")
+        written = {results[job.name]["reference_written"] for job, _ in jobs if job.base == self.tied}
+        assert len(written) == 1  # the first training's reference was read by the others
+        known = sum("the reference's log-probabilities are those of" in note for note in report.notes)
+        assert known == sum(job.base == self.tied for job, _ in jobs) - 1
+        return {job.name: {**results[job.name], "training": job} for job, _ in jobs}
+
+
+def pair(number: int) -> Pair:
+    chosen, rejected = sentence(number + 1, 4 + number % 9), sentence(number + 2, 13 - number % 8)
+    return Pair(
+        f"p{number}",
+        chat.user(f"Task {number}: {sentence(number, 3 + number % 6)}"),
+        chat.assistant(chosen),
+        chat.assistant(rejected),
+        f"c{number}",
+        f"r{number}",
+        5.0,
+        1.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def bench(tiny_model: str, tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        yield Bench(tmp_path_factory.mktemp("distributed"), tiny_model)
+
+
+def curve(found: dict[str, Any], metric: str) -> list[float]:
+    return [entry[metric] for entry in found["history"] if metric in entry]
+
+
+def weights(found: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Load what was saved, as the next stage would."""
+    model, info = AutoModelForCausalLM.from_pretrained(
+        found["training"].target, dtype=torch.float32, output_loading_info=True
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    tied = model.lm_head.weight is model.model.embed_tokens.weight
+    assert tied == (not found["training"].base.endswith("untied"))
+    return {name: value.detach() for name, value in model.named_parameters()}
+
+
+def worst(one: list[float], other: list[float]) -> float:
+    assert len(one) == len(other) == STEPS
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))
+
+
+def check(bench: Bench, name: str, found: dict[str, Any], *, sharded: bool, **facts: Any) -> None:
+    """Compare a training on two processes with the same one in one process."""
+    one = bench.one[name]
+    assert found["error"] is None
+    assert found["is_fused"]
+    assert {key: found[key] for key in facts} == facts
+    assert (found["processes"], found["rows"], found["steps"]) == (2, PAIRS, STEPS)
+    share = found["values_here"] / one["values_here"]
+    assert share == pytest.approx(0.5 if sharded else 1.0, abs=0.05)
+    differences = {"loss": worst(curve(one, "loss"), curve(found, "loss"))}
+    for metric in ("rewards/chosen", "rewards/rejected", "rewards/margins", "logps/chosen", "logps/rejected"):
+        differences[metric] = worst(curve(one, metric), curve(found, metric))
+    before, after = weights(one), weights(found)
+    assert before.keys() == after.keys()
+    differences["weights"] = max(float((before[key] - after[key]).abs().max()) for key in before)
+    references = [load_file(each["training"].metrics.with_name("reference.safetensors")) for each in (one, found)]
+    differences["reference"] = max(float((references[0][key] - references[1][key]).abs().max()) for key in references[0])
+    print(found["training"].target, differences)
+    assert differences.pop("loss") < 1e-5
+    assert differences.pop("weights") < 1e-5
+    assert max(differences.values()) < 1e-3
+    assert max(curve(one, "loss")) - min(curve(one, "loss")) > 0.05  # something was learnt
+
+
+def write_config(folder: Path, **values: Any) -> Path:
+    file = folder / "accelerate.yaml"
+    file.write_text(yaml.safe_dump({**MACHINE, **values}), encoding="utf-8")
+    return file
+
+
+def test_the_job_as_it_is(bench: Bench) -> None:
+    """The very job of the loop, nothing watched."""
+    work = bench.training("job", "plain", 2)
+    results, report = {}, Recorder()
+    Launcher(bench.folder / "job" / "workers.log", report, work.config, kinds=()).run(work, results.__setitem__)
+    assert results["plain"]["steps"] == STEPS
+    assert report.starts == [("reference", 4, 0), ("dpo", STEPS, 0)]
+    assert report.advanced == 4 + STEPS
+    lines = work.metrics.read_text(encoding="utf-8").splitlines()
+    one = curve(bench.one["plain"], "loss")
+    assert worst(one, [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]) < 1e-5
+    before, after = weights(bench.one["plain"]), weights({"training": work})
+    assert max(float((before[key] - after[key]).abs().max()) for key in before) < 1e-5
+    assert sorted(file.name for file in work.target.parent.iterdir()) == [
+        "metrics.jsonl",
+        "plain",
+        "reference.safetensors",
+    ]
+
+
+def test_ddp(bench: Bench) -> None:
+    found = bench.launch("ddp", dict.fromkeys(SETTINGS, {}))
+    for name in SETTINGS:
+        check(bench, name, found[name], sharded=False, kind="MULTI_CPU", wrapper="DistributedDataParallel")
+
+
+def test_fsdp_1(bench: Bench, tmp_path: Path) -> None:
+    file = write_config(tmp_path, distributed_type="FSDP", use_cpu=True, mixed_precision="no", fsdp_config=FSDP_1)
+    sharded = {"FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}
+    found = bench.launch("fsdp1", {**dict.fromkeys(SETTINGS, {}), "plain, in pieces": sharded}, file)
+    for name, each in found.items():
+        check(bench, name.replace("in pieces", "plain"), each, sharded=True, kind="FSDP", fsdp_version=1)
+
+
+def test_fsdp_2(bench: Bench, tmp_path: Path) -> None:
+    file = write_config(tmp_path, distributed_type="FSDP", use_cpu=True, mixed_precision="no", fsdp_config=FSDP_2)
+    sharded = {"FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}
+    found = bench.launch("fsdp2", {**dict.fromkeys(SETTINGS, {}), "plain, in pieces": sharded}, file)
+    for name, each in found.items():
+        check(bench, name.replace("in pieces", "plain"), each, sharded=True, kind="FSDP", fsdp_version=2)
+
+
+def test_zero_3(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (DEEPSPEED / "deepspeed").is_dir():
+        pytest.skip("DeepSpeed is not in .cache/deepspeed; `make .venv/deepspeed` puts it there")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for program in ("g++", "ninja"):  # DeepSpeed compiles what its processes talk through on a CPU
+        if shutil.which(program, path=path) is None:
+            pytest.skip(f"DeepSpeed on a CPU needs {program}")
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], str(DEEPSPEED)]))
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(ROOT / ".cache" / "torch_extensions"))
+    whole, pieces = tmp_path / "zero.json", tmp_path / "pieces.json"
+    whole.write_text(json.dumps(ZERO_3), encoding="utf-8")
+    zero = {**ZERO_3["zero_optimization"], "stage3_gather_16bit_weights_on_model_save": False}
+    pieces.write_text(json.dumps({**ZERO_3, "zero_optimization": zero}), encoding="utf-8")
+    own = {"deepspeed_config_file": str(whole), "zero3_init_flag": False}
+    file = write_config(tmp_path, distributed_type="DEEPSPEED", use_cpu=False, deepspeed_config=own)
+    changed = {"ACCELERATE_DEEPSPEED_CONFIG_FILE": str(pieces)}
+    found = bench.launch("zero3", {**dict.fromkeys(SETTINGS, {}), "plain, in pieces": changed}, file)
+    for name, each in found.items():
+        check(bench, name.replace("in pieces", "plain"), each, sharded=True, kind="DEEPSPEED", zero_stage=3)
+
+
+def test_deepspeed_is_not_on_the_path() -> None:
+    """Nothing else of the tests is to run with it."""
+    assert importlib.util.find_spec("deepspeed") is None
