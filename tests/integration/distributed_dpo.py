@@ -21,22 +21,19 @@ class Trainings(Train):
     """Trainings that follow each other in the same processes, so that packages are imported once a launch."""
 
     trainings: tuple[Train, ...] = ()
-    environment: tuple[dict[str, str], ...] = ()  # one for each: what is different in accelerate's configuration
 
     def run(self, report: Reporter, finish: Finish) -> None:
         """Train one after the other; what is found out about each is its result."""
         if os.environ.get("ACCELERATE_USE_FSDP") == "true":
             let_fsdp_run_on_a_cpu()
-        for training, environment in zip(self.trainings, self.environment, strict=True):
-            os.environ.update(environment)
+        for training in self.trainings:
             finish(training.name, watch(training, report))
 
 
-def in_one_launch(trainings: list[tuple[Train, dict[str, str]]]) -> Trainings:
-    """Return a job that does these trainings, each under an environment of its own."""
-    first = trainings[0][0]
-    own = {field.name: getattr(first, field.name) for field in fields(Train)}
-    return Trainings(**own, trainings=tuple(t for t, _ in trainings), environment=tuple(e for _, e in trainings))
+def in_one_launch(trainings: list[Train]) -> Trainings:
+    """Return a job that does these trainings; to the launcher it looks like the first."""
+    own = {field.name: getattr(trainings[0], field.name) for field in fields(Train)}
+    return Trainings(**own, trainings=tuple(trainings))
 
 
 def watch(training: Train, report: Reporter) -> dict[str, Any]:
@@ -52,13 +49,13 @@ def watch(training: Train, report: Reporter) -> dict[str, Any]:
             made.append(self)
 
     facts: dict[str, Any] = {"error": None}
-    dpo.PreferenceTrainer = Watched  # type: ignore[misc]
+    dpo.PreferenceTrainer = Watched
     try:
         training.run(report, lambda _, result: facts.update(result))
     except StageError as error:  # the first process alone finds it, and after the last word between the processes
         facts["error"] = str(error)
     finally:
-        dpo.PreferenceTrainer = PreferenceTrainer  # type: ignore[misc]
+        dpo.PreferenceTrainer = PreferenceTrainer
     facts |= facts_of(made.pop())
     reference = training.metrics.with_name("reference.safetensors")
     facts["reference_written"] = reference.stat().st_mtime_ns if reference.exists() else None
@@ -69,7 +66,6 @@ def watch(training: Train, report: Reporter) -> dict[str, Any]:
 def facts_of(trainer: Any) -> dict[str, Any]:
     """Return what tells one way of spreading a training from another."""
     state = trainer.accelerator.state
-    names = [name for name, parameter in trainer.model.named_parameters()]
     return {
         "is_fused": trainer.is_fused,
         "kind": state.distributed_type.value,
@@ -78,7 +74,6 @@ def facts_of(trainer: Any) -> dict[str, Any]:
         "processes": trainer.accelerator.num_processes,
         "wrapper": type(trainer.model_wrapped).__name__,
         "values_here": sum(values_here(parameter) for parameter in trainer.model.parameters()),
-        "adapter": any(".lora_" in name for name in names),
         "history": json.loads(json.dumps(trainer.state.log_history)),
     }
 

@@ -6,7 +6,6 @@ trainings one after the other: two processes of half the micro batch see the sam
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -43,21 +42,23 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "checkpointed": {"epochs": 4, "batch_size": 8, "gradient_checkpointing": True},
     "untied": {"epochs": 2},
 }
-FSDP = {
-    "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-    "fsdp_cpu_ram_efficient_loading": False,
-    "fsdp_offload_params": False,
-    "fsdp_state_dict_type": "FULL_STATE_DICT",
-}
+# As accelerate has it by default, weights would be saved in pieces, and but for the first process none loads any.
+FSDP = {"fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "fsdp_state_dict_type": "SHARDED_STATE_DICT"}
 FSDP_1 = {
     **FSDP,
     "fsdp_version": 1,
     "fsdp_reshard_after_forward": "FULL_SHARD",
-    "fsdp_sync_module_states": False,  # is for GPUs only
+    "fsdp_sync_module_states": False,  # is for GPUs only, and the next needs it
+    "fsdp_cpu_ram_efficient_loading": False,
     "fsdp_use_orig_params": True,
 }
-FSDP_2 = {**FSDP, "fsdp_version": 2, "fsdp_reshard_after_forward": True}
-# Everything is sharded and nothing is kept gathered, small as the model is.
+FSDP_2 = {
+    **FSDP,
+    "fsdp_version": 2,
+    "fsdp_reshard_after_forward": True,
+    "fsdp_cpu_ram_efficient_loading": True,
+}
+# Everything is sharded and nothing is kept gathered, small as the model is. By default, pieces would be saved.
 ZERO_3 = {
     "train_micro_batch_size_per_gpu": "auto",
     "gradient_accumulation_steps": "auto",
@@ -71,7 +72,6 @@ ZERO_3 = {
         "stage3_max_live_parameters": 0,
         "stage3_max_reuse_distance": 0,
         "stage3_prefetch_bucket_size": 0,
-        "stage3_gather_16bit_weights_on_model_save": True,
     },
 }
 MACHINE = {
@@ -100,7 +100,7 @@ class Bench:
         write_rows(self.pairs, [pair(number) for number in range(PAIRS)])
         self.one = {name: self.train_in_one(name) for name in SETTINGS}
 
-    def training(self, way: str, name: str, processes: int, label: str = "") -> Train:
+    def training(self, way: str, name: str, processes: int) -> Train:
         """Return the training `SETTINGS[name]` as the loop asks for it; all of one way share a reference's file."""
         dpo = {
             "learning_rate": 1e-3,
@@ -117,22 +117,15 @@ class Bench:
             {"model": {"name": base}, "dpo": dpo, "seed": 3, "launch": {"processes": processes}}
         )
         stage = self.folder / way / Path(base).name
-        label = label or name
-        return Train(label, "dpo", config, base, stage / label, stage / "metrics.jsonl", (self.pairs,), {"model": "m2"})
+        return Train(name, "dpo", config, base, stage / name, stage / "metrics.jsonl", (self.pairs,), {"model": "m2"})
 
     def train_in_one(self, name: str) -> dict[str, Any]:
         training = self.training("one", name, 1)
         return {**watch(training, Recorder()), "training": training}
 
-    def launch(self, way: str, trainings: dict[str, dict[str, str]], file: Path | None = None) -> dict[str, Any]:
-        """Do trainings on two processes by the program's launcher, and return what was found out about each.
-
-        `trainings` maps a setting, or `setting, label`, to what is different in its environment.
-        """
-        jobs = []
-        for words, environment in trainings.items():
-            name, _, label = words.partition(", ")
-            jobs.append((self.training(way, name, 2, label), environment))
+    def launch(self, way: str, file: Path | None = None) -> dict[str, Any]:
+        """Do all trainings on two processes by the program's launcher, and return what was found out about each."""
+        jobs = [self.training(way, name, 2) for name in SETTINGS]
         work = in_one_launch(jobs)
         launch = work.config.launch.model_copy(update={"accelerate_config": str(file) if file else None})
         log, results, report = self.folder / way / "workers.log", {}, Recorder()
@@ -141,11 +134,11 @@ class Bench:
             launcher.run(work, results.__setitem__)
         except StageError as error:
             pytest.fail(f"{error}\n{log.read_text(encoding='utf-8')[-6000:]}")
-        written = {results[job.name]["reference_written"] for job, _ in jobs if job.base == self.tied}
-        assert len(written) == 1  # the first training's reference was read by the others
-        known = sum("the reference's log-probabilities are those of" in note for note in report.notes)
-        assert known == sum(job.base == self.tied for job, _ in jobs) - 1
-        return {job.name: {**results[job.name], "training": job} for job, _ in jobs}
+        # The first training's reference was read by the others on the same model.
+        tied = [job.name for job in jobs if job.base == self.tied]
+        assert len({results[name]["reference_written"] for name in tied}) == 1
+        assert sum("reference's log-probabilities are those of" in note for note in report.notes) == len(tied) - 1
+        return {job.name: {**results[job.name], "training": job} for job in jobs}
 
 
 def pair(number: int) -> Pair:
@@ -166,7 +159,7 @@ def pair(number: int) -> Pair:
 def bench(tiny_model: str, tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
         yield Bench(tmp_path_factory.mktemp("distributed"), tiny_model)
 
 
@@ -186,6 +179,15 @@ def weights(found: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {name: value.detach() for name, value in model.named_parameters()}
 
 
+def reference(found: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return load_file(found["training"].metrics.with_name("reference.safetensors"))
+
+
+def farthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
 def worst(one: list[float], other: list[float]) -> float:
     assert len(one) == len(other) == STEPS
     return max(abs(a - b) for a, b in zip(one, other, strict=True))
@@ -203,11 +205,8 @@ def check(bench: Bench, name: str, found: dict[str, Any], *, sharded: bool, **fa
     differences = {"loss": worst(curve(one, "loss"), curve(found, "loss"))}
     for metric in ("rewards/chosen", "rewards/rejected", "rewards/margins", "logps/chosen", "logps/rejected"):
         differences[metric] = worst(curve(one, metric), curve(found, metric))
-    before, after = weights(one), weights(found)
-    assert before.keys() == after.keys()
-    differences["weights"] = max(float((before[key] - after[key]).abs().max()) for key in before)
-    references = [load_file(each["training"].metrics.with_name("reference.safetensors")) for each in (one, found)]
-    differences["reference"] = max(float((references[0][key] - references[1][key]).abs().max()) for key in references[0])
+    differences["weights"] = farthest(weights(one), weights(found))
+    differences["reference"] = farthest(reference(one), reference(found))
     print(found["training"].target, differences)
     assert differences.pop("loss") < 1e-5
     assert differences.pop("weights") < 1e-5
@@ -232,8 +231,7 @@ def test_the_job_as_it_is(bench: Bench) -> None:
     lines = work.metrics.read_text(encoding="utf-8").splitlines()
     one = curve(bench.one["plain"], "loss")
     assert worst(one, [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]) < 1e-5
-    before, after = weights(bench.one["plain"]), weights({"training": work})
-    assert max(float((before[key] - after[key]).abs().max()) for key in before) < 1e-5
+    assert farthest(weights(bench.one["plain"]), weights({"training": work})) < 1e-5
     assert sorted(file.name for file in work.target.parent.iterdir()) == [
         "metrics.jsonl",
         "plain",
@@ -242,25 +240,19 @@ def test_the_job_as_it_is(bench: Bench) -> None:
 
 
 def test_ddp(bench: Bench) -> None:
-    found = bench.launch("ddp", dict.fromkeys(SETTINGS, {}))
+    found = bench.launch("ddp")
     for name in SETTINGS:
         check(bench, name, found[name], sharded=False, kind="MULTI_CPU", wrapper="DistributedDataParallel")
 
 
-def test_fsdp_1(bench: Bench, tmp_path: Path) -> None:
-    file = write_config(tmp_path, distributed_type="FSDP", use_cpu=True, mixed_precision="no", fsdp_config=FSDP_1)
-    sharded = {"FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}
-    found = bench.launch("fsdp1", {**dict.fromkeys(SETTINGS, {}), "plain, in pieces": sharded}, file)
-    for name, each in found.items():
-        check(bench, name.replace("in pieces", "plain"), each, sharded=True, kind="FSDP", fsdp_version=1)
-
-
-def test_fsdp_2(bench: Bench, tmp_path: Path) -> None:
-    file = write_config(tmp_path, distributed_type="FSDP", use_cpu=True, mixed_precision="no", fsdp_config=FSDP_2)
-    sharded = {"FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}
-    found = bench.launch("fsdp2", {**dict.fromkeys(SETTINGS, {}), "plain, in pieces": sharded}, file)
-    for name, each in found.items():
-        check(bench, name.replace("in pieces", "plain"), each, sharded=True, kind="FSDP", fsdp_version=2)
+@pytest.mark.parametrize(("fsdp", "wrapper"), [(FSDP_1, "FullyShardedDataParallel"), (FSDP_2, "FSDPLlamaForCausalLM")])
+def test_fsdp(bench: Bench, tmp_path: Path, fsdp: dict[str, Any], wrapper: str) -> None:
+    version = fsdp["fsdp_version"]
+    file = write_config(tmp_path, distributed_type="FSDP", use_cpu=True, mixed_precision="no", fsdp_config=fsdp)
+    found = bench.launch(f"fsdp{version}", file)
+    for name in SETTINGS:
+        check(bench, name, found[name], sharded=True, kind="FSDP", fsdp_version=version)
+    assert found["plain"]["wrapper"] == wrapper
 
 
 def test_zero_3(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,18 +266,10 @@ def test_zero_3(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], str(DEEPSPEED)]))
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(ROOT / ".cache" / "torch_extensions"))
-    whole, pieces = tmp_path / "zero.json", tmp_path / "pieces.json"
-    whole.write_text(json.dumps(ZERO_3), encoding="utf-8")
-    zero = {**ZERO_3["zero_optimization"], "stage3_gather_16bit_weights_on_model_save": False}
-    pieces.write_text(json.dumps({**ZERO_3, "zero_optimization": zero}), encoding="utf-8")
-    own = {"deepspeed_config_file": str(whole), "zero3_init_flag": False}
+    zero = tmp_path / "zero.json"
+    zero.write_text(json.dumps(ZERO_3), encoding="utf-8")
+    own = {"deepspeed_config_file": str(zero), "zero3_init_flag": False}
     file = write_config(tmp_path, distributed_type="DEEPSPEED", use_cpu=False, deepspeed_config=own)
-    changed = {"ACCELERATE_DEEPSPEED_CONFIG_FILE": str(pieces)}
-    found = bench.launch("zero3", {**dict.fromkeys(SETTINGS, {}), "plain, in pieces": changed}, file)
-    for name, each in found.items():
-        check(bench, name.replace("in pieces", "plain"), each, sharded=True, kind="DEEPSPEED", zero_stage=3)
-
-
-def test_deepspeed_is_not_on_the_path() -> None:
-    """Nothing else of the tests is to run with it."""
-    assert importlib.util.find_spec("deepspeed") is None
+    found = bench.launch("zero3", file)
+    for name in SETTINGS:
+        check(bench, name, found[name], sharded=True, kind="DEEPSPEED", wrapper="DeepSpeedEngine", zero_stage=3)
