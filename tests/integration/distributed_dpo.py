@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import gc
+import faulthandler
 import json
 import os
 from dataclasses import dataclass, fields
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
 
 
+PATIENCE = 240  # seconds, after which processes that wait for each other give up
+
+
 @dataclass(frozen=True, slots=True)
 class Trainings(Train):
     """Trainings that follow each other in the same processes, so that packages are imported once a launch."""
@@ -24,6 +27,7 @@ class Trainings(Train):
 
     def run(self, report: Reporter, finish: Finish) -> None:
         """Train one after the other; what is found out about each is its result."""
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
         if os.environ.get("ACCELERATE_USE_FSDP") == "true":
             let_fsdp_run_on_a_cpu()
         for training in self.trainings:
@@ -40,6 +44,7 @@ def watch(training: Train, report: Reporter) -> dict[str, Any]:
     """Train, and return what the trainer was and what it logged, or how it failed."""
     from srlm import dpo
     from srlm.dpo_trainer import PreferenceTrainer
+    from transformers.integrations import unset_hf_deepspeed_config
 
     made: list[Any] = []
 
@@ -59,7 +64,8 @@ def watch(training: Train, report: Reporter) -> dict[str, Any]:
     facts |= facts_of(made.pop())
     reference = training.metrics.with_name("reference.safetensors")
     facts["reference_written"] = reference.stat().st_mtime_ns if reference.exists() else None
-    gc.collect()  # transformers asks whether a DeepSpeed configuration is alive
+    # The next model is loaded whole, as the first one: DeepSpeed's configuration would be asked for otherwise.
+    unset_hf_deepspeed_config()
     return facts
 
 
