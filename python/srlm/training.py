@@ -186,8 +186,8 @@ def _write_weights(trainer: Any, folder: Path, *, adapter: bool) -> None:  # noq
     # none was found.
     state = trainer.accelerator.get_state_dict(trainer.model)
     if trainer.accelerator.is_main_process:
-        found = {name.replace(".default.", "."): value for name, value in state.items() if ".lora_" in name}
-        save_file(found, folder / "adapter_model.safetensors")
+        names = {name: name.replace(".default.", ".").removesuffix(".default") for name in state if ".lora_" in name}
+        save_file({short: state[name] for name, short in names.items()}, folder / "adapter_model.safetensors")
 
 
 def check_written(folder: Path) -> None:
