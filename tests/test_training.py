@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from srlm import chat, models
 from srlm.config import DpoSection, LoraSection, ModelSection, SftSection
 from srlm.dpo import encode as encode_pairs
@@ -14,7 +15,7 @@ from srlm.dpo_trainer import PreferenceTrainer
 from srlm.errors import InputError, StageError
 from srlm.records import Example, Pair
 from srlm.sft import encode, train_sft
-from srlm.training import Job
+from srlm.training import Job, check_written
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.scripted import Recorder
@@ -514,3 +515,14 @@ def test_a_folder_of_the_users_beside_the_model_stays(trial):
     done.sft(max_steps=1)
     assert (theirs / "notes.txt").read_text(encoding="utf-8") == "mine"
     assert sorted(path.name for path in theirs.parent.iterdir() if path.is_dir()) == ["model", "trainer"]
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    """Some ways of sharding leave one behind: without a file, or with a file that holds nothing."""
+    with pytest.raises(StageError, match="the trainer saved no weights"):
+        check_written(tmp_path)
+    save_file({}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(StageError, match="the trainer saved no weights"):
+        check_written(tmp_path)
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model-00002-of-00002.safetensors")
+    check_written(tmp_path)

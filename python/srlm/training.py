@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from srlm import models
@@ -68,7 +70,8 @@ def arguments(section: TrainingSection, job: Job) -> dict[str, Any]:
         "output_dir": str(job.target.with_name(f"{job.target.name}.trainer")),  # removed afterwards: never a user's
         "learning_rate": section.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
-        "lr_scheduler_kwargs": {"min_lr": section.min_learning_rate},
+        # A rate, because of DeepSpeed's optimizers transformers cannot read the learning rate.
+        "lr_scheduler_kwargs": {"min_lr_rate": section.min_learning_rate / section.learning_rate},
         "warmup_steps": min(section.warmup_ratio, 1 - 1e-9),  # below 1 it is a share of all steps
         "num_train_epochs": section.epochs,
         "max_steps": section.max_steps or -1,
@@ -97,6 +100,10 @@ def load_trainable(section: TrainingSection, job: Job) -> tuple[PreTrainedModel,
     All weights are trained in float32 (under bfloat16 autocast on a GPU); a frozen base under LoRA is kept in bfloat16
     where the GPU has it.
     """
+    if "FSDP_CPU_RAM_EFFICIENT_LOADING" in os.environ:
+        # Every process loads the whole model here, but of TRL's reference, loaded later, only the first one would, and
+        # nothing passes it on.
+        os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     bf16 = section.lora is not None and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     model = models.load_model(
         job.base,
@@ -129,6 +136,7 @@ def run(trainer: Any, section: TrainingSection, job: Job, dropped: int) -> Train
         StageError: the loss became NaN or infinite; nothing is saved.
     """
     rows = len(trainer.train_dataset)
+    _ask_for_whole_weights(trainer)
     output = trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     if not all(math.isfinite(loss) for loss in losses):
@@ -147,7 +155,7 @@ def _save(trainer: Any, section: TrainingSection, job: Job, trained: Trained) ->
     """Write safetensors, tokenizer and card; an adapter is merged, so that the next engine loads the folder."""
     with models.fresh_folder(job.target) if trainer.accelerator.is_main_process else _other_process(job) as folder:
         written = folder / "adapter" if section.lora is not None else folder
-        trainer.save_model(str(written))  # gathers sharded weights; every process takes part
+        _write_weights(trainer, written, adapter=section.lora is not None)
         if not trainer.accelerator.is_main_process:
             return
         check_written(written)
@@ -157,6 +165,29 @@ def _save(trainer: Any, section: TrainingSection, job: Job, trained: Trained) ->
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle: nothing here reads or ships those
         _restore_config(job.base, folder)
         (folder / "README.md").write_text(_card(job, trained), encoding="utf-8")
+
+
+def _ask_for_whole_weights(trainer: Any) -> None:  # noqa: ANN401
+    """Let the trainer save a whole model, in whatever pieces accelerate's configuration would have it saved."""
+    state = trainer.accelerator.state
+    if trainer.is_fsdp_enabled:
+        state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+    if trainer.is_deepspeed_enabled:
+        zero = state.deepspeed_plugin.deepspeed_config.get("zero_optimization", {})
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+
+
+def _write_weights(trainer: Any, folder: Path, *, adapter: bool) -> None:  # noqa: ANN401
+    """Gather what is sharded and write it; every process takes part."""
+    trainer.save_model(str(folder))
+    if not (adapter and trainer.is_fsdp_enabled and trainer.accelerator.state.fsdp_plugin.fsdp_version == 1):
+        return
+    # PEFT looks for an adapter's weights under the names of its modules. In those FSDP 1 leaves its wrappers, so that
+    # none was found.
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if trainer.accelerator.is_main_process:
+        names = {name: name.replace(".default.", ".").removesuffix(".default") for name in state if ".lora_" in name}
+        save_file({short: state[name] for name, short in names.items()}, folder / "adapter_model.safetensors")
 
 
 def check_written(folder: Path) -> None:
@@ -170,8 +201,8 @@ def check_written(folder: Path) -> None:
             if any(True for _ in content.keys()):  # noqa: SIM118  not a dictionary
                 return
     raise StageError(
-        "training: the trainer saved no weights. Under FSDP, set fsdp_state_dict_type to FULL_STATE_DICT in "
-        "launch.accelerate_config, and train LoRA with fsdp_version 2. Nothing was saved"
+        "training: the trainer saved no weights, as launch.accelerate_config has it; take FSDP or ZeRO for sharding. "
+        "Nothing was saved"
     )
 
 
@@ -181,7 +212,9 @@ def _other_process(job: Job) -> Any:  # noqa: ANN401
 
 def _merge(job: Job, adapter: Path, folder: Path) -> None:
     from peft import PeftModel
+    from transformers.integrations import unset_hf_deepspeed_config
 
+    unset_hf_deepspeed_config()  # or ZeRO 3 would shard this model too, with processes that are not here
     base = models.load_model(job.base, dtype=torch.float32, trust_remote_code=job.model.trust_remote_code)
     merged = PeftModel.from_pretrained(base, adapter).merge_and_unload(safe_merge=True)
     merged.save_pretrained(folder)

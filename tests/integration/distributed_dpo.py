@@ -1,0 +1,117 @@
+"""What the processes of a distributed training run in `test_distributed.py`: the program's own job, watched."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from srlm.errors import StageError
+from srlm.worker import Finish, Train
+
+if TYPE_CHECKING:
+    from srlm.reporter import Reporter
+
+
+PATIENCE = 240  # seconds, after which processes that wait for each other give up
+
+
+@dataclass(frozen=True, slots=True)
+class Trainings(Train):
+    """Trainings that follow each other in the same processes, so that packages are imported once a launch."""
+
+    trainings: tuple[Train, ...] = ()
+
+    def run(self, report: Reporter, finish: Finish) -> None:
+        """Train one after the other; what is found out about each is its result."""
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+            let_fsdp_run_on_a_cpu()
+        for training in self.trainings:
+            finish(training.name, watch(training, report))
+
+
+def in_one_launch(trainings: list[Train]) -> Trainings:
+    """Return a job that does these trainings; to the launcher it looks like the first."""
+    own = {field.name: getattr(trainings[0], field.name) for field in fields(Train)}
+    return Trainings(**own, trainings=tuple(trainings))
+
+
+def watch(training: Train, report: Reporter) -> dict[str, Any]:
+    """Train, and return what the trainer was and what it logged, or how it failed."""
+    from srlm import dpo
+    from srlm.dpo_trainer import PreferenceTrainer
+    from transformers.integrations import unset_hf_deepspeed_config
+
+    made: list[Any] = []
+
+    class Watched(PreferenceTrainer):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            made.append(self)
+
+    facts: dict[str, Any] = {"error": None}
+    dpo.PreferenceTrainer = Watched
+    try:
+        training.run(report, lambda _, result: facts.update(result))
+    except StageError as error:  # the first process alone finds it, and after the last word between the processes
+        facts["error"] = str(error)
+    finally:
+        dpo.PreferenceTrainer = PreferenceTrainer
+    facts |= facts_of(made.pop())
+    reference = training.metrics.with_name("reference.safetensors")
+    facts["reference_written"] = reference.stat().st_mtime_ns if reference.exists() else None
+    # The next model is loaded whole, as the first one: DeepSpeed's configuration would be asked for otherwise.
+    unset_hf_deepspeed_config()
+    return facts
+
+
+def facts_of(trainer: Any) -> dict[str, Any]:
+    """Return what tells one way of spreading a training from another."""
+    state = trainer.accelerator.state
+    return {
+        "is_fused": trainer.is_fused,
+        "kind": state.distributed_type.value,
+        "fsdp_version": getattr(getattr(state, "fsdp_plugin", None), "fsdp_version", None),
+        "zero_stage": getattr(getattr(state, "deepspeed_plugin", None), "zero_stage", None),
+        "processes": trainer.accelerator.num_processes,
+        "wrapper": type(trainer.model_wrapped).__name__,
+        "values_here": sum(values_here(parameter) for parameter in trainer.model.parameters()),
+        "history": json.loads(json.dumps(trainer.state.log_history)),
+    }
+
+
+def values_here(parameter: Any) -> int:
+    """Return how many numbers of a parameter this process holds."""
+    if hasattr(parameter, "ds_tensor"):
+        return int(parameter.ds_tensor.numel())
+    local = parameter.to_local() if hasattr(parameter, "to_local") else parameter
+    return int(local.numel())
+
+
+def let_fsdp_run_on_a_cpu() -> None:
+    """Lift what keeps accelerate 1.15 from FSDP on a CPU; none of it is there on a GPU, where users shard.
+
+    Its state turns several GPU processes into FSDP, never several CPU processes. FSDP 1 takes `cpu:0` and `cpu` for two
+    devices. And a whole state dictionary is moved to the CPU, whereupon the first copy, here the very same one, is
+    freed.
+    """
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedType
+    from torch.distributed.fsdp._flat_param import FlatParamHandle
+
+    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+    original = AcceleratorState.__init__
+
+    def init(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
+        original(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
+        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type = DistributedType.FSDP
+            self.fsdp_plugin = fsdp_plugin
+            PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+
+    AcceleratorState.__init__ = init
+    FlatParamHandle.to_cpu = lambda _: contextlib.nullcontext()
