@@ -83,7 +83,9 @@ def fold_logits_torch(
         transform.apply_(z)
         torch.where(inside[some], z.gather(1, places[some])[:, 0], label_logit[some], out=label_logit[some])
         torch.amax(z, 1, out=maximum[some])
-        z.sub_(maximum[some, None]).exp_()
+        # A tile of -inf only would give exp(-inf + inf): its exponentials are zero.
+        shift = maximum[some].masked_fill(maximum[some] == -torch.inf, 0.0)
+        z.sub_(shift[:, None]).exp_()
         torch.sum(z, 1, out=total[some])
         if scale != 1.0:
             z.mul_(scale)
@@ -175,7 +177,8 @@ def kernel() -> Any:  # noqa: ANN401  a triton JITFunction, whose package is abs
         tl.store(label_logit + row, tl.sum(tl.where(column == label, z, 0.0), 0), mask=(label >= 0) & (label < columns))
         z = tl.where(inside, z, float("-inf"))
         most = tl.max(z, 0)
-        e = tl.exp(z - most)
+        # A tile of -inf only would give exp(-inf + inf): its exponentials are zero.
+        e = tl.exp(z - tl.where(most == float("-inf"), 0.0, most))
         tl.store(maximum + row, most)
         tl.store(total + row, tl.sum(e, 0))
         tl.store(kept + row * kept_stride + column, (e * kept_scale).to(kept.dtype.element_ty), mask=inside)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from srlm.kernels.fold_logits import BLOCK_ELEMENTS
 from srlm.kernels.logit_transform import LogitTransform
-from srlm.kernels.output_head import IGNORED, boundaries, spread, sum_rows
+from srlm.kernels.output_head import IGNORED, boundaries, check_labels, spread, sum_rows
 from srlm.kernels.token_logps import token_statistics
 from srlm.kernels.triton_support import check_rows, use_triton
 from torch.autograd.function import once_differentiable
@@ -47,14 +47,15 @@ def logits_logps(
         [S] float32 (float64 for float64 logits), nats. An empty sequence has 0.
 
     Raises:
-        ValueError: shapes, types or boundaries that do not fit.
+        ValueError: shapes, types, labels (checked on the CPU only; on a GPU a wrong one gives NaN) or boundaries that
+            do not fit.
     """
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or labels.dtype != torch.int64:
-        found = f"{tuple(logits.shape)} and {tuple(labels.shape)} {labels.dtype}"
-        raise ValueError(f"expected logits [N, V] and labels [N] of int64, found {found}")
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"expected logits [N, V] and labels [N], found {tuple(logits.shape)}, {tuple(labels.shape)}")
+    check_labels(labels, logits.shape[1])
     cuts = boundaries(cu_seqlens, logits.shape[0])
     transform = LogitTransform(softcap, logit_scale, temperature)
-    return _LogitsLogps.apply(logits, labels, cuts, transform, in_place)
+    return _LogitsLogps.apply(logits, labels.contiguous(), cuts, transform, in_place)
 
 
 class _LogitsLogps(torch.autograd.Function):
@@ -67,18 +68,25 @@ class _LogitsLogps(torch.autograd.Function):
         transform: LogitTransform,
         in_place: bool,
     ) -> torch.Tensor:
-        logps, maximum, log_total = token_statistics(logits, labels.clamp(min=0), transform)
+        logps, maximum, log_total = token_statistics(logits, labels.masked_fill(labels == IGNORED, 0), transform)
         ctx.save_for_backward(logits, labels, maximum, log_total)
-        ctx.cuts, ctx.transform, ctx.in_place = cuts, transform, in_place
+        ctx.cuts, ctx.transform, ctx.in_place, ctx.spent = cuts, transform, in_place, False
         return sum_rows(logps.masked_fill(labels == IGNORED, 0.0), cuts, logps.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
+        if ctx.spent and ctx.in_place:
+            raise RuntimeError(
+                "logits_logps: the gradient has taken the logits' place; a second one needs in_place=False"
+            )
+        ctx.spent = True
         logits, labels, maximum, log_total = ctx.saved_tensors
         of_rows = spread(upstream, ctx.cuts).masked_fill(labels == IGNORED, 0.0)
         grad = logits.detach() if ctx.in_place else logits.detach().clone()
         logits_grad(grad, labels, maximum, log_total, of_rows, ctx.transform)
+        if ctx.in_place:  # so that autograd notices where another function had kept the logits
+            torch.autograd.graph.increment_version(logits)
         return grad, None, None, None, None
 
 

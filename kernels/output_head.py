@@ -10,6 +10,7 @@ CPU's); nothing of the size N x V is ever allocated.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,8 @@ class OutputHead:
         rows: int,
         budget: int | None = None,
     ) -> None:
-        self.weight, self.bias, self.transform, self.dtype = weight, bias, transform, dtype
+        self.weight, self.transform, self.dtype = weight, transform, dtype
+        self.bias = None if bias is None else bias.contiguous()
         self.wide = torch.float64 if dtype == torch.float64 else torch.float32
         vocabulary = weight.shape[0]
         self._in_place = dtype == self.wide  # products are kept where they are taken
@@ -163,8 +165,8 @@ class OutputHead:
         """Scale gradients that will be kept in float16; the factor to undo it is a number, which waits for the GPU."""
         if self.dtype != torch.float16 or upstream.numel() == 0:
             return upstream, 1.0
-        largest = float(upstream.abs().max())
-        if largest == 0.0:
+        largest = float(upstream.abs().max()) * abs(self.transform.slope)
+        if largest == 0.0 or not math.isfinite(largest):
             return upstream, 1.0
         scale = largest / FLOAT16_LARGEST
         return upstream / scale, scale
@@ -244,12 +246,23 @@ def check_inputs(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tenso
         raise ValueError(f"expected hidden [N, D], weight [V, D] and labels [N], found {found}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"expected bias [V], found {tuple(bias.shape)} with {found}")
+    if not (hidden.is_floating_point() and weight.is_floating_point()):
+        raise ValueError(f"expected hidden and weight of a floating type, found {hidden.dtype} and {weight.dtype}")
+    check_labels(labels, weight.shape[0])
+
+
+def check_labels(labels: torch.Tensor, vocabulary: int) -> None:
+    """Refuse labels that no word has; on a GPU, which would have to be waited for, only their type.
+
+    Raises:
+        ValueError: a label that is neither in [0, V) nor -100, or another type than int64.
+    """
     if labels.dtype != torch.int64:
         raise ValueError(f"expected labels of int64, found {labels.dtype}")
     if not labels.is_cuda and labels.numel():
         low, high = int(labels.min()), int(labels.max())
-        if high >= weight.shape[0] or (low < 0 and bool(((labels < 0) & (labels != IGNORED)).any())):
-            raise ValueError(f"labels must lie in [0, {weight.shape[0]}) or be {IGNORED}, found {low} to {high}")
+        if high >= vocabulary or (low < 0 and bool(((labels < 0) & (labels != IGNORED)).any())):
+            raise ValueError(f"labels must lie in [0, {vocabulary}) or be {IGNORED}, found {low} to {high}")
 
 
 def boundaries(cu_seqlens: torch.Tensor | Sequence[int], rows: int) -> list[int]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from srlm.kernels.logit_transform import LogitTransform
 from srlm.kernels.output_head import (
+    IGNORED,
     Gradients,
     OutputHead,
     boundaries,
@@ -42,7 +43,7 @@ class PairLogps:
     ref_rejected: torch.Tensor
     chosen_lengths: torch.Tensor  # tokens
     rejected_lengths: torch.Tensor
-    mean_chosen_length: float  # over all pairs of the call, not only those at hand
+    mean_chosen_length: torch.Tensor  # scalar, over all pairs of the call, not only those at hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class _Call:
     weights: torch.Tensor  # [P], with the mean's 1 / P
     extra: torch.Tensor  # [P]
     lengths: torch.Tensor  # [P, 2]
-    mean_chosen_length: float
+    mean_chosen_length: torch.Tensor
     loss_fn: Callable[[PairLogps], torch.Tensor]
     transform: LogitTransform
     budget: int | None
@@ -107,7 +108,7 @@ def preference_loss(
         weights: [P] factors of the pairs' losses (the mean is still over P), or None.
         extra_logps: [P] added to both log-probabilities before the loss, without gradient: what the beginning that
             both answers share has, where its rows are left out because they cancel.
-        lengths: [P, 2] tokens of the answers, where rows were left out; by default counted from the boundaries.
+        lengths: [P, 2] tokens of the answers, where rows were left out; by default the rows that count.
         bias: [V] of the projection, or None.
         softcap: cap * tanh(logit / cap), as in Gemma 2 (arXiv 2408.00118), or None.
         logit_scale: factor of the logits, before the cap.
@@ -127,7 +128,8 @@ def preference_loss(
         raise ValueError(f"pair_cu_seqlens must hold 2P + 1 boundaries, found {len(cuts)}")
     pairs = len(cuts) // 2
     wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-    counted = torch.tensor(cuts).diff().view(pairs, 2) if lengths is None else lengths
+    rows = sum_rows(labels != IGNORED, cuts, wide).view(pairs, 2)  # those that count
+    lengths = _given(rows if lengths is None else lengths, "lengths", (pairs, 2), 0.0, hidden, wide)
     grad = torch.is_grad_enabled()
     call = _Call(
         labels=labels,
@@ -135,8 +137,8 @@ def preference_loss(
         refs=_given(ref_logps, "ref_logps", (pairs, 2), 0.0, hidden, wide),
         weights=_given(weights, "weights", (pairs,), 1.0, hidden, wide) / max(pairs, 1),
         extra=_given(extra_logps, "extra_logps", (pairs,), 0.0, hidden, wide),
-        lengths=_given(counted, "lengths", (pairs, 2), 0.0, hidden, wide),
-        mean_chosen_length=float(counted[:, 0].double().mean()) if pairs else 0.0,
+        lengths=lengths,
+        mean_chosen_length=(rows if extra_logps is None else lengths)[:, 0].sum() / max(pairs, 1),
         loss_fn=loss_fn,
         transform=LogitTransform(softcap, logit_scale, temperature),
         budget=budget,
@@ -238,8 +240,9 @@ def _work_off(head: OutputHead, hidden: torch.Tensor, call: _Call, some: slice, 
 
 def _differentiate(call: _Call, sums: torch.Tensor, some: slice) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the losses [p] of some pairs, and d loss / d log-probability [p, 2] with the pairs' weights."""
-    with torch.enable_grad():
-        leaf = sums.detach().requires_grad_()
+    differentiated = any(call.needed)
+    with torch.set_grad_enabled(differentiated):
+        leaf = sums.detach().requires_grad_(differentiated)
         losses = call.loss_fn(
             PairLogps(
                 chosen=leaf[:, 0],
@@ -253,5 +256,7 @@ def _differentiate(call: _Call, sums: torch.Tensor, some: slice) -> tuple[torch.
         )
         if losses.shape != leaf.shape[:1]:
             raise ValueError(f"loss_fn must return one loss a pair, [{len(leaf)}], found {list(losses.shape)}")
+        if not losses.requires_grad:  # nobody asks, or the loss does not depend on the answers
+            return losses.detach(), torch.zeros_like(sums)
         (slopes,) = torch.autograd.grad((losses * call.weights[some]).sum(), leaf)
     return losses.detach(), slopes

@@ -23,7 +23,7 @@ def token_logps(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
 
     Args:
         logits: [N, V], float32, float16 or bfloat16, the last dimension contiguous.
-        tokens: [N], int64, each in [0, V).
+        tokens: [N], int64, each in [0, V); on a GPU another one gives NaN.
 
     Returns:
         [N] float32, nats. Triton on a GPU, torch elsewhere.
@@ -44,7 +44,7 @@ def token_statistics(
     if logits.ndim != 2 or tokens.shape != logits.shape[:1]:
         raise ValueError(f"expected logits [N, V] and tokens [N], found {tuple(logits.shape)}, {tuple(tokens.shape)}")
     run = token_logps_triton if use_triton(logits) else token_logps_torch
-    return run(logits, tokens, transform)
+    return run(logits, tokens.contiguous(), transform)
 
 
 def token_logps_torch(
@@ -119,7 +119,10 @@ def kernel() -> Any:  # noqa: ANN401  a triton JITFunction, whose package is abs
             shift = tl.where(block_maximum == float("-inf"), 0.0, block_maximum)
             total = total * tl.exp(maximum - shift) + tl.sum(tl.exp(z - shift), 0)
             maximum = block_maximum
-        own = tl.load(base + tl.load(tokens + row)).to(tl.float32) * slope
+        token = tl.load(tokens + row)
+        # A token that no word is shows as NaN, and not as a number out of another row.
+        known = (token >= 0) & (token < vocabulary)
+        own = tl.load(base + token, mask=known, other=float("nan")).to(tl.float32) * slope
         if HAS_CAP:
             own = cap * (2 * tl.sigmoid(2 * own / cap) - 1)
         tl.store(logps + row, own - maximum - tl.log(total))

@@ -8,8 +8,8 @@ import torch
 
 
 def use_triton(tensor: torch.Tensor) -> bool:
-    """Whether the Triton kernel runs on this tensor: on a GPU, and anywhere under `TRITON_INTERPRET=1`."""
-    return tensor.is_cuda or (tensor.dtype != torch.float64 and os.environ.get("TRITON_INTERPRET") == "1")
+    """Whether the Triton kernel runs on this tensor: on a GPU, or under `TRITON_INTERPRET=1`; never on float64."""
+    return tensor.dtype != torch.float64 and (tensor.is_cuda or os.environ.get("TRITON_INTERPRET") == "1")
 
 
 def check_rows(*tensors: torch.Tensor) -> None:

@@ -1,6 +1,7 @@
 """The fused DPO trainer against TRL's own: losses, gradients, what is logged, and what falls back to TRL."""
 
 import copy
+import inspect
 import json
 import math
 
@@ -12,6 +13,7 @@ from srlm.config import FUSED_LOSSES
 from srlm.dpo_trainer import PreferenceTrainer
 from srlm.errors import StageError
 from srlm.fused_head import add_preference_head, logit_options
+from srlm.kernels.output_head import OutputHead
 from srlm.preference_layout import KEY, common_beginning, lay_out
 from transformers import (
     CohereConfig,
@@ -170,7 +172,8 @@ def test_lora_as_with_trl(make):
     assert abs(curves[0][0] - curves[0][-1]) > 0.01
 
 
-def test_a_frozen_head_has_no_gradient(make):
+def test_a_frozen_head_has_no_gradient(make, monkeypatch):
+    monkeypatch.delattr(OutputHead, "_add_grad_weight")
     trainer = make(PreferenceTrainer, max_steps=1)
     trainer.model.get_output_embeddings().weight.requires_grad_(False)
     before = trainer.model.get_output_embeddings().weight.clone()
@@ -221,6 +224,52 @@ def test_a_head_that_is_not_known(tiny_model):
         add_preference_head(Odd.from_pretrained(tiny_model))
 
 
+@pytest.mark.parametrize("masked", [-math.inf, torch.finfo(torch.float32).min])
+def test_a_head_that_rules_words_out(tiny_model, masked):
+    """A logit of any size does not excuse the others."""
+
+    class Masking(LlamaForCausalLM):
+        def forward(self, *args, **kwargs):
+            outputs = super().forward(*args, **kwargs)
+            outputs.logits = 1.5 * outputs.logits
+            outputs.logits[..., 400:] = masked
+            return outputs
+
+    with pytest.raises(StageError, match="makes its logits in a way that is not known"):
+        add_preference_head(Masking.from_pretrained(tiny_model))
+
+
+def test_a_reference_is_checked_as_well(make, tiny_model):
+    class Odd(LlamaForCausalLM):
+        def forward(self, *args, **kwargs):
+            outputs = super().forward(*args, **kwargs)
+            outputs.logits = 1.5 * outputs.logits
+            return outputs
+
+    with pytest.raises(StageError, match="makes its logits in a way that is not known"):
+        make(PreferenceTrainer, options={"ref_model": Odd.from_pretrained(tiny_model)})
+
+
+def test_the_model_itself_is_as_it_was(tiny_model):
+    """Modules keep their mode, the signature that generation reads stays, and a copy uses its own weights."""
+    model = models.load_model(tiny_model, dtype=torch.float32)
+    model.train()
+    model.model.layers[0].eval()
+    before = inspect.signature(model.forward)
+    ids = torch.tensor([[5, 6, 7]])
+    logits = model(ids).logits
+    add_preference_head(model)
+    assert inspect.signature(model.forward) == before
+    assert model.training
+    assert not model.model.layers[0].training
+    assert torch.equal(model(ids).logits, logits)
+    other = copy.deepcopy(model)
+    for weight in other.parameters():
+        torch.nn.init.zeros_(weight)
+    assert not other(ids).logits.any()
+    assert torch.equal(model(ids).logits, logits)
+
+
 def test_how_configurations_name_scale_and_cap():
     def config(**values):
         return PretrainedConfig(**values)
@@ -265,6 +314,51 @@ def test_experts_with_a_balancing_loss(make):
         assert worst(curve(train(ours)), curve(train(theirs))) < 1e-5
 
 
+def test_simpo_where_trl_is_needed(make):
+    model = MixtralForCausalLM(
+        MixtralConfig(
+            hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_local_experts=2, num_attention_heads=2,
+            num_key_value_heads=1, vocab_size=512, router_aux_loss_coef=0.02,
+        )
+    )  # fmt: skip
+    with pytest.raises(StageError, match="the loss simpo is unknown to TRL, which trains this mixture of experts"):
+        make(PreferenceTrainer, model=model, loss_type=["simpo"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"max_length": 512}, {}, "args.max_length must be None"),
+        ({"precompute_ref_log_probs": False}, {}, "args.precompute_ref_log_probs must be true"),
+        ({}, {"data_collator": print}, "data_collator"),
+    ],
+)
+def test_arguments_that_would_be_passed_over(make, changes, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(PreferenceTrainer, options=options, **changes)
+
+
+def test_prompt_tuning_as_with_trl(make):
+    """Virtual tokens stand before the rows."""
+    from peft import PromptTuningConfig
+
+    options = {"peft_config": PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")}
+    curves = [curve(train(make(kind, options=dict(options), max_steps=4))) for kind in (PreferenceTrainer, TrlTrainer)]
+    assert worst(*curves) < 1e-5
+
+
+def test_an_adapter_that_is_there_already(make, tiny_model):
+    from peft import LoraConfig, get_peft_model
+
+    curves = []
+    for kind in (PreferenceTrainer, TrlTrainer):
+        torch.manual_seed(6)
+        lora = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+        model = get_peft_model(models.load_model(tiny_model, dtype=torch.float32), lora)
+        curves.append(curve(train(make(kind, model=model, max_steps=4))))
+    assert worst(*curves) < 1e-5
+
+
 def test_the_names_of_fused_losses_agree():
     assert losses.FUSED.keys() == FUSED_LOSSES
     assert losses.OF_THE_DIFFERENCE < FUSED_LOSSES
@@ -297,11 +391,17 @@ def test_a_shared_beginning_is_kept_where_it_does_not_cancel(make, kept):
     assert head_rows(make(PreferenceTrainer, make_rows(6, shared=5), **kept))[1] == 0
 
 
-def test_a_shared_beginning_is_kept_under_dropout(make, tiny_model):
-    """Two passes with dropout differ, so nothing cancels exactly."""
+def test_a_shared_beginning_is_kept_where_passes_differ(make, tiny_model):
+    """Two passes with dropout or noise differ, so nothing cancels exactly."""
+    from peft import LoraConfig
+
     model = models.load_model(tiny_model, dtype=torch.float32, dropout=0.1)
     rows = make_rows(6, shared=5)
+    lora = {"peft_config": LoraConfig(r=2, lora_dropout=0.1, task_type="CAUSAL_LM")}
     assert head_rows(make(PreferenceTrainer, rows, model=model, disable_dropout=False))[1] == 0
+    assert head_rows(make(PreferenceTrainer, rows, model=model))[1] == 0  # attention's own is not a module
+    assert head_rows(make(PreferenceTrainer, rows, neftune_noise_alpha=5.0))[1] == 0
+    assert head_rows(make(PreferenceTrainer, rows, options=lora))[1] == 0
     assert head_rows(make(PreferenceTrainer, rows, disable_dropout=False))[1] == 30
 
 
@@ -327,6 +427,14 @@ def test_layout_without_a_prompt():
     """Nothing predicts the first token of all; TRL leaves it out too."""
     layout = lay_out([{"prompt_ids": [], "chosen_ids": [3, 4, 5], "rejected_ids": [6]}], 3, leave_out_shared=False)
     assert (layout.rows.tolist(), layout.labels.tolist(), layout.cuts) == ([0, 1], [4, 5], [0, 2, 2])
+
+
+def test_a_shared_beginning_after_an_unlike_first_token():
+    """Without a prompt the first tokens predict nothing themselves, but what follows them has another context."""
+    pair = {"prompt_ids": [], "chosen_ids": [5, 7, 8], "rejected_ids": [6, 7, 9]}
+    assert len(lay_out([pair], 3, leave_out_shared=True).shared_rows) == 0
+    alike = {**pair, "rejected_ids": [5, 7, 9]}
+    assert lay_out([alike], 3, leave_out_shared=True).shared_labels.tolist() == [7]
 
 
 def test_common_beginning():
@@ -367,6 +475,27 @@ def test_the_reference_is_computed_once(make, tmp_path, tiny_model):
     assert build("another")[0] == 6
     file.write_bytes(b"torn")
     assert build("another")[0] == 6
+
+
+def test_the_file_is_for_the_training_rows_only(make, tmp_path):
+    """Another dataset, whatever its name and length, has a reference of its own."""
+    options = {
+        "reference_file": tmp_path / "reference.safetensors",
+        "reference_key": lambda: "the same",
+        "eval_dataset": {"train": Dataset.from_list(make_rows(seed=9))},
+    }
+    for _ in range(2):
+        trainer = make(PreferenceTrainer, make_rows(), options=dict(options), max_steps=1)
+        assert trainer.evaluate()["eval_train_loss"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_fused_and_unfused_references_are_kept_apart(make, tmp_path):
+    """TRL's own way gives other numbers in low precision."""
+    options = {"reference_file": tmp_path / "reference.safetensors", "reference_key": lambda: "the same"}
+    Counting.computed = 0
+    make(Counting, options=dict(options))
+    make(Counting, options=dict(options), loss_type=["apo_zero"])
+    assert Counting.computed == 12
 
 
 def test_what_the_reference_is_keyed_by(tmp_path, tiny_model):

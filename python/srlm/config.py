@@ -34,6 +34,7 @@ LossType = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
     "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm", "simpo",
 ]  # fmt: skip
+SMOOTHED_LOSSES = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
 # What `srlm.losses` has; TRL knows all of them but simpo, which therefore goes together with no others.
 FUSED_LOSSES = frozenset({"sigmoid", "hinge", "robust", "ipo", "sigmoid_norm", "simpo", "sft"})
 
@@ -138,9 +139,13 @@ class DpoSection(TrainingSection):
         description="Losses, summed, by TRL's names: `sigmoid` is DPO itself, `ipo`, `hinge`, `robust`, "
         "`sigmoid_norm`, `sft` (likelihood of the chosen answer) …; and `simpo`.",
     )
-    loss_weights: list[float] | None = Field(None, description="A factor for each of `loss_type`; null: 1 each.")
+    loss_weights: list[Annotated[float, Field(gt=0)]] | None = Field(
+        None, description="A factor for each of `loss_type`; null: 1 each."
+    )
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
-        0.0, description="The share of pairs taken to be the wrong way round, for `robust`, `exo_pair` and `aot`."
+        0.0,
+        description="The share of pairs taken to be the wrong way round, for `robust`, `exo_pair`, `aot` and "
+        "`aot_unpaired`.",
     )
     simpo_gamma: Annotated[float, Field(ge=0)] = Field(0.5, description="The margin that `simpo` asks for.")
 
@@ -149,6 +154,8 @@ class DpoSection(TrainingSection):
         names = self.loss_type
         if self.loss_weights is not None and len(self.loss_weights) != len(names):
             raise ValueError(f"loss_weights must have one number for each of loss_type ({len(names)})")
+        if self.label_smoothing > 0 and not SMOOTHED_LOSSES & set(names):
+            raise ValueError(f"label_smoothing is for the losses {', '.join(sorted(SMOOTHED_LOSSES))}")
         if "exo_pair" in names and self.label_smoothing == 0:
             raise ValueError("the loss exo_pair needs a label_smoothing above 0 (its paper takes 0.001)")
         if "simpo" in names and not set(names) <= FUSED_LOSSES:

@@ -19,7 +19,8 @@ from trl import DPOTrainer
 from trl.models.utils import disable_gradient_checkpointing, prepare_deepspeed
 from trl.trainer.utils import use_adapter
 
-from srlm import losses, models, reference
+from srlm import losses, reference
+from srlm.errors import StageError
 from srlm.fused_head import PreferenceRequest, add_preference_head
 from srlm.preference_layout import KEY, PreferenceCollator
 from srlm.reporter import SilentReporter
@@ -39,13 +40,19 @@ if TYPE_CHECKING:
 
 
 class PreferenceTrainer(DPOTrainer):
-    """A DPOTrainer on rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`).
+    """A DPOTrainer on rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`) that are not cut.
 
-    Takes TRL's keyword arguments, and:
+    Takes TRL's keyword arguments, of which `model` must be loaded, `args` have `precompute_ref_log_probs` and no
+    `max_length`, and `data_collator` be left out; and:
         simpo_gamma: the margin of the loss `simpo`, which TRL's configuration has no place for.
         reference_file: where the reference's log-probabilities are kept, or None.
         reference_key: what they were computed from (`srlm.reference.key_of`); called in the main process only.
         report: told how far the reference has come.
+
+    Raises:
+        ValueError: an argument of TRL's that is not taken.
+        StageError: the loss `simpo` for a model that has to be trained as TRL does it, or a model whose logits are made
+            in a way that is not known.
     """
 
     _precompute_engine: Any  # TRL's
@@ -60,16 +67,26 @@ class PreferenceTrainer(DPOTrainer):
         **kwargs: Any,  # noqa: ANN401  TRL's
     ) -> None:
         """See the class."""
-        model, config = kwargs["model"], kwargs["args"]
+        check_arguments(kwargs)
+        config, tokenizer = kwargs["args"], kwargs["processing_class"]
+        models_given = [kwargs["model"], kwargs.get("ref_model")]
+        model, ref_model = (some.get_base_model() if hasattr(some, "peft_config") else some for some in models_given)
         self._reference_file, self._reference_key = reference_file, reference_key
         self._report = report or SilentReporter()
         self._loss_fn = fused_loss(config, model, simpo_gamma)
         if self._loss_fn is not None:
             add_preference_head(model)
+            if ref_model is not None:
+                add_preference_head(ref_model)
+            unlike = any(name not in losses.OF_THE_DIFFERENCE for name in config.loss_type)
             kwargs["data_collator"] = PreferenceCollator(
-                pad_token_id=kwargs["processing_class"].pad_token_id,
+                pad_token_id=tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
                 pad_to_multiple_of=config.pad_to_multiple_of,
-                leave_out_shared=set(config.loss_type) <= losses.OF_THE_DIFFERENCE and not has_dropout(model, kwargs),
+                leave_out_shared=not unlike and not is_random(model, config, kwargs.get("peft_config")),
+            )
+        elif "simpo" in config.loss_type:
+            raise StageError(
+                "dpo: the loss simpo is unknown to TRL, which trains this mixture of experts; take another"
             )
         super().__init__(**kwargs)
 
@@ -86,9 +103,9 @@ class PreferenceTrainer(DPOTrainer):
 
         TRL's own way hands them from the first process to the others in a temporary file that those do not see.
         """
-        file = self._reference_file if name == "train" else None
+        file = self._reference_file if dataset is self.train_dataset else None
         main = self.accelerator.is_main_process
-        key = self._reference_key() if main and file is not None else ""
+        key = f"{self._reference_key()} {self.is_fused}" if main and file is not None else ""
         known = [reference.read(file, key, len(dataset)) if main and file is not None else None]
         broadcast_object_list(known, from_process=0)  # the others may not see the file
         found = known[0]
@@ -116,7 +133,8 @@ class PreferenceTrainer(DPOTrainer):
         """Return what computes the reference: the policy as it is before the first step, or TRL's copy under FSDP."""
         if self.ref_model is not None:
             if self._loss_fn is not None:
-                add_preference_head(self.accelerator.unwrap_model(self.ref_model), check=False)  # it is sharded
+                # Under FSDP it is TRL's own copy of the policy, which was checked, and sharded by now.
+                add_preference_head(self.accelerator.unwrap_model(self.ref_model), check=False)
             return self.ref_model
         if not self.is_deepspeed_enabled:
             return self.model
@@ -177,7 +195,7 @@ class PreferenceTrainer(DPOTrainer):
             self._metrics[mode][name].append(value / max(totals[9], 1))
         self._metrics[mode]["mean_token_accuracy"].append(totals[6] / max(totals[7], 1))
         if mode == "train":
-            self._total_train_tokens += int(totals[8])
+            self._total_train_tokens += int(totals[8]) // self._tp_size
         self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
 
 
@@ -199,12 +217,39 @@ def _balances_experts(config: DPOConfig, model: PreTrainedModel) -> bool:
     return hasattr(text, "output_router_logits") and bool(coefficient)
 
 
-def has_dropout(model: PreTrainedModel, kwargs: dict[str, Any]) -> bool:
-    """Whether two passes over the same tokens may differ while training."""
-    configured = any(getattr(model.config, field, 0.0) for field in models.DROPOUT_FIELDS)
+def is_random(model: PreTrainedModel, config: DPOConfig, peft_config: Any) -> bool:  # noqa: ANN401
+    """Whether two passes over the same tokens may differ while training; in doubt they may.
+
+    `disable_dropout` switches modules off, but not what a model takes from its configuration on the way, as attention
+    does.
+    """
+    settings: dict[str, Any] = {}
+    for some in (model.config, model.config.get_text_config(), peft_config):
+        settings |= {} if some is None else some.to_dict()
+    noisy = any(
+        isinstance(value, (int, float)) and value > 0
+        for name, value in settings.items()
+        if any(part in name for part in ("drop", "jitter"))
+    )
     modules = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
-    adapter = getattr(kwargs.get("peft_config"), "lora_dropout", 0.0) > 0
-    return not kwargs["args"].disable_dropout and (configured or modules or adapter)
+    return noisy or bool(config.neftune_noise_alpha) or (modules and not config.disable_dropout)
+
+
+def check_arguments(given: dict[str, Any]) -> None:
+    """Refuse what TRL's trainer takes and this one would pass over.
+
+    Raises:
+        ValueError: what, and what to do instead.
+    """
+    config = given["args"]
+    if isinstance(given["model"], str):
+        raise ValueError("model: give a loaded model, not its name")
+    if not config.precompute_ref_log_probs:
+        raise ValueError("args.precompute_ref_log_probs must be true: the loss needs the reference's log-probabilities")
+    if config.max_length is not None:
+        raise ValueError("args.max_length must be None: rows are not cut here; leave longer ones out of the dataset")
+    if given.get("data_collator") is not None:
+        raise ValueError("data_collator: rows of token ids are collated in one way only; leave it out")
 
 
 def _model_inputs(inputs: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ was.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import types
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from srlm.kernels.preference_loss import PreferenceMetrics, preference_loss
 from srlm.kernels.sequence_logps import sequence_logps, sequence_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from transformers import PretrainedConfig, PreTrainedModel
 
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 # How architectures name the factor of their logits, and whether it multiplies.
 SCALES = {"logit_scale": True, "output_multiplier": True, "lm_head_multiplier": True, "logits_scaling": False}
 MULTIPLY_BY_LOGITS_SCALING = {"hyperclovax"}
+SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap")
 PROBE_TOKENS = 8
+PROBE_SIZE = 100.0  # logits beyond this do not widen the probe's tolerance
+MARK = "_srlm_preference_head"
 
 
 class PreferenceRequest:
@@ -55,17 +60,20 @@ def add_preference_head(model: PreTrainedModel, *, check: bool = True) -> None:
         StageError: the model's logits are not what its output embeddings, scale and soft cap give, so that a loss taken
             from its hidden states would not be the model's.
     """
+    if getattr(model, MARK, False):
+        return
     transform = logit_options(model.config.get_text_config())
     if check:
         check_head(model, transform)
     head = model.get_output_embeddings()
-    logits_of, outputs_of = head.forward, model.forward
+    logits_of, outputs_of = _unbound(head.forward), _unbound(model.forward)
 
     def project(
         self: torch.nn.Module, hidden: torch.Tensor, preference: PreferenceRequest | None = None
     ) -> torch.Tensor | dict[str, Any]:
-        return logits_of(hidden) if preference is None else _answer(self, hidden, preference, transform)
+        return logits_of(self, hidden) if preference is None else _answer(self, hidden, preference, transform)
 
+    @functools.wraps(type(model).forward)  # generation reads the signature
     def forward(
         self: PreTrainedModel,
         *args: Any,  # noqa: ANN401
@@ -73,20 +81,28 @@ def add_preference_head(model: PreTrainedModel, *, check: bool = True) -> None:
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401  the model's own output
         if preference is None:
-            return outputs_of(*args, **kwargs)
+            return outputs_of(self, *args, **kwargs)
         kwargs["use_cache"] = False
         hidden = self.base_model(*args, **kwargs).last_hidden_state  # [2B, L, D]
+        hidden = hidden[:, -preference.layout.width :]  # prompt tuning puts virtual tokens before the rows
         # Through the head's own call, whose hooks gather its weight under FSDP and ZeRO-3.
         return self.get_output_embeddings()(hidden, preference=preference)
 
     head.forward = types.MethodType(project, head)
     model.forward = types.MethodType(forward, model)
+    setattr(model, MARK, True)
+
+
+def _unbound(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method as a function of its object, so that a copy of the object uses the copy's weights."""
+    return getattr(method, "__func__", None) or (lambda _self, *args, **kwargs: method(*args, **kwargs))
 
 
 def _answer(
     head: torch.nn.Module, hidden: torch.Tensor, request: PreferenceRequest, options: dict[str, Any]
 ) -> dict[str, Any]:
-    layout, weight, options = request.layout, head.weight, {"bias": head.bias, **options}
+    weight, options = head.weight, {"bias": head.bias, **options}
+    layout = request.layout.to(weight.device)  # the head may be on another device than the batch
     rows = hidden.reshape(-1, hidden.shape[-1]).to(weight.device)  # [2B L, D]
     shared, shared_top1 = None, None
     if len(layout.shared_rows):
@@ -128,7 +144,8 @@ def logit_options(config: PretrainedConfig) -> dict[str, Any]:
         if value is not None:
             scale = value if multiplies or config.model_type in MULTIPLY_BY_LOGITS_SCALING else 1 / value
             break
-    return {"softcap": getattr(config, "final_logit_softcapping", None), "logit_scale": scale}
+    caps = [getattr(config, name, None) for name in SOFT_CAPS]
+    return {"softcap": next((cap for cap in caps if cap is not None), None), "logit_scale": scale}
 
 
 def check_head(model: PreTrainedModel, options: dict[str, Any]) -> None:
@@ -140,23 +157,33 @@ def check_head(model: PreTrainedModel, options: dict[str, Any]) -> None:
         StageError: they differ.
     """
     head = model.get_output_embeddings()
-    if head is None or any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
+    if head is None or any(hasattr(some, "ds_id") or some.is_meta for some in model.parameters()):
         return
-    training = model.training
     ids = torch.arange(1, PROBE_TOKENS + 1, device=head.weight.device)[None] % head.weight.shape[0]
-    model.eval()
-    with torch.no_grad():
+    with _evaluating(model), torch.no_grad():
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
-        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, :-1]
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, :-1].to(head.weight.device)
         cuts = list(range(PROBE_TOKENS))
         found = sequence_logps(hidden, head.weight, ids[0, 1:], cuts, bias=head.bias, **options)
-    model.train(training)
-    expected = logits.log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+    expected = logits.log_softmax(-1).gather(1, ids[0, 1:, None].to(logits.device))[:, 0].to(found.device)
     # Logits in low precision are themselves off by their rounding.
-    tolerance = 1e-3 + 2 * torch.finfo(head.weight.dtype).eps * float(logits.abs().max())
-    if not torch.allclose(found, expected, atol=tolerance, rtol=0):
+    size = min(float(logits.abs().max()), PROBE_SIZE)
+    tolerance = 1e-3 + 2 * torch.finfo(head.weight.dtype).eps * size
+    if not (logits.isfinite().all() and torch.allclose(found, expected, atol=tolerance, rtol=0)):
         worst = float((found - expected).abs().max())
         raise StageError(
             f"dpo: this model ({model.config.model_type}) makes its logits in a way that is not known here: its hidden "
             f"states and output weights give log-probabilities that are off by up to {worst:.3g}. Use another model"
         )
+
+
+@contextlib.contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Switch a model to evaluation, and each of its modules back to what it was in."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training

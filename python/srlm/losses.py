@@ -73,7 +73,7 @@ def simpo(pairs: PairLogps, settings: LossSettings) -> torch.Tensor:
 
 def sft(pairs: PairLogps, settings: LossSettings) -> torch.Tensor:
     """The chosen answers' negative log-likelihood; its mean over the batch is that over the batch's tokens: [p]."""
-    return -pairs.chosen / max(pairs.mean_chosen_length, 1.0)
+    return -pairs.chosen / pairs.mean_chosen_length.clamp(min=torch.finfo(pairs.chosen.dtype).tiny)
 
 
 def _difference(pairs: PairLogps) -> torch.Tensor:

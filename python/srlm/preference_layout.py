@@ -31,6 +31,7 @@ class Layout:
     shared_labels: torch.Tensor  # [M] int64
     shared_cuts: list[int]  # [B + 1]
     lengths: torch.Tensor  # [B, 2] int64, tokens of the answers, those left out included
+    width: int  # L
 
     def to(self, device: torch.device, **options: Any) -> Layout:  # noqa: ANN401  as torch.Tensor.to takes them
         """Return it on a device; boundaries stay numbers."""
@@ -67,7 +68,9 @@ def lay_out(examples: Sequence[Mapping[str, Sequence[int]]], width: int, *, leav
         skip = 0 if example["prompt_ids"] else 1  # nothing predicts the first token of all
         before = len(example["prompt_ids"]) + skip - 1
         sides = [list(example[name][skip:]) for name in ("chosen_ids", "rejected_ids")]
-        shared = common_beginning(*sides) if leave_out_shared else 0
+        # Compared from the answers' first token on: what follows an unlike one has another context.
+        shared = common_beginning(example["chosen_ids"], example["rejected_ids"]) - skip if leave_out_shared else 0
+        shared = max(shared, 0)
         for side, tokens in enumerate(sides):
             first = (pair + side * len(examples)) * width + before
             rows += range(first + shared, first + len(tokens))
@@ -85,6 +88,7 @@ def lay_out(examples: Sequence[Mapping[str, Sequence[int]]], width: int, *, leav
         shared_labels=torch.tensor(shared_labels, dtype=torch.int64),
         shared_cuts=[0, *accumulate(shared_counts)],
         lengths=torch.tensor([[len(row["chosen_ids"]), len(row["rejected_ids"])] for row in examples]).view(-1, 2),
+        width=width,
     )
 
 

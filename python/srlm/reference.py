@@ -1,7 +1,7 @@
 """The reference's log-probabilities of every answer, computed once an iteration and kept in the run directory.
 
 They depend on the reference's weights and on the pairs alone, so a training that starts again, or another one on the
-same pairs, reads them. A file that was made from other weights, other rows or another kernel is computed anew.
+same pairs, reads them. A file that was made from other weights, other rows or in another way is computed anew.
 """
 
 from __future__ import annotations
@@ -33,11 +33,14 @@ class Reference:
 
 
 def key_of(model: str, rows: Sequence[Mapping[str, Sequence[int]]], *settings: object) -> str:
-    """Return the key: a hash of the model's files, of the rows' token ids in order, and of any other settings."""
+    """Return the key: a hash of the model's files, of the rows' token ids in order, and of any other settings.
+
+    The model's files are its weights, configuration and code; the tokenizer's do not matter to ids.
+    """
     digest = hashlib.sha256()
     digest.update(repr((FORMAT, *settings)).encode())
     for file in sorted(Path(model).iterdir()):
-        if file.suffix in {".safetensors", ".json"} and not file.name.startswith(("tokenizer", "generation")):
+        if file.suffix in {".safetensors", ".json", ".py"} and not file.name.startswith(("tokenizer", "generation")):
             digest.update(file.name.encode())
             with file.open("rb") as content:
                 while block := content.read(READ_BYTES):

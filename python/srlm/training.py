@@ -142,13 +142,21 @@ def run(trainer: Any, section: TrainingSection, job: Job, dropped: int) -> Train
     if not all(math.isfinite(loss) for loss in losses):
         step = next(index for index, loss in enumerate(losses, 1) if not math.isfinite(loss))
         raise StageError(f"training: the loss of step {step} is not finite; lower learning_rate. Nothing was saved")
-    if not all(bool(parameter.isfinite().all()) for parameter in trainer.model.parameters()):
+    if not _all_finite(trainer):
         raise StageError("training: the last step left weights not finite; lower learning_rate. Nothing was saved")
     trained = Trained(rows, dropped, int(output.global_step), float(output.training_loss))
     _save(trainer, section, job, trained)
     if trainer.accelerator.is_main_process:
         shutil.rmtree(trainer.args.output_dir, ignore_errors=True)  # the trainer's own folder: nothing is kept in it
     return trained
+
+
+def _all_finite(trainer: Any) -> bool:  # noqa: ANN401
+    """Whether all weights are, of every process's part: all of them come to the same end."""
+    parts = [getattr(weight, "ds_tensor", weight) for weight in trainer.model.parameters()]
+    local = [part.to_local() if hasattr(part, "to_local") else part for part in parts]
+    bad = sum(not bool(part.isfinite().all()) for part in local)
+    return int(trainer.accelerator.reduce(torch.tensor(bad, device=trainer.accelerator.device), "sum")) == 0
 
 
 def _save(trainer: Any, section: TrainingSection, job: Job, trained: Trained) -> None:  # noqa: ANN401

@@ -43,7 +43,10 @@ def check(found, case, dtype):
         assert value.isfinite().all(), name
         if name != "logps":
             assert value.dtype == dtype
-            limit = relative(naive[name], exact[name]) + 4 * torch.finfo(dtype).eps
+            # Products of few rows sum the words in another order than those of many.
+            limit = (
+                relative(naive[name], exact[name]) + (16 if dtype == torch.float32 else 0.1) * torch.finfo(dtype).eps
+            )
             assert relative(value, exact[name]) <= limit, name
 
 
