@@ -141,7 +141,7 @@ def test_labels_that_are_not_contiguous():
     ("logits", "labels", "message"),
     [
         (torch.zeros(3), torch.zeros(3, dtype=torch.long), r"expected logits \[N, V\]"),
-        (torch.zeros(3, 4), torch.zeros(2, dtype=torch.long), r"\(3, 4\) and \(2,\)"),
+        (torch.zeros(3, 4), torch.zeros(2, dtype=torch.long), r"found \(3, 4\), \(2,\)"),
         (torch.zeros(3, 4), torch.zeros(3), "torch.float32"),
         (torch.zeros(3, 4), torch.tensor([0, 4, 1]), r"labels must lie in \[0, 4\) or be -100, found 0 to 4"),
         (torch.zeros(3, 4), torch.tensor([0, -1, 1]), "found -1 to 1"),

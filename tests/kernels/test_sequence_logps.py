@@ -50,12 +50,20 @@ def check(found, case, dtype):
             assert relative(value, exact[name]) <= limit, name
 
 
+# The largest take seconds to interpret; the same kernels see them in `preference_loss`.
+INTERPRETED = [name for name, case in CASES.items() if case.weight.shape[0] < 20_000 and len(case.labels) < 500]
+
+
 def compute_all(file):
-    """Run every case with interpreted kernels (in a child) and save the results."""
-    found = {
-        (name, dtype): ours(case.to(DTYPES[dtype])) for name, case in CASES.items() for dtype in ("float32", "float16")
-    }
-    torch.save(found, file)
+    """Run cases with interpreted kernels (in a child) and save the results."""
+    torch.save(
+        {
+            (name, dtype): ours(CASES[name].to(DTYPES[dtype]))
+            for name in INTERPRETED
+            for dtype in ("float32", "float16")
+        },
+        file,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +78,7 @@ def test_twin(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", INTERPRETED)
 def test_interpreted(interpreted, name, dtype):
     check(interpreted[name, dtype], CASES[name], DTYPES[dtype])
 
