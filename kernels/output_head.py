@@ -1,7 +1,7 @@
 """The output projection a chunk of rows at a time: log-probabilities forward, both gradients backward.
 
-A chunk is as many rows as a fixed budget of memory holds over the whole vocabulary. Its products are taken in columns
-tiles, folded into statistics (`fold_logits`) and kept as exponentials, which become the gradient of the products in
+A chunk is as many rows as a fixed budget of memory holds over the whole vocabulary. Its products are taken in tiles of
+columns, folded into statistics (`fold_logits`) and kept as exponentials, which become the gradient of the products in
 place (`grad_logits`) and then, by two more matrix products, the gradients of hidden states and weight. With N rows, D
 hidden dimensions and V words that is 2NDV operations forward and 4NDV backward. The products are cuBLAS's (or the
 CPU's); nothing of the size N x V is ever allocated.
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 # Large chunks, because each rewrites the weight's float32 gradient (2.1 GB for a vocabulary of 128,256 at 4,096).
 GPU_BUDGET = 5 << 28  # bytes: 1.25 GiB, 4,600 rows of a vocabulary of 128,256 in bfloat16
-CPU_BUDGET = 1 << 27  # bytes: 128 MiB, 680 rows of a vocabulary of 49,152 in float32
+CPU_BUDGET = 1 << 28  # bytes: 256 MiB, 1,365 rows of a vocabulary of 49,152 in float32
 TILE = 8192  # columns of one tile; a row of it fits a GPU program's registers
-# float16 gradients are kept times a power of two that puts the largest upstream gradient here, far from underflow.
+# float16 gradients are kept times what puts the largest of them here, far from underflow.
 FLOAT16_LARGEST = 256.0
 IGNORED = -100  # the label of a row that counts as nothing
 
@@ -100,9 +100,7 @@ class OutputHead:
         count = -(-self.weight.shape[0] // self._tile)
         maximum = torch.empty(count, rows, dtype=self.wide, device=hidden.device)
         total = torch.empty_like(maximum)
-        label_logit = torch.full(
-            (rows,), torch.nan, dtype=self.wide, device=hidden.device
-        )  # a label out of range shows
+        label_logit = torch.full_like(maximum[0], torch.nan)  # a label out of range shows
         cast = self._cast(hidden)
         kept = self._kept_of(rows)
         for index, (start, end) in enumerate(self._tiles()):

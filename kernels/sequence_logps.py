@@ -52,7 +52,7 @@ def sequence_logps(
         softcap: cap * tanh(logit / cap), as in Gemma 2 (arXiv 2408.00118), or None.
         logit_scale: factor of the logits, before the cap.
         temperature: divisor of the logits, after the cap.
-        budget: bytes of workspace; by default 1.25 GiB on a GPU and 128 MiB elsewhere.
+        budget: bytes of workspace; by default 1.25 GiB on a GPU and 256 MiB elsewhere.
 
     Returns:
         [S] float32 (float64 for float64 hidden states), nats. An empty sequence has 0.

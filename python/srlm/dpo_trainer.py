@@ -187,7 +187,9 @@ class PreferenceTrainer(DPOTrainer):
         )  # [6, B]
         tokens = inputs["attention_mask"].sum()
         hits, lengths = seen.chosen_top1.sum(), inputs[KEY].lengths[:, 0].sum()
-        sums = torch.stack([*of_pairs.double().sum(1), *(x.double() for x in (hits, lengths, tokens))])
+        sums = torch.stack(
+            [*of_pairs.double().sum(1), *(x.to(of_pairs.device).double() for x in (hits, lengths, tokens))]
+        )
         count = torch.full_like(sums[:1], of_pairs.shape[1])
         totals = self.accelerator.reduce(torch.cat([sums, count]), "sum").tolist()
         names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen")
