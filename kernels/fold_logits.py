@@ -10,13 +10,14 @@ exponential itself, exp(z - maximum) in [0, 1], whose relative error in bfloat16
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from srlm.kernels.triton_support import check_rows, use_triton
 
 if TYPE_CHECKING:
     from srlm.kernels.logit_transform import LogitTransform
+    from triton.runtime.jit import JITFunction
 
 # float16 has no exponent to spare: exponentials are kept times this, so that they reach down to 2e-12.
 FLOAT16_SCALE = 2.0**15
@@ -140,29 +141,29 @@ def warps_of(block: int) -> int:
 
 
 @functools.cache
-def kernel() -> Any:  # noqa: ANN401  a triton JITFunction, whose package is absent on some platforms
-    """Build the jit function; Triton is imported here, so that this module imports without it."""
+def kernel() -> JITFunction:
+    """Build the jit function; Triton, absent on some platforms, is imported here and not with this module."""
     import triton
     import triton.language as tl
 
     @triton.jit
-    def _fold_logits(  # type: ignore[no-untyped-def]  # noqa: ANN202
-        product,  # noqa: ANN001
-        bias,  # noqa: ANN001
-        labels,  # noqa: ANN001
-        kept,  # noqa: ANN001
-        maximum,  # noqa: ANN001
-        total,  # noqa: ANN001
-        label_logit,  # noqa: ANN001
-        product_stride,  # noqa: ANN001
-        kept_stride,  # noqa: ANN001
-        columns,  # noqa: ANN001
-        slope,  # noqa: ANN001
-        cap,  # noqa: ANN001
-        kept_scale,  # noqa: ANN001
-        HAS_BIAS: tl.constexpr,  # noqa: N803
-        HAS_CAP: tl.constexpr,  # noqa: N803
-        BLOCK: tl.constexpr,  # noqa: N803
+    def _fold_logits(  # type: ignore[no-untyped-def]
+        product,
+        bias,
+        labels,
+        kept,
+        maximum,
+        total,
+        label_logit,
+        product_stride,
+        kept_stride,
+        columns,
+        slope,
+        cap,
+        kept_scale,
+        HAS_BIAS: tl.constexpr,
+        HAS_CAP: tl.constexpr,
+        BLOCK: tl.constexpr,
     ):
         row = tl.program_id(0).to(tl.int64)
         column = tl.arange(0, BLOCK)

@@ -8,7 +8,7 @@ otherwise lose what matters when p is near one.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from srlm.kernels.fold_logits import BLOCK_ELEMENTS, kept_scale
 from srlm.kernels.triton_support import check_rows, use_triton
@@ -16,6 +16,7 @@ from srlm.kernels.triton_support import check_rows, use_triton
 if TYPE_CHECKING:
     import torch
     from srlm.kernels.logit_transform import LogitTransform
+    from triton.runtime.jit import JITFunction
 
 
 def grad_logits(
@@ -118,27 +119,27 @@ def grad_logits_triton(
 
 
 @functools.cache
-def kernel() -> Any:  # noqa: ANN401  a triton JITFunction, whose package is absent on some platforms
-    """Build the jit function; Triton is imported here, so that this module imports without it."""
+def kernel() -> JITFunction:
+    """Build the jit function; Triton, absent on some platforms, is imported here and not with this module."""
     import triton
     import triton.language as tl
 
     @triton.jit
-    def _grad_logits(  # type: ignore[no-untyped-def]  # noqa: ANN202
-        kept,  # noqa: ANN001
-        labels,  # noqa: ANN001
-        maximum,  # noqa: ANN001
-        factor,  # noqa: ANN001
-        label_logit,  # noqa: ANN001
-        label_logp,  # noqa: ANN001
-        upstream,  # noqa: ANN001
-        kept_stride,  # noqa: ANN001
-        columns,  # noqa: ANN001
-        slope,  # noqa: ANN001
-        cap,  # noqa: ANN001
-        inverse_scale,  # noqa: ANN001
-        HAS_CAP: tl.constexpr,  # noqa: N803
-        BLOCK: tl.constexpr,  # noqa: N803
+    def _grad_logits(  # type: ignore[no-untyped-def]
+        kept,
+        labels,
+        maximum,
+        factor,
+        label_logit,
+        label_logp,
+        upstream,
+        kept_stride,
+        columns,
+        slope,
+        cap,
+        inverse_scale,
+        HAS_CAP: tl.constexpr,
+        BLOCK: tl.constexpr,
     ):
         row = tl.program_id(0).to(tl.int64)
         column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

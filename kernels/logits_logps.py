@@ -7,18 +7,21 @@ only hidden states exist, `sequence_logps` and `preference_loss` never build the
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from srlm.kernels.fold_logits import BLOCK_ELEMENTS
 from srlm.kernels.logit_transform import LogitTransform
-from srlm.kernels.output_head import IGNORED, boundaries, check_labels, spread, sum_rows
+from srlm.kernels.segments import IGNORED, boundaries, check_labels, spread, sum_rows
 from srlm.kernels.token_logps import token_statistics
 from srlm.kernels.triton_support import check_rows, use_triton
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch.autograd.function import FunctionCtx
+    from triton.runtime.jit import JITFunction
 
 
 def logits_logps(
@@ -61,7 +64,7 @@ def logits_logps(
 class _LogitsLogps(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401
+        ctx: FunctionCtx,
         logits: torch.Tensor,
         labels: torch.Tensor,
         cuts: list[int],
@@ -75,7 +78,7 @@ class _LogitsLogps(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: FunctionCtx, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         if ctx.spent and ctx.in_place:
             raise RuntimeError(
                 "logits_logps: the gradient has taken the logits' place; a second one needs in_place=False"
@@ -165,24 +168,24 @@ def logits_grad_triton(
 
 
 @functools.cache
-def kernel() -> Any:  # noqa: ANN401  a triton JITFunction, whose package is absent on some platforms
-    """Build the jit function; Triton is imported here, so that this module imports without it."""
+def kernel() -> JITFunction:
+    """Build the jit function; Triton, absent on some platforms, is imported here and not with this module."""
     import triton
     import triton.language as tl
 
     @triton.jit
-    def _logits_grad(  # type: ignore[no-untyped-def]  # noqa: ANN202
-        logits,  # noqa: ANN001
-        labels,  # noqa: ANN001
-        maximum,  # noqa: ANN001
-        log_total,  # noqa: ANN001
-        upstream,  # noqa: ANN001
-        row_stride,  # noqa: ANN001
-        vocabulary,  # noqa: ANN001
-        slope,  # noqa: ANN001
-        cap,  # noqa: ANN001
-        HAS_CAP: tl.constexpr,  # noqa: N803
-        BLOCK: tl.constexpr,  # noqa: N803
+    def _logits_grad(  # type: ignore[no-untyped-def]
+        logits,
+        labels,
+        maximum,
+        log_total,
+        upstream,
+        row_stride,
+        vocabulary,
+        slope,
+        cap,
+        HAS_CAP: tl.constexpr,
+        BLOCK: tl.constexpr,
     ):
         row = tl.program_id(0).to(tl.int64)
         column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

@@ -9,7 +9,6 @@ CPU's); nothing of the size N x V is ever allocated.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING
 import torch
 from srlm.kernels.fold_logits import fold_logits
 from srlm.kernels.grad_logits import grad_logits
+from srlm.kernels.segments import IGNORED, check_labels
 from srlm.kernels.triton_support import use_triton
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from srlm.kernels.logit_transform import LogitTransform
 
@@ -30,7 +30,6 @@ CPU_BUDGET = 1 << 28  # bytes: 256 MiB, 1,365 rows of a vocabulary of 49,152 in 
 TILE = 8192  # columns of one tile; a row of it fits a GPU program's registers
 # float16 gradients are kept times what puts the largest of them here, far from underflow.
 FLOAT16_LARGEST = 256.0
-IGNORED = -100  # the label of a row that counts as nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +158,35 @@ class OutputHead:
         if gradients.bias is not None:
             gradients.bias.add_(kept.sum(0, dtype=gradients.bias.dtype), alpha=scale)
 
+    def chunks(self, start: int, end: int) -> Iterator[slice]:
+        """Cut a range of rows into slices that the workspace holds."""
+        for first in range(start, end, self.chunk_rows):
+            yield slice(first, min(first + self.chunk_rows, end))
+
+    def forward_rows(
+        self, hidden: torch.Tensor, labels: torch.Tensor, start: int, end: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return log-probability and top-1 flag of each row from `start` to `end`, whatever their number."""
+        found = [self.forward(hidden[rows], labels[rows]) for rows in self.chunks(start, end)]
+        logps = [hidden.new_empty(0, dtype=torch.float64), *(some.logps for some in found)]
+        top1 = [labels.new_empty(0, dtype=torch.bool), *(some.top1 for some in found)]
+        return torch.cat(logps), torch.cat(top1)
+
+    def backward_rows(
+        self,
+        hidden: torch.Tensor,
+        labels: torch.Tensor,
+        start: int,
+        end: int,
+        upstream: torch.Tensor,
+        gradients: Gradients,
+    ) -> None:
+        """Take the logits of rows `start` to `end` again and add up their gradients; `upstream` [end - start]."""
+        for rows in self.chunks(start, end):
+            statistics = self.forward(hidden[rows], labels[rows])
+            some = upstream[rows.start - start : rows.stop - start]
+            self.backward(hidden[rows], labels[rows], statistics, some, gradients, rows)
+
     def _scaled(self, upstream: torch.Tensor) -> tuple[torch.Tensor, float]:
         """Scale gradients that will be kept in float16; the factor to undo it is a number, which waits for the GPU."""
         if self.dtype != torch.float16 or upstream.numel() == 0:
@@ -225,6 +253,29 @@ class OutputHead:
             total.addmm_(left.to(self.wide), right, alpha=scale)
 
 
+def new_gradients(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    needed: tuple[bool, ...],
+    wide: torch.dtype,
+) -> Gradients:
+    """Return zeros for those of hidden, weight and bias that need a gradient, sums over rows in `wide`.
+
+    The hidden states' gradient is in their own type, but for float16, which it might leave before it is scaled.
+    """
+
+    def zeros(like: torch.Tensor | None, dtype: torch.dtype, *, wanted: bool) -> torch.Tensor | None:
+        return torch.zeros_like(like, dtype=dtype) if wanted and like is not None else None
+
+    of_hidden = wide if hidden.dtype == torch.float16 else hidden.dtype
+    return Gradients(
+        zeros(hidden, of_hidden, wanted=needed[0]),
+        zeros(weight, wide, wanted=needed[1]),
+        zeros(bias, wide, wanted=needed[2]),
+    )
+
+
 def compute_dtype(hidden: torch.Tensor) -> torch.dtype:
     """Return the type that the products' inputs have: autocast's where it is on, else the hidden states' own."""
     device = hidden.device.type
@@ -247,49 +298,3 @@ def check_inputs(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tenso
     if not (hidden.is_floating_point() and weight.is_floating_point()):
         raise ValueError(f"expected hidden and weight of a floating type, found {hidden.dtype} and {weight.dtype}")
     check_labels(labels, weight.shape[0])
-
-
-def check_labels(labels: torch.Tensor, vocabulary: int) -> None:
-    """Refuse labels that no word has; on a GPU, which would have to be waited for, only their type.
-
-    Raises:
-        ValueError: a label that is neither in [0, V) nor -100, or another type than int64.
-    """
-    if labels.dtype != torch.int64:
-        raise ValueError(f"expected labels of int64, found {labels.dtype}")
-    if not labels.is_cuda and labels.numel():
-        low, high = int(labels.min()), int(labels.max())
-        if high >= vocabulary or (low < 0 and bool(((labels < 0) & (labels != IGNORED)).any())):
-            raise ValueError(f"labels must lie in [0, {vocabulary}) or be {IGNORED}, found {low} to {high}")
-
-
-def boundaries(cu_seqlens: torch.Tensor | Sequence[int], rows: int) -> list[int]:
-    """Return the boundaries of sequences as numbers; a tensor on a GPU is waited for.
-
-    Raises:
-        ValueError: they do not go from 0 to the number of rows without falling.
-    """
-    found = [int(place) for place in (cu_seqlens.tolist() if isinstance(cu_seqlens, torch.Tensor) else cu_seqlens)]
-    rising = all(left <= right for left, right in itertools.pairwise(found))
-    if not found or found[0] != 0 or found[-1] != rows or not rising:
-        raise ValueError(f"cu_seqlens must rise from 0 to the number of rows ({rows}), found {_short(found)}")
-    return found
-
-
-def _short(values: list[int]) -> str:
-    return f"{values[:4]} ... {values[-4:]}" if len(values) > 8 else str(values)
-
-
-def sum_rows(values: torch.Tensor, cuts: list[int], dtype: torch.dtype) -> torch.Tensor:
-    """Sum rows [N] between boundaries into [S] of `dtype`, accumulated in float64, in a fixed order."""
-    return torch.segment_reduce(values.double(), "sum", lengths=_lengths(cuts, values), unsafe=True).to(dtype)
-
-
-def spread(values: torch.Tensor, cuts: list[int]) -> torch.Tensor:
-    """Repeat a value per sequence [S] for each of its rows: [N]."""
-    return values.repeat_interleave(_lengths(cuts, values), output_size=cuts[-1] - cuts[0])
-
-
-def _lengths(cuts: list[int], like: torch.Tensor) -> torch.Tensor:
-    lengths = [end - start for start, end in itertools.pairwise(cuts)]
-    return torch.tensor(lengths, dtype=torch.int64, device=like.device)

@@ -12,25 +12,18 @@ DPO's loss (Rafailov et al. 2023, arXiv 2305.18290, eq. 7) and others are plain 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from srlm.kernels.logit_transform import LogitTransform
-from srlm.kernels.output_head import (
-    IGNORED,
-    Gradients,
-    OutputHead,
-    boundaries,
-    check_inputs,
-    compute_dtype,
-    spread,
-    sum_rows,
-)
-from srlm.kernels.sequence_logps import backward_rows, forward_rows, new_gradients
+from srlm.kernels.output_head import Gradients, OutputHead, check_inputs, compute_dtype, new_gradients
+from srlm.kernels.segments import IGNORED, boundaries, spread, sum_rows
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from torch.autograd.function import FunctionCtx
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +163,7 @@ def _given(
 class _PreferenceLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401
+        ctx: FunctionCtx,
         hidden: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor | None,
@@ -194,7 +187,7 @@ class _PreferenceLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: FunctionCtx, upstream: torch.Tensor, *_: object) -> tuple[torch.Tensor | None, ...]:
         if ctx.spent:  # the gradients were scaled where they lie, to spare a copy of the weight's
             raise RuntimeError("preference_loss: its gradients can be taken once; call it again for another backward")
         ctx.spent = True
@@ -221,7 +214,7 @@ def _work_off(head: OutputHead, hidden: torch.Tensor, call: _Call, some: slice, 
     rows, labels = slice(start, end), call.labels
     local = [cut - start for cut in cuts]
     if end - start > head.chunk_rows or end == start:
-        logps, top1 = forward_rows(head, hidden, labels, start, end)
+        logps, top1 = head.forward_rows(hidden, labels, start, end)
         statistics = None
     else:
         statistics = head.forward(hidden[rows], labels[rows])
@@ -231,7 +224,7 @@ def _work_off(head: OutputHead, hidden: torch.Tensor, call: _Call, some: slice, 
     if any(call.needed) and end > start:
         upstream = spread(slopes.reshape(-1), local)
         if statistics is None:
-            backward_rows(head, hidden, labels, start, end, upstream, gradients)
+            head.backward_rows(hidden, labels, start, end, upstream, gradients)
         else:
             head.backward(hidden[rows], labels[rows], statistics, upstream, gradients, rows)
     hits = sum_rows(top1, local, head.wide).view(-1, 2)[:, 0]

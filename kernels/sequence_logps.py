@@ -8,24 +8,18 @@ is served. Where the loss is one of preference pairs with known reference log-pr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from srlm.kernels.logit_transform import LogitTransform
-from srlm.kernels.output_head import (
-    Gradients,
-    OutputHead,
-    Statistics,
-    boundaries,
-    check_inputs,
-    compute_dtype,
-    spread,
-    sum_rows,
-)
+from srlm.kernels.output_head import OutputHead, check_inputs, compute_dtype, new_gradients
+from srlm.kernels.segments import boundaries, spread, sum_rows
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+
+    from torch.autograd.function import FunctionCtx
 
 
 def sequence_logps(
@@ -86,46 +80,14 @@ def sequence_statistics(
     rows = hidden.shape[0]
     head = OutputHead(weight, bias, transform, dtype=compute_dtype(hidden), rows=rows, budget=budget)
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
-        logps, top1 = forward_rows(head, hidden, labels, 0, rows)
+        logps, top1 = head.forward_rows(hidden, labels, 0, rows)
         return sum_rows(logps, cuts, head.wide), sum_rows(top1, cuts, head.wide)
-
-
-def chunks(start: int, end: int, size: int) -> Iterator[slice]:
-    """Cut a range of rows into slices of at most `size`."""
-    for first in range(start, end, size):
-        yield slice(first, min(first + size, end))
-
-
-def forward_rows(
-    head: OutputHead, hidden: torch.Tensor, labels: torch.Tensor, start: int, end: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return log-probability and top-1 flag of each row from `start` to `end`, whatever their number."""
-    found = [head.forward(hidden[rows], labels[rows]) for rows in chunks(start, end, head.chunk_rows)]
-    logps = [hidden.new_empty(0, dtype=torch.float64), *(some.logps for some in found)]
-    top1 = [labels.new_empty(0, dtype=torch.bool), *(some.top1 for some in found)]
-    return torch.cat(logps), torch.cat(top1)
-
-
-def backward_rows(
-    head: OutputHead,
-    hidden: torch.Tensor,
-    labels: torch.Tensor,
-    start: int,
-    end: int,
-    upstream: torch.Tensor,
-    gradients: Gradients,
-) -> None:
-    """Take the logits of rows `start` to `end` again and add up their gradients; `upstream` [end - start]."""
-    for rows in chunks(start, end, head.chunk_rows):
-        statistics: Statistics = head.forward(hidden[rows], labels[rows])
-        some = upstream[rows.start - start : rows.stop - start]
-        head.backward(hidden[rows], labels[rows], statistics, some, gradients, rows)
 
 
 class _SequenceLogps(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401
+        ctx: FunctionCtx,
         hidden: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor | None,
@@ -137,14 +99,14 @@ class _SequenceLogps(torch.autograd.Function):
         ctx.dtype, ctx.cuts, ctx.transform, ctx.budget = compute_dtype(hidden), cuts, transform, budget
         head = OutputHead(weight, bias, transform, dtype=ctx.dtype, rows=hidden.shape[0], budget=budget)
         with torch.autocast(hidden.device.type, enabled=False):
-            logps, _ = forward_rows(head, hidden, labels, 0, hidden.shape[0])
+            logps, _ = head.forward_rows(hidden, labels, 0, hidden.shape[0])
         ctx.save_for_backward(hidden, weight, bias, labels)
         return sum_rows(logps, cuts, head.wide)
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any,  # noqa: ANN401
+        ctx: FunctionCtx,
         of_sequences: torch.Tensor,
     ) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, bias, labels = ctx.saved_tensors
@@ -152,7 +114,7 @@ class _SequenceLogps(torch.autograd.Function):
         gradients = new_gradients(hidden, weight, bias, ctx.needs_input_grad, head.wide)
         upstream = spread(of_sequences, ctx.cuts)
         with torch.autocast(hidden.device.type, enabled=False):
-            backward_rows(head, hidden, labels, 0, hidden.shape[0], upstream, gradients)
+            head.backward_rows(hidden, labels, 0, hidden.shape[0], upstream, gradients)
         found = [
             None if grad is None else grad.to(like.dtype)
             for grad, like in zip(
@@ -160,26 +122,3 @@ class _SequenceLogps(torch.autograd.Function):
             )
         ]
         return *found, None, None, None, None
-
-
-def new_gradients(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    needed: tuple[bool, ...],
-    wide: torch.dtype,
-) -> Gradients:
-    """Return zeros for those of hidden, weight and bias that need a gradient, sums over rows in `wide`.
-
-    The hidden states' gradient is in their own type, but for float16, which it might leave before it is scaled.
-    """
-
-    def zeros(like: torch.Tensor | None, dtype: torch.dtype, *, wanted: bool) -> torch.Tensor | None:
-        return torch.zeros_like(like, dtype=dtype) if wanted and like is not None else None
-
-    of_hidden = wide if hidden.dtype == torch.float16 else hidden.dtype
-    return Gradients(
-        zeros(hidden, of_hidden, wanted=needed[0]),
-        zeros(weight, wide, wanted=needed[1]),
-        zeros(bias, wide, wanted=needed[2]),
-    )

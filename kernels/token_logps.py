@@ -9,11 +9,14 @@ pass; `logits_logps` has.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from srlm.kernels.logit_transform import LogitTransform
 from srlm.kernels.triton_support import check_rows, use_triton
+
+if TYPE_CHECKING:
+    from triton.runtime.jit import JITFunction
 
 IDENTITY = LogitTransform()
 
@@ -84,24 +87,24 @@ def token_logps_triton(
 
 
 @functools.cache
-def kernel() -> Any:  # noqa: ANN401  a triton JITFunction, whose package is absent on some platforms
-    """Build the jit function; Triton is imported here, so that this module imports without it."""
+def kernel() -> JITFunction:
+    """Build the jit function; Triton, absent on some platforms, is imported here and not with this module."""
     import triton
     import triton.language as tl
 
     @triton.jit
-    def _token_logps(  # type: ignore[no-untyped-def]  # noqa: ANN202
-        logits,  # noqa: ANN001
-        tokens,  # noqa: ANN001
-        logps,  # noqa: ANN001
-        maxima,  # noqa: ANN001
-        log_totals,  # noqa: ANN001
-        row_stride,  # noqa: ANN001
-        vocabulary,  # noqa: ANN001
-        slope,  # noqa: ANN001
-        cap,  # noqa: ANN001
-        HAS_CAP: tl.constexpr,  # noqa: N803
-        BLOCK: tl.constexpr,  # noqa: N803
+    def _token_logps(  # type: ignore[no-untyped-def]
+        logits,
+        tokens,
+        logps,
+        maxima,
+        log_totals,
+        row_stride,
+        vocabulary,
+        slope,
+        cap,
+        HAS_CAP: tl.constexpr,
+        BLOCK: tl.constexpr,
     ):
         row = tl.program_id(0)
         base = logits + row.to(tl.int64) * row_stride

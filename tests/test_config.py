@@ -185,6 +185,13 @@ WRONG = [
     # settings that do not go together
     ("sft: {batch_size: 3, micro_batch_size: 2}", ["sft: batch_size must be a multiple of micro_batch_size"]),
     ("dpo: {min_learning_rate: 1.0}", ["dpo: min_learning_rate may not be above learning_rate"]),
+    ("dpo: {loss_weights: [1.0, 0.2]}", ["dpo: loss_weights must have one number for each of loss_type (1)"]),
+    ("dpo: {loss_weights: [0.0]}", ["dpo.loss_weights", "greater than 0"]),
+    ("dpo: {label_smoothing: 0.1}", ["dpo: label_smoothing is for the losses aot, aot_unpaired, exo_pair, robust"]),
+    ("dpo: {label_smoothing: 0.5, loss_type: [robust]}", ["dpo.label_smoothing", "less than 0.5"]),
+    ("dpo: {loss_type: [exo_pair]}", ["dpo: the loss exo_pair needs a label_smoothing above 0"]),
+    ("dpo: {loss_type: [simpo, apo_zero]}", ["dpo: the loss simpo goes together with these only: hinge, ipo, robust"]),
+    ("dpo: {simpo_gamma: -1.0}", ["dpo.simpo_gamma"]),
     ("prompts: {examples_seed: 0, examples_generated: 0}", ["prompts.examples_seed", "may not both be 0"]),
     ("judge: {justify: false, score_pattern: '(?P<score>.)'}", ["judge.justify=false", "judge.score_pattern"]),
     ("eft: {from: ranks}\njudge: {score_pattern: '(?P<score>.)'}", ["eft.from=ranks", "judge.score_pattern"]),

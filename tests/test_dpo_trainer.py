@@ -1,7 +1,6 @@
 """The fused DPO trainer against TRL's own: losses, gradients, what is logged, and what falls back to TRL."""
 
 import copy
-import inspect
 import json
 import math
 
@@ -12,9 +11,8 @@ from srlm import losses, models, reference
 from srlm.config import FUSED_LOSSES
 from srlm.dpo_trainer import PreferenceTrainer
 from srlm.errors import StageError
-from srlm.fused_head import add_preference_head, logit_options
 from srlm.kernels.output_head import OutputHead
-from srlm.preference_layout import KEY, common_beginning, lay_out
+from srlm.preference_layout import KEY
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
@@ -26,7 +24,6 @@ from transformers import (
     LlamaForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
-    PretrainedConfig,
 )
 from trl import DPOConfig, DPOTrainer
 
@@ -211,34 +208,6 @@ def test_other_families(make, name):
     assert abs(curves[0][0] - curves[0][-1]) > 1e-3
 
 
-def test_a_head_that_is_not_known(tiny_model):
-    """Whatever a model does to its logits beyond what is known, a wrong loss is not trained on."""
-
-    class Odd(LlamaForCausalLM):
-        def forward(self, *args, **kwargs):
-            outputs = super().forward(*args, **kwargs)
-            outputs.logits = 1.5 * outputs.logits
-            return outputs
-
-    with pytest.raises(StageError, match=r"this model \(llama\) makes its logits in a way that is not known here"):
-        add_preference_head(Odd.from_pretrained(tiny_model))
-
-
-@pytest.mark.parametrize("masked", [-math.inf, torch.finfo(torch.float32).min])
-def test_a_head_that_rules_words_out(tiny_model, masked):
-    """A logit of any size does not excuse the others."""
-
-    class Masking(LlamaForCausalLM):
-        def forward(self, *args, **kwargs):
-            outputs = super().forward(*args, **kwargs)
-            outputs.logits = 1.5 * outputs.logits
-            outputs.logits[..., 400:] = masked
-            return outputs
-
-    with pytest.raises(StageError, match="makes its logits in a way that is not known"):
-        add_preference_head(Masking.from_pretrained(tiny_model))
-
-
 def test_a_reference_is_checked_as_well(make, tiny_model):
     class Odd(LlamaForCausalLM):
         def forward(self, *args, **kwargs):
@@ -248,40 +217,6 @@ def test_a_reference_is_checked_as_well(make, tiny_model):
 
     with pytest.raises(StageError, match="makes its logits in a way that is not known"):
         make(PreferenceTrainer, options={"ref_model": Odd.from_pretrained(tiny_model)})
-
-
-def test_the_model_itself_is_as_it_was(tiny_model):
-    """Modules keep their mode, the signature that generation reads stays, and a copy uses its own weights."""
-    model = models.load_model(tiny_model, dtype=torch.float32)
-    model.train()
-    model.model.layers[0].eval()
-    before = inspect.signature(model.forward)
-    ids = torch.tensor([[5, 6, 7]])
-    logits = model(ids).logits
-    add_preference_head(model)
-    assert inspect.signature(model.forward) == before
-    assert model.training
-    assert not model.model.layers[0].training
-    assert torch.equal(model(ids).logits, logits)
-    other = copy.deepcopy(model)
-    for weight in other.parameters():
-        torch.nn.init.zeros_(weight)
-    assert not other(ids).logits.any()
-    assert torch.equal(model(ids).logits, logits)
-
-
-def test_how_configurations_name_scale_and_cap():
-    def config(**values):
-        return PretrainedConfig(**values)
-
-    assert logit_options(config()) == {"softcap": None, "logit_scale": 1.0}
-    assert logit_options(config(logits_scaling=8.0)) == {"softcap": None, "logit_scale": 0.125}
-    assert logit_options(config(logit_scale=None, output_multiplier=0.5))["logit_scale"] == 0.5
-    assert logit_options(config(lm_head_multiplier=0.0))["logit_scale"] == 0.0
-    assert logit_options(config(final_logit_softcapping=30.0))["softcap"] == 30.0
-    hyperclova = config(logits_scaling=8.0)
-    hyperclova.model_type = "hyperclovax"
-    assert logit_options(hyperclova)["logit_scale"] == 8.0
 
 
 # --- what is left to TRL ----------------------------------------------------------------------------------------------
@@ -405,44 +340,6 @@ def test_a_shared_beginning_is_kept_where_passes_differ(make, tiny_model):
     assert head_rows(make(PreferenceTrainer, rows, disable_dropout=False))[1] == 30
 
 
-def test_layout():
-    pairs = [
-        {"prompt_ids": [1, 2], "chosen_ids": [3, 4, 5], "rejected_ids": [3, 6]},
-        {"prompt_ids": [7], "chosen_ids": [8], "rejected_ids": [8, 9, 9]},
-    ]
-    whole = lay_out(pairs, 5, leave_out_shared=False)
-    assert whole.rows.tolist() == [1, 2, 3, 11, 12, 5, 15, 16, 17]
-    assert whole.labels.tolist() == [3, 4, 5, 3, 6, 8, 8, 9, 9]
-    assert (whole.cuts, whole.shared_cuts) == ([0, 3, 5, 6, 9], [0, 0, 0])
-    apart = lay_out(pairs, 5, leave_out_shared=True)
-    assert apart.rows.tolist() == [2, 3, 12, 16, 17]
-    assert apart.labels.tolist() == [4, 5, 6, 9, 9]
-    assert apart.cuts == [0, 2, 3, 3, 5]
-    assert (apart.shared_rows.tolist(), apart.shared_labels.tolist()) == ([1, 5], [3, 8])
-    assert apart.shared_cuts == [0, 1, 2]
-    assert apart.lengths.tolist() == whole.lengths.tolist() == [[3, 2], [1, 3]]
-
-
-def test_layout_without_a_prompt():
-    """Nothing predicts the first token of all; TRL leaves it out too."""
-    layout = lay_out([{"prompt_ids": [], "chosen_ids": [3, 4, 5], "rejected_ids": [6]}], 3, leave_out_shared=False)
-    assert (layout.rows.tolist(), layout.labels.tolist(), layout.cuts) == ([0, 1], [4, 5], [0, 2, 2])
-
-
-def test_a_shared_beginning_after_an_unlike_first_token():
-    """Without a prompt the first tokens predict nothing themselves, but what follows them has another context."""
-    pair = {"prompt_ids": [], "chosen_ids": [5, 7, 8], "rejected_ids": [6, 7, 9]}
-    assert len(lay_out([pair], 3, leave_out_shared=True).shared_rows) == 0
-    alike = {**pair, "rejected_ids": [5, 7, 9]}
-    assert lay_out([alike], 3, leave_out_shared=True).shared_labels.tolist() == [7]
-
-
-def test_common_beginning():
-    assert common_beginning([1, 2, 3], [1, 2, 4]) == 2
-    assert common_beginning([1, 2], [1, 2, 4]) == 2
-    assert common_beginning([], [1]) == common_beginning([2], [1]) == 0
-
-
 # --- the reference ----------------------------------------------------------------------------------------------------
 
 
@@ -496,22 +393,6 @@ def test_fused_and_unfused_references_are_kept_apart(make, tmp_path):
     make(Counting, options=dict(options))
     make(Counting, options=dict(options), loss_type=["apo_zero"])
     assert Counting.computed == 12
-
-
-def test_what_the_reference_is_keyed_by(tmp_path, tiny_model):
-    rows = make_rows(3)
-    keys = {reference.key_of(tiny_model, rows), reference.key_of(tiny_model, rows[::-1])}
-    keys |= {reference.key_of(tiny_model, rows[:2]), reference.key_of(tiny_model, rows, "bf16")}
-    moved = [{**rows[0], "prompt_ids": rows[0]["prompt_ids"][:-1],
-              "chosen_ids": [rows[0]["prompt_ids"][-1], *rows[0]["chosen_ids"]]}, *rows[1:]]  # fmt: skip
-    keys.add(reference.key_of(tiny_model, moved))
-    model = models.load_model(tiny_model, dtype=torch.float32)
-    with torch.no_grad():
-        model.model.norm.weight[0] += 1e-6
-    model.save_pretrained(tmp_path / "other")
-    keys.add(reference.key_of(str(tmp_path / "other"), rows))
-    assert len(keys) == 6
-    assert reference.key_of(tiny_model, rows) in keys
 
 
 def test_first_loss_is_exact(make):

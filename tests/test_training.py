@@ -63,7 +63,6 @@ class Trial:
                 "base": base,
                 "target": folder / "m1" / "model",
                 "metrics": folder / "m1" / "metrics.jsonl",
-                "reference": folder / "m1" / "reference.safetensors",
                 "model": ModelSection(name="tiny"),
                 "seed": 1,
                 "processes": 1,

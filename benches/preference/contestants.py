@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+from torch.nn import functional
 
 from preference.task import BETA, Batch, Result, dpo, sum_by_answer
 
@@ -45,12 +45,10 @@ def from_tokens(token_logps: torch.Tensor, batch: Batch) -> Result:
 
 def ours_fused(batch: Batch) -> Result:
     """Our loss, gradients finished in the forward pass."""
-    from srlm.kernels.preference_loss import PairLogps, preference_loss
+    from srlm.kernels.preference_loss import preference_loss
+    from srlm.losses import LossSettings, combine
 
-    def loss_fn(pairs: PairLogps) -> torch.Tensor:
-        margin = (pairs.chosen - pairs.ref_chosen) - (pairs.rejected - pairs.ref_rejected)
-        return -F.logsigmoid(BETA * margin)
-
+    loss_fn = combine(["sigmoid"], [1.0], LossSettings(beta=BETA))
     loss, metrics = preference_loss(completion_rows(batch), batch.weight, batch.labels, batch.cuts, batch.refs, loss_fn)
     return Result(loss, torch.stack([metrics.chosen_logps, metrics.rejected_logps], 1).detach())
 
@@ -151,10 +149,10 @@ def cut_cross_entropy(batch: Batch, impl: str) -> Result:
 
 def torch_chunked(batch: Batch) -> Result:
     """Torch's own fused head, in chunks of rows that it chooses."""
-    if not hasattr(F, "linear_cross_entropy"):
+    if not hasattr(functional, "linear_cross_entropy"):
         raise UnsupportedError(f"torch {torch.__version__} has none")
     options = torch.nn.LinearCrossEntropyOptions()
-    losses = F.linear_cross_entropy(
+    losses = functional.linear_cross_entropy(
         completion_rows(batch), batch.weight, batch.labels, reduction="none", options=options
     )
     return from_tokens(-losses, batch)

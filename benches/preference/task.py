@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+from torch.nn.functional import logsigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,7 +169,7 @@ def references(logps: torch.Tensor) -> torch.Tensor:
 def dpo(logps: torch.Tensor, refs: torch.Tensor) -> torch.Tensor:
     """Return DPO's loss (arXiv 2305.18290, eq. 7), the mean over pairs; both [P, 2]."""
     ratios = logps - refs
-    return -F.logsigmoid(BETA * (ratios[:, 0] - ratios[:, 1])).mean()
+    return -logsigmoid(BETA * (ratios[:, 0] - ratios[:, 1])).mean()
 
 
 def float64_logits(rows: Rows) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:

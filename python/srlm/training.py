@@ -40,11 +40,15 @@ class Job:
     base: str  # folder of the model to start from
     target: Path  # folder to save to
     metrics: Path  # JSON lines, one per optimizer step
-    reference: Path  # log-probabilities of DPO's pairs under the reference
     model: ModelSection
     seed: int
     processes: int
     card: dict[str, str]  # facts for the model card
+
+    @property
+    def reference(self) -> Path:
+        """The file of the pairs' log-probabilities under DPO's reference, beside the metrics."""
+        return self.metrics.with_name(self.metrics.name.replace("metrics.jsonl", "reference.safetensors"))
 
 
 @dataclass(frozen=True, slots=True)

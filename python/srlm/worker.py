@@ -181,7 +181,6 @@ class Train:
             base=self.base,
             target=self.target,
             metrics=self.metrics,
-            reference=self.metrics.with_name(self.metrics.name.replace("metrics.jsonl", "reference.safetensors")),
             model=config.model,
             seed=config.seed,
             processes=config.launch.processes,

@@ -4,7 +4,8 @@ import pytest
 import torch
 from srlm.kernels import output_head
 from srlm.kernels.logit_transform import LogitTransform
-from srlm.kernels.output_head import CPU_BUDGET, TILE, Gradients, OutputHead, compute_dtype, spread, sum_rows
+from srlm.kernels.output_head import CPU_BUDGET, TILE, Gradients, OutputHead, compute_dtype
+from srlm.kernels.segments import spread, sum_rows
 
 
 def head_of(rows, vocabulary, dtype, weight_dtype=None, budget=None):
