@@ -1,0 +1,1 @@
+"""Did it get better? How every model judges, wins, and follows instructions."""

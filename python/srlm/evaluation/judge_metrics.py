@@ -1,0 +1,277 @@
+"""How well a model judges: its scores of human-ranked answers against the humans' order (the paper's reward modeling).
+
+Beside the accuracy stands what "the longer answer is better" reaches on the same pairs: a judge that is not above it
+has learned nothing but length. `docs/judge-metrics.md` defines every figure. Rows with the same prompt are resampled
+together for the intervals. Left out: judging itself (`judge`), and Pearson's correlation of scores with ranks, whose
+distances mean nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from srlm.eft import answer_id, same_order
+from srlm.evaluation import estimates, judge_flags, rank_correlation
+from srlm.judge import count_outcomes, mean_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from srlm.config import JudgeSection
+    from srlm.evaluation.estimates import Estimate
+    from srlm.records import RankedAnswers, Verdict
+
+    Correlate = Callable[[rank_correlation.Lists], list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeMetrics:
+    """One judge on one set of ranked answers; `docs/judge-metrics.md` has every figure's definition, range and chance.
+
+    `prompts` counts different prompts, `answers` those of all rows; `prompts_unscored` have an answer without a score.
+    Estimates are shares or correlations, `score_entropy` bits. `human_agreement` is None without labels of annotators.
+    """
+
+    prompts: int
+    answers: int
+    pairs: int
+    pairs_unscored: int
+    prompts_unscored: int
+    pairwise_accuracy: Estimate
+    exact_match: Estimate
+    five_best: Estimate
+    spearman: Estimate
+    kendall: Estimate
+    longer_accuracy: Estimate
+    tied: Estimate
+    parse_rate: Estimate
+    length_spearman: Estimate
+    agreement: Estimate
+    score_entropy: float | None
+    histogram: dict[str, int]
+    outcomes: dict[str, int]
+    human_agreement: Estimate | None
+    flags: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A ranked row with the number of its prompt and its answers' scores; None for an answer without one."""
+
+    prompt: int
+    row: RankedAnswers
+    scores: list[float | None]  # those that order the answers
+    written: list[float | None]
+
+    def known(self, given: Sequence[float]) -> tuple[list[float], list[float]]:
+        """Return what is given of each answer that has a score, and the scores."""
+        both = [(value, score) for value, score in zip(given, self.scores, strict=True) if score is not None]
+        return [value for value, _ in both], [score for _, score in both]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """The pairs that humans ordered: what became of those with both scores, one entry each, and how many others are."""
+
+    prompts: list[int]
+    right: list[float]  # 1, 0, or 0.5 for a tie of the judge
+    longer: list[float]  # the same, were the longer answer the better
+    unscored: int
+
+    def estimate(self, values: list[float]) -> Estimate:
+        return estimates.clustered(values, self.prompts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Rows and verdicts, put together."""
+
+    prompts: int  # P, different texts
+    prompt_of: dict[str, int]  # answer id -> number of its prompt
+    verdicts: list[Verdict]  # those on these answers
+    judged: list[_Judged]
+    pairs: _Pairs
+    written: Counter[float]  # how often each score was written
+
+
+def measure(
+    rows: Sequence[RankedAnswers],
+    verdicts: Sequence[Verdict],
+    *,
+    judge: JudgeSection,
+    annotators: Sequence[Sequence[int]] | None = None,
+) -> JudgeMetrics:
+    """Compare a judge's verdicts (candidate ids as of `eft.answer_id`) with the humans' order.
+
+    Answers are ordered by `judge.score`: the mean of written or of expected scores. `annotators` holds the labels of
+    three people for every row of two answers: 0 for a tie, 1 or 2 for the better one. Verdicts on other answers are
+    passed over, and those without a readable score are no numbers.
+    """
+    table = _tabulate(rows, verdicts, judge)
+    pairs = table.pairs
+    tied = pairs.estimate([float(value == 0.5) for value in pairs.right])
+    parse_rate = _parse_rate(table)
+    return JudgeMetrics(
+        prompts=table.prompts,
+        answers=sum(len(row.answers) for row in rows),
+        pairs=len(pairs.right),
+        pairs_unscored=pairs.unscored,
+        prompts_unscored=len({entry.prompt for entry in table.judged if None in entry.scores}),
+        pairwise_accuracy=pairs.estimate(pairs.right),
+        exact_match=_exact_match(table.judged),
+        five_best=_five_best(table.judged, judge.max_score),
+        spearman=_order_correlation(rank_correlation.spearman, table.judged),
+        kendall=_order_correlation(rank_correlation.kendall, table.judged),
+        longer_accuracy=pairs.estimate(pairs.longer),
+        tied=tied,
+        parse_rate=parse_rate,
+        length_spearman=_length_correlation(table.judged),
+        agreement=_agreement(table),
+        score_entropy=entropy(table.written),
+        histogram=_histogram(table.written, judge.max_score),
+        outcomes=count_outcomes(table.verdicts),
+        human_agreement=None if annotators is None else _human_agreement(table.judged, annotators),
+        flags=judge_flags.flags(
+            written=table.written,
+            tied=tied,
+            parse_rate=parse_rate,
+            ahead=pairs.estimate([right - longer for right, longer in zip(pairs.right, pairs.longer, strict=True)]),
+            prompts=len(set(pairs.prompts)),
+        ),
+    )
+
+
+def _tabulate(rows: Sequence[RankedAnswers], verdicts: Sequence[Verdict], judge: JudgeSection) -> _Table:
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(row.prompt for row in rows))}
+    prompt_of = {answer_id(row, index): numbers[row.prompt] for row in rows for index in range(len(row.answers))}
+    kept = [verdict for verdict in verdicts if verdict.candidate_id in prompt_of]
+    judged = _judge(rows, numbers, kept, judge)
+    written = Counter(v.score for v in kept if v.outcome == "scored" and v.score is not None)
+    return _Table(len(numbers), prompt_of, kept, judged, _compare(judged), written)
+
+
+def _judge(
+    rows: Sequence[RankedAnswers], numbers: Mapping[str, int], verdicts: Sequence[Verdict], judge: JudgeSection
+) -> list[_Judged]:
+    scores = mean_scores(verdicts, expected=judge.score == "expected")
+    written = scores if judge.score == "sampled" else mean_scores(verdicts, expected=False)
+    ids = [[answer_id(row, index) for index in range(len(row.answers))] for row in rows]
+    return [
+        _Judged(numbers[row.prompt], row, [scores.get(key) for key in keys], [written.get(key) for key in keys])
+        for row, keys in zip(rows, ids, strict=True)
+    ]
+
+
+def _compare(judged: Iterable[_Judged]) -> _Pairs:
+    prompts: list[int] = []
+    right: list[float] = []
+    longer: list[float] = []
+    unscored = 0
+    for entry in judged:
+        for better, worse in _ordered_pairs(entry.row):
+            good, bad = entry.scores[better], entry.scores[worse]
+            if good is None or bad is None:
+                unscored += 1
+                continue
+            prompts.append(entry.prompt)
+            right.append(_win(good, bad))
+            longer.append(_win(len(entry.row.answers[better]), len(entry.row.answers[worse])))
+    return _Pairs(prompts, right, longer, unscored)
+
+
+def _ordered_pairs(row: RankedAnswers) -> list[tuple[int, int]]:
+    """Return (better, worse) of every pair that humans did not tie."""
+    both = combinations(range(len(row.scores)), 2)
+    return [(i, j) if row.scores[i] > row.scores[j] else (j, i) for i, j in both if row.scores[i] != row.scores[j]]
+
+
+def _win(better: float, worse: float) -> float:
+    return 1.0 if better > worse else 0.5 if better == worse else 0.0
+
+
+def _exact_match(judged: Iterable[_Judged]) -> Estimate:
+    found = [
+        (entry.prompt, float(same_order(scores, entry.row.scores)))
+        for entry in judged
+        for scores in [[score for score in entry.scores if score is not None]]
+        if len(scores) == len(entry.scores) and len(set(entry.row.scores)) > 1
+    ]
+    return _mean(found)
+
+
+def _five_best(judged: Iterable[_Judged], max_score: float) -> Estimate:
+    found = [
+        (entry.prompt, float(human == max(entry.row.scores)))
+        for entry in judged
+        if len(set(entry.row.scores)) > 1
+        for human, written in zip(entry.row.scores, entry.written, strict=True)
+        if written == max_score
+    ]
+    return _mean(found)
+
+
+def _order_correlation(correlate: Correlate, judged: Iterable[_Judged]) -> Estimate:
+    return _mean_correlation(correlate, [(entry.prompt, *entry.known(entry.row.scores)) for entry in judged])
+
+
+def _length_correlation(judged: Iterable[_Judged]) -> Estimate:
+    lists = [(entry.prompt, *entry.known([float(len(text)) for text in entry.row.answers])) for entry in judged]
+    return _mean_correlation(rank_correlation.spearman, lists)
+
+
+def _mean_correlation(correlate: Correlate, lists: Iterable[tuple[int, list[float], list[float]]]) -> Estimate:
+    """Average over the (prompt, what to follow, scores) in which there is something to follow."""
+    usable = [(prompt, given, scores) for prompt, given, scores in lists if len(set(given)) > 1]
+    values = correlate([(given, scores) for _, given, scores in usable])
+    return estimates.clustered(values, [prompt for prompt, _, _ in usable])
+
+
+def _parse_rate(table: _Table) -> Estimate:
+    return _mean([(table.prompt_of[v.candidate_id], float(v.outcome == "scored")) for v in table.verdicts])
+
+
+def _agreement(table: _Table) -> Estimate:
+    """Count the pairs of scored verdicts on an answer by how often each score was written of it."""
+    given: dict[str, Counter[float]] = {}
+    for verdict in table.verdicts:
+        if verdict.outcome == "scored" and verdict.score is not None:
+            given.setdefault(verdict.candidate_id, Counter())[verdict.score] += 1
+    same, pairs = [0] * table.prompts, [0] * table.prompts  # [P], [P]
+    for answer, counts in given.items():
+        same[table.prompt_of[answer]] += sum(math.comb(count, 2) for count in counts.values())
+        pairs[table.prompt_of[answer]] += math.comb(counts.total(), 2)
+    return estimates.ratio(same, pairs)
+
+
+def entropy(written: Counter[float]) -> float | None:
+    """Return the entropy of a distribution, given as counts, in bits; None without any."""
+    total = written.total()
+    return sum(count / total * math.log2(total / count) for count in written.values()) if total else None
+
+
+def _histogram(written: Counter[float], max_score: float) -> dict[str, int]:
+    """Count scores by the nearest whole point, halves upwards."""
+    counts: Counter[int] = Counter()
+    for score, count in written.items():
+        counts[math.floor(score + 0.5)] += count
+    return {str(point): counts[point] for point in range(math.floor(max_score + 0.5) + 1)}
+
+
+def _human_agreement(judged: Iterable[_Judged], annotators: Sequence[Sequence[int]]) -> Estimate:
+    """Let each annotator take the judge's place, measured by the two others where they agree on a better answer."""
+    found = [
+        (entry.prompt, 0.5 if label == 0 else float(label == others[0]))
+        for entry, labels in zip(judged, annotators, strict=True)
+        for index, label in enumerate(labels)
+        for others in [[*labels[:index], *labels[index + 1 :]]]
+        if others[0] != 0 and len(set(others)) == 1
+    ]
+    return _mean(found)
+
+
+def _mean(found: list[tuple[int, float]]) -> Estimate:
+    return estimates.clustered([value for _, value in found], [prompt for prompt, _ in found])

@@ -1,0 +1,62 @@
+"""Spearman's rho and Kendall's tau-b of many short lists at once, ties included.
+
+Written here since a library call a list costs more than all the rest of measuring a judge: thousands of prompts have a
+few answers each. Both follow from one table, the signs of all differences within a list. Left out: significance, as
+the intervals come from resampling prompts (`estimates`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    Lists = Sequence[tuple[Sequence[float], Sequence[float]]]
+    Table = NDArray[np.float64]
+
+
+def spearman(lists: Lists) -> list[float]:
+    """Return Spearman's rho of each (x, y): the correlation of their ranks, ties at their mean rank.
+
+    An entry's rank less the mean rank is half the sum of its signs against the others. 0 where x or y is constant.
+    """
+    return _each(lists, lambda x, y: _cosine(x.sum(-1), y.sum(-1)))
+
+
+def kendall(lists: Lists) -> list[float]:
+    """Return Kendall's tau-b of each (x, y) (Kendall 1945): (C - D) / sqrt((pairs - ties in x)(pairs - ties in y)).
+
+    0 where x or y is constant.
+    """
+    return _each(lists, lambda x, y: _cosine(x.reshape(len(x), -1), y.reshape(len(y), -1)))
+
+
+def _each(lists: Lists, correlate: Callable[[Table, Table], Table]) -> list[float]:
+    """Correlate lists of equal length together."""
+    found = [0.0] * len(lists)
+    sizes = np.array([len(x) for x, _ in lists], dtype=np.int64)
+    for size in np.unique(sizes):
+        places = np.flatnonzero(sizes == size)
+        step = max(1, 2**20 // max(1, int(size)) ** 2)  # lists whose signs are held at once
+        for start in range(0, len(places), step):
+            some = places[start : start + step].tolist()
+            x, y = (_signs([lists[place][side] for place in some]) for side in (0, 1))
+            for place, value in zip(some, correlate(x, y).tolist(), strict=True):
+                found[place] = value
+    return found
+
+
+def _signs(rows: list[Sequence[float]]) -> Table:
+    values = np.array(rows, dtype=np.float64)  # [L, A]
+    return np.sign(values[:, :, None] - values[:, None, :])  # [L, A, A]
+
+
+def _cosine(x: Table, y: Table) -> Table:
+    """Return the cosine of each row, 0 where one of them is all zeros."""
+    scale = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))  # [L]
+    return (x * y).sum(-1) / np.where(scale > 0, scale, 1)

@@ -1,0 +1,187 @@
+"""What is measured of which model, and what of it is done: the loop asks here for each M_t.
+
+M_t's own tasks (judging, answering held-out prompts, following instructions) are done while it is loaded to write new
+data. Head to head needs two models' answers, and its judge loaded: that is a job of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srlm import models
+from srlm.errors import InputError
+from srlm.evaluation import held_out
+from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, InstructionsTask, JudgeTask
+from srlm.records import Example, RankedAnswers, read_rows, write_rows
+from srlm.worker import Generate
+
+if TYPE_CHECKING:
+    from srlm.config import Config, HeadToHeadSection
+    from srlm.stages import Stages
+    from srlm.worker import Task
+
+ENDPOINT = "endpoint"
+
+
+@dataclass
+class Schedule:
+    """The evaluation of one run."""
+
+    stages: Stages
+
+    def make_held_out(self) -> None:
+        """Choose the prompts that models are compared on."""
+        stages, files = self.stages, self.stages.run_dir.seed
+        head_to_head = stages.config.head_to_head
+        if head_to_head.prompts == 0 or not (head_to_head.against or stages.config.dpo.eval_steps):
+            return
+        valid = read_rows(files("eft_valid.jsonl"), RankedAnswers)
+        ift = read_rows(files("ift.jsonl"), Example)
+        rows = held_out.held_out_prompts(head_to_head, valid, ift, stages.config.seed)
+        file = files("held_out.jsonl")
+        if not stages.is_done("seed/held_out", file, [row.id for row in rows]):
+            write_rows(file, rows)
+            stages.finish("seed/held_out", {"rows": len(rows)})
+
+    def tasks(self, t: int) -> list[Task]:
+        """Return what is still to be measured with M_t loaded."""
+        return [task for task, parts, made_from in self._planned(t) if not self._is_done(task, parts, made_from)]
+
+    def compare(self, t: int) -> None:
+        """Let the judge compare the models up to M_t, as far as that is not done."""
+        stages = self.stages
+        number = run_model(stages.config.head_to_head.judge)
+        if not self._has_held_out() or (number is not None and number > t):
+            return
+        tasks = [
+            task
+            for later in range(2, t + 1)
+            for earlier in opponents(stages.config.head_to_head, later)
+            for task in [self._comparison(later, earlier)]
+            if not self._is_done(task, self.judge_parts(), self._compared(later, earlier))
+        ]
+        if tasks:
+            self.compare_all(tasks)
+
+    def compare_all(self, tasks: list[CompareTask]) -> None:
+        """Do comparisons in one job: the judge is loaded once."""
+        stages = self.stages
+        judge, number = stages.config.head_to_head.judge, run_model(stages.config.head_to_head.judge)
+        if judge == ENDPOINT:
+            cache = stages.run_dir.path / "endpoint_cache.jsonl"
+            stages.launch(CompareThroughEndpoint(stages.config, cache, tuple(tasks)))
+        elif number is not None:
+            folder = str(stages.run_dir.model(number))
+            stages.launch(Generate(stages.config, folder, stages.config.seed, tuple(tasks)))
+        else:
+            folder = stages.resolve(judge, None)
+            stages.launch(Generate(other_model(stages.config), folder, stages.config.seed, tuple(tasks)))
+
+    def judge_parts(self) -> dict[str, Any]:
+        """Return what of the configuration decides how two answers are compared, for a stage's key."""
+        config = self.stages.config
+        endpoint = [config.endpoint.base_url, config.endpoint.model] if config.head_to_head.judge == ENDPOINT else []
+        how = config.head_to_head.model_dump(mode="json", include={"judge", "justify", "max_tokens"})
+        return {**self.stages.sections("engine"), "head_to_head": how, "endpoint": endpoint}
+
+    def _planned(self, t: int) -> list[tuple[Task, Any, tuple[str, ...]]]:
+        stages, folder = self.stages, self.stages.run_dir.file(t, "")
+        trained, evaluate = stages.trained(t), stages.config.evaluate
+        judging = stages.sections("judge", "engine")
+        planned: list[tuple[Task, Any, tuple[str, ...]]] = []
+        valid = stages.run_dir.entry("seed/eft_valid")
+        if evaluate.judge_prompts and valid is not None and valid["rows"]:
+            data = stages.run_dir.seed("eft_valid.jsonl")
+            task = JudgeTask(
+                f"m{t}/judge_held_out", data, folder / "judge_held_out.jsonl", True, evaluate.judge_prompts
+            )
+            planned.append((task, [judging, evaluate.judge_prompts], (trained, "seed/eft_valid")))
+        for name, source in evaluate.preferences.items() if evaluate.judge_prompts else ():
+            judge_file, limit = folder / f"judge_{name}.jsonl", evaluate.judge_prompts
+            data = Path(source).absolute()
+            judge_task = JudgeTask(f"m{t}/judge_{name}", data, judge_file, of_run=False, limit=limit)
+            planned.append((judge_task, [judging, evaluate.judge_prompts, hash_of(source)], (trained,)))
+        if self._has_held_out():
+            answers = AnswersTask(f"m{t}/answers", stages.run_dir.seed("held_out.jsonl"), folder / "answers.jsonl")
+            planned.append((answers, stages.sections("candidates", "engine"), (trained, "seed/held_out")))
+        if evaluate.instructions is not None:
+            source = evaluate.instructions
+            rules = InstructionsTask(f"m{t}/instructions", Path(source).absolute(), folder / "instructions.jsonl")
+            parts = [stages.sections("engine"), evaluate.instructions_max_tokens, hash_of(source)]
+            planned.append((rules, parts, (trained,)))
+        return planned
+
+    def _is_done(self, task: Task, parts: Any, made_from: tuple[str, ...]) -> bool:  # noqa: ANN401  parts of a key
+        return self.stages.is_done(task.name, task.file, parts, made_from)
+
+    def _has_held_out(self) -> bool:
+        entry = self.stages.run_dir.entry("seed/held_out")
+        return entry is not None and entry["rows"] > 0
+
+    def _comparison(self, later: int, earlier: int) -> CompareTask:
+        run_dir = self.stages.run_dir
+        return CompareTask(
+            f"m{later}/vs_m{earlier}",
+            run_dir.seed("held_out.jsonl"),
+            run_dir.file(later, "answers.jsonl"),
+            run_dir.file(earlier, "answers.jsonl"),
+            run_dir.file(later, f"vs_m{earlier}.jsonl"),
+            self.stages.config.head_to_head.judge,
+        )
+
+    def _compared(self, later: int, earlier: int) -> tuple[str, ...]:
+        number = run_model(self.stages.config.head_to_head.judge)
+        judge = (self.stages.trained(number),) if number is not None else ()
+        return (f"m{later}/answers", f"m{earlier}/answers", *judge)
+
+
+def opponents(head_to_head: HeadToHeadSection, t: int) -> list[int]:
+    """Return the numbers of the models that M_t meets, the latest first."""
+    numbers = {"previous": t - 1, "first": 1}
+    return sorted({numbers[name] for name in head_to_head.against}, reverse=True) if t > 1 else []
+
+
+def run_model(judge: str) -> int | None:
+    """Return t where `head_to_head.judge` names a model M_t of the run (`m1`, `m2` …), else None."""
+    return int(judge[1:]) if judge[:1] == "m" and judge[1:].isascii() and judge[1:].isdigit() else None
+
+
+def other_model(config: Config) -> Config:
+    """Return the configuration for a model that is none of the run's: it speaks by its own chat template."""
+    return config.model_copy(update={"model": config.model.model_copy(update={"chat_template": None})})
+
+
+def hash_of(source: str) -> str:
+    """Return a SHA-256 of a file's content.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error.strerror}") from error
+
+
+def preflight(config: Config) -> None:
+    """Check what evaluation is to read, before anything is written.
+
+    Raises:
+        InputError: a file cannot be read, or the judge is neither known nor to be found.
+    """
+    from srlm.evaluation.instructions import read_instructions
+    from srlm.evaluation.preferences import read_preferences
+
+    evaluate, head_to_head = config.evaluate, config.head_to_head
+    for source in evaluate.preferences.values():
+        read_preferences(Path(source))
+    if evaluate.instructions is not None:
+        read_instructions(Path(evaluate.instructions))
+    for name in head_to_head.prompt_files:
+        held_out.read_prompts(Path(name))
+    judge = head_to_head.judge
+    if head_to_head.prompts and judge != ENDPOINT and run_model(judge) is None and models.is_path(judge):
+        models.resolve(judge)

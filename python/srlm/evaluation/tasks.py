@@ -1,0 +1,158 @@
+"""The jobs of evaluation that need a model, as a worker does them (see `worker.Task`)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from srlm import chat
+from srlm.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from srlm.config import Config
+    from srlm.engines.base import Engine
+    from srlm.evaluation.preferences import Preferences
+    from srlm.reporter import Reporter
+    from srlm.worker import Finish, Result
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTask:
+    """Judge answers that humans ordered: rows of a run (`seed/eft_valid.jsonl`), or a file of human preferences."""
+
+    name: str
+    data: Path
+    file: Path
+    of_run: bool  # whether `data` holds RankedAnswers rows
+    limit: int | None = None  # judge at most so many rows; of a file they are drawn by the seed
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
+        from srlm.evaluation import judging
+        from srlm.evaluation.judge_metrics import measure
+
+        preferences = self._read(config.seed)
+        fitting = judging.that_fit(engine.tokenizer, preferences, config.judge, config.engine.max_model_len)
+        left_out = len(preferences.rows) - len(fitting.rows)
+        if left_out:
+            report.note(f"{self.name}: {left_out} prompts left out, too long for engine.max_model_len")
+        stage = f"judging {self.data.stem}" if not self.of_run else "judging held-out answers"
+        verdicts = judging.judge_rows(
+            engine, fitting.rows, self.file, judge=config.judge, seed=seed, report=report, stage=stage
+        )
+        found = measure(fitting.rows, verdicts, judge=config.judge, annotators=fitting.annotators)
+        return {"rows": len(read_rows(self.file, Verdict)), "too_long": left_out, **asdict(found)}
+
+    def _read(self, seed: int) -> Preferences:
+        from srlm.evaluation.preferences import Preferences, draw, read_preferences
+
+        if self.of_run:
+            return Preferences(read_rows(self.data, RankedAnswers)[: self.limit], None)
+        return draw(read_preferences(self.data), self.limit, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersTask:
+    """Answer held-out prompts, once each, as candidates are drawn."""
+
+    name: str
+    prompts: Path
+    file: Path
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
+        from srlm import candidates
+
+        longest = config.engine.max_model_len - config.candidates.max_tokens
+        prompts = read_rows(self.prompts, Prompt)
+        fitting = [row for row in prompts if len(chat.prompt_ids(engine.tokenizer, chat.user(row.text))) <= longest]
+        if len(fitting) < len(prompts):
+            report.note(f"{self.name}: {len(prompts) - len(fitting)} prompts left out, too long for the engine")
+        once = config.candidates.model_copy(update={"per_prompt": 1})
+        candidates.write_candidates(
+            engine, fitting, self.file, candidates=once, seed=seed, report=report, stage="answers to held-out prompts"
+        )
+        rows = read_rows(self.file, Candidate)
+        characters = sum(len(row.text) for row in rows)
+        return {"rows": len(rows), "mean_length": characters / max(1, len(rows))}
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionsTask:
+    """Answer prompts whose instructions are checked by rule, greedily."""
+
+    name: str
+    data: Path
+    file: Path
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
+        from srlm.evaluation import instructions
+
+        rows = instructions.read_instructions(self.data)
+        instructions.write_answers(
+            engine, rows, self.file, max_tokens=config.evaluate.instructions_max_tokens, report=report
+        )
+        answers = {row.prompt_id: row.text for row in read_rows(self.file, Candidate)}
+        return {"rows": len(answers), **asdict(instructions.score(rows, answers))}
+
+
+@dataclass(frozen=True, slots=True)
+class CompareTask:
+    """Let a judge compare model a's answers with model b's."""
+
+    name: str
+    prompts: Path
+    answers_a: Path
+    answers_b: Path
+    file: Path
+    judge_name: str
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`; the engine holds the judge."""
+        from srlm.evaluation.judges import LocalJudge
+
+        return self.compare(LocalJudge(engine, config.head_to_head, config.engine.max_model_len), config, report)
+
+    def compare(self, judge: Any, config: Config, report: Reporter) -> Result:  # noqa: ANN401  imported late
+        """Compare, and return what the manifest keeps."""
+        from srlm.evaluation import comparing
+
+        answers = (read_rows(self.answers_a, Candidate), read_rows(self.answers_b, Candidate))
+        prompts = _answered(read_rows(self.prompts, Prompt), answers)
+        stage = f"comparing {self.name.replace('/', ' ')}"
+        comparing.write_comparisons(
+            judge, prompts, answers, self.file, head_to_head=config.head_to_head, report=report, stage=stage
+        )
+        rows = read_rows(self.file, Comparison)
+        result = comparing.head_to_head_result(prompts, answers, rows)
+        return {"rows": len(rows), "judge": self.judge_name, **asdict(result)}
+
+
+@dataclass(frozen=True, slots=True)
+class CompareThroughEndpoint:
+    """Let a server compare. A worker's job without an engine."""
+
+    config: Config
+    cache: Path
+    tasks: tuple[CompareTask, ...]
+
+    def run(self, report: Reporter, finish: Finish) -> None:
+        """Do the tasks, each reported as soon as it is done."""
+        from srlm.evaluation.endpoint import Endpoint
+        from srlm.evaluation.judges import EndpointJudge
+
+        for task in self.tasks:
+            with Endpoint(self.config.endpoint, self.cache) as endpoint:
+                judge = EndpointJudge(endpoint, self.config.head_to_head)
+                result = task.compare(judge, self.config, report)
+                finish(task.name, {**result, "usage": asdict(endpoint.usage)})
+
+
+def _answered(prompts: Sequence[Prompt], answers: tuple[Sequence[Candidate], Sequence[Candidate]]) -> list[Prompt]:
+    """Return the prompts that both models have answered."""
+    both = {row.prompt_id for row in answers[0]} & {row.prompt_id for row in answers[1]}
+    return [row for row in prompts if row.id in both]

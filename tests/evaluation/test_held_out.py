@@ -1,0 +1,111 @@
+"""The prompts that models are compared on."""
+
+import json
+
+import pytest
+from srlm import chat
+from srlm.config import HeadToHeadSection
+from srlm.errors import InputError
+from srlm.evaluation.held_out import held_out_prompts, read_prompts
+from srlm.records import Example, RankedAnswers
+
+from tests.conftest import DATA
+
+
+def ranked(text):
+    return RankedAnswers(f"r{text}", text, ["x", "y"], [5.0, 1.0], ["", ""])
+
+
+def example(text):
+    return Example(f"e{text}", chat.user(text), chat.assistant("answer"))
+
+
+def texts(rows):
+    return [row.text for row in rows]
+
+
+def test_without_files_the_judges_held_out_prompts_are_taken():
+    rows = held_out_prompts(HeadToHeadSection(), [ranked("one"), ranked("two")], [], 0)
+    assert texts(rows) == ["one", "two"]
+    assert all(row.source == "seed" for row in rows)
+
+
+def test_what_is_trained_on_and_repeats_are_left_out():
+    valid = [ranked("one"), ranked("ONE "), ranked("two")]
+    assert texts(held_out_prompts(HeadToHeadSection(), valid, [example("Two")], 0)) == ["one"]
+
+
+def test_a_limit_draws_by_the_seed():
+    valid = [ranked(f"prompt {number}") for number in range(50)]
+    section = HeadToHeadSection(prompts=5)
+    one, again, other = (texts(held_out_prompts(section, valid, [], seed)) for seed in (1, 1, 2))
+    assert one == again != other
+    assert len(one) == 5
+    assert one == sorted(one, key=lambda text: int(text.split()[1]))  # in the order of the file
+
+
+def test_switched_off():
+    assert held_out_prompts(HeadToHeadSection(prompts=0), [ranked("one")], [], 0) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '"one"\n"two"\n',
+        '{"prompt": "one"}\n\n{"prompt": "two", "x": 1}\n',
+        '{"question": "one"}\r\n{"instruction": "two"}\r\n',
+        '{"turns": ["one", "then"]}\n{"text": "two"}',
+        '["one", {"prompt": "two"}]',
+        '\ufeff[\n{"instruction": "one"},\n"two"]\n',
+    ],
+)
+def test_forms_of_files(tmp_path, content):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(content, encoding="utf-8")
+    assert read_prompts(file) == ["one", "two"]
+    section = HeadToHeadSection(prompt_files=[str(file)])
+    assert texts(held_out_prompts(section, [ranked("other")], [], 0)) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", ["line 1", "not valid JSON"]),
+        ('"ok"\nnonsense', ["line 2", "not valid JSON"]),
+        ("[1, 2", ["not valid JSON", "mend the file"]),
+        ("3", ["line 1", "not a text"]),
+        ('{"x": "y"}', ["line 1", "expected one of the fields prompt, instruction"]),
+        ('{"prompt": " "}', ["line 1", "empty"]),
+        ('{"turns": []}', ["line 1", "not a text"]),
+        ('["ok", null]', ["item 2", "not a text"]),
+    ],
+)
+def test_broken_files(tmp_path, content, words):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        read_prompts(file)
+    assert all(word in str(caught.value) for word in [str(file), *words])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_prompts(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("oasst/prompt_lottery_en_250_text.jsonl", 250),
+        ("mt-bench/question.jsonl", 80),
+        ("ifeval/input_data.jsonl", 541),
+    ],
+)
+def test_real_files(name, count):
+    file = DATA / name
+    if not file.is_file():
+        pytest.skip("the real data are not beside the checkout")
+    found = read_prompts(file)
+    assert len(found) == count
+    assert json.loads(file.read_text(encoding="utf-8").split("\n")[0]) is not None

@@ -1,0 +1,199 @@
+"""What is measured of which model, what of it is done, and who compares."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from srlm import config as configuration
+from srlm.errors import InputError
+from srlm.evaluation import schedule
+from srlm.evaluation.schedule import Schedule, opponents, run_model
+from srlm.evaluation.tasks import CompareThroughEndpoint
+from srlm.records import Example, RankedAnswers, write_rows
+from srlm.run_dir import RunDir
+from srlm.stages import Stages
+from srlm.status import stage_names
+from srlm.worker import Generate
+
+from tests.scripted import Recorder
+
+RANKED = [RankedAnswers(f"r{n}", f"question {n}", ["a", "b"], [5.0, 1.0], ["", ""]) for n in range(4)]
+
+
+@dataclass
+class ScriptedLauncher:
+    """Stands in for workers: writes an empty file for each task, and notes by whom it was done."""
+
+    works: list = field(default_factory=list)
+
+    def run(self, work, finish):
+        self.works.append(work)
+        for task in work.tasks:
+            task.file.parent.mkdir(parents=True, exist_ok=True)
+            task.file.write_text("", encoding="utf-8")
+            finish(task.name, {"rows": 0})
+
+
+def make(path: Path, **sections) -> tuple[Schedule, ScriptedLauncher]:
+    """A run whose seed is made and whose models M1 to M3 are trained."""
+    config = configuration.build({"model": {"name": "m"}} | sections)
+    launcher = ScriptedLauncher()
+    stages = Stages(config, RunDir(path), launcher, Recorder())
+    write_rows(stages.run_dir.seed("eft_valid.jsonl"), RANKED)
+    write_rows(stages.run_dir.seed("ift.jsonl"), [Example("e", [{"role": "user", "content": "x"}], [])])
+    for name, rows in (("seed/eft_valid", 4), ("m1/sft", 1), ("m2/dpo", 1), ("m3/dpo", 1)):
+        if stages.run_dir.entry(name) is None:
+            stages.run_dir.finish(name, name, 0.0, {"rows": rows})
+    made = Schedule(stages)
+    made.make_held_out()
+    return made, launcher
+
+
+def names(tasks):
+    return [task.name for task in tasks]
+
+
+def do(made, launcher, t):
+    if tasks := made.tasks(t):
+        made.stages.launch(Generate(made.stages.config, "folder", 0, tuple(tasks)))
+    made.compare(t)
+
+
+def test_by_default_a_model_judges_and_answers(tmp_path):
+    made, _ = make(tmp_path)
+    assert names(made.tasks(1)) == ["m1/judge_held_out", "m1/answers"]
+
+
+def test_everything(tmp_path):
+    rules, preferences = tmp_path / "rules.jsonl", tmp_path / "preferences.jsonl"
+    rules.write_text("rules", encoding="utf-8")
+    preferences.write_text("preferences", encoding="utf-8")
+    made, _ = make(tmp_path / "run", evaluate={"preferences": {"mine": str(preferences)}, "instructions": str(rules)})
+    assert names(made.tasks(2)) == ["m2/judge_held_out", "m2/judge_mine", "m2/answers", "m2/instructions"]
+
+
+def test_nothing(tmp_path):
+    made, launcher = make(tmp_path, evaluate={"judge_prompts": 0}, head_to_head={"prompts": 0})
+    assert made.tasks(1) == []
+    made.compare(2)
+    assert launcher.works == []
+
+
+def test_what_is_done_is_not_asked_for_again(tmp_path):
+    made, launcher = make(tmp_path)
+    do(made, launcher, 1)
+    assert made.tasks(1) == []
+    again, _ = make(tmp_path)
+    assert again.tasks(1) == []
+
+
+def test_each_model_meets_the_one_before_and_the_first(tmp_path):
+    made, launcher = make(tmp_path)
+    for t in (1, 2, 3):
+        do(made, launcher, t)
+    compared = [work for work in launcher.works if "vs" in work.tasks[0].name]
+    assert [names(work.tasks) for work in compared] == [["m2/vs_m1"], ["m3/vs_m2", "m3/vs_m1"]]
+    assert all(work.folder == str(tmp_path / "m1" / "model") for work in compared)  # M1 judges all
+    last = compared[1].tasks[0]
+    assert last.answers_a == tmp_path / "m3" / "answers.jsonl"
+    assert last.answers_b == tmp_path / "m2" / "answers.jsonl"
+
+
+def test_a_later_judge_makes_up_for_what_came_before_it(tmp_path):
+    made, launcher = make(tmp_path, head_to_head={"judge": "m3", "against": ["previous"]})
+    for t in (1, 2):
+        do(made, launcher, t)
+    assert not any("vs" in task.name for work in launcher.works for task in work.tasks)
+    do(made, launcher, 3)
+    assert names(launcher.works[-1].tasks) == ["m2/vs_m1", "m3/vs_m2"]
+    assert launcher.works[-1].folder == str(tmp_path / "m3" / "model")
+
+
+def test_an_endpoint_compares(tmp_path):
+    made, launcher = make(tmp_path, head_to_head={"judge": "endpoint"}, endpoint={"model": "x"})
+    for t in (1, 2):
+        do(made, launcher, t)
+    work = launcher.works[-1]
+    assert isinstance(work, CompareThroughEndpoint)
+    assert names(work.tasks) == ["m2/vs_m1"]
+
+
+def test_another_model_compares_by_its_own_template(tmp_path, tiny_model):
+    made, launcher = make(tmp_path, head_to_head={"judge": tiny_model}, model={"name": "m", "chat_template": "plain"})
+    for t in (1, 2):
+        do(made, launcher, t)
+    assert launcher.works[-1].folder == tiny_model
+    assert launcher.works[-1].config.model.chat_template is None
+
+
+def test_another_file_of_preferences_is_another_stage(tmp_path):
+    preferences = tmp_path / "preferences.jsonl"
+    preferences.write_text("one", encoding="utf-8")
+    sections = {"evaluate": {"preferences": {"mine": str(preferences)}}}
+    made, launcher = make(tmp_path / "run", **sections)
+    do(made, launcher, 1)
+    preferences.write_text("two", encoding="utf-8")
+    again, _ = make(tmp_path / "run", **sections)
+    with pytest.raises(InputError, match="m1/judge_mine"):
+        again.tasks(1)
+
+
+@pytest.mark.parametrize(
+    ("against", "t", "expected"),
+    [
+        (["previous", "first"], 1, []),
+        (["previous", "first"], 2, [1]),
+        (["previous", "first"], 4, [3, 1]),
+        (["first"], 4, [1]),
+        (["previous"], 4, [3]),
+        ([], 4, []),
+    ],
+)
+def test_opponents(against, t, expected):
+    assert opponents(configuration.HeadToHeadSection(against=against), t) == expected
+
+
+@pytest.mark.parametrize(
+    ("judge", "number"),
+    [("m1", 1), ("m12", 12), ("endpoint", None), ("m", None), ("mine", None), ("m1/model", None), ("m²", None)],
+)
+def test_models_of_the_run_by_name(judge, number):
+    assert run_model(judge) == number
+
+
+def test_status_names_what_the_schedule_does(tmp_path):
+    sections = {"evaluate": {"preferences": {"mine": "f"}}, "iterations": 3}
+    made, launcher = make(tmp_path, evaluate={}, iterations=3)
+    for t in (1, 2, 3):
+        do(made, launcher, t)
+    done = {task.name for work in launcher.works for task in work.tasks}
+    listed = set(stage_names(made.stages.config))
+    assert done <= listed
+    assert "seed/held_out" in listed
+    assert "m2/judge_mine" in stage_names(configuration.build({"model": {"name": "m"}} | sections))
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"evaluate": {"preferences": {"mine": "nowhere.jsonl"}}}, "nowhere.jsonl"),
+        ({"evaluate": {"instructions": "nowhere.jsonl"}}, "nowhere.jsonl"),
+        ({"head_to_head": {"prompt_files": ["nowhere.jsonl"]}}, "nowhere.jsonl"),
+        ({"head_to_head": {"judge": "./nowhere"}}, "nowhere"),
+    ],
+)
+def test_slips_are_found_before_anything_is_written(sections, words):
+    with pytest.raises(InputError) as caught:
+        schedule.preflight(configuration.build({"model": {"name": "m"}} | sections))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Mine", "a-b", "../x", "", "a/b"])
+def test_names_of_sets_cannot_be_paths(name):
+    with pytest.raises(InputError, match=r"evaluate\.preferences"):
+        configuration.build({"model": {"name": "m"}, "evaluate": {"preferences": {name: "f"}}})
+
+
+def test_an_endpoint_needs_a_model():
+    with pytest.raises(InputError, match=r"endpoint\.model"):
+        configuration.build({"model": {"name": "m"}, "head_to_head": {"judge": "endpoint"}})

@@ -1,0 +1,141 @@
+"""The jobs of evaluation with a scripted engine: what they ask, keep, and go on with."""
+
+import pytest
+from srlm import config as configuration
+from srlm.evaluation.tasks import AnswersTask, CompareTask, JudgeTask
+from srlm.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows, write_rows
+
+from tests.scripted import Interrupted, Recorder, ScriptedEngine
+
+
+def ranked(*scores, name):
+    texts = [f"{name} answer {index}" for index in range(len(scores))]
+    return RankedAnswers(name, name, texts, [float(score) for score in scores], [""] * len(scores))
+
+
+ROWS = [ranked(5, 3, 1, name="first"), ranked(1, 5, name="second"), ranked(5, 1, name="third")]
+REPLIES = {  # by prompt and answer, for each sample
+    "first": [["Score: 5", "Score: 3"], ["Score: 2", "no idea"], ["Score: 9", "Score: 1"]],
+    "second": [["Score: 4", "Score: 4"], ["Score: 4", "Score: 4"]],
+    "third": [["?", "?"], ["Score: 5", "Score: 3 or 4"]],
+}
+
+
+def build(**sections):
+    return configuration.build({"model": {"name": "m"}, "judge": {"samples": 2, "max_tokens": 16}} | sections)
+
+
+def judge_engine(tokenizer, **settings):
+    asked = {}
+
+    def write(request):
+        text = tokenizer.decode(request.prompt_ids)
+        row = next(row for row in ROWS if f"Question: {row.prompt}\n" in text)
+        index = next(n for n, answer in enumerate(row.answers) if f"\n{answer}\n" in text)
+        sample = asked[row.prompt, index] = asked.get((row.prompt, index), -1) + 1
+        return REPLIES[row.prompt][index][sample]
+
+    return ScriptedEngine(tokenizer, write, **settings)
+
+
+def judge_task(tmp_path, rows=ROWS, name="verdicts", limit=None):
+    data = tmp_path / f"{name}_data.jsonl"
+    write_rows(data, rows)
+    return JudgeTask("m1/judge_held_out", data, tmp_path / f"{name}.jsonl", of_run=True, limit=limit)
+
+
+def test_judging_held_out_answers(tmp_path, tiny_tokenizer):
+    task = judge_task(tmp_path)
+    found = task.run(judge_engine(tiny_tokenizer), build(), 0, Recorder())
+    # Means: first 4, 2, 1; second 4, 4 (a tie); third none, 5.
+    assert (found["pairwise_accuracy"]["value"], found["tied"]["value"]) == (3.5 / 4, 1 / 4)
+    assert (found["pairs"], found["pairs_unscored"], found["prompts_unscored"]) == (4, 1, 1)
+    assert found["outcomes"] == {"scored": 9, "missing": 3, "out_of_range": 1, "conflicting": 1}
+    assert len(read_rows(task.file, Verdict)) == found["rows"] == 14
+    assert found["too_long"] == 0
+
+
+def test_judging_goes_on_where_it_stopped(tmp_path, tiny_tokenizer):
+    whole = judge_task(tmp_path, name="whole").run(judge_engine(tiny_tokenizer), build(), 0, Recorder())
+    task = judge_task(tmp_path)
+    with pytest.raises(Interrupted):
+        task.run(judge_engine(tiny_tokenizer, fail_after=6), build(), 0, Recorder())  # the first prompt's
+    engine = judge_engine(tiny_tokenizer)
+    assert task.run(engine, build(), 0, Recorder()) == whole
+    assert len(engine.requests) == 8
+
+
+def test_the_same_answer_is_judged_once_and_counts_for_each(tmp_path, tiny_tokenizer):
+    twice = [
+        RankedAnswers("x", "q", ["good", "bad"], [5.0, 1.0], ["", ""]),
+        RankedAnswers("y", "q", ["good", "other"], [1.0, 5.0], ["", ""]),
+    ]
+    engine = ScriptedEngine(
+        tiny_tokenizer, lambda request: f"Score: {4 if 'good' in tiny_tokenizer.decode(request.prompt_ids) else 2}"
+    )
+    found = judge_task(tmp_path, twice).run(engine, build(judge={"samples": 1}), 0, Recorder())
+    assert len(engine.requests) == found["rows"] == 3
+    assert (found["pairs"], found["pairwise_accuracy"]["value"]) == (2, 0.5)
+    assert found["outcomes"]["scored"] == 4
+
+
+def test_no_more_prompts_than_asked_for(tmp_path, tiny_tokenizer):
+    found = judge_task(tmp_path, limit=1).run(judge_engine(tiny_tokenizer), build(), 0, Recorder())
+    assert (found["prompts"], found["answers"]) == (1, 3)
+
+
+def test_answers_too_long_for_the_engine_are_left_out_and_counted(tmp_path, tiny_tokenizer):
+    long = RankedAnswers("long", "long", ["word " * 2000, "short"], [5.0, 1.0], ["", ""])
+    report = Recorder()
+    config = build(engine={"max_model_len": 1500})
+    found = judge_task(tmp_path, [*ROWS, long]).run(judge_engine(tiny_tokenizer), config, 0, report)
+    assert (found["too_long"], found["prompts"]) == (1, 3)
+    assert report.notes == ["m1/judge_held_out: 1 prompts left out, too long for engine.max_model_len"]
+
+
+def test_a_file_of_preferences_is_judged_as_it_is(tmp_path, tiny_tokenizer):
+    data = tmp_path / "pandalm.json"
+    data.write_text(
+        '[{"instruction": "i", "input": "", "response1": "good", "response2": "bad", "annotator1": 1, "annotator2": 1,'
+        ' "annotator3": 0}]',
+        encoding="utf-8",
+    )
+    task = JudgeTask("m1/judge_pandalm", data, tmp_path / "v.jsonl", of_run=False)
+    engine = ScriptedEngine(
+        tiny_tokenizer, lambda request: f"Score: {4 if 'good' in tiny_tokenizer.decode(request.prompt_ids) else 2}"
+    )
+    found = task.run(engine, build(), 0, Recorder())
+    assert found["pairwise_accuracy"]["value"] == 1
+    # Of the two others where they agree: annotator 3 against 1 and 2 says "tie", one half; no other two agree.
+    assert found["human_agreement"]["value"] == 0.5
+
+
+PROMPTS = [Prompt("p", "question p", "seed", [], -1), Prompt("q", "word " * 300, "seed", [], -1)]
+
+
+def test_answers_are_drawn_once_as_candidates_are(tmp_path, tiny_tokenizer):
+    write_rows(tmp_path / "prompts.jsonl", PROMPTS)
+    task = AnswersTask("m1/answers", tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl")
+    engine, report = ScriptedEngine(tiny_tokenizer, lambda _: "an answer"), Recorder()
+    config = build(candidates={"max_tokens": 50, "temperature": 0.3}, engine={"max_model_len": 200})
+    found = task.run(engine, config, 0, report)
+    assert found == {"rows": 1, "mean_length": 9}
+    assert [row.prompt_id for row in read_rows(task.file, Candidate)] == ["p"]
+    assert engine.requests[0].sampling.temperature == 0.3
+    assert report.notes == ["m1/answers: 1 prompts left out, too long for the engine"]
+
+
+def test_only_prompts_that_both_answered_are_compared(tmp_path, tiny_tokenizer):
+    write_rows(tmp_path / "prompts.jsonl", PROMPTS)
+    for name, keys in (("a", "pq"), ("b", "p")):
+        rows = [Candidate(f"{name}{key}", key, 0, f"by {name}", [1], -1.0, "stop", 0) for key in keys]
+        write_rows(tmp_path / f"{name}.jsonl", rows)
+    files = [tmp_path / f"{name}.jsonl" for name in ("prompts", "a", "b", "comparisons")]
+    task = CompareTask("m2/vs_m1", *files, "m1")
+    engine = ScriptedEngine(
+        tiny_tokenizer,
+        lambda request: "Verdict: A" if "a>\nby a" in tiny_tokenizer.decode(request.prompt_ids) else "Verdict: B",
+    )
+    found = task.run(engine, build(), 0, Recorder())
+    assert (found["prompts"], found["wins"], found["judge"], found["rows"]) == (1, 1, "m1", 2)
+    assert {row.prompt_id for row in read_rows(files[3], Comparison)} == {"p"}
