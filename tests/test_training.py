@@ -14,8 +14,9 @@ from srlm.dpo import longest, train_dpo
 from srlm.dpo_trainer import PreferenceTrainer
 from srlm.errors import InputError, StageError
 from srlm.records import Example, Pair
+from srlm.saving import check_written
 from srlm.sft import encode, train_sft
-from srlm.training import Job, check_written
+from srlm.training import Job
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.scripted import Recorder

@@ -15,6 +15,7 @@ from trl import DPOConfig
 from srlm import chat, reference, training
 from srlm.dpo_trainer import PreferenceTrainer
 from srlm.errors import StageError
+from srlm.trainer_callbacks import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: training.Job, report: Reporter) -> training.Trained:
     """Train `job.base` on the pairs and save to `job.target`.
+
+    With `job.pause_at` it may stop before the end; the same call then goes on (`training.run`).
 
     Raises:
         StageError: no pair fits `dpo.max_length`, or the model's logits are made in a way that is not known.
@@ -51,14 +54,14 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: training.Job, repo
         args=args,
         train_dataset=Dataset.from_list(fitting),
         processing_class=tokenizer,
-        callbacks=[training.Progress("dpo", job.metrics, report)],
+        callbacks=[Progress("dpo", job.metrics, report)],
         peft_config=training.lora_config(dpo.lora, dpo.dropout),
         simpo_gamma=dpo.simpo_gamma,
         report=report,
         reference_file=job.reference,
         reference_key=lambda: reference.key_of(job.base, fitting, str(model.dtype), args.bf16, args.fp16),
     )
-    return training.run(trainer, dpo, job, len(rows) - len(fitting))
+    return training.run(trainer, dpo, job, fitting, dropped=len(rows) - len(fitting), report=report)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:

@@ -118,7 +118,9 @@ class PreferenceTrainer(DPOTrainer):
         return dataset.add_column("ref_chosen_logps", found.chosen).add_column("ref_rejected_logps", found.rejected)
 
     def _compute_reference(self, dataset: Dataset, batch_size: int) -> reference.Reference:
-        loader = self.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator))
+        # With a generator of its own: a training whose reference is read from a file then has the same dropout.
+        loader = DataLoader(dataset, batch_size, collate_fn=self.data_collator, generator=torch.Generator())
+        loader = self.accelerator.prepare(loader)
         model = self._reference_model()
         parts = []
         self._report.start("reference", len(loader))

@@ -12,6 +12,7 @@ from trl import SFTConfig, SFTTrainer
 
 from srlm import chat, training
 from srlm.errors import StageError
+from srlm.trainer_callbacks import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 def train_sft(examples: Sequence[Example], *, sft: SftSection, job: training.Job, report: Reporter) -> training.Trained:
     """Fine-tune `job.base` on the examples and save to `job.target`.
+
+    With `job.pause_at` it may stop before the end; the same call then goes on (`training.run`).
 
     Raises:
         StageError: no example fits `sft.max_length`.
@@ -44,10 +47,10 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: training.Job
         ),
         train_dataset=Dataset.from_list(fitting),
         processing_class=tokenizer,
-        callbacks=[training.Progress("sft", job.metrics, report)],
+        callbacks=[Progress("sft", job.metrics, report)],
         peft_config=training.lora_config(sft.lora, sft.dropout),
     )
-    return training.run(trainer, sft, job, len(rows) - len(fitting))
+    return training.run(trainer, sft, job, fitting, dropped=len(rows) - len(fitting), report=report)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[dict[str, list[int]]]:

@@ -1,4 +1,4 @@
-"""What SFT and DPO share: arguments for TRL's trainers, progress, and saving a model that loads anywhere.
+"""What SFT and DPO share: arguments for TRL's trainers, and training to the end or to a pause.
 
 Rows reach the trainers as token ids, so that TRL tokenises and cuts nothing; a row over `max_length` is dropped here
 and counted. TRL's own preparation would cut the tail of an answer, its end token first.
@@ -6,28 +6,23 @@ and counted. TRL's own preparation would cut the tail of an answer, its end toke
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 import os
-import shutil
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from transformers import TrainerCallback
+from transformers import TrainerState
 
-from srlm import models
+from srlm import checkpoints, models, saving
 from srlm.errors import InputError, StageError
-from srlm.records import RowWriter
+from srlm.trainer_callbacks import Checkpointer, all_finite, can_go_on, mean_loss, step_losses
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from srlm.config import LoraSection, ModelSection, TrainingSection
     from srlm.reporter import Reporter
@@ -44,6 +39,14 @@ class Job:
     seed: int
     processes: int
     card: dict[str, str]  # facts for the model card
+    pause_at: int | None = None  # optimizer step of the whole schedule after which to stop for now; at least 1
+    pause_to: Path | None = None  # folder to save the model of that step to
+    save_steps: int | None = None  # optimizer steps after which a crash costs no work, beside those of pauses
+
+    def __post_init__(self) -> None:
+        least = min(1 if step is None else step for step in (self.pause_at, self.save_steps))
+        if (self.pause_at is None) != (self.pause_to is None) or least < 1:
+            raise ValueError("a job that pauses has pause_at and pause_to, and steps are at least 1")
 
     @property
     def reference(self) -> Path:
@@ -57,8 +60,9 @@ class Trained:
 
     rows: int
     dropped_too_long: int
-    steps: int
-    train_loss: float
+    steps: int  # so far, those before a pause included
+    train_loss: float  # the mean over them
+    finished: bool = True  # False at a pause: the model is in `pause_to`, and `target` is still to come
 
 
 def arguments(section: TrainingSection, job: Job) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def arguments(section: TrainingSection, job: Job) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     bf16 = cuda and torch.cuda.is_bf16_supported()
     return {
-        "output_dir": str(job.target.with_name(f"{job.target.name}.trainer")),  # removed afterwards: never a user's
+        "output_dir": str(checkpoints.folder_of(job.target)),  # removed afterwards: never a user's
         "learning_rate": section.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
         # A rate, because of DeepSpeed's optimizers transformers cannot read the learning rate.
@@ -133,160 +137,88 @@ def lora_config(lora: LoraSection | None, dropout: float) -> Any:  # noqa: ANN40
     )
 
 
-def run(trainer: Any, section: TrainingSection, job: Job, dropped: int) -> Trained:  # noqa: ANN401  a TRL trainer
-    """Train, save, and return what came of it.
+def run(
+    trainer: Any,  # noqa: ANN401  a TRL trainer
+    section: TrainingSection,
+    job: Job,
+    rows: Sequence[Mapping[str, Sequence[int]]],
+    *,
+    dropped: int,
+    report: Reporter,
+) -> Trained:
+    """Train on from where an earlier call came to, save, and return what came of it so far.
+
+    With `job.pause_at` the training stops after that step, and the same call with a later one, or with none, goes on
+    as if nothing had been: the schedule is that of the whole training in every call. `rows` are those of the trainer's
+    data set, `dropped` the number of those too long for it.
 
     Raises:
         StageError: the loss became NaN or infinite; nothing is saved.
+        InputError: a pause, where the weights are spread over processes in a way that does not allow it.
     """
-    rows = len(trainer.train_dataset)
-    _ask_for_whole_weights(trainer)
-    output = trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    if not all(math.isfinite(loss) for loss in losses):
-        step = next(index for index, loss in enumerate(losses, 1) if not math.isfinite(loss))
-        raise StageError(f"training: the loss of step {step} is not finite; lower learning_rate. Nothing was saved")
-    if not _all_finite(trainer):
-        raise StageError("training: the last step left weights not finite; lower learning_rate. Nothing was saved")
-    trained = Trained(rows, dropped, int(output.global_step), float(output.training_loss))
+    saving.ask_for_whole_weights(trainer)
+    job = _checked(trainer, job, report)
+    checkpointer = Checkpointer(
+        trainer, job, adapter=section.lora is not None, key=lambda: _key(trainer, section, job, rows), report=report
+    )
+    state = _train(trainer, job, checkpointer)
+    _check_finite(trainer, state)
+    finished = state.global_step >= state.max_steps
+    trained = Trained(len(rows), dropped, state.global_step, mean_loss(state), finished)
     _save(trainer, section, job, trained)
-    if trainer.accelerator.is_main_process:
-        shutil.rmtree(trainer.args.output_dir, ignore_errors=True)  # the trainer's own folder: nothing is kept in it
     return trained
 
 
-def _all_finite(trainer: Any) -> bool:  # noqa: ANN401
-    """Whether all weights are, of every process's part: all of them come to the same end."""
-    parts = [getattr(weight, "ds_tensor", weight) for weight in trainer.model.parameters()]
-    local = [part.to_local() if hasattr(part, "to_local") else part for part in parts]
-    bad = sum(not bool(part.isfinite().all()) for part in local)
-    return int(trainer.accelerator.reduce(torch.tensor(bad, device=trainer.accelerator.device), "sum")) == 0
+def _checked(trainer: Any, job: Job, report: Reporter) -> Job:  # noqa: ANN401
+    """Return the job without what this way of spreading a training does not allow."""
+    if can_go_on(trainer):
+        return job
+    if job.pause_at is not None:
+        raise InputError(
+            "launch.accelerate_config: a training with DeepSpeed or FSDP 1 cannot pause to be compared;"
+            " set fsdp_version: 2 there, or leave out dpo.eval_steps"
+        )
+    if job.save_steps is not None:
+        report.note("training: without checkpoints, as launch.accelerate_config has it; FSDP 2 would keep some")
+    return replace(job, save_steps=None)
+
+
+def _key(trainer: Any, section: TrainingSection, job: Job, rows: Sequence[Mapping[str, Sequence[int]]]) -> str:  # noqa: ANN401
+    """Hash what decides every step; when to compare and to stop does not."""
+    settings = section.model_dump_json(exclude={"eval_steps", "patience"})
+    args, spread = trainer.args, str(trainer.accelerator.distributed_type)
+    device = (args.device.type, args.bf16, args.fp16, args.world_size, spread)
+    return checkpoints.key_of(job.base, rows, settings, job.seed, job.processes, device)
+
+
+def _train(trainer: Any, job: Job, checkpointer: Checkpointer) -> TrainerState:  # noqa: ANN401
+    """Train as far as the job says, and return the state that the trainer has come to."""
+    found = checkpointer.find()
+    if found is not None and job.pause_at is not None:
+        state = TrainerState.load_from_json(str(found / "trainer_state.json"))
+        if state.global_step == job.pause_at:
+            return state
+    trainer.add_callback(checkpointer)
+    trainer.train(resume_from_checkpoint=None if found is None else str(found))
+    return trainer.state
+
+
+def _check_finite(trainer: Any, state: TrainerState) -> None:  # noqa: ANN401
+    losses = step_losses(state)
+    if not all(math.isfinite(loss) for loss in losses):
+        step = next(index for index, loss in enumerate(losses, 1) if not math.isfinite(loss))
+        raise StageError(f"training: the loss of step {step} is not finite; lower learning_rate. Nothing was saved")
+    if not all_finite(trainer):
+        raise StageError("training: the last step left weights not finite; lower learning_rate. Nothing was saved")
 
 
 def _save(trainer: Any, section: TrainingSection, job: Job, trained: Trained) -> None:  # noqa: ANN401
-    """Write safetensors, tokenizer and card; an adapter is merged, so that the next engine loads the folder."""
-    with models.fresh_folder(job.target) if trainer.accelerator.is_main_process else _other_process(job) as folder:
-        written = folder / "adapter" if section.lora is not None else folder
-        _write_weights(trainer, written, adapter=section.lora is not None)
-        if not trainer.accelerator.is_main_process:
-            return
-        check_written(written)
-        if section.lora is not None:
-            _merge(job, written, folder)
-        trainer.processing_class.save_pretrained(folder)
-        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle: nothing here reads or ships those
-        _restore_config(job.base, folder)
-        (folder / "README.md").write_text(_card(job, trained), encoding="utf-8")
-
-
-def _ask_for_whole_weights(trainer: Any) -> None:  # noqa: ANN401
-    """Let the trainer save a whole model, in whatever pieces accelerate's configuration would have it saved."""
-    state = trainer.accelerator.state
-    if trainer.is_fsdp_enabled:
-        state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-    if trainer.is_deepspeed_enabled:
-        zero = state.deepspeed_plugin.deepspeed_config.get("zero_optimization", {})
-        zero["stage3_gather_16bit_weights_on_model_save"] = True
-
-
-def _write_weights(trainer: Any, folder: Path, *, adapter: bool) -> None:  # noqa: ANN401
-    """Gather what is sharded and write it; every process takes part."""
-    trainer.save_model(str(folder))
-    if not (adapter and trainer.is_fsdp_enabled and trainer.accelerator.state.fsdp_plugin.fsdp_version == 1):
-        return
-    # PEFT looks for an adapter's weights under the names of its modules. In those FSDP 1 leaves its wrappers, so that
-    # none was found.
-    state = trainer.accelerator.get_state_dict(trainer.model)
-    if trainer.accelerator.is_main_process:
-        names = {name: name.replace(".default.", ".").removesuffix(".default") for name in state if ".lora_" in name}
-        save_file({short: state[name] for name, short in names.items()}, folder / "adapter_model.safetensors")
-
-
-def check_written(folder: Path) -> None:
-    """Refuse a folder without weights, which some ways of sharding leave behind without an error.
-
-    Raises:
-        StageError: there is no tensor in it.
-    """
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as content:
-            if any(True for _ in content.keys()):  # noqa: SIM118  not a dictionary
-                return
-    raise StageError(
-        "training: the trainer saved no weights, as launch.accelerate_config has it; take FSDP or ZeRO for sharding. "
-        "Nothing was saved"
-    )
-
-
-def _other_process(job: Job) -> Any:  # noqa: ANN401
-    return contextlib.nullcontext(job.target.with_name(job.target.name + ".partial"))
-
-
-def _merge(job: Job, adapter: Path, folder: Path) -> None:
-    from peft import PeftModel
-    from transformers.integrations import unset_hf_deepspeed_config
-
-    unset_hf_deepspeed_config()  # or ZeRO 3 would shard this model too, with processes that are not here
-    base = models.load_model(job.base, dtype=torch.float32, trust_remote_code=job.model.trust_remote_code)
-    merged = PeftModel.from_pretrained(base, adapter).merge_and_unload(safe_merge=True)
-    merged.save_pretrained(folder)
-    shutil.rmtree(adapter)
-
-
-def _restore_config(base: str, folder: Path) -> None:
-    """Dropout and the switched-off key-value cache were this training's; the saved model has its base's settings."""
-    before = json.loads((Path(base) / "config.json").read_text(encoding="utf-8"))
-    file = folder / "config.json"
-    after = json.loads(file.read_text(encoding="utf-8"))
-    for field, default in {**dict.fromkeys(models.DROPOUT_FIELDS, 0.0), "use_cache": True}.items():
-        if field in after:
-            after[field] = before.get(field, default)
-    file.write_text(json.dumps(after, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _card(job: Job, trained: Trained) -> str:
-    facts = {**job.card, "rows": trained.rows, "rows dropped (over max_length)": trained.dropped_too_long}
-    facts |= {"optimizer steps": trained.steps, "mean training loss": f"{trained.train_loss:.4f}"}
-    lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    return (
-        "---\nlibrary_name: transformers\ntags: [srlm, self-rewarding]\n---\n\n"
-        f"# {job.card['model']}\n\nTrained with srlm (Self-Rewarding Language Models, arXiv 2401.10020).\n\n"
-        f"| fact | value |\n|---|---|\n{lines}\n"
-    )
-
-
-class Progress(TrainerCallback):
-    """Passes steps on to a reporter and every logged step to a file."""
-
-    def __init__(self, stage: str, metrics: Path, report: Reporter) -> None:
-        self._stage, self._metrics, self._report = stage, metrics, report
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        """Say how many steps there are; a training that starts again writes its curve anew."""
-        if state.is_world_process_zero:
-            self._metrics.unlink(missing_ok=True)
-        self._report.start(self._stage, state.max_steps)
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Say that a step is done."""
-        self._report.advance()
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Mapping[str, Any] | None = None,
-        **_: object,
-    ) -> None:
-        """Keep what the trainer logs."""
-        if state.is_world_process_zero and logs:
-            with RowWriter(self._metrics) as writer:
-                writer.write({"step": state.global_step, **{name: _finite(value) for name, value in logs.items()}})
-
-
-def _finite(value: object) -> object:
-    """JSON has no NaN: such a value is written as text, so that it is seen."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    """Save the model, to where the job has it; a finished training leaves nothing else behind."""
+    main, adapter = trainer.accelerator.is_main_process, section.lora is not None
+    if trained.finished:
+        saving.save_finished(trainer, job, trained, adapter=adapter)
+        if main:
+            checkpoints.remove(job.target)
+    elif main and job.pause_to is not None:
+        checkpoint = checkpoints.folder_of(job.target) / f"{checkpoints.PREFIX}{trained.steps}"
+        saving.save_paused(checkpoint, job.pause_to, trainer.processing_class, job, trained, adapter=adapter)

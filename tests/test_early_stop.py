@@ -1,0 +1,173 @@
+"""Early stop: which checkpoints meet, which is kept, when training ends, and going on after a stop of the run."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from srlm import config as configuration
+from srlm.early_stop import EarlyStop
+from srlm.errors import InputError, StageError
+from srlm.evaluation.schedule import Schedule
+from srlm.evaluation.tasks import AnswersTask
+from srlm.run_dir import RunDir
+from srlm.stages import Stages
+from srlm.worker import Generate, Train
+
+from tests.scripted import Recorder
+
+EVERY = 10
+
+
+@dataclass
+class ScriptedLauncher:
+    """Stands in for workers: legs of a training of `length` steps, and comparisons that end as `results` says."""
+
+    length: int
+    results: dict[tuple[int, int], tuple[int, int]]  # (step, best) -> (wins, losses)
+    fail_at: str | None = None
+    done: list[str] = field(default_factory=list)
+
+    def run(self, work, finish):
+        names = [work.name] if isinstance(work, Train) else [task.name for task in work.tasks]
+        if self.fail_at in names:
+            self.fail_at = None
+            raise StageError("stopped by the test")
+        self.done += names
+        if isinstance(work, Train):
+            self.train(work, finish)
+        else:
+            assert isinstance(work, Generate)
+            for task in work.tasks:
+                self.generate(work, task, finish)
+
+    def train(self, work, finish):
+        finished = work.pause_at >= self.length
+        folder = work.target if finished else work.pause_to
+        folder.mkdir(parents=True)
+        steps = min(work.pause_at, self.length)
+        (folder / "weights").write_text(str(steps), encoding="utf-8")
+        finish(work.name, {"rows": 5, "steps": steps, "to_its_end": finished, "train_loss": 0.5})
+
+    def generate(self, work, task, finish):
+        task.file.parent.mkdir(parents=True, exist_ok=True)
+        task.file.write_text("", encoding="utf-8")
+        result = {"rows": 0}
+        if isinstance(task, AnswersTask):
+            assert (f"step_{self.weights(work.folder)}_answers") in task.name  # its own weights answer
+        else:
+            assert work.folder.endswith("m1/model")
+            step, best = (int(part) for part in task.name.split("step_")[1].split("_vs_"))
+            assert task.answers_a.parent.name == str(step)
+            assert task.answers_b.parent.name == str(best)
+            wins, losses = self.results[step, best]
+            result |= {"wins": wins, "ties": 1, "losses": losses, "win_rate": {"value": 0.5}}
+        finish(task.name, result)
+
+    @staticmethod
+    def weights(folder):
+        with open(f"{folder}/weights", encoding="utf-8") as file:  # noqa: PTH123  a string from the job
+            return int(file.read())
+
+
+def early_stop(path, launcher, patience=1):
+    """Train once; returns the manifest's entry, what was done, and the step whose weights were kept."""
+    config = configuration.build(
+        {"model": {"name": "m"}, "dpo": {"eval_steps": EVERY, "patience": patience}, "seed_data": {"eft": ["packaged"]}}
+    )
+    stages = Stages(config, RunDir(path), launcher, Recorder())
+    for name in ("m2/pairs", "seed/held_out", "m1/sft"):
+        if stages.run_dir.entry(name) is None:
+            stages.run_dir.finish(name, "key", 0.0, {"rows": 1})
+    target = path / "m2" / "model"
+    work = Train("m2/dpo", "dpo", config, "base", target, path / "m2" / "metrics.jsonl", (), {})
+    result = EarlyStop(stages, Schedule(stages), 2, ("m2/pairs",)).train(work, EVERY, patience)
+    return result, int((target / "weights").read_text(encoding="utf-8"))
+
+
+def kept(result):
+    return [(row["step"], row["kept"]) for row in result["checkpoints"]]
+
+
+def test_better_checkpoints_go_on_to_the_end(tmp_path):
+    launcher = ScriptedLauncher(25, {(20, 10): (5, 2), (25, 20): (4, 3)})
+    result, weights = early_stop(tmp_path, launcher)
+    assert kept(result) == [(10, True), (20, True), (25, True)]
+    assert (weights, result["best_step"], result["steps"]) == (25, 25, 25)
+    assert launcher.done == [
+        "m2/step_10", "m2/step_10_answers",
+        "m2/step_20", "m2/step_20_answers", "m2/step_20_vs_10",
+        "m2/step_30", "m2/step_25_answers", "m2/step_25_vs_20",
+    ]  # fmt: skip
+
+
+def test_a_lost_comparison_stops_and_the_best_is_kept(tmp_path):
+    launcher = ScriptedLauncher(99, {(20, 10): (5, 2), (30, 20): (2, 3)})
+    result, weights = early_stop(tmp_path, launcher)
+    assert kept(result) == [(10, True), (20, True), (30, False)]
+    assert (weights, result["best_step"], result["steps"]) == (20, 20, 30)
+    assert result["checkpoints"][2]["wins"] == 2
+    assert result["checkpoints"][0]["win_rate"] is None
+    assert not any((tmp_path / "m2" / "checkpoints").rglob("model"))  # no weights but the model's are left
+
+
+def test_equal_is_not_better(tmp_path):
+    result, weights = early_stop(tmp_path, ScriptedLauncher(99, {(20, 10): (3, 3)}))
+    assert (weights, result["best_step"]) == (10, 10)
+
+
+def test_patience_waits_for_a_later_winner(tmp_path):
+    results = {(20, 10): (1, 3), (30, 10): (4, 1), (40, 30): (1, 2), (50, 30): (0, 3)}
+    launcher = ScriptedLauncher(99, results)
+    result, weights = early_stop(tmp_path, launcher, patience=2)
+    assert kept(result) == [(10, True), (20, False), (30, True), (40, False), (50, False)]
+    assert weights == 30
+
+
+def test_a_last_checkpoint_that_loses_is_not_kept(tmp_path):
+    result, weights = early_stop(tmp_path, ScriptedLauncher(15, {(15, 10): (0, 4)}), patience=5)
+    assert kept(result) == [(10, True), (15, False)]
+    assert weights == 10
+
+
+def test_a_training_shorter_than_the_first_pause_is_whole(tmp_path):
+    launcher = ScriptedLauncher(7, {})
+    result, weights = early_stop(tmp_path, launcher)
+    assert (weights, result["best_step"]) == (7, 7)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    ["m2/step_10", "m2/step_10_answers", "m2/step_20", "m2/step_20_vs_10", "m2/step_30_answers", "m2/step_30_vs_20"],
+)
+def test_a_stopped_run_goes_on_and_decides_the_same(tmp_path, stage):
+    results = {(20, 10): (5, 2), (30, 20): (2, 3)}
+    launcher = ScriptedLauncher(99, results, fail_at=stage)
+    with pytest.raises(StageError):
+        early_stop(tmp_path, launcher)
+    result, weights = early_stop(tmp_path, launcher)
+    calm = ScriptedLauncher(99, results)
+    expected, _ = early_stop(tmp_path / "calm", calm)
+    assert result["checkpoints"] == expected["checkpoints"]
+    assert weights == 20
+    assert launcher.done == calm.done  # nothing twice
+
+
+def test_going_on_after_the_model_is_in_its_place(tmp_path):
+    """The driver may die between putting the model there and recording that it is done."""
+    launcher = ScriptedLauncher(99, {(20, 10): (1, 2)})
+    first = early_stop(tmp_path, launcher)
+    assert early_stop(tmp_path, launcher) == first
+    assert len(launcher.done) == 5
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"head_to_head": {"prompts": 0}}, "head_to_head.prompts above 0"),
+        ({"seed_data": {"eft": []}}, "head_to_head.prompt_files"),
+        ({"head_to_head": {"judge": "m2"}}, "set head_to_head.judge to m1"),
+    ],
+)
+def test_settings_that_cannot_work(values, words):
+    with pytest.raises(InputError) as caught:
+        configuration.build({"model": {"name": "m"}, "dpo": {"eval_steps": 5}} | values)
+    assert words in str(caught.value)
