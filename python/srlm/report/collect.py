@@ -1,0 +1,216 @@
+"""A run's folder as plain data: the manifest by model, training metrics, lengths of answers.
+
+Whatever is missing (an older run, a stage switched off or not reached) is None or empty here; the page says "not
+measured". The rows of pairs and verdicts are not read here: there may be millions (`samples`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from srlm.errors import InputError
+from srlm.evaluation.estimates import NONE, Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Answers of M_`model` against those of M_`against`; rates are the first's, ties counting half."""
+
+    model: int
+    against: int
+    judge: str
+    win_rate: Estimate
+    length_controlled: Estimate
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class ModelData:
+    """All that is known of M_t: its entries in the manifest, by stage, and the small files of its folder."""
+
+    t: int
+    stages: dict[str, Entry]
+    metrics: list[Entry]  # one a logged step
+    answer_lengths: list[int]  # tokens, of its answers to the held-out prompts
+
+    @property
+    def name(self) -> str:
+        """M1, M2, …."""
+        return f"M{self.t}"
+
+    @property
+    def training(self) -> Entry | None:
+        """The entry of the training that gave it."""
+        return self.stages.get("dpo") or self.stages.get("sft")
+
+    @property
+    def trained_by(self) -> str:
+        """DPO or SFT."""
+        return "DPO" if "dpo" in self.stages else "SFT"
+
+    @property
+    def judging(self) -> dict[str, Entry]:
+        """How it judges, by the name of the set (`held_out` first)."""
+        found = {stage.removeprefix("judge_"): entry for stage, entry in self.stages.items() if _is_judging(stage)}
+        return dict(sorted(found.items(), key=lambda item: (item[0] != "held_out", item[0])))
+
+    @property
+    def matches(self) -> list[Match]:
+        """Its comparisons with earlier models, the nearest first."""
+        found = [
+            _match(self.t, int(stage.removeprefix("vs_m")), entry)
+            for stage, entry in self.stages.items()
+            if re.fullmatch(r"vs_m\d+", stage)
+        ]
+        return sorted(found, key=lambda match: -match.against)
+
+    def match(self, against: int) -> Match | None:
+        """Return the comparison with M_`against`."""
+        return next((match for match in self.matches if match.against == against), None)
+
+    @property
+    def data(self) -> Entry | None:
+        """The entry of the pairs (or positives) that it was trained on."""
+        return self.stages.get("pairs")
+
+    @property
+    def quality(self) -> Entry:
+        """What was measured of those data."""
+        return (self.data or {}).get("quality") or {}
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """A run: what it was asked to do, and what it has so far."""
+
+    path: Path
+    name: str
+    config: Entry
+    manifest: dict[str, Entry]
+    models: list[ModelData]  # M1 upwards; the last may be in the making
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        found = self.config.get("seed")
+        return found if isinstance(found, int) else 0
+
+    @property
+    def trained(self) -> list[ModelData]:
+        """The models whose training is done."""
+        return [model for model in self.models if model.training is not None]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of what the run used, those of its last stage."""
+        entries = sorted(self.manifest.values(), key=lambda entry: str(entry.get("finished", "")))
+        return next((dict(entry["versions"]) for entry in reversed(entries) if entry.get("versions")), {})
+
+    def model(self, t: int) -> ModelData | None:
+        """Return M_t."""
+        return next((model for model in self.models if model.t == t), None)
+
+
+def read_run(path: Path) -> RunData:
+    """Read a run's folder, finished or not.
+
+    Raises:
+        InputError: `path` is no run's folder, or its configuration or manifest cannot be read.
+    """
+    config = _read_config(path / "config.yaml")
+    manifest = _read_manifest(path / "manifest.json")
+    numbers = sorted({int(found[1]) for stage in manifest if (found := re.match(r"m([1-9]\d*)/", stage))})
+    models = [_read_model(path, t, manifest) for t in numbers]
+    return RunData(
+        path=path, name=str(config.get("name") or path.name), config=config, manifest=manifest, models=models
+    )
+
+
+def estimate(entry: Mapping[str, Any] | None, key: str) -> Estimate:
+    """Return an entry's estimate, or the empty one where the entry has none."""
+    found = (entry or {}).get(key)
+    if not isinstance(found, dict) or found.get("value") is None:
+        return NONE
+    return Estimate(found["value"], found.get("low"), found.get("high"), found.get("n") or 0)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested sections as `section.key`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat
+
+
+def _is_judging(stage: str) -> bool:
+    return stage.startswith("judge_")
+
+
+def _match(model: int, against: int, entry: Entry) -> Match:
+    return Match(
+        model=model,
+        against=against,
+        judge=str(entry.get("judge") or "unknown"),
+        win_rate=estimate(entry, "win_rate"),
+        length_controlled=estimate(entry, "length_controlled"),
+        entry=entry,
+    )
+
+
+def _read_config(file: Path) -> Entry:
+    if not file.is_file():
+        raise InputError(f"{file.parent}: not a run's folder (no config.yaml)")
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not valid YAML ({' '.join(str(error).split())}); restore it") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{file}: not a mapping of sections; restore it")
+    return config
+
+
+def _read_manifest(file: Path) -> dict[str, Entry]:
+    if not file.is_file():
+        return {}
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file}: not valid JSON ({error}); restore it from a backup") from error
+    if not isinstance(manifest, dict):
+        raise InputError(f"{file}: not a JSON object; restore it from a backup")
+    return manifest
+
+
+def _read_model(path: Path, t: int, manifest: dict[str, Entry]) -> ModelData:
+    folder, prefix = path / f"m{t}", f"m{t}/"
+    return ModelData(
+        t=t,
+        stages={name.removeprefix(prefix): entry for name, entry in manifest.items() if name.startswith(prefix)},
+        metrics=list(_whole_rows(folder / "metrics.jsonl")),
+        answer_lengths=[len(row["token_ids"]) for row in _whole_rows(folder / "answers.jsonl") if "token_ids" in row],
+    )
+
+
+def _whole_rows(file: Path) -> Iterator[Entry]:
+    """Yield a file's rows; a torn last line, of a run that goes on or was stopped, is passed over."""
+    if not file.is_file():
+        return
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n") or not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise InputError(f"{file}, line {number}: not valid JSON ({error}); restore the line") from error

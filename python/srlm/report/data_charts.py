@@ -1,0 +1,227 @@
+"""What a model was trained on: scores of candidates, where prompts and candidates went, how long answers are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from srlm.report.chart import ACCENT, MUTED, Chart, Section, Table, model_colour, plain, safe
+from srlm.report.measures import COUNTED, DATA, QUALITY
+from srlm.report.text import figure, reasons, words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from srlm.report.collect import ModelData, RunData
+
+
+def score_section(run: RunData) -> Section:
+    """Return the section on scores: of the candidates of each iteration, and written on held-out answers."""
+    made = {model.name: model.quality.get("score_histogram") for model in run.models}
+    written = {model.name: model.judging.get("held_out", {}).get("histogram") for model in run.models}
+    return Section(
+        id="scores",
+        title="Scores",
+        intro="Candidates: the mean of each answer's scores, rounded to halves; the candidates for M2 are written and "
+        "judged by M1. Held-out answers: the scores that the judge wrote. A judge that gives everything the same score "
+        "makes no pairs.",
+        groups=_histograms("Candidates for", made) + _histograms("Held-out answers, by", written),
+    )
+
+
+def _histograms(title: str, counts: Mapping[str, Mapping[str, int] | None]) -> list[tuple[str, list[Chart]]]:
+    """Return a group of histograms, by model, on one scale."""
+    found = {model: scores for model, scores in counts.items() if scores}
+    top = max((max(scores.values()) / max(1, sum(scores.values())) for scores in found.values()), default=1.0)
+    name = "-".join(title.lower().replace(",", "").split())
+    charts = [_scores(f"{name}-{model}", f"{title} {model}", scores, top) for model, scores in found.items()]
+    return [("", charts)] if charts else []
+
+
+def length_section(run: RunData) -> Section:
+    """Return the section on lengths in tokens."""
+    answers = [model for model in run.models if model.answer_lengths]
+    made = [model for model in run.models if {"edges", "counts"} <= set(model.quality.get("length_histogram") or {})]
+    charts = [_answer_lengths(answers)] if answers else []
+    charts += [_made_lengths(made)] if made else []
+    return Section(
+        id="lengths",
+        title="Lengths",
+        intro="Judges tend to like long answers, so a model that learns from its own judgement tends to write longer "
+        "ones. Lengths are in tokens.",
+        groups=[("", charts)] if charts else [],
+    )
+
+
+def _scores(name: str, title: str, counts: Mapping[str, int], top: float) -> Chart:
+    scores = sorted(counts, key=float)
+    total = max(1, sum(counts.values()))
+    shares = [counts[score] / total for score in scores]
+    mean = sum(float(score) * counts[score] for score in scores) / total
+    most = max(scores, key=lambda score: counts[score])
+    return Chart(
+        id=name,
+        title=title,
+        message=f"{title}: {total:,} scores, mean {mean:.2f}; the most frequent is {most}, "
+        f"given to {figure(counts[most] / total, 'percent')}.",
+        figure=plain(
+            [go.Bar(x=[float(score) for score in scores], y=shares, marker={"color": ACCENT})],
+            height=190,
+            yaxis={"tickformat": ".0%", "range": [0, top * 1.05]},
+            xaxis={"dtick": 1},
+        ),
+        table=Table(
+            ["score", "answers", "share"],
+            [
+                [score, figure(counts[score], "count"), figure(share, "percent")]
+                for score, share in zip(scores, shares, strict=True)
+            ],
+        ),
+        note=f"mean {mean:.2f} of {total:,}",
+    )
+
+
+def _answer_lengths(models: list[ModelData]) -> Chart:
+    quantiles = [np.quantile(model.answer_lengths, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist() for model in models]
+    means = [float(np.mean(model.answer_lengths)) for model in models]
+    low, first, median, third, high = (list(column) for column in zip(*quantiles, strict=True))
+    names = [model.name for model in models]
+    box = go.Box(
+        x=names,
+        lowerfence=low,
+        q1=first,
+        median=median,
+        q3=third,
+        upperfence=high,
+        mean=means,
+        line={"color": ACCENT, "width": 1.5},
+        fillcolor="var(--wash)",
+        name="tokens",
+    )
+    rows = [
+        [name, *(figure(value, "count") for value in (mean, *row)), figure(len(model.answer_lengths), "count")]
+        for name, mean, row, model in zip(names, means, quantiles, models, strict=True)
+    ]
+    return Chart(
+        id="answer-lengths",
+        title="Answers to the held-out prompts",
+        message="Median length of answers in tokens: "
+        + ", ".join(f"{name} {value:.0f}" for name, value in zip(names, median, strict=True))
+        + ".",
+        figure=plain([box], yaxis={"rangemode": "tozero", "title": {"text": "tokens"}}, showlegend=False),
+        table=Table(["model", "mean", "5 %", "25 %", "median", "75 %", "95 %", "answers"], rows),
+        note="box: the middle half; whiskers: 5 % to 95 %; dashed: mean",
+    )
+
+
+def _made_lengths(models: list[ModelData]) -> Chart:
+    traces, rows = [], []
+    for place, model in enumerate(models):
+        edges, counts = (model.quality["length_histogram"][key] for key in ("edges", "counts"))
+        total = max(1, sum(counts))
+        shares = [count / total for count in counts]
+        line = {"shape": "hv", "color": model_colour(place, len(models)), "width": 2}
+        traces.append(go.Scatter(x=edges, y=[*shares, shares[-1]], name=f"for {model.name}", mode="lines", line=line))
+        rows += [
+            [f"for {model.name}", f"{low} to {high}", figure(count, "count"), figure(share, "percent")]
+            for low, high, count, share in zip(edges, edges[1:], counts, shares, strict=False)
+        ]
+    means = [f"for {model.name} {figure((model.data or {}).get('mean_length'), 'count')}" for model in models]
+    return Chart(
+        id="candidate-lengths",
+        title="Candidates",
+        message=f"Mean length of candidates in tokens: {', '.join(means)}.",
+        figure=plain(traces, xaxis={"title": {"text": "tokens"}}, yaxis={"tickformat": ".0%", "rangemode": "tozero"}),
+        table=Table(["candidates", "tokens", "answers", "share"], rows),
+    )
+
+
+def flow_section(run: RunData, fates: Mapping[int, Mapping[str, int]]) -> Section:
+    """Return the section on where prompts and candidates went; `fates` are of candidates, by model (`samples`)."""
+    groups = []
+    for model in run.models:
+        if model.data is not None and model.data.get("prompts") is not None:
+            candidates = [_candidate_flow(model, fates[model.t])] if any(fates.get(model.t, {}).values()) else []
+            groups.append(("", [_prompt_flow(model, model.data), *candidates]))
+    made = [model for model in run.models if model.data]
+    return Section(
+        id="data",
+        title="Where prompts and candidates went",
+        intro="From the prompts that were written to the pairs that were trained on.",
+        groups=groups,
+        tables=[("All figures: data", _data_table(made))] if made else [],
+        empty="No data were made yet.",
+    )
+
+
+def _prompt_flow(model: ModelData, data: Mapping[str, Any]) -> Chart:
+    dropped = {reason: count for reason, count in (data.get("prompts_dropped") or {}).items() if count}
+    without = {reason: count for reason, count in prompt_drops(data).items() if count}
+    kept = int(data.get("prompts") or 0)
+    flows = [("written", "kept", kept)]
+    flows += [("written", f"dropped: {words(reason)}", count) for reason, count in dropped.items()]
+    flows += [("kept", "with a pair", kept - sum(without.values()))]
+    flows += [("kept", f"no pair: {words(reason)}", count) for reason, count in without.items()]
+    return _flow(f"prompts-{model.t}", f"Prompts for {model.name}", "prompts", flows)
+
+
+def prompt_drops(data: Mapping[str, Any]) -> dict[str, int]:
+    """Return prompts without a pair, by reason; what counts pairs or answers is left out (docs/file-formats.md)."""
+    drops = dict(data.get("drops") or {})
+    drops.pop("over_cap", None)
+    if "no_perfect_answer" in drops:
+        drops.pop("same_text", None)
+    return drops
+
+
+def _candidate_flow(model: ModelData, fates: Mapping[str, int]) -> Chart:
+    unscored = fates.get("not scored", 0)
+    flows = [
+        ("candidates", "scored", sum(fates.values()) - unscored),
+        ("candidates", "not scored", unscored),
+    ]
+    flows += [("scored", fate, count) for fate, count in fates.items() if fate != "not scored"]
+    return _flow(f"candidates-{model.t}", f"Candidates for {model.name}", "candidates", flows)
+
+
+def _flow(name: str, title: str, unit: str, flows: list[tuple[str, str, int]]) -> Chart:
+    flows = [flow for flow in flows if flow[2] > 0]
+    total = sum(count for source, _, count in flows if source == flows[0][0])
+    size = {flows[0][0]: total, **{target: count for _, target, count in flows}} if flows else {}
+    place = {node: index for index, node in enumerate(size)}
+    good = {"kept", "with a pair", "scored", "in a pair"}
+    node = {
+        "label": [f"{safe(node.rpartition(': ')[2])} {count:,}" for node, count in size.items()],
+        "pad": 14,
+        "thickness": 10,
+        "color": [ACCENT if node in good else MUTED for node in size],
+        "line": {"width": 0},
+    }
+    link = {
+        "source": [place[source] for source, _, _ in flows],
+        "target": [place[target] for _, target, _ in flows],
+        "value": [count for _, _, count in flows],
+        "color": ["var(--flow)" if target in good else "var(--drop)" for _, target, _ in flows],
+    }
+    sankey = go.Sankey(node=node, link=link, textfont={"color": "var(--ink)"}, valueformat=",", arrangement="fixed")
+    return Chart(
+        id=f"flow-{name}",
+        title=title,
+        message=f"{title}: {total:,} {unit}; " + "; ".join(f"{count:,} {target}" for _, target, count in flows) + ".",
+        figure=plain([sankey], height=120 + 26 * len(size), margin={"l": 4, "r": 4, "t": 8, "b": 12}),
+        table=Table(
+            ["from", "to", unit], [[source, target, figure(count, "count")] for source, target, count in flows]
+        ),
+    )
+
+
+def _data_table(models: list[ModelData]) -> Table:
+    rows = []
+    for names, part in ((DATA, "data"), (QUALITY, "quality")):
+        for key, (label, form) in names.items():
+            rows.append([label, *(figure((getattr(model, part) or {}).get(key), form) for model in models)])
+    for key, label in COUNTED.items():
+        rows.append([label, *(reasons((model.data or {}).get(key) or {}) for model in models)])
+    return Table(["", *(f"for {model.name}" for model in models)], rows)

@@ -1,0 +1,124 @@
+"""What the report says in words: only what the intervals allow."""
+
+import pytest
+from srlm.evaluation.estimates import NONE, Estimate
+from srlm.report.collect import read_run
+from srlm.report.findings import against_even, apart, headline, judge_name, lines, warnings
+
+from tests.report_run import change_manifest, est, judging, make_run
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.501, 0.7, "better"),
+        (0.5, 0.7, "same"),
+        (0.3, 0.499, "worse"),
+        (0.3, 0.5, "same"),
+        (0.4, 0.6, "same"),
+        (None, None, "unmeasured"),
+    ],
+)
+def test_a_win_rate_is_called_by_its_whole_interval(low, high, word):
+    assert against_even(Estimate(0.6, low, high, 10)) == word
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "word"),
+    [
+        (Estimate(0.7, 0.65, 0.75, 9), Estimate(0.5, 0.4, 0.6, 9), "better"),
+        (Estimate(0.5, 0.4, 0.6, 9), Estimate(0.7, 0.65, 0.75, 9), "worse"),
+        (Estimate(0.7, 0.6, 0.8, 9), Estimate(0.5, 0.4, 0.6, 9), "same"),
+        (Estimate(0.7, 0.6, 0.8, 9), Estimate(0.5, None, None, 1), "unmeasured"),
+        (NONE, NONE, "unmeasured"),
+    ],
+)
+def test_figures_differ_where_their_intervals_do_not_overlap(one, other, word):
+    assert apart(one, other) == word
+
+
+def compared(rate, controlled):
+    """Return a change of the manifest: how M2 did against M1."""
+
+    def change(manifest):
+        manifest["m2/vs_m1"] |= {"win_rate": rate, "length_controlled": controlled}
+
+    return change
+
+
+HIGH, LOW, EVEN = est(0.6, 0.55, 0.65, 200), est(0.4, 0.35, 0.45, 200), est(0.52, 0.45, 0.59, 200)
+UNKNOWN = est(None, None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "controlled", "said", "badge"),
+    [
+        (HIGH, HIGH, "Yes: M2 answers better than M1.", "better than M1"),
+        (HIGH, UNKNOWN, "Yes: M2 answers better than M1.", "better than M1"),
+        (HIGH, EVEN, "M2 wins against M1, but its answers' length may be all there is to it.",
+         "better than M1, length may be why"),
+        (LOW, EVEN, "No: M2 answers worse than M1.", "worse than M1"),
+        (EVEN, HIGH, "Between M2 and M1 there is no difference that the data can show.", "no difference shown from M1"),
+        (UNKNOWN, UNKNOWN, "No model's answers were compared with M1's, so nobody can say.", "not compared with M1"),
+    ],
+)  # fmt: skip
+def test_the_headline_and_the_badge(tmp_path, rate, controlled, said, badge):
+    change_manifest(make_run(tmp_path), compared(rate, controlled))
+    run = read_run(tmp_path)
+    assert headline(run).text == said
+    assert [line.badge.text for line in lines(run)] == ["where it starts", badge]
+
+
+def test_the_headline_is_of_the_last_model_that_was_compared(tmp_path):
+    def change(manifest):
+        manifest["m3/dpo"] = manifest["m2/dpo"]
+        manifest["m3/vs_m2"] = manifest["m2/vs_m1"] | {"win_rate": HIGH}
+        manifest["m2/vs_m1"] |= {"win_rate": LOW}
+
+    change_manifest(make_run(tmp_path), change)
+    run = read_run(tmp_path)
+    assert headline(run).text == "No: M2 answers worse than M1."
+    change_manifest(tmp_path, lambda manifest: manifest.update({"m3/vs_m1": manifest["m3/vs_m2"]}))
+    assert headline(read_run(tmp_path)).text.startswith("M3 wins against M1")
+
+
+def test_the_sentences_of_each_model(tmp_path):
+    first, second = lines(read_run(make_run(tmp_path)))
+    # M1: 51.0 to 65.1 overlaps length's 48.0 to 60.2. M2: 64.0 to 76.0 is above it, but overlaps M1's.
+    assert first.sentences == ["Judges no better than length would, as far as the data show."]
+    assert second.sentences == [
+        "Answers better than M1, by M1's judgement; with length controlled, no difference.",
+        "Judges better than length would; no change from M1.",
+        "Follows instructions: better than M1.",
+    ]
+
+
+def test_a_worse_judge_is_called_worse(tmp_path):
+    change_manifest(make_run(tmp_path), lambda m: m.update({"m2/judge_held_out": judging(est(0.4, 0.35, 0.45, 57))}))
+    second = lines(read_run(tmp_path))[1]
+    assert "Judges worse than length would; worse than M1." in second.sentences
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (["m1/sft", "m2/dpo"], "No model is trained yet."),
+        (["m2/dpo"], "Only M1 is trained, so there is nothing to compare yet."),
+        (["m2/vs_m1"], "No model's answers were compared with M1's, so nobody can say."),
+    ],
+)
+def test_what_is_not_there_is_not_claimed(tmp_path, gone, said):
+    change_manifest(make_run(tmp_path), lambda manifest: [manifest.pop(stage) for stage in gone])
+    assert headline(read_run(tmp_path)).text == said
+    assert headline(read_run(tmp_path)).word == "unmeasured"
+
+
+def test_flags_and_gates_are_warnings(tmp_path):
+    assert warnings(read_run(make_run(tmp_path))) == [
+        ("Data for M2", "In 85 % of the prompts all scores tie."),
+        ("M2 as a judge, held out", "Scores follow length."),
+    ]
+
+
+def test_a_judge_is_named():
+    assert [judge_name(name) for name in ("m1", "m12", "some/model")] == ["M1", "M12", "some/model"]
