@@ -22,7 +22,7 @@ quickstart: $(VENV)/model
 
 test: lint test-rust test-python
 
-test-python: $(VENV)/model $(VENV)/tokenizers $(VENV)/deepspeed
+test-python: $(VENV)/model $(VENV)/tokenizers $(VENV)/deepspeed $(VENV)/official-tools $(VENV)/trackers
 	$(BIN)/python -m pytest
 
 test-fast: lint test-rust $(VENV)/extension
@@ -78,6 +78,19 @@ $(VENV)/tokenizers: $(VENV)/packages tests/unpack_tokenizers.py
 $(VENV)/deepspeed: $(VENV)/packages
 	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(UV) --no-deps --no-build-isolation --target .cache/deepspeed \
 		deepspeed==0.19.8 hjson==3.1.0 msgpack==1.2.4
+	touch $@
+
+# The tools and trackers that read what srlm writes, as far as the tests need them.
+$(VENV)/official-tools: $(VENV)/packages
+	$(UV) --no-deps --target .cache/official-tools alpaca-eval==0.6.6 fschat==0.2.36 lm-eval==0.4.13 sacrebleu==2.6.0 \
+		portalocker==4.4.2 tabulate==0.10.0 colorama==0.4.6 lxml==6.1.3 evaluate==0.4.6 sqlitedict==2.1.0 \
+		word2number==1.1 more-itertools==11.2.1 pytablewriter==1.2.1 dataproperty==1.1.1 mbstrdecoder==1.1.5 \
+		pathvalidate==3.3.1 tabledata==1.3.5 tcolorpy==0.1.7 typepy==2.0.0 chardet==7.7.0
+	touch $@
+
+$(VENV)/trackers: $(VENV)/packages
+	$(UV) --no-deps --target .cache/trackers tensorboard==2.21.0 wandb==0.31.0 cwevals==0.0.1b1 platformdirs==4.14.8 \
+		trackio==0.43.0 gradio-client==2.7.2 orjson==3.13.0 brotli==1.2.1
 	touch $@
 
 # What the benches race against.

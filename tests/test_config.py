@@ -32,7 +32,7 @@ def flat(values, prefix=""):
     """Full key -> value, sections taken apart."""
     found = {}
     for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
     return found
 
 
@@ -350,7 +350,7 @@ def attribute_reads(source):
 
 def package_reads():
     folder = Path(srlm.__file__).parent
-    files = [file for file in folder.rglob("*.py") if file != folder / "config.py"]
+    files = [file for file in folder.rglob("*.py") if file.parent != folder / "config"]
     assert len(files) > 20
     return set().union(*(attribute_reads(file.read_text(encoding="utf-8")) for file in files))
 

@@ -102,16 +102,18 @@ def test_one_bar_moves_at_a_time():
 # --- the closing table ------------------------------------------------------------------------------------------------
 
 TRAINING = {"rows": 40, "dropped_too_long": 2, "steps": 5, "train_loss": 1.23456}
+NOTHING = {"value": None, "low": None, "high": None, "n": 0}
 ACCURACY = {
     "rows": 30,
-    "accuracy": 0.70123,
-    "longer_accuracy": 0.739,
-    "tied": 0.05,
+    "pairwise_accuracy": {"value": 0.70123, "low": 0.5, "high": 0.91, "n": 20},
+    "longer_accuracy": {"value": 0.739, "low": None, "high": None, "n": 20},
+    "tied": {"value": 0.05, "low": 0.0, "high": 0.1, "n": 20},
     "pairs": 20,
     "pairs_unscored": 0,
-    "outcomes": {},
     "engine": "vllm",
 }
+RECORD = {"wins": 5, "ties": 3, "losses": 2, "win_rate": {"value": 0.65, "low": 0.4, "high": 0.86, "n": 10}}
+RULES = {"instruction_strict": {"value": 0.25, "low": 0.2, "high": 0.31, "n": 800}}
 PAIRS = {
     "rows": 11,
     "drops": {"tied": 3, "too_few_scored": 0, "same_text": 1},
@@ -144,14 +146,16 @@ def table(tmp_path):
         tmp_path / "run",
         {
             "m1/sft": (60.0, TRAINING),
-            "m1/eval": (30.0, ACCURACY),
+            "m1/judge_held_out": (30.0, ACCURACY),
             "m2/prompts": (60.0, {"rows": 15, "engine": "vllm"}),
             "m2/candidates": (120.0, {"rows": 60, "engine": "vllm"}),
             "m2/verdicts": (60.0, {"rows": 180, "engine": "vllm"}),
             "m2/pairs": (0.0, PAIRS),
             "m2/dpo": (30.0, {**TRAINING, "rows": 11, "dropped_too_long": 0, "train_loss": 0.6931}),
-            "m2/eval": (30.0, {**ACCURACY, "accuracy": None, "longer_accuracy": None, "tied": None, "pairs": 0,
-                               "pairs_unscored": 20}),
+            "m2/judge_held_out": (15.0, {**ACCURACY, "pairwise_accuracy": NOTHING, "longer_accuracy": NOTHING,
+                                         "tied": NOTHING, "pairs": 0, "pairs_unscored": 20}),
+            "m2/instructions": (5.0, RULES),
+            "m2/vs_m1": (10.0, RECORD),
         },
     )  # fmt: skip
     return closing_table(run, 3)
@@ -169,7 +173,7 @@ def test_first_model(table):
         "training rows (dropped)": "40 (2)",
         "train loss": "1.235",
         "minutes": "1.5",
-        "judge accuracy, held out": "70.1%",
+        "judge accuracy, held out": "70.1%\n(50% to 91%)",
         "'longer is better', same pairs": "73.9%",
         "judge ties / pairs": "5.0% of 20",
     }
@@ -194,6 +198,9 @@ def test_second_model(table):
         "judge accuracy, held out": "-",
         "'longer is better', same pairs": "-",
         "judge ties / pairs": "- of 0 (+20 unscored)",
+        "instructions followed (strict)": "25.0%\n(20% to 31%)",
+        "against M1: win / tie / loss": "5 / 3 / 2\n65.0%\n(40% to 86%)",
+        "against the one before": "-",
         "training rows (dropped)": "11 (0)",
         "train loss": "0.693",
         "engine": "vllm",
@@ -216,6 +223,14 @@ def test_pairs_over_the_cap_are_no_prompts(tmp_path):
     second = cells(closing_table(run, 2))["M2"]
     assert second["pairs kept"] == "11 (+9 over cap)"
     assert "cap" not in second["prompts without a pair"]
+
+
+def test_the_model_before_is_shown_where_it_is_not_m1(tmp_path):
+    entries = {f"m{t}/sft": (1.0, TRAINING) for t in (1, 2, 3)}
+    entries |= {"m3/vs_m1": (1.0, RECORD), "m3/vs_m2": (1.0, {**RECORD, "wins": 6, "losses": 1})}
+    third = cells(closing_table(make_run(tmp_path, entries), 3))["M3"]
+    assert third["against M1: win / tie / loss"].startswith("5 / 3 / 2")
+    assert third["against the one before"].startswith("6 / 3 / 1")
 
 
 def test_run_without_a_model(tmp_path):

@@ -17,6 +17,7 @@ from srlm.judge import mean_scores
 from srlm.loop import Loop, too_few_pairs
 from srlm.records import Candidate, Prompt, Verdict, content_id, read_rows, write_rows
 from srlm.run_dir import RunDir
+from srlm.stages import Stages
 from trl.data_utils import is_conversational
 
 PLAIN, SAMPLED, EXPECTED = PairsSection(), JudgeSection(), JudgeSection(score="expected")
@@ -397,7 +398,7 @@ def test_the_loop_makes_what_the_method_asks_for(tmp_path, method):
     for name, some in zip(("prompts", "candidates", "verdicts"), given, strict=True):
         write_rows(run.file(2, f"{name}.jsonl"), some)
     run.finish("m2/verdicts", "key", 0.0, {"rows": len(given[2])})
-    Loop(config, run, Silent(), Silent()).build_pairs(2)
+    Loop(Stages(config, run, Silent(), Silent())).build_pairs(2)
     made, drops = pairs.build(*given, pairs=config.pairs, judge=config.judge, seed=3002)
     file = "positives" if method == "positives_only" else "pairs"
     assert read_rows(run.file(2, f"{file}.jsonl"), type(made[0])) == made

@@ -8,7 +8,18 @@ import os
 import pytest
 from srlm import records
 from srlm.errors import InputError
-from srlm.records import Candidate, DroppedPrompt, Example, Pair, Prompt, RankedAnswers, RowWriter, Verdict
+from srlm.records import (
+    Candidate,
+    Comparison,
+    DroppedPrompt,
+    Example,
+    Pair,
+    Prompt,
+    RankedAnswers,
+    Reading,
+    RowWriter,
+    Verdict,
+)
 
 # Everything that some other reader of lines takes for the end of one, and what JSON escapes.
 TRICKY = 'a\u2028b\u2029c\u0085d\re\r\nf\x0bg\x0ch\x1ci\x1dj\x1ek\n"\\" \x00 \ufeff é 😀 \\ud800 \\n'
@@ -26,6 +37,9 @@ ROWS = [
     Example("1", MESSAGES, MESSAGES, [4, 5]),
     Example("1", MESSAGES, MESSAGES),
     RankedAnswers("1", TRICKY, [TRICKY, "b"], [5.0, 1.0], ["", TRICKY]),
+    Comparison("1", "2", "b", TRICKY, "second", 0.25),
+    Comparison("1", "2", "a", "", "missing", None),
+    Reading("1", 3, -1.5, -1.75),
 ]
 PROMPTS = [Prompt(str(n), f"{n} {TRICKY}", "seed", [], -1) for n in range(3)]
 

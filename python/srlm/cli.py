@@ -5,7 +5,6 @@ Exit codes: 0 done, 2 the user's input is wrong, 1 anything else, 130 interrupte
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +12,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from srlm import __version__
+from srlm.cli_common import FILE, FOLDER, OVERRIDES, console, existing, launcher, resolve, stage_config
+from srlm.cli_eval import evaluation
+from srlm.cli_export import export
 from srlm.errors import InputError, StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from srlm.config import Config
-    from srlm.launcher import Kind, Launcher
+    from srlm.reporter import Reporter
+    from srlm.run_dir import RunDir
     from srlm.worker import Task
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
-OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,7 +79,36 @@ def status(run_dir: Path) -> None:
     from srlm.run_dir import read_config
     from srlm.status import status_table
 
-    _console().print(status_table(run_dir, read_config(run_dir)))
+    console().print(status_table(run_dir, read_config(run_dir)))
+
+
+@srlm.command()
+@click.argument("run_dir", type=FOLDER)
+@click.option("--out", type=FILE, help="The page. [default: RUN_DIR/report.html]")
+@click.option("--samples", type=click.IntRange(0), default=2000, show_default=True, help="Pairs to show, at most.")
+def report(run_dir: Path, out: Path | None, samples: int) -> None:
+    """Write a page that tells whether a run got better."""
+    from srlm.report.page import write_report
+    from srlm.run_dir import read_config
+
+    read_config(run_dir)
+    click.echo(write_report(run_dir, out, samples=samples))
+
+
+@srlm.command()
+@click.argument("run_a", type=FOLDER)
+@click.argument("run_b", type=FOLDER)
+@click.option("--out", type=FILE, help="Write a page, too.")
+def compare(run_a: Path, run_b: Path, out: Path | None) -> None:
+    """Put two runs side by side."""
+    from srlm.report.compare import comparison_table, write_comparison
+    from srlm.run_dir import read_config
+
+    for run_dir in (run_a, run_b):
+        read_config(run_dir)
+    console(stderr=False).print(comparison_table(run_a, run_b))
+    if out is not None:
+        click.echo(write_comparison(run_a, run_b, out))
 
 
 @srlm.command()
@@ -93,7 +122,7 @@ def prompts(model: str, ift: Path, out: Path, config: str | None, overrides: tup
     from srlm.worker import PromptsTask
 
     dropped = out.with_name(f"{out.stem}_dropped{out.suffix}")
-    _generate(model, PromptsTask("prompts", _existing(ift), out, dropped), config, overrides)
+    _generate(model, PromptsTask("prompts", existing(ift), out, dropped), config, overrides)
 
 
 @srlm.command()
@@ -106,7 +135,7 @@ def generate(model: str, prompts: Path, out: Path, config: str | None, overrides
     """Answer prompts, several times each."""
     from srlm.worker import CandidatesTask
 
-    _generate(model, CandidatesTask("candidates", _existing(prompts), out), config, overrides)
+    _generate(model, CandidatesTask("candidates", existing(prompts), out), config, overrides)
 
 
 @srlm.command()
@@ -146,7 +175,7 @@ def judge(
         raise InputError(f"{missing} is missing; add it, or read replies that are there with --parse-only --replies")
     from srlm.worker import VerdictsTask
 
-    _generate(model, VerdictsTask("verdicts", _existing(prompts), _existing(candidates), out), config, overrides)
+    _generate(model, VerdictsTask("verdicts", existing(prompts), existing(candidates), out), config, overrides)
 
 
 @srlm.command()
@@ -166,7 +195,7 @@ def pairs(
     from srlm import pairs as stage
     from srlm.records import Candidate, Prompt, Verdict, read_rows, write_rows
 
-    loaded = _stage_config(config, overrides, "unused")
+    loaded = stage_config(config, overrides, "unused")
     rows, drops = stage.build(
         read_rows(prompts, Prompt),
         read_rows(candidates, Candidate),
@@ -233,44 +262,58 @@ def model() -> None:
 @click.option("--revision", default=None, help="Branch, tag or commit of a hub model.")
 def get_model(name: str, revision: str | None) -> None:
     """Find, convert or download a model, and print its folder."""
-    with _launcher(None, ()) as launcher:
-        click.echo(_resolve(launcher, name, revision))
+    with launcher(None, ()) as workers:
+        click.echo(resolve(workers, name, revision))
 
 
-def _run(config: Config, run_dir: Any) -> None:  # noqa: ANN401  RunDir, imported late
+srlm.add_command(evaluation)
+srlm.add_command(export)
+
+
+def _run(config: Config, run_dir: RunDir) -> None:
     from srlm.display import Display, closing_table
     from srlm.launcher import Launcher
     from srlm.loop import Loop
+    from srlm.stages import Stages
+    from srlm.trackers import open_curves
 
     run_dir.log("started", version=__version__)
-    console = _console()
-    with Display(console) as display:
-        launcher = Launcher(run_dir.log_file, display, config)
-        launcher.warm_up()
-        display.say(f"run {config.name}: {config.model.name} to M{config.iterations}, in {run_dir.path}")
-        Loop(config, run_dir, launcher, display, display.titled).run()
-    console.print(closing_table(run_dir, config.iterations))
-    console.print(f"models: {run_dir.path}/m*/model", highlight=False)
+    terminal = console()
+    curves = open_curves(config.report_to, config.name, run_dir.path, config.model_dump(mode="json"))
+    try:
+        with Display(terminal) as display:
+            workers = Launcher(run_dir.log_file, display, config)
+            workers.warm_up()
+            display.say(f"run {config.name}: {config.model.name} to M{config.iterations}, in {run_dir.path}")
+            stages = Stages(config, run_dir, workers, display, display.titled, curves.send)
+            curves.send()  # what an interrupted run has not sent
+            Loop(stages, lambda _: _write_report(run_dir.path, display)).run()
+    finally:
+        curves.finish()
+    terminal.print(closing_table(run_dir, config.iterations))
+    terminal.print(f"models: {run_dir.path}/m*/model; report: {run_dir.path}/report.html", highlight=False)
 
 
-def _stage_config(config: str | None, overrides: tuple[str, ...], model: str) -> Config:
-    from srlm import config as configuration
+def _write_report(run_dir: Path, report: Reporter) -> None:
+    """Write the report; days of work are not to end because a picture of them could not be drawn."""
+    from srlm.report.page import write_report
 
-    if config is not None:
-        return configuration.load(config, overrides)
-    return configuration.build({"model": {"name": model}}, overrides, "command line")
+    try:
+        write_report(run_dir)
+    except Exception as error:
+        report.note(f"report not written: {type(error).__name__}: {error}; `srlm report {run_dir}` tries again")
 
 
 def _generate(model: str, task: Task, config: str | None, overrides: tuple[str, ...]) -> None:
     from srlm import judge as judge_stage
     from srlm.worker import Generate
 
-    loaded = _stage_config(config, overrides, model)
+    loaded = stage_config(config, overrides, model)
     judge_stage.check(loaded.judge)
     rows: dict[str, Any] = {}
-    with _launcher(loaded, ("generate",)) as launcher:
-        folder = _resolve(launcher, model, loaded.model.revision)
-        launcher.run(Generate(loaded, folder, loaded.seed, (task,)), lambda _, result: rows.update(result))
+    with launcher(loaded, ("generate",)) as workers:
+        folder = resolve(workers, model, loaded.model.revision)
+        workers.run(Generate(loaded, folder, loaded.seed, (task,)), lambda _, result: rows.update(result))
     click.echo(f"{task.file}: {rows['rows']} rows")
 
 
@@ -278,9 +321,9 @@ def _reread(replies: Path, field: str, out: Path, config: str | None, overrides:
     from srlm import judge as judge_stage
     from srlm.reread import read_replies
 
-    loaded = _stage_config(config, overrides, "unused")
+    loaded = stage_config(config, overrides, "unused")
     judge_stage.check(loaded.judge)
-    click.echo(f"{out}: {read_replies(_existing(replies), out, field=field, judge=loaded.judge)}")
+    click.echo(f"{out}: {read_replies(existing(replies), out, field=field, judge=loaded.judge)}")
 
 
 def _refuse(reason: str, options: Mapping[str, object]) -> None:
@@ -295,57 +338,24 @@ def _train(
 ) -> None:
     from srlm.worker import Train
 
-    loaded = _stage_config(config, overrides, model)
+    loaded = stage_config(config, overrides, model)
     if out.exists():
         raise InputError(f"{out}: exists already; give another --out")
-    files = tuple(_existing(file) for file in data)
+    files = tuple(existing(file) for file in data)
     trained: dict[str, Any] = {}
-    with _launcher(loaded, ("train",)) as launcher:
+    with launcher(loaded, ("train",)) as workers:
         work = Train(
             name=kind,
             kind=kind,
             config=loaded,
-            base=_resolve(launcher, model, loaded.model.revision),
+            base=resolve(workers, model, loaded.model.revision),
             target=out.absolute(),
             metrics=out.absolute().with_name(f"{out.name}.metrics.jsonl"),
             data=files,
             card={"model": out.name, "base model": model, "trained by": kind.upper()},
         )
-        launcher.run(work, lambda _, result: trained.update(result))
+        workers.run(work, lambda _, result: trained.update(result))
     click.echo(f"{out}: " + ", ".join(f"{name} {value}" for name, value in trained.items()))
-
-
-@contextlib.contextmanager
-def _launcher(config: Config | None, kinds: tuple[Kind, ...]) -> Iterator[Launcher]:
-    from srlm.display import Display
-    from srlm.launcher import Launcher
-    from srlm.models import cache_dir
-
-    with Display(_console()) as display:
-        yield Launcher(cache_dir() / "workers.log", display, config, kinds)
-
-
-def _resolve(launcher: Launcher, name: str, revision: str | None) -> str:
-    from srlm import models
-    from srlm.worker import Resolve
-
-    if models.is_local(name):
-        return models.resolve(name)
-    found: dict[str, Any] = {}
-    launcher.run(Resolve("model", name, revision), lambda _, result: found.update(result))
-    return str(found["folder"])
-
-
-def _existing(file: Path) -> Path:
-    if not file.is_file():
-        raise InputError(f"{file}: no such file")
-    return file.absolute()
-
-
-def _console() -> Any:  # noqa: ANN401  rich's Console, imported late
-    from rich.console import Console
-
-    return Console(stderr=True)
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from srlm.evaluation.summary import share
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -134,6 +136,9 @@ ROWS = (
     "judge accuracy, held out",
     "'longer is better', same pairs",
     "judge ties / pairs",
+    "instructions followed (strict)",
+    "against M1: win / tie / loss",
+    "against the one before",
     "training rows (dropped)",
     "train loss",
     "engine",
@@ -142,9 +147,8 @@ ROWS = (
 
 
 def _column(run: RunDir, t: int) -> dict[str, str]:
-    training, pairs, accuracy = trained(run, t) or {}, run.entry(f"m{t}/pairs"), run.entry(f"m{t}/eval")
-    stages = ("sft", "dpo", "prompts", "candidates", "verdicts", "pairs", "eval")
-    entries = [entry for stage in stages if (entry := run.entry(f"m{t}/{stage}"))]
+    training, pairs, accuracy = trained(run, t) or {}, run.entry(f"m{t}/pairs"), run.entry(f"m{t}/judge_held_out")
+    entries = run.entries(f"m{t}/")
     column = {
         "trained by": "DPO" if run.entry(f"m{t}/dpo") else "SFT",
         "training rows (dropped)": f"{training['rows']} ({training['dropped_too_long']})",
@@ -156,6 +160,12 @@ def _column(run: RunDir, t: int) -> dict[str, str]:
         column["engine"] = str((run.entry(f"m{t}/candidates") or {}).get("engine", "-"))
     if accuracy is not None:
         column |= _accuracy_rows(accuracy)
+    if rules := run.entry(f"m{t}/instructions"):
+        column["instructions followed (strict)"] = share(rules["instruction_strict"])
+    if t > 1 and (first := run.entry(f"m{t}/vs_m1")):
+        column["against M1: win / tie / loss"] = _record(first)
+    if t > 2 and (before := run.entry(f"m{t}/vs_m{t - 1}")):
+        column["against the one before"] = _record(before)
     return column
 
 
@@ -181,10 +191,14 @@ def _data_rows(entry: dict[str, Any]) -> dict[str, str]:
 def _accuracy_rows(entry: dict[str, Any]) -> dict[str, str]:
     unscored = f" (+{entry['pairs_unscored']} unscored)" if entry["pairs_unscored"] else ""
     return {
-        "judge accuracy, held out": _number(entry["accuracy"], ".1%"),
-        "'longer is better', same pairs": _number(entry["longer_accuracy"], ".1%"),
-        "judge ties / pairs": f"{_number(entry['tied'], '.1%')} of {entry['pairs']}{unscored}",
+        "judge accuracy, held out": share(entry["pairwise_accuracy"]),
+        "'longer is better', same pairs": share(entry["longer_accuracy"]),
+        "judge ties / pairs": f"{_number(entry['tied']['value'], '.1%')} of {entry['pairs']}{unscored}",
     }
+
+
+def _record(entry: dict[str, Any]) -> str:
+    return f"{entry['wins']} / {entry['ties']} / {entry['losses']}\n{share(entry['win_rate'])}"
 
 
 def _reasons(counts: dict[str, int]) -> str:

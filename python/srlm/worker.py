@@ -16,15 +16,16 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from srlm.errors import InputError, StageError
-from srlm.records import Candidate, Example, Pair, Prompt, RankedAnswers, Verdict, read_rows
+from srlm.records import Candidate, Example, Pair, Prompt, RankedAnswers, Reading, Verdict, read_rows
 from srlm.reporter import SilentReporter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from multiprocessing.connection import Connection
     from pathlib import Path
 
     from srlm.config import Config
-    from srlm.engines.base import Engine
+    from srlm.engines.base import Completion, Engine, Request
     from srlm.reporter import Reporter
 
 Result = dict[str, Any]
@@ -122,23 +123,6 @@ class JudgementsTask:
 
 
 @dataclass(frozen=True, slots=True)
-class AccuracyTask:
-    """Measure the judge on held-out, human-ranked answers."""
-
-    name: str
-    ranked: Path
-    file: Path
-
-    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
-        """See `Task.run`."""
-        from srlm import evaluate
-
-        rows = read_rows(self.ranked, RankedAnswers)[: config.evaluate.judge_prompts]
-        found = evaluate.judge_held_out(engine, rows, self.file, judge=config.judge, seed=seed, report=report)
-        return {"rows": len(read_rows(self.file, Verdict)), **asdict(found)}
-
-
-@dataclass(frozen=True, slots=True)
 class Generate:
     """Load a model into an engine and do tasks with it."""
 
@@ -154,9 +138,35 @@ class Generate:
         engine = choose.load(self.folder, self.config.model, self.config.engine)
         try:
             for task in self.tasks:
-                finish(task.name, {**task.run(engine, self.config, self.seed, report), "engine": engine.name})
+                metered = Metered(engine)
+                result = task.run(metered, self.config, self.seed, report)
+                finish(task.name, {**result, "engine": engine.name, **metered.tokens})
         finally:
             engine.close()
+
+
+class Metered:
+    """An engine that counts the tokens that it reads and writes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.name, self.tokenizer = engine.name, engine.tokenizer
+        self.tokens = {"tokens_in": 0, "tokens_out": 0}
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """See `Engine.generate`."""
+        for completion in self._engine.generate(self._counted(requests)):
+            self.tokens["tokens_out"] += len(completion.token_ids)
+            yield completion
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._engine.close()
+
+    def _counted(self, requests: Iterable[Request]) -> Iterator[Request]:
+        for request in requests:
+            self.tokens["tokens_in"] += len(request.prompt_ids)
+            yield request
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +181,8 @@ class Train:
     metrics: Path
     data: tuple[Path, ...]
     card: dict[str, str] = field(default_factory=dict)
+    pause_at: int | None = None  # train to this optimizer step only, and save what there is at `pause_to`
+    pause_to: Path | None = None
 
     def run(self, report: Reporter, finish: Finish) -> None:
         """Train and save."""
@@ -185,6 +197,8 @@ class Train:
             seed=config.seed,
             processes=config.launch.processes,
             card=self.card,
+            pause_at=self.pause_at,
+            pause_to=self.pause_to,
         )
         if self.kind == "sft":
             from srlm.sft import train_sft
@@ -196,7 +210,33 @@ class Train:
 
             pairs = [row for file in self.data for row in read_rows(file, Pair)]
             trained = train_dpo(pairs, dpo=config.dpo, job=job, report=report)
-        finish(self.name, asdict(trained))
+        facts = asdict(trained)
+        to_its_end = facts.pop("finished")  # which is a time in the manifest
+        finish(self.name, {**facts, "to_its_end": to_its_end})
+
+
+@dataclass(frozen=True, slots=True)
+class ReadByM1:
+    """Let M1 read a sample of a later model's answers, which tells how far that model has moved."""
+
+    name: str
+    config: Config
+    folder: str
+    seed: int
+    prompts: Path
+    candidates: Path
+    file: Path
+
+    def run(self, report: Reporter, finish: Finish) -> None:
+        """Read, and take the mean."""
+        from srlm import divergence
+
+        prompts, candidates = read_rows(self.prompts, Prompt), read_rows(self.candidates, Candidate)
+        divergence.write_readings(
+            self.folder, self.config.model, prompts, candidates, self.file, seed=self.seed, report=report
+        )
+        rows = read_rows(self.file, Reading)
+        finish(self.name, {"rows": len(rows), "kl_from_m1": divergence.kl_from_m1(rows)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +256,11 @@ class Resolve:
         report.advance()
 
 
-Work = Generate | Train | Resolve
+class Work(Protocol):
+    """A job of a worker: something picklable that is done in a process of its own."""
+
+    def run(self, report: Reporter, finish: Finish) -> None:
+        """Do it; every finished stage is passed to `finish`."""
 
 
 class Finish(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +24,11 @@ WORDS = ("tea", "sun", "map", "ice", "owl", "red", "two", "sky")
 ROWS = ("prompts", "candidates", "verdicts", "pairs")
 
 
-def config(model: str, folder: Path, engine: str) -> str:
-    """Write a configuration under which a tiny random model learns the form of a verdict within seconds."""
+def config(model: str, folder: Path, engine: str, *, evaluated: bool = False) -> str:
+    """Write a configuration under which a tiny random model learns the form of a verdict within seconds.
+
+    Held-out answers are judged in any case; `evaluated` adds all else that can be measured of a model.
+    """
     (folder / "judge.txt").write_text(JUDGE_PROMPT, encoding="utf-8")
     ift = [{"prompt": f"Say the word {word}.", "response": word} for word in WORDS]
     (folder / "words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ift), encoding="utf-8")
@@ -46,11 +50,28 @@ def config(model: str, folder: Path, engine: str) -> str:
             "micro_batch_size": 2,
             "dropout": 0.0,
         },
+        "head_to_head": {"prompts": 4 if evaluated else 0, "justify": False},
     }
+    if evaluated:
+        values["evaluate"] = evaluation(folder)
+        values["gates"] = {"kl_from_m1": 1000.0, "score_entropy": 2.6, "score_entropy_action": "warn"}
     values["prompts"]["temperature"] = 2.0
     file = folder / "tiny.yaml"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     return str(file)
+
+
+def evaluation(folder: Path) -> dict[str, Any]:
+    """Write a set of human preferences and instructions to check, and return the settings that name them."""
+    preferred = [{"prompt": f"Say {word}.", "chosen": word, "rejected": "No."} for word in WORDS]
+    (folder / "preferred.jsonl").write_text("".join(json.dumps(row) + "\n" for row in preferred), encoding="utf-8")
+    rules = {"key": 1, "prompt": "Say tea.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    (folder / "rules.jsonl").write_text(json.dumps(rules) + "\n", encoding="utf-8")
+    return {
+        "preferences": {"words": str(folder / "preferred.jsonl")},
+        "instructions": str(folder / "rules.jsonl"),
+        "instructions_max_tokens": 12,
+    }
 
 
 def srlm(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -68,7 +89,7 @@ def rows(file: Path) -> list[dict[str, Any]]:
 def finished(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run on the transformers engine, undisturbed; its configuration is beside it."""
     folder = tmp_path_factory.mktemp("finished")
-    check_run(config(tiny_model, folder, "transformers"), folder / "run", "transformers")
+    check_run(config(tiny_model, folder, "transformers", evaluated=True), folder / "run", "transformers")
     return folder / "run"
 
 
@@ -77,6 +98,72 @@ def test_the_whole_loop_on_transformers(finished: Path) -> None:
     assert "candidates:" not in again.stderr  # nothing is done twice
     manifest = json.loads((finished / "manifest.json").read_text(encoding="utf-8"))
     assert srlm("status", str(finished)).stderr.count("done") == len(manifest)
+
+
+def test_every_model_is_evaluated(finished: Path) -> None:
+    manifest = json.loads((finished / "manifest.json").read_text(encoding="utf-8"))
+    for t in (1, 2, 3):
+        judged, words = manifest[f"m{t}/judge_held_out"], manifest[f"m{t}/judge_words"]
+        assert judged["pairwise_accuracy"]["low"] <= judged["pairwise_accuracy"]["value"]
+        assert words["pairs"] + words["pairs_unscored"] == len(WORDS)
+        assert manifest[f"m{t}/instructions"]["prompt_strict"]["n"] == 1
+        assert manifest[f"m{t}/answers"]["rows"] == 4
+    for later, earlier in ((2, 1), (3, 1), (3, 2)):
+        entry = manifest[f"m{later}/vs_m{earlier}"]
+        assert entry["wins"] + entry["ties"] + entry["losses"] + entry["unread"] == 4
+        assert len(rows(finished / f"m{later}" / f"vs_m{earlier}.jsonl")) == entry["rows"] == 8
+    assert manifest["m2/pairs"]["quality"]["kl_from_m1"] == 0
+    assert manifest["m3/pairs"]["quality"]["kl_from_m1"] == pytest.approx(manifest["m3/m1_readings"]["kl_from_m1"])
+    assert [gate["gate"] for gate in manifest["m2/pairs"]["quality"]["gates"]] == ["score_entropy"]
+    assert "did it get better" in (finished / "report.html").read_text(encoding="utf-8").lower()
+
+
+def test_a_gate_stops_before_training(finished: Path, tmp_path: Path) -> None:
+    """From where the pairs are to be built: the gate stops, and with another limit the same run goes on."""
+    run = rewound(finished, tmp_path, ("m2/pairs",), {"gates": {"score_entropy": 2.6, "score_entropy_action": "stop"}})
+    file = str(run / "config.yaml")
+    stopped = srlm("run", file, "iterations=2", "--run-dir", str(run), code=1)
+    assert "m2: not trained: gates.score_entropy" in stopped.stderr
+    assert not (run / "m2" / "model").exists()
+    srlm("run", file, "iterations=2", "gates.score_entropy=null", "--run-dir", str(run))
+    assert (run / "m2" / "model").is_dir()
+
+
+def test_early_stop_keeps_the_best_checkpoint(finished: Path, tmp_path: Path) -> None:
+    """Two legs of one step each, compared by M1: what is kept is the model, and one of the two."""
+    run = rewound(finished, tmp_path, ("m2/dpo",), {"dpo": {"eval_steps": 1, "patience": 9}})
+    srlm("run", str(run / "config.yaml"), "iterations=2", "--run-dir", str(run))
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    trained = manifest["m2/dpo"]
+    assert [row["step"] for row in trained["checkpoints"]] == [1, trained["steps"]] == [1, 2]
+    assert trained["best_step"] == max(row["step"] for row in trained["checkpoints"] if row["kept"])
+    steps = [row["step"] for row in rows(run / "m2" / "metrics.jsonl") if "loss" in row]
+    assert steps == [1, 2]  # each once
+    assert manifest["m2/step_2_vs_1"]["prompts"] == 4
+    assert not list((run / "m2" / "checkpoints").rglob("*.safetensors"))
+    straight = load_file(finished / "m2" / "model" / "model.safetensors")
+    stopped = load_file(run / "m2" / "model" / "model.safetensors")
+    same = all(straight[name].equal(stopped[name]) for name in straight)
+    assert same == (trained["best_step"] == 2)  # a pause changes nothing
+
+
+def rewound(finished: Path, tmp_path: Path, stages: tuple[str, ...], changes: dict[str, dict[str, Any]]) -> Path:
+    """Copy a finished run back to where `stages` of M2 were still to be done, with other settings for them."""
+    run = tmp_path / "rewound"
+    shutil.copytree(finished, run, ignore=shutil.ignore_patterns("m3"))
+    shutil.rmtree(run / "m2" / "model")
+    (run / "m2" / "metrics.jsonl").unlink()
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    after = ("m2/judge", "m2/answers", "m2/instructions", "m2/vs", "m2/dpo", "m3/", *stages)
+    kept = {name: entry for name, entry in manifest.items() if not name.startswith(after)}
+    (run / "manifest.json").write_text(json.dumps(kept), encoding="utf-8")
+    for name in ("answers", "instructions", "judge_held_out", "judge_words", "vs_m1"):
+        (run / "m2" / f"{name}.jsonl").unlink()
+    values = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    for section, settings in changes.items():
+        values[section] |= settings
+    (run / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    return run
 
 
 def test_the_reference_is_kept_in_the_run(finished: Path) -> None:
@@ -248,7 +335,7 @@ def test_eft_from_the_models_own_judgements(tiny_model: str, tmp_path: Path) -> 
     texts = {row["text"].strip() for row in scored}
     assert {row["completion"][0]["content"] for row in kept} <= texts
     manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
-    assert {"m0/sft", "seed/judgements", "seed/eft_train", "m1/sft", "m1/eval"} <= manifest.keys()
+    assert {"m0/sft", "seed/judgements", "seed/eft_train", "m1/sft", "m1/judge_held_out"} <= manifest.keys()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""What the commands share: kinds of arguments, configuration, workers, the terminal. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from srlm.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from srlm.config import Config
+    from srlm.launcher import Kind, Launcher
+
+OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+CONFIG = click.option("--config", help="Configuration to take settings from. [default: built-in defaults]")
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def stage_config(config: str | None, overrides: tuple[str, ...], model: str) -> Config:
+    """Return the configuration of a single stage: the named one, or the defaults."""
+    from srlm import config as configuration
+
+    if config is not None:
+        return configuration.load(config, overrides)
+    return configuration.build({"model": {"name": model}}, overrides, "command line")
+
+
+@contextlib.contextmanager
+def launcher(config: Config | None, kinds: tuple[Kind, ...]) -> Iterator[Launcher]:
+    """Start workers outside of a run."""
+    from srlm.display import Display
+    from srlm.launcher import Launcher
+    from srlm.models import cache_dir
+
+    with Display(console()) as display:
+        yield Launcher(cache_dir() / "workers.log", display, config, kinds)
+
+
+def resolve(launcher: Launcher, name: str, revision: str | None) -> str:
+    """Return the folder of a model's weights."""
+    from srlm import models
+    from srlm.worker import Resolve
+
+    if models.is_local(name):
+        return models.resolve(name)
+    found: dict[str, Any] = {}
+    launcher.run(Resolve("model", name, revision), lambda _, result: found.update(result))
+    return str(found["folder"])
+
+
+def existing(file: Path) -> Path:
+    """Return the absolute path of a file that must be there."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    return file.absolute()
+
+
+def console(*, stderr: bool = True) -> Console:
+    """Return the terminal: what is done goes to stderr, results that were asked for to stdout."""
+    from rich.console import Console
+
+    return Console(stderr=stderr)

@@ -1,0 +1,188 @@
+"""A configuration from YAML and `key=value` words, its errors, and back to YAML."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from srlm.config.schema import Config
+from srlm.config.training import LoraSection
+from srlm.errors import InputError
+
+
+def packaged_names() -> list[str]:
+    """Return the names of the configurations that come with the package."""
+    folder = resources.files("srlm") / "configs"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load(source: str, overrides: tuple[str, ...] = ()) -> Config:
+    """Read the configuration `source` (a path, or the name of a packaged one) and apply `key=value` words.
+
+    Raises:
+        InputError: the source does not exist or does not parse, or a key, type or value is wrong.
+    """
+    text, where = _read(source)
+    try:
+        values = _parse_yaml(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: expected a mapping of settings, found {type(values).__name__}")
+    return build(values, overrides, where)
+
+
+def build(values: dict[str, Any], overrides: tuple[str, ...] = (), where: str = "configuration") -> Config:
+    """Check `values` after applying `key=value` overrides; `where` names their source in errors."""
+    for word in overrides:
+        _override(values, word)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise InputError("; ".join(_explain(item, where, overrides) for item in error.errors())) from error
+
+
+def to_yaml(config: Config) -> str:
+    """Return the resolved configuration, every default written out, as YAML that `load` reads back."""
+    return yaml.dump(
+        config.model_dump(mode="json", by_alias=True), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
+
+
+def differing_keys(one: Config, other: Config) -> list[str]:
+    """Return the full paths of the keys whose values differ."""
+    left, right = (_flatten(config.model_dump(mode="json", by_alias=True)) for config in (one, other))
+    return sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
+
+
+def describe(model: type[BaseModel] = Config, prefix: str = "") -> list[tuple[str, str, str]]:
+    """Return (full key, default, description) of every field, in order."""
+    rows: list[tuple[str, str, str]] = []
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{field.alias or name}"
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            rows += describe(section, f"{key}.")
+        else:
+            default = "(required)" if field.is_required() else yaml.safe_dump(field.default, default_flow_style=True)
+            rows.append((key, default.replace("\n...", "").strip(), field.description or ""))
+            if name == "lora":
+                rows += describe(LoraSection, f"{key}.")
+    return rows
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads `1e-6` as text; whoever types it means the number."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    **yaml.SafeLoader.yaml_implicit_resolvers,
+    **{
+        first: [
+            ("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")),
+            *yaml.SafeLoader.yaml_implicit_resolvers.get(first, []),
+        ]
+        for first in "-+0123456789"
+    },
+}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that `_Loader` would read as a number."""
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def _unique_mapping(loader: Any, node: Any) -> dict[Any, Any]:  # noqa: ANN401  PyYAML's own types are loose
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
+    if twice is not None:
+        raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is there twice", node.start_mark)
+    return dict(loader.construct_mapping(node, deep=True))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+
+
+def _parse_yaml(text: str) -> Any:  # noqa: ANN401  whatever YAML holds
+    return yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
+
+
+def _read(source: str) -> tuple[str, str]:
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml") and "/" not in source and source in packaged_names():
+        packaged = resources.files("srlm") / "configs" / f"{source}.yaml"
+        return packaged.read_text(encoding="utf-8"), f"{source} (packaged)"
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except OSError as error:
+        raise InputError(
+            f"configuration {source!r}: {error.strerror}; give a YAML file or one of: {', '.join(packaged_names())}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8; save the file as UTF-8") from error
+
+
+def _override(values: dict[str, Any], word: str) -> None:
+    key, equals, text = word.partition("=")
+    if not equals or not key:
+        raise InputError(f"{word!r}: expected key=value, for example judge.samples=3")
+    try:
+        value = _parse_yaml(text) if text else None
+    except yaml.YAMLError as error:
+        raise InputError(f"{word!r}: the value is not valid YAML: {' '.join(str(error).split())}") from error
+    *parents, last = key.split(".")
+    for parent in parents:
+        if not isinstance(values.get(parent), dict):
+            values[parent] = {}
+        values = values[parent]
+    values[last] = value
+
+
+def _explain(error: Any, where: str, overrides: tuple[str, ...]) -> str:  # noqa: ANN401  pydantic's ErrorDetails
+    path = [str(part) for part in error["loc"] if str(part) not in ("list[str]", "literal['all-linear']")]
+    key = ".".join(path)
+    source = "command line" if any(_touches(word.partition("=")[0].split("."), path) for word in overrides) else where
+    if error["type"] == "extra_forbidden":
+        return f"{source}: unknown key {key!r}{_nearest(path)}"
+    if error["type"] == "missing":
+        return f"{source}: key {key!r} is missing; add it"
+    message = error["msg"].removeprefix("Value error, ")
+    found = f" (found {error['input']!r})" if not isinstance(error["input"], dict) else ""
+    return f"{source}: {key + ': ' if key else ''}{message}{found}"
+
+
+def _touches(word: list[str], path: list[str]) -> bool:
+    """Tell whether one of two keys begins with the other."""
+    shorter = min(len(word), len(path))
+    return shorter > 0 and word[:shorter] == path[:shorter]
+
+
+def _nearest(path: list[str]) -> str:
+    valid = [key for key, _, _ in describe()]
+    sections = sorted(
+        {".".join(key.split(".")[:depth]) for key in valid for depth in (1, 2) if key.count(".") >= depth}
+    )
+    key = ".".join(path)
+    siblings = [name for name in valid + sections if name.rpartition(".")[0] == key.rpartition(".")[0]]
+    match = difflib.get_close_matches(key, siblings, 1, 0.6) or difflib.get_close_matches(key, valid + sections, 1, 0.5)
+    if not match:
+        same_name = [name for name in valid if name.rpartition(".")[2] == path[-1]]
+        match = same_name[:1]
+    return f"; did you mean {match[0]!r}?" if match else "; `srlm config --describe` lists the keys"
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat
