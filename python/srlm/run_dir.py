@@ -29,7 +29,7 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._manifest: dict[str, dict[str, Any]] = self._read_manifest()
+        self._manifest: dict[str, dict[str, Any]] = read_manifest(path)
 
     @classmethod
     def open(cls, path: Path, config: configuration.Config) -> RunDir:
@@ -111,17 +111,23 @@ class RunDir:
         with RowWriter(self.path / "log.jsonl") as writer:
             writer.write({"time": _now(), "event": event, **facts})
 
-    def _read_manifest(self) -> dict[str, dict[str, Any]]:
-        file = self.path / "manifest.json"
-        if not file.is_file():
-            return {}
-        try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{file}: not valid JSON ({error}); restore it from a backup") from error
-        if not isinstance(manifest, dict):
-            raise InputError(f"{file}: not a JSON object; restore it from a backup")
-        return manifest
+
+def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the entries of a run's manifest by the names of their stages; none without a manifest.
+
+    Raises:
+        InputError: it is not what a run writes.
+    """
+    file = path / "manifest.json"
+    if not file.is_file():
+        return {}
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file}: not valid JSON ({error}); restore it from a backup") from error
+    if not isinstance(manifest, dict):
+        raise InputError(f"{file}: not a JSON object; restore it from a backup")
+    return manifest
 
 
 def read_config(path: Path) -> configuration.Config:

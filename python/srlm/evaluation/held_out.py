@@ -78,7 +78,7 @@ def _values(lines: list[str], path: Path) -> list[tuple[str, Any]]:
     return values
 
 
-def _text(value: Any, where: str) -> str:  # noqa: ANN401  whatever JSON holds
+def _text(value: object, where: str) -> str:
     if isinstance(value, dict):
         field = next((name for name in FIELDS if name in value), None)
         if field is None:

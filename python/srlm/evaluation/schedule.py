@@ -114,7 +114,7 @@ class Schedule:
             planned.append((rules, parts, (trained,)))
         return planned
 
-    def _is_done(self, task: Task, parts: Any, made_from: tuple[str, ...]) -> bool:  # noqa: ANN401  parts of a key
+    def _is_done(self, task: Task, parts: object, made_from: tuple[str, ...]) -> bool:
         return self.stages.is_done(task.name, task.file, parts, made_from)
 
     def _has_held_out(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from srlm import chat
 from srlm.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from srlm.config import Config
     from srlm.engines.base import Engine
+    from srlm.evaluation.comparing import Judge
     from srlm.evaluation.preferences import Preferences
     from srlm.reporter import Reporter
     from srlm.worker import Finish, Result
@@ -117,7 +118,7 @@ class CompareTask:
 
         return self.compare(LocalJudge(engine, config.head_to_head, config.engine.max_model_len), config, report)
 
-    def compare(self, judge: Any, config: Config, report: Reporter) -> Result:  # noqa: ANN401  imported late
+    def compare(self, judge: Judge, config: Config, report: Reporter) -> Result:
         """Compare, and return what the manifest keeps."""
         from srlm.evaluation import comparing
 

@@ -15,6 +15,7 @@ import yaml
 
 from srlm.errors import InputError
 from srlm.evaluation.estimates import NONE, Estimate
+from srlm.run_dir import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -129,7 +130,7 @@ def read_run(path: Path) -> RunData:
         InputError: `path` is no run's folder, or its configuration or manifest cannot be read.
     """
     config = _read_config(path / "config.yaml")
-    manifest = _read_manifest(path / "manifest.json")
+    manifest = read_manifest(path)
     numbers = sorted({int(found[1]) for stage in manifest if (found := re.match(r"m([1-9]\d*)/", stage))})
     models = [_read_model(path, t, manifest) for t in numbers]
     return RunData(
@@ -178,18 +179,6 @@ def _read_config(file: Path) -> Entry:
     if not isinstance(config, dict):
         raise InputError(f"{file}: not a mapping of sections; restore it")
     return config
-
-
-def _read_manifest(file: Path) -> dict[str, Entry]:
-    if not file.is_file():
-        return {}
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file}: not valid JSON ({error}); restore it from a backup") from error
-    if not isinstance(manifest, dict):
-        raise InputError(f"{file}: not a JSON object; restore it from a backup")
-    return manifest
 
 
 def _read_model(path: Path, t: int, manifest: dict[str, Entry]) -> ModelData:
