@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError
-from srlm.records import Candidate, Prompt, content_id, decode_lines, parse_objects, read_rows, write_text
+from srlm.records import Candidate, Prompt, content_id, parse_located, read_rows, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,22 +154,10 @@ def lm_eval_command(
 
 
 def _json_rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return (where it stands, object) for every row of a JSON list or of JSON lines."""
     try:
-        data = file.read_bytes()
+        return parse_located(file.read_bytes(), str(file))
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from error
-    lines = decode_lines(data, str(file))
-    if not "".join(lines).lstrip().startswith("["):
-        return [(f"{file}, line {number}", row) for number, row in parse_objects(lines, str(file))]
-    try:
-        rows = json.loads("\n".join(lines))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: not valid JSON: {error}; mend the list") from error
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise InputError(f"{file}, row {number}: expected a JSON object, found {type(row).__name__}")
-    return [(f"{file}, row {number}", row) for number, row in enumerate(rows, 1)]
 
 
 def _instruction(row: dict[str, Any], where: str) -> Instruction:

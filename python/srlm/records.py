@@ -174,7 +174,26 @@ def read_objects(path: Path) -> list[tuple[int, dict[str, Any]]]:
 
 def parse_objects(lines: list[str], name: str) -> list[tuple[int, dict[str, Any]]]:
     """Return (line number, object) for every line that is not blank; `name` is the file in errors."""
-    return [(number, _parse_object(line, name, number)) for number, line in enumerate(lines, 1) if line.strip()]
+    found = [(number, f"{name}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
+    return [(number, _object(_parse(line, where), where)) for number, where, line in found]
+
+
+def parse_values(data: bytes, name: str) -> list[tuple[str, Any]]:
+    """Return (where it stands, value) for each value of one JSON list, or else of JSON lines.
+
+    Raises:
+        InputError: it is not UTF-8, or not valid JSON; names the line.
+    """
+    lines = decode_lines(data, name)
+    if not next((line for line in lines if line.strip()), "").lstrip().startswith("["):
+        found = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        return [(f"{name}, line {number}", _parse(line, f"{name}, line {number}")) for number, line in found]
+    return [(f"{name}, entry {number}", value) for number, value in enumerate(_parse("\n".join(lines), name), 1)]
+
+
+def parse_located(data: bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return (where it stands, object) as `parse_values` does; a value that is no object is an error."""
+    return [(where, _object(value, where)) for where, value in parse_values(data, name)]
 
 
 def decode_lines(data: bytes, name: str) -> list[str]:
@@ -192,13 +211,16 @@ def _no_number(name: str) -> None:
     raise ValueError(f"JSON has no {name}")
 
 
-def _parse_object(line: str, name: str, number: int) -> dict[str, Any]:
+def _parse(text: str, where: str) -> Any:  # noqa: ANN401  whatever JSON holds
     try:
-        value = json.loads(line, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{name}, line {number}: not valid JSON: {error}; mend or remove the line") from error
+        raise InputError(f"{where}: not valid JSON: {error}; mend or remove it") from error
+
+
+def _object(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{name}, line {number}: expected a JSON object, found {type(value).__name__}")
+        raise InputError(f"{where}: expected a JSON object, found {type(value).__name__}")
     return value
 
 

@@ -1,7 +1,5 @@
 """The prompts that models are compared on."""
 
-import json
-
 import pytest
 from srlm import chat
 from srlm.config import HeadToHeadSection
@@ -24,28 +22,32 @@ def texts(rows):
     return [row.text for row in rows]
 
 
+def drawn(valid, section=None, *, ift=(), taught=(), seed=0):
+    return held_out_prompts(section or HeadToHeadSection(), valid, ift=ift, ranked=taught, seed=seed)
+
+
 def test_without_files_the_judges_held_out_prompts_are_taken():
-    rows = held_out_prompts(HeadToHeadSection(), [ranked("one"), ranked("two")], [], 0)
+    rows = drawn([ranked("one"), ranked("two")])
     assert texts(rows) == ["one", "two"]
     assert all(row.source == "seed" for row in rows)
 
 
 def test_what_is_trained_on_and_repeats_are_left_out():
-    valid = [ranked("one"), ranked("ONE "), ranked("two")]
-    assert texts(held_out_prompts(HeadToHeadSection(), valid, [example("Two")], 0)) == ["one"]
+    valid = [ranked("one"), ranked("ONE "), ranked("two"), ranked("three")]
+    assert texts(drawn(valid, ift=[example("Two")], taught=[ranked("Three")])) == ["one"]
 
 
 def test_a_limit_draws_by_the_seed():
     valid = [ranked(f"prompt {number}") for number in range(50)]
     section = HeadToHeadSection(prompts=5)
-    one, again, other = (texts(held_out_prompts(section, valid, [], seed)) for seed in (1, 1, 2))
+    one, again, other = (texts(drawn(valid, section, seed=seed)) for seed in (1, 1, 2))
     assert one == again != other
     assert len(one) == 5
     assert one == sorted(one, key=lambda text: int(text.split()[1]))  # in the order of the file
 
 
 def test_switched_off():
-    assert held_out_prompts(HeadToHeadSection(prompts=0), [ranked("one")], [], 0) == []
+    assert drawn([ranked("one")], HeadToHeadSection(prompts=0)) == []
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_forms_of_files(tmp_path, content):
     file.write_text(content, encoding="utf-8")
     assert read_prompts(file) == ["one", "two"]
     section = HeadToHeadSection(prompt_files=[str(file)])
-    assert texts(held_out_prompts(section, [ranked("other")], [], 0)) == ["one", "two"]
+    assert texts(drawn([ranked("other")], section)) == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -72,12 +74,14 @@ def test_forms_of_files(tmp_path, content):
     [
         ("{", ["line 1", "not valid JSON"]),
         ('"ok"\nnonsense', ["line 2", "not valid JSON"]),
-        ("[1, 2", ["not valid JSON", "mend the file"]),
+        ("[1, 2", ["not valid JSON", "mend or remove it"]),
         ("3", ["line 1", "not a text"]),
         ('{"x": "y"}', ["line 1", "expected one of the fields prompt, instruction"]),
         ('{"prompt": " "}', ["line 1", "empty"]),
         ('{"turns": []}', ["line 1", "not a text"]),
-        ('["ok", null]', ["item 2", "not a text"]),
+        ("\n", ["holds no prompt"]),
+        ("[]", ["holds no prompt"]),
+        ('["ok", null]', ["entry 2", "not a text"]),
     ],
 )
 def test_broken_files(tmp_path, content, words):
@@ -95,17 +99,17 @@ def test_a_missing_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "count"),
+    ("name", "count", "first"),
     [
-        ("oasst/prompt_lottery_en_250_text.jsonl", 250),
-        ("mt-bench/question.jsonl", 80),
-        ("ifeval/input_data.jsonl", 541),
+        ("oasst/prompt_lottery_en_250_text.jsonl", 250, "Can you tell me about GLaDOS?"),
+        ("mt-bench/question.jsonl", 80, "Compose an engaging travel blog post"),
+        ("ifeval/input_data.jsonl", 541, "Write a 300+ word summary"),
     ],
 )
-def test_real_files(name, count):
+def test_real_files(name, count, first):
     file = DATA / name
     if not file.is_file():
         pytest.skip("the real data are not beside the checkout")
     found = read_prompts(file)
     assert len(found) == count
-    assert json.loads(file.read_text(encoding="utf-8").split("\n")[0]) is not None
+    assert found[0].startswith(first)

@@ -1,19 +1,18 @@
-"""The prompts that models are compared on: none of them is trained on.
+"""The prompts that models are compared on: none of them is in the seed that is trained on.
 
-They come from files of the user's, or are those whose ranked answers are held out for the judge. What is also an IFT
-prompt is left out.
+They come from files of the user's, or are those whose ranked answers are held out for the judge. What is also a prompt
+of IFT, or of the ranked answers that teach the judge, is left out.
 """
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from srlm.errors import InputError
 from srlm.native import normal_keys
-from srlm.records import Prompt, content_id, decode_lines, derived_seed
+from srlm.records import Prompt, content_id, derived_seed, parse_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,9 +24,21 @@ FIELDS = ("prompt", "instruction", "question", "text", "turns")
 
 
 def held_out_prompts(
-    head_to_head: HeadToHeadSection, valid: Sequence[RankedAnswers], ift: Sequence[Example], seed: int
+    head_to_head: HeadToHeadSection,
+    valid: Sequence[RankedAnswers],
+    *,
+    ift: Sequence[Example],
+    ranked: Sequence[RankedAnswers],
+    seed: int,
 ) -> list[Prompt]:
     """Return at most `head_to_head.prompts` prompts, drawn by the seed.
+
+    Args:
+        head_to_head: where they come from, and how many.
+        valid: the ranked answers that are held out.
+        ift: instruction examples that are trained on.
+        ranked: ranked answers that are trained on.
+        seed: what the draw follows from.
 
     Raises:
         InputError: a file cannot be read, or holds something else than prompts.
@@ -36,7 +47,7 @@ def held_out_prompts(
         return []
     given = [text for name in head_to_head.prompt_files for text in read_prompts(Path(name))]
     texts = given or [row.prompt for row in valid]
-    trained = set(normal_keys([row.prompt[-1]["content"] for row in ift]))
+    trained = set(normal_keys([*(row.prompt[-1]["content"] for row in ift), *(row.prompt for row in ranked)]))
     by_key = dict(zip(reversed(normal_keys(texts)), reversed(texts), strict=True))  # the first of equal ones stays
     fresh = [text for key, text in reversed(by_key.items()) if key not in trained]
     limit = head_to_head.prompts
@@ -55,27 +66,12 @@ def read_prompts(path: Path) -> list[str]:
         InputError: the file cannot be read, or a row holds no prompt.
     """
     try:
-        lines = decode_lines(path.read_bytes(), str(path))
+        values = parse_values(path.read_bytes(), str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    return [_text(value, where) for where, value in _values(lines, path)]
-
-
-def _values(lines: list[str], path: Path) -> list[tuple[str, Any]]:
-    try:
-        if next((line for line in lines if line.strip()), "").lstrip().startswith("["):
-            return [(f"{path}, item {number}", value) for number, value in enumerate(json.loads("\n".join(lines)), 1)]
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}; mend the file") from error
-    values = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            values.append((f"{path}, line {number}", json.loads(line)))
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number}: not valid JSON: {error}; mend or remove the line") from error
-    return values
+    if not values:
+        raise InputError(f"{path}: holds no prompt; give another file")
+    return [_text(value, where) for where, value in values]
 
 
 def _text(value: object, where: str) -> str:

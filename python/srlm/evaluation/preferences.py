@@ -15,7 +15,6 @@ row stays, also one that a file has twice. Left out: sets that come as Parquet, 
 from __future__ import annotations
 
 import gzip
-import json
 import random
 import zlib
 from collections import Counter
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from srlm import seed
 from srlm.errors import InputError
-from srlm.records import RankedAnswers, content_id, decode_lines, derived_seed, parse_objects
+from srlm.records import RankedAnswers, content_id, derived_seed, parse_located
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +49,7 @@ def read_preferences(path: Path, kind: Literal["auto"] | Kind = "auto") -> Prefe
     Raises:
         InputError: the file cannot be read, an entry is broken or of another format, or nothing in it was ranked.
     """
-    objects = _objects(_unpacked(path), str(path))
+    objects = parse_located(_unpacked(path), str(path))
     known = _kind_of(*objects[0]) if kind == "auto" and objects else kind
     rows = [row for located in objects for row in _READERS[known](located)]
     if not rows:
@@ -76,22 +75,6 @@ def _unpacked(path: Path) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"{path}: cannot be read: {reason}; give a file of human preferences") from error
-
-
-def _objects(data: bytes, name: str) -> list[Located]:
-    """Return the objects of one JSON list, or else of JSON lines."""
-    lines = decode_lines(data, name)
-    first = next((line for line in lines if line.strip()), "")
-    if not first.lstrip().startswith("["):
-        return [(f"{name}, line {number}", value) for number, value in parse_objects(lines, name)]
-    try:
-        values = json.loads("\n".join(lines))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name}: not valid JSON: {error}; mend the file") from error
-    for number, value in enumerate(values, 1):
-        if not isinstance(value, dict):
-            raise InputError(f"{name}, entry {number}: expected a JSON object, found {type(value).__name__}")
-    return [(f"{name}, entry {number}", value) for number, value in enumerate(values, 1)]
 
 
 def _kind_of(where: str, value: dict[str, Any]) -> Kind:

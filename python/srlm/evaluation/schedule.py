@@ -39,8 +39,8 @@ class Schedule:
         if head_to_head.prompts == 0 or not (head_to_head.against or stages.config.dpo.eval_steps):
             return
         valid = read_rows(files("eft_valid.jsonl"), RankedAnswers)
-        ift = read_rows(files("ift.jsonl"), Example)
-        rows = held_out.held_out_prompts(head_to_head, valid, ift, stages.config.seed)
+        ift, ranked = read_rows(files("ift.jsonl"), Example), read_rows(files("eft_ranked.jsonl"), RankedAnswers)
+        rows = held_out.held_out_prompts(head_to_head, valid, ift=ift, ranked=ranked, seed=stages.config.seed)
         file = files("held_out.jsonl")
         if not stages.is_done("seed/held_out", file, [row.id for row in rows]):
             write_rows(file, rows)

@@ -24,8 +24,8 @@ def frequency(answer: str, *, keyword: str, frequency: int, relation: str) -> bo
 
 
 def forbidden_words(answer: str, *, forbidden_words: Sequence[str]) -> bool:
-    """keywords:forbidden_words: none is there as a whole word, in any case."""
-    return not any(re.search(rf"\b{re.escape(word)}\b", answer, re.IGNORECASE) for word in forbidden_words)
+    """keywords:forbidden_words: none is there as a whole word, in any case; a word may end in a mark, as "C++" does."""
+    return not any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", answer, re.IGNORECASE) for word in forbidden_words)
 
 
 def letter_frequency(answer: str, *, letter: str, let_frequency: int, let_relation: str) -> bool:
