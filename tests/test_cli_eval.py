@@ -1,6 +1,7 @@
 """`srlm eval …`, up to where a model would be loaded: what is refused, and what a folder keeps."""
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -45,12 +46,21 @@ class ScriptedWorkers:
             finish(task.name, self.result)
 
 
+def folder_of(name):
+    """Stands in for a model's folder: what is in it follows from the name."""
+    folder = Path("models") / name.replace("/", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "config.json").exists():
+        (folder / "config.json").write_text(json.dumps({"name": name}), encoding="utf-8")
+    return str(folder)
+
+
 @pytest.fixture
 def scripted(monkeypatch):
     def use(result):
         workers = ScriptedWorkers(result)
         monkeypatch.setattr(cli_eval, "launcher", workers)
-        monkeypatch.setattr(cli_eval, "resolve", lambda _, name, revision: f"folder of {name}")
+        monkeypatch.setattr(cli_eval, "resolve", lambda _, name, revision: folder_of(name))
         return workers
 
     return use
@@ -93,7 +103,7 @@ def test_figures_are_shown_and_kept(folder, scripted):
     shown = run(*words)
     assert "punctuation:no_comma" in shown.stdout
     assert "(20% to 31%)" in shown.stdout
-    assert workers.works[0].folder == "folder of m"
+    assert workers.works[0].folder == folder_of("m")
     kept = json.loads((folder / "o" / "results.json").read_text(encoding="utf-8"))
     assert kept["model"]["prompt_strict"] == SHARE
     assert run(*words).exit_code == 0  # the same goes on
@@ -102,11 +112,47 @@ def test_figures_are_shown_and_kept(folder, scripted):
         run(*words)
 
 
-def test_another_model_needs_another_folder(folder, scripted):
+INSTRUCTIONS = ("instructions", "--data", "rules.jsonl", "--out", "o")
+
+
+@pytest.mark.parametrize("config", [(), ("--config", "c.yaml")])
+def test_another_model_needs_another_folder(folder, scripted, config):
+    (folder / "c.yaml").write_text("model: {name: base}\n", encoding="utf-8")
     scripted({**FOLLOWED, "by_kind": {}})
-    run("instructions", "--data", "rules.jsonl", "--model", "m", "--out", "o")
-    with pytest.raises(InputError, match="made with another model"):
-        run("instructions", "--data", "rules.jsonl", "--model", "n", "--out", "o")
+    run(*INSTRUCTIONS, "--model", "m", *config)
+    with pytest.raises(InputError, match="made with another model model"):
+        run(*INSTRUCTIONS, "--model", "n", *config)
+
+
+def test_other_weights_in_the_same_place_need_another_folder(folder, scripted):
+    scripted({**FOLLOWED, "by_kind": {}})
+    run(*INSTRUCTIONS, "--model", "m")
+    Path(folder_of("m"), "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="made with another model model"):
+        run(*INSTRUCTIONS, "--model", "m")
+
+
+def test_a_slip_leaves_the_folder_free(folder, scripted, monkeypatch):
+    scripted({**FOLLOWED, "by_kind": {}})
+
+    def nowhere(workers, name, revision):
+        raise InputError(f"{name}: no such model")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cli_eval, "resolve", nowhere)
+        with pytest.raises(InputError, match="no such model"):
+            run(*INSTRUCTIONS, "--model", "mm")
+    assert run(*INSTRUCTIONS, "--model", "m").exit_code == 0
+
+
+def test_the_revision_is_that_of_the_configurations_model(folder, scripted, monkeypatch):
+    (folder / "c.yaml").write_text("model: {name: base, revision: old}\n", encoding="utf-8")
+    scripted({**FOLLOWED, "by_kind": {}})
+    asked = []
+    monkeypatch.setattr(cli_eval, "resolve", lambda _, *asked_for: asked.append(asked_for) or folder_of(asked_for[0]))
+    run(*INSTRUCTIONS, "--model", "m", "--config", "c.yaml")
+    run("instructions", "--data", "rules.jsonl", "--out", "o2", "--model", "base", "--config", "c.yaml")
+    assert asked == [("m", None), ("base", "old")]
 
 
 HEAD_TO_HEAD = {
@@ -126,7 +172,36 @@ def test_two_models_are_compared(folder, scripted, judge, extra):
     assert "4 requests" in shown.stdout
     assert "0.5000" in shown.stdout
     assert [[task.name for task in work.tasks] for work in workers.works] == [["a"], ["b"], ["comparisons"]]
+    assert workers.works[2].tasks[0].judge_name == ("j" if judge == "j" else "x (endpoint)")
     assert len((folder / "o" / "prompts.jsonl").read_text(encoding="utf-8").splitlines()) == 2  # a repeat is one
+
+
+COMPARE = ("compare", "--a", "m", "--b", "n", "--prompts", "prompts.jsonl", "--out", "o")
+
+
+@pytest.mark.parametrize(
+    ("judge", "before", "after", "differs"),
+    [
+        ("endpoint", ["endpoint.model=x"], ["endpoint.model=y"], "endpoint"),
+        ("endpoint", ["endpoint.model=x"], ["endpoint.model=x", "endpoint.base_url=http://localhost:2/v1"], "endpoint"),
+        ("j", [], ["head_to_head.by=scores"], "head_to_head"),
+        ("j", ["head_to_head.prompt_file=p.txt"], ["head_to_head.prompt_file=p.txt"], "comparing prompt"),
+    ],
+)
+def test_another_judge_needs_another_folder(folder, scripted, judge, before, after, differs):
+    prompt = folder / "p.txt"
+    prompt.write_text("{prompt} {first} {second}", encoding="utf-8")
+    scripted(HEAD_TO_HEAD)
+    run(*COMPARE, "--judge", judge, *before)
+    prompt.write_text("{prompt}? {first} {second}", encoding="utf-8")
+    with pytest.raises(InputError, match=f"made with another {differs}"):
+        run(*COMPARE, "--judge", judge, *after)
+
+
+def test_a_judge_speaks_by_its_own_chat_template(folder, scripted):
+    workers = scripted(HEAD_TO_HEAD)
+    run(*COMPARE, "--judge", "j", "model.chat_template=plain")
+    assert [work.config.model.chat_template for work in workers.works] == ["plain", "plain", None]
 
 
 NOTHING = {"value": None, "low": None, "high": None, "n": 0}
@@ -147,6 +222,45 @@ def test_every_model_of_a_run_judges(folder, scripted):
     (folder / "run" / "config.yaml").write_text(configuration.to_yaml(loaded), encoding="utf-8")
     workers = scripted(JUDGED)
     shown = run("judge", "--data", "pairs.jsonl", "--run", "run", "--out", "o")
-    assert [work.folder for work in workers.works] == ["folder of run/m1/model", "folder of run/m2/model"]
+    assert [work.folder for work in workers.works] == [folder_of("run/m1/model"), folder_of("run/m2/model")]
     for text in ("m1", "m2", "Too few prompts.", "3 / 2 (1)", "0: 1  5: 2", "1.50"):
         assert text in shown.stdout
+
+
+def test_another_run_needs_another_folder_and_a_further_model_does_not(folder, scripted, monkeypatch):
+    from srlm import config as configuration
+
+    def save(name, *models):
+        for model in models:
+            (folder / name / model / "model").mkdir(parents=True)
+        text = configuration.to_yaml(configuration.build({"model": {"name": "m"}}))
+        (folder / name / "config.yaml").write_text(text, encoding="utf-8")
+
+    words = ("judge", "--data", "pairs.jsonl", "--out", "o", "--run")
+    scripted(JUDGED)
+    save("one", "m1")
+    run(*words, "one")
+    save("other", "m1")
+    with pytest.raises(InputError, match="made with another model m1"):
+        run(*words, "other")
+    save("one", "m2")
+    run(*words, "one")
+    kept = json.loads((folder / "o" / "inputs.json").read_text(encoding="utf-8"))
+    assert sorted(kept["models"]) == ["m1", "m2"]
+
+
+def test_another_judge_prompt_needs_another_folder(folder, scripted):
+    prompt = folder / "p.txt"
+    prompt.write_text("{prompt} {response}", encoding="utf-8")
+    scripted(JUDGED)
+    words = ("judge", "--data", "pairs.jsonl", "--out", "o", "--model", "m", "judge.prompt_file=p.txt")
+    run(*words)
+    prompt.write_text("{prompt}! {response}", encoding="utf-8")
+    with pytest.raises(InputError, match="made with another judge prompt"):
+        run(*words)
+
+
+def test_no_limit_where_the_run_measured_nothing(folder, scripted):
+    workers = scripted(JUDGED)
+    run("judge", "--data", "pairs.jsonl", "--out", "o", "--model", "m", "evaluate.judge_prompts=0")
+    assert workers.works[0].tasks[0].limit is None

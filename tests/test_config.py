@@ -197,6 +197,14 @@ WRONG = [
     ("eft: {from: ranks}\njudge: {score_pattern: '(?P<score>.)'}", ["eft.from=ranks", "judge.score_pattern"]),
     ("judge: {score: expected, max_score: 10}", ["judge.score=expected", "judge.max_score"]),
     ("judge: {score: expected, max_score: 4.5}", ["judge.score=expected", "judge.max_score"]),
+    ("evaluate: {preferences: {held_out: f}}", ["held_out names the answers that the run itself holds out"]),
+    ("head_to_head: {judge: m0}", ["head_to_head.judge=m0", "m1 to m3"]),
+    ("head_to_head: {judge: m4}", ["head_to_head.judge=m4", "m1 to m3"]),
+    ("head_to_head: {judge: endpoint}", ["head_to_head.judge=endpoint needs endpoint.model"]),
+    ("head_to_head: {judge: endpoint, by: scores}\nendpoint: {model: m}", ["head_to_head.by=scores", "endpoint"]),
+    ("dpo: {eval_steps: 5}\npairs: {method: positives_only}", ["dpo.eval_steps", "positives_only"]),
+    ("dpo: {eval_steps: 5}\nhead_to_head: {prompts: 0}", ["dpo.eval_steps", "head_to_head.prompts"]),
+    ("dpo: {eval_steps: 5}\nhead_to_head: {judge: m2}", ["dpo.eval_steps needs its judge while M2 is trained"]),
     ("judge: {score: expected}\npairs: {method: positives_only}", ["pairs.method=positives_only", "judge.score"]),
 ]
 

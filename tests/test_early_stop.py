@@ -1,6 +1,7 @@
 """Early stop: which checkpoints meet, which is kept, when training ends, and going on after a stop of the run."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from srlm import config as configuration
@@ -59,16 +60,16 @@ class ScriptedLauncher:
             assert task.answers_a.parent.name == str(step)
             assert task.answers_b.parent.name == str(best)
             wins, losses = self.results[step, best]
-            result |= {"wins": wins, "ties": 1, "losses": losses, "win_rate": {"value": 0.5}}
+            ties = 0 if wins + losses == 0 else 1
+            result |= {"wins": wins, "ties": ties, "losses": losses, "unread": 2, "win_rate": {"value": 0.5}}
         finish(task.name, result)
 
     @staticmethod
     def weights(folder):
-        with open(f"{folder}/weights", encoding="utf-8") as file:  # noqa: PTH123  a string from the job
-            return int(file.read())
+        return int(Path(folder, "weights").read_text(encoding="utf-8"))
 
 
-def early_stop(path, launcher, patience=1):
+def early_stop(path, launcher, patience=1, held_out=1):
     """Train once; returns the manifest's entry, what was done, and the step whose weights were kept."""
     config = configuration.build(
         {"model": {"name": "m"}, "dpo": {"eval_steps": EVERY, "patience": patience}, "seed_data": {"eft": ["packaged"]}}
@@ -76,7 +77,7 @@ def early_stop(path, launcher, patience=1):
     stages = Stages(config, RunDir(path), launcher, Recorder())
     for name in ("m2/pairs", "seed/held_out", "m1/sft"):
         if stages.run_dir.entry(name) is None:
-            stages.run_dir.finish(name, "key", 0.0, {"rows": 1})
+            stages.run_dir.finish(name, "key", 0.0, {"rows": held_out if name == "seed/held_out" else 1})
     target = path / "m2" / "model"
     work = Train("m2/dpo", "dpo", config, "base", target, path / "m2" / "metrics.jsonl", (), {})
     result = EarlyStop(stages, Schedule(stages), 2, ("m2/pairs",)).train(work, EVERY, patience)
@@ -112,6 +113,20 @@ def test_a_lost_comparison_stops_and_the_best_is_kept(tmp_path):
 def test_equal_is_not_better(tmp_path):
     result, weights = early_stop(tmp_path, ScriptedLauncher(99, {(20, 10): (3, 3)}))
     assert (weights, result["best_step"]) == (10, 10)
+
+
+def test_a_judge_that_cannot_be_read_chooses_no_checkpoint(tmp_path):
+    launcher = ScriptedLauncher(99, {(20, 10): (0, 0)})
+    with pytest.raises(StageError, match=r"no prompt has a readable verdict in both orders \(2 have none\)"):
+        early_stop(tmp_path, launcher)
+    assert not (tmp_path / "m2" / "model").exists()
+
+
+def test_nothing_to_compare_on_trains_nothing(tmp_path):
+    launcher = ScriptedLauncher(99, {})
+    with pytest.raises(StageError, match="no held-out prompt"):
+        early_stop(tmp_path, launcher, held_out=0)
+    assert launcher.done == []
 
 
 def test_patience_waits_for_a_later_winner(tmp_path):

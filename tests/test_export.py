@@ -58,8 +58,8 @@ def test_instructions_may_hold_line_separators(tmp_path):
     [
         ("", "has no instructions"),
         ("[]", "has no instructions"),
-        ('[{"instruction": "a"}, 3]', "row 2: expected a JSON object, found int"),
-        ('[{"instruction": "a"}, {"instruction": " "}]', "row 2: `instruction` has to be a text that is not empty"),
+        ('[{"instruction": "a"}, 3]', "entry 2: expected a JSON object, found int"),
+        ('[{"instruction": "a"}, {"instruction": " "}]', "entry 2: `instruction` has to be a text that is not empty"),
         ('{"instruction": "a"}\n{"prompt": "b"}', "line 2: `instruction` has to be"),
         ('{"instruction": "a", "dataset": 1}', "line 1: `dataset` has to be a text"),
         ('[{"instruction": "a"}', "not valid JSON"),

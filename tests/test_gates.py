@@ -35,7 +35,7 @@ def test_figures_by_hand():
     found = quality(3, CANDIDATES, VERDICTS, 1, judge=JUDGE)
     assert found.parse_rate == 6 / 7
     assert found.tied_prompts == 1 / 2  # of p and q: r has too few scores to tie
-    assert found.length_correlation == (1 + 0) / 2  # p follows length exactly; a tie follows nothing
+    assert found.length_correlation == 1  # p follows length exactly; q ties, and gives no pair
     assert found.pairs_kept == 1 / 3
     assert found.kl_from_m1 is None
     # 1, 2 and 5 once, 4 three times of six.
@@ -72,7 +72,7 @@ def test_expected_scores_order_but_written_ones_are_counted():
         ("parse_rate", 0.8, 0.9, ["86%", "judge.max_tokens"]),
         ("tied_prompts", 0.6, 0.4, ["50%", "candidates.temperature"]),
         ("score_entropy", 1.0, 2.0, ["1.79", "eft.max_share"]),
-        ("length_correlation", 0.6, 0.4, ["0.50", "length_controlled"]),
+        ("length_correlation", 1.0, 0.4, ["1.00", "length_controlled"]),
         ("pairs_kept", 0.3, 0.5, ["33%", "reasons"]),
         ("kl_from_m1", 0.8, 0.6, ["0.70", "dpo.beta"]),
     ],
@@ -90,4 +90,4 @@ def test_gates(gate, met, missed, words, action):
 
 def test_a_limit_that_is_just_met_is_met():
     found = quality(3, CANDIDATES, VERDICTS, 1, judge=JUDGE)
-    assert unmet(found, GatesSection(parse_rate=6 / 7, tied_prompts=0.5, score_entropy=0, length_correlation=0.5)) == []
+    assert unmet(found, GatesSection(parse_rate=6 / 7, tied_prompts=0.5, score_entropy=0, length_correlation=1)) == []

@@ -54,7 +54,7 @@ def test_going_on(run):
 
 def test_a_run_may_be_extended(run):
     run.finish("seed/ift", "k", 1.0, {"rows": 3})
-    longer = make_config(iterations=5)
+    longer = make_config(iterations=5, endpoint={"concurrency": 2, "api_key_env": "OTHER", "price_in": 1.0})
     assert RunDir.open(run.path, longer).entry("seed/ift") is not None
     assert read_config(run.path) == longer
 
@@ -67,6 +67,8 @@ def test_a_run_may_be_extended(run):
         ({"model": {"name": "other"}}, "model.name"),
         ({"sft": {"lora": {}}}, "sft.lora.alpha, sft.lora.rank, sft.lora.target_modules"),
         ({"seed": 1, "iterations": 7}, "seed"),
+        ({"endpoint": {"model": "other"}}, "endpoint.model"),
+        ({"endpoint": {"base_url": "http://localhost:1/v1", "timeout": 9.0}}, "endpoint.base_url"),
     ],
 )
 def test_another_configuration_is_refused(values, keys, run):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from srlm import __version__
-from srlm.cli_common import FILE, FOLDER, OVERRIDES, console, existing, launcher, resolve, stage_config
+from srlm.cli_common import FILE, FOLDER, OVERRIDES, console, existing, launcher, resolve, revision, stage_config
 from srlm.cli_eval import evaluation
 from srlm.cli_export import export
 from srlm.errors import InputError, StageError
@@ -226,7 +226,7 @@ def sft(model: str, data: tuple[Path, ...], out: Path, config: str | None, overr
 @click.option("--config", default=None, help="Configuration with the section dpo. [default: built-in defaults]")
 @OVERRIDES
 def dpo(model: str, pairs: Path, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
-    """Train a model on preference pairs."""
+    """Train a model on preference pairs, to the end: dpo.eval_steps is for `srlm run`."""
     _train("dpo", model, (pairs,), out, config, overrides)
 
 
@@ -348,7 +348,7 @@ def _train(
             name=kind,
             kind=kind,
             config=loaded,
-            base=resolve(workers, model, loaded.model.revision),
+            base=resolve(workers, model, revision(loaded, model)),
             target=out.absolute(),
             metrics=out.absolute().with_name(f"{out.name}.metrics.jsonl"),
             data=files,

@@ -56,6 +56,11 @@ def resolve(launcher: Launcher, name: str, revision: str | None) -> str:
     return str(found["folder"])
 
 
+def revision(config: Config, name: str) -> str | None:
+    """Return the revision to take of a model: the configuration's is that of the model it names, and of no other."""
+    return config.model.revision if name == config.model.name else None
+
+
 def existing(file: Path) -> Path:
     """Return the absolute path of a file that must be there."""
     if not file.is_file():

@@ -2,23 +2,67 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from srlm.cli_common import CONFIG, FILE, FOLDER, OVERRIDES, console, existing, launcher, resolve, stage_config
+from srlm.cli_common import (
+    CONFIG,
+    FILE,
+    FOLDER,
+    OVERRIDES,
+    console,
+    existing,
+    launcher,
+    resolve,
+    revision,
+    stage_config,
+)
 from srlm.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from srlm.config import Config
-    from srlm.launcher import Launcher
     from srlm.worker import Task
 
 OUT = click.option("--out", type=FOLDER, required=True, help="Folder for rows and figures; rows in it are kept.")
+RUN = click.option(
+    "--run", "run_dir", type=FOLDER, help="Instead of --model: every model of this run, by its settings."
+)
+INPUTS = "inputs.json"  # what the rows in a folder were made from
 Results = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The settings, the models to measure by the names of their files, and the folder for what is found."""
+
+    config: Config
+    models: dict[str, str]
+    out: Path
+
+    def rows(self, name: str) -> Path:
+        """Return the file for a model's rows."""
+        return self.out.absolute() / f"{name}.jsonl"
+
+
+def measured(command: Callable[[Path, Measured], None]) -> Callable[..., None]:
+    """Add the options by which a command is told what to measure."""
+
+    @functools.wraps(command)
+    def called(
+        data: Path, model: str | None, run_dir: Path | None, out: Path, config: str | None, overrides: tuple[str, ...]
+    ) -> None:
+        _check_ours(out)
+        command(existing(data), Measured(*_models(model, run_dir, config, overrides), out))
+
+    model = click.option("--model", help="The model to measure: a name or folder.")
+    return functools.reduce(lambda function, option: option(function), (OVERRIDES, CONFIG, OUT, RUN, model), called)
 
 
 @click.group("eval")
@@ -30,50 +74,39 @@ def evaluation() -> None:
 @click.option(
     "--data", type=FILE, required=True, help="Human preferences: Open Assistant trees, LLMBar, PandaLM, JSONL."
 )
-@click.option("--model", help="The model that judges: a name or folder.")
-@click.option("--run", "run_dir", type=FOLDER, help="Instead of --model: every model of this run, by its own settings.")
-@OUT
-@CONFIG
-@OVERRIDES
-def judge_command(
-    data: Path, model: str | None, run_dir: Path | None, out: Path, config: str | None, overrides: tuple[str, ...]
-) -> None:
-    """Let a model judge answers that humans ordered, and compare."""
+@measured
+def judge_command(data: Path, what: Measured) -> None:
+    """Let a model judge answers that humans ordered, and compare.
+
+    At most evaluate.judge_prompts rows are judged; 0 stands for all of them here.
+    """
     from srlm import judge
     from srlm.evaluation.summary import judge_table
     from srlm.evaluation.tasks import JudgeTask
+    from srlm.stages import sections
 
-    loaded, models = _models(model, run_dir, config, overrides)
-    judge.check(loaded.judge)
-    _same_inputs(out, {"data": _hash(existing(data)), **_settings(loaded, "judge", "evaluate", "engine")})
-    source, limit = existing(data), loaded.evaluate.judge_prompts
-    tasks = {
-        name: JudgeTask(name, source, out.absolute() / f"{name}.jsonl", of_run=False, limit=limit) for name in models
-    }
-    results = _measure(loaded, models, tasks, out)
-    console(stderr=False).print(judge_table(results, str(data)))
+    judge.check(what.config.judge)
+    limit = what.config.evaluate.judge_prompts or None
+    tasks = {name: JudgeTask(name, data, what.rows(name), of_run=False, limit=limit) for name in what.models}
+    inputs = {"data": _hash(data), **sections(what.config, "judge", "engine"), "evaluate.judge_prompts": limit}
+    console(stderr=False).print(judge_table(_measure(what, tasks, inputs), str(data)))
 
 
 @evaluation.command("instructions")
 @click.option("--data", type=FILE, required=True, help="Prompts with instructions to check, in IFEval's format.")
-@click.option("--model", help="The model that answers: a name or folder.")
-@click.option("--run", "run_dir", type=FOLDER, help="Instead of --model: every model of this run, by its own settings.")
-@OUT
-@CONFIG
-@OVERRIDES
-def instructions_command(
-    data: Path, model: str | None, run_dir: Path | None, out: Path, config: str | None, overrides: tuple[str, ...]
-) -> None:
+@measured
+def instructions_command(data: Path, what: Measured) -> None:
     """Check by rule how well a model follows instructions (IFEval)."""
     from srlm.evaluation.instructions import read_instructions
     from srlm.evaluation.summary import instructions_table
     from srlm.evaluation.tasks import InstructionsTask
+    from srlm.stages import sections
 
-    loaded, models = _models(model, run_dir, config, overrides)
-    read_instructions(existing(data))
-    _same_inputs(out, {"data": _hash(existing(data)), **_settings(loaded, "evaluate", "engine")})
-    tasks = {name: InstructionsTask(name, existing(data), out.absolute() / f"{name}.jsonl") for name in models}
-    console(stderr=False).print(instructions_table(_measure(loaded, models, tasks, out), str(data)))
+    read_instructions(data)
+    longest = what.config.evaluate.instructions_max_tokens
+    inputs = {"data": _hash(data), **sections(what.config, "engine"), "evaluate.instructions_max_tokens": longest}
+    tasks = {name: InstructionsTask(name, data, what.rows(name)) for name in what.models}
+    console(stderr=False).print(instructions_table(_measure(what, tasks, inputs), str(data)))
 
 
 @evaluation.command("compare")
@@ -88,33 +121,39 @@ def compare_command(
     model_a: str, model_b: str, judge: str, prompts: Path, out: Path, config: str | None, overrides: tuple[str, ...]
 ) -> None:
     """Let two models answer the same prompts and a judge compare, in both orders."""
-    from srlm.evaluation import held_out
-    from srlm.evaluation.schedule import ENDPOINT
+    from srlm.evaluation import comparing, held_out
+    from srlm.evaluation.schedule import ENDPOINT, judge_name, other_model
     from srlm.evaluation.summary import comparison_table
     from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint
     from srlm.records import Prompt, content_id, write_rows
+    from srlm.stages import sections
     from srlm.worker import Generate
 
-    words = (*overrides, f"head_to_head.judge={json.dumps(judge)}")
-    loaded = stage_config(config, words, model_a)
+    _check_ours(out)
+    loaded = stage_config(config, (*overrides, f"head_to_head.judge={json.dumps(judge)}"), model_a)
+    comparing.read_template(loaded.head_to_head)
     texts = dict.fromkeys(held_out.read_prompts(existing(prompts)))
     rows = [Prompt(content_id("prompt", text), text, "seed", [], -1) for text in texts]
-    settings = _settings(loaded, "candidates", "engine", "head_to_head")
-    _same_inputs(out, {"a": model_a, "b": model_b, "prompts": _hash(existing(prompts)), **settings})
     folder, results = out.absolute(), Results()
     files = {name: folder / f"{name}.jsonl" for name in ("prompts", "a", "b", "comparisons")}
-    write_rows(files["prompts"], rows)
-    comparison = CompareTask("comparisons", files["prompts"], files["a"], files["b"], files["comparisons"], judge)
+    comparison = CompareTask(
+        "comparisons", files["prompts"], files["a"], files["b"], files["comparisons"], judge_name(loaded)
+    )
     with launcher(loaded, ("generate",)) as workers:
-        for name, model in (("a", model_a), ("b", model_b)):
+        names = {"a": model_a, "b": model_b, **({} if judge == ENDPOINT else {"judge": judge})}
+        folders = {name: resolve(workers, model, revision(loaded, model)) for name, model in names.items()}
+        settings = sections(loaded, "candidates", "engine", "head_to_head", "judge")
+        server = {"endpoint": [loaded.endpoint.base_url, loaded.endpoint.model]} if judge == ENDPOINT else {}
+        _claim(out, folders, {"prompts": _hash(prompts), **settings, **server})
+        write_rows(files["prompts"], rows)
+        for name in ("a", "b"):
             answers: tuple[Task, ...] = (AnswersTask(name, files["prompts"], files[name]),)
-            work = Generate(loaded, resolve(workers, model, None), loaded.seed, answers)
-            workers.run(work, results.__setitem__)
+            workers.run(Generate(loaded, folders[name], loaded.seed, answers), results.__setitem__)
         if judge == ENDPOINT:
             cache = folder / "endpoint_cache.jsonl"
             workers.run(CompareThroughEndpoint(loaded, cache, (comparison,)), results.__setitem__)
         else:
-            work = Generate(loaded, resolve(workers, judge, None), loaded.seed, (comparison,))
+            work = Generate(other_model(loaded), folders["judge"], loaded.seed, (comparison,))
             workers.run(work, results.__setitem__)
     _keep(out, results)
     console(stderr=False).print(comparison_table(results["comparisons"], model_a, model_b))
@@ -126,11 +165,12 @@ def _models(
     """Return the settings, and the models to measure by the names of their files."""
     from srlm.run_dir import RunDir, read_config
 
-    if (model is None) == (run_dir is None):
-        raise InputError("give either --model or --run")
-    if model is not None:
+    if run_dir is None:
+        if model is None:
+            raise InputError("give either --model or --run")
         return stage_config(config, overrides, model), {"model": model}
-    assert run_dir is not None  # noqa: S101  one of the two is there
+    if model is not None:
+        raise InputError("give either --model or --run, not both")
     if config is not None or overrides:
         raise InputError("--run takes the run's own settings; leave --config and KEY=VALUE out")
     loaded, run = read_config(run_dir), RunDir(run_dir)
@@ -140,25 +180,18 @@ def _models(
     return loaded, trained
 
 
-def _measure(config: Config, models: dict[str, str], tasks: dict[str, Any], out: Path) -> Results:
-    results = Results()
-    with launcher(config, ("generate",)) as workers:
-        for name, model in models.items():
-            _generate(workers, config, model, tasks[name], results)
-    _keep(out, results)
-    return results
-
-
-def _generate(workers: Launcher, config: Config, model: str, task: Task, results: Results) -> None:
+def _measure(what: Measured, tasks: Mapping[str, Task], inputs: dict[str, Any]) -> Results:
+    """Let each model do its task; rows that are there already are gone on from if they were made from the same."""
     from srlm.worker import Generate
 
-    folder = resolve(workers, model, config.model.revision)
-    workers.run(Generate(config, folder, config.seed, (task,)), results.__setitem__)
-
-
-def _settings(config: Config, *names: str) -> dict[str, Any]:
-    values = config.model_dump(mode="json")
-    return {name: values[name] for name in ("seed", "model", *names)}
+    results = Results()
+    with launcher(what.config, ("generate",)) as workers:
+        folders = {name: resolve(workers, model, revision(what.config, model)) for name, model in what.models.items()}
+        _claim(what.out, folders, inputs)
+        for name, folder in folders.items():
+            workers.run(Generate(what.config, folder, what.config.seed, (tasks[name],)), results.__setitem__)
+    _keep(what.out, results)
+    return results
 
 
 def _hash(file: Path) -> str:
@@ -167,18 +200,34 @@ def _hash(file: Path) -> str:
     return hash_of(str(file))
 
 
-def _same_inputs(out: Path, inputs: dict[str, Any]) -> None:
-    """Refuse a folder whose rows were made from something else."""
+def _check_ours(out: Path) -> None:
+    if out.is_dir() and any(out.iterdir()) and not (out / INPUTS).is_file():
+        raise InputError(f"{out}: not empty, and not made by this command; give another --out")
+
+
+def _claim(out: Path, folders: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+    """Refuse a folder whose rows were made from something else: other settings or files, or models by other weights.
+
+    Models may come to those whose rows are there.
+    """
+    from srlm.models import weights_hash
     from srlm.records import write_text
 
-    file = out / "inputs.json"
+    file = out / INPUTS
+    inputs = {**settings, "models": {name: weights_hash(folder) for name, folder in folders.items()}}
     if file.is_file():
         before = json.loads(file.read_text(encoding="utf-8"))
-        if differing := sorted(key for key in {*before, *inputs} if before.get(key) != inputs.get(key)):
+        if differing := _differing(before, inputs):
             raise InputError(f"{out}: holds rows made with another {', '.join(differing)}; give another --out")
-    elif out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out}: not empty, and not made by this command; give another --out")
+        inputs["models"] = {**before["models"], **inputs["models"]}
     write_text(file, json.dumps(inputs, indent=1) + "\n")
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return what differs, models by their names; a model that is only on one side does not."""
+    models = before.get("models", {})
+    settings = sorted(key for key in {*before, *now} - {"models"} if before.get(key) != now.get(key))
+    return settings + [f"model {name}" for name, key in now["models"].items() if models.get(name, key) != key]
 
 
 def _keep(out: Path, results: Results) -> None:

@@ -1,9 +1,9 @@
 """Early stop of preference training (paper, section 3.1): checkpoints are compared as models are, and the best is kept.
 
 Every `dpo.eval_steps` steps the training pauses and its process ends; the checkpoint answers the held-out prompts, and
-the judge compares its answers with those of the best checkpoint so far. It becomes the best if it wins more than half.
-After `dpo.patience` comparisons in a row that it does not win, training stops. The first checkpoint is the first best:
-how M_t fares against M_t-1 is the head to head's to tell.
+the judge compares its answers with those of the best checkpoint so far. It becomes the best if it wins more often than
+it loses. After `dpo.patience` comparisons in a row that it does not win, training stops. The first checkpoint is the
+first best: how M_t fares against M_t-1 is the head to head's to tell.
 
 Each leg, its answers and its comparison are stages in the manifest, so that a run which was stopped goes on between
 them; what was decided follows from them again.
@@ -15,7 +15,8 @@ import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from srlm.evaluation.tasks import AnswersTask, CompareTask
+from srlm.errors import StageError
+from srlm.evaluation.tasks import AnswersTask
 from srlm.worker import Generate
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ class EarlyStop:
 
         Returns what the manifest keeps of the training.
         """
+        if not self.evaluation.has_held_out():
+            raise StageError(
+                "dpo.eval_steps: there is no held-out prompt to compare checkpoints on; raise seed_data.valid_fraction "
+                "or eft_limit, name other head_to_head.prompt_files, or leave dpo.eval_steps out"
+            )
         best: Leg | None = None
         lost, pause = 0, every
         while True:
@@ -87,26 +93,29 @@ class EarlyStop:
 
     def _beats(self, leg: Leg, best: Leg) -> bool:
         """Let the judge compare two checkpoints."""
-        task = CompareTask(
-            f"m{self.t}/step_{leg.step}_vs_{best.step}",
-            self.stages.run_dir.seed("held_out.jsonl"),
-            self._file(leg, "answers"),
-            self._file(best, "answers"),
-            self._file(leg, f"vs_{best.step}"),
-            self.stages.config.head_to_head.judge,
-        )
+        name, file = f"m{self.t}/step_{leg.step}_vs_{best.step}", self._file(leg, f"vs_{best.step}")
+        task = self.evaluation.comparison(name, self._file(leg, "answers"), self._file(best, "answers"), file)
         answers = tuple(f"m{self.t}/step_{step}_answers" for step in (leg.step, best.step))
-        if not self.stages.is_done(task.name, task.file, self.evaluation.judge_parts(), answers):
+        if not self.stages.is_done(
+            task.name, task.file, self.evaluation.judge_parts(), (*answers, *self.evaluation.judge_stages())
+        ):
             self.evaluation.compare_all([task])
         entry = self.stages.run_dir.entry(task.name) or {}
+        counts = {key: entry[key] for key in ("wins", "ties", "losses", "unread", "win_rate")}
+        if entry["wins"] + entry["ties"] + entry["losses"] == 0:
+            raise StageError(
+                f"{name}: no prompt has a readable verdict in both orders ({entry['unread']} have none), so no "
+                f"checkpoint can be chosen; read some in {file}, then take another head_to_head.judge, or set "
+                "head_to_head.justify=false"
+            )
         better = entry["wins"] > entry["losses"]
-        counts = {key: entry[key] for key in ("wins", "ties", "losses", "win_rate")}
         if not self.history:
             self.history.append({"step": best.step, "kept": True, **dict.fromkeys(counts)})
         self.history.append({"step": leg.step, "kept": better, **counts})
+        ending = "" if better else f"; step {best.step} stays the best"
         self.stages.report.note(
             f"M{self.t} step {leg.step} against step {best.step}: {entry['wins']} won, {entry['ties']} tied, "
-            f"{entry['losses']} lost{'' if better else f'; step {best.step} stays the best'}"
+            f"{entry['losses']} lost, {entry['unread']} not read{ending}"
         )
         return better
 

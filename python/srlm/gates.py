@@ -120,8 +120,9 @@ def _tied(table: list[list[tuple[float, int]]]) -> float | None:
 
 
 def _length_correlation(table: list[list[tuple[float, int]]]) -> float | None:
-    """Average over prompts; a prompt whose scores or lengths are all the same counts 0."""
-    found = spearman([([score for score, _ in answers], [length for _, length in answers]) for answers in table])
+    """Average over prompts whose scores differ, as no other gives a pair; one whose lengths are all equal counts 0."""
+    lists = [([score for score, _ in answers], [length for _, length in answers]) for answers in table]
+    found = spearman([(scores, lengths) for scores, lengths in lists if len(set(scores)) > 1])
     return sum(found) / len(found) if found else None
 
 

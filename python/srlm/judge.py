@@ -22,7 +22,7 @@ from srlm.native import mean_scores as native_mean_scores
 from srlm.records import RowWriter, Verdict, content_id, derived_seed, resume_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -53,15 +53,23 @@ def read_template(judge: JudgeSection) -> str:
     if judge.prompt_file is None:
         name = "judge_prompt.txt" if judge.justify else "judge_prompt_direct.txt"
         return (resources.files("srlm") / "data" / name).read_text(encoding="utf-8").strip()
+    return read_prompt_file("judge.prompt_file", judge.prompt_file, FIELDS)
+
+
+def read_prompt_file(key: str, name: str, fields: tuple[str, ...]) -> str:
+    """Return the text of a prompt file that `key` of the configuration names.
+
+    Raises:
+        InputError: it cannot be read, or does not hold each field exactly once.
+    """
     try:
-        text = Path(judge.prompt_file).read_text(encoding="utf-8").strip()
+        text = Path(name).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"judge.prompt_file {judge.prompt_file!r}: cannot be read: {error}") from error
-    for field in FIELDS:
+        raise InputError(f"{key} {name!r}: cannot be read: {error}") from error
+    for field in fields:
         if text.count(field) != 1:
             raise InputError(
-                f"judge.prompt_file {judge.prompt_file!r}: the field {field} occurs {text.count(field)} times; "
-                "it must occur exactly once"
+                f"{key} {name!r}: the field {field} occurs {text.count(field)} times; it must occur exactly once"
             )
     return text
 
@@ -85,8 +93,12 @@ def fill(template: str, prompt: str, response: str) -> str:
     Tags inside the answer that look like the block it stands in are made harmless, so that it cannot end it early.
     """
     harmless = re.sub(r"<(?=\s*/?\s*response\b)", "&lt;", response, flags=re.IGNORECASE)
-    values = dict(zip(FIELDS, (prompt, harmless), strict=True))
-    return re.sub("|".join(map(re.escape, FIELDS)), lambda match: values[match[0]], template)
+    return fill_fields(template, dict(zip(FIELDS, (prompt, harmless), strict=True)))
+
+
+def fill_fields(template: str, values: Mapping[str, str]) -> str:
+    """Put texts into a prompt's fields, in one pass: braces and field names inside a text stay text."""
+    return re.sub("|".join(map(re.escape, values)), lambda match: values[match[0]], template)
 
 
 def write_verdicts(

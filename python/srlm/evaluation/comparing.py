@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from srlm import judge
 from srlm.evaluation.estimates import NONE, Estimate, mean
 from srlm.evaluation.win_rates import LOSS, TIE, WIN, win_rates
 from srlm.records import Comparison, RowWriter, content_id, resume_rows
@@ -28,11 +29,17 @@ Word = Literal["first", "second", "tie", "missing"]
 SIDES: tuple[Side, Side] = ("a", "b")
 SAME = "The two answers are the same."
 FIELDS = ("{prompt}", "{first}", "{second}")
-LABEL = re.compile(r"verdict\W*", re.IGNORECASE)
+# The word declares a verdict where it opens a line, or has a colon or a dash behind it; "I reached this verdict because
+# B is wrong" declares none. "is" counts only if an answer follows: "this verdict is final" speaks of the one before.
+LABEL = re.compile(
+    r"(?:^[^\w\n]{0,12}(?:(?:my|the)\s+)?(?:final\s+)?verdict\b(?!\s+is\b)|\bverdict\W{0,4}?[:=\u2013\u2014-]|(?P<is>\bverdict\s+is\b))\W*",
+    re.IGNORECASE | re.MULTILINE,
+)
 # A small letter is one of the two answers only where nothing follows it: "a" is also an article.
 CHOICE = re.compile(
-    r"(?i:an?\s+)?(?P<tie>(?i:tie|draw))\b|(?i:(?:answer|assistant|response|option)\W*)?"
-    r"(?P<one>[AB]\b|[ab](?=\W*(?:\n|$)))(?!\s*(?:and|or|/|&|=)\s*[AaBb]\b)"
+    r"(?i:(?:it['\u2019]?s|it\s+is)\s+)?(?i:an?\s+)?(?P<tie>(?i:tied?|draw))\b"
+    r"|(?i:an?\s+(?:\w+\s+)?(?:win|victory)\s+for\s+)?(?i:(?:answer|assistant|response|option)\W*)?"
+    r"(?P<one>[AB]\b(?!\s+(?:\w+\s+)?(?:win|victory)\s+for\b)|[ab](?=\W*(?:\n|$)))(?!\s*(?:and|or|/|&|=)\s*[AaBb]\b)"
 )
 
 
@@ -74,9 +81,15 @@ class HeadToHead:
     mean_length: list[float]  # characters, of a and of b
 
 
-def read_template(*, justify: bool) -> str:
-    """Return the packaged prompt for comparing."""
-    name = "pairwise_prompt.txt" if justify else "pairwise_prompt_direct.txt"
+def read_template(head_to_head: HeadToHeadSection) -> str:
+    """Return the prompt for comparing: the packaged wording or the user's file.
+
+    Raises:
+        InputError: the file cannot be read, or lacks one of the fields {prompt}, {first} and {second}.
+    """
+    if head_to_head.prompt_file is not None:
+        return judge.read_prompt_file("head_to_head.prompt_file", head_to_head.prompt_file, FIELDS)
+    name = "pairwise_prompt.txt" if head_to_head.justify else "pairwise_prompt_direct.txt"
     return (resources.files("srlm") / "data" / name).read_text(encoding="utf-8").strip()
 
 
@@ -86,14 +99,14 @@ def fill(template: str, prompt: str, first: str, second: str) -> str:
     Tags inside an answer that look like the blocks that answers stand in are made harmless.
     """
     harmless = (re.sub(r"<(?=\s*/?\s*answer_[ab]\b)", "&lt;", text, flags=re.IGNORECASE) for text in (first, second))
-    values = dict(zip(FIELDS, (prompt, *harmless), strict=True))
-    return re.sub("|".join(map(re.escape, FIELDS)), lambda match: values[match[0]], template)
+    return judge.fill_fields(template, dict(zip(FIELDS, (prompt, *harmless), strict=True)))
 
 
 def read_word(reply: str) -> Word:
     """Read the last verdict of a reply; "missing" where there is none, or one for both."""
-    labels = list(LABEL.finditer(reply))
-    choice = CHOICE.match(reply, labels[-1].end()) if labels else None
+    found = ((label, CHOICE.match(reply, label.end())) for label in LABEL.finditer(reply))
+    declared = [choice for label, choice in found if choice is not None or label["is"] is None]
+    choice = declared[-1] if declared else None
     if choice is None:
         return "missing"
     if choice["tie"]:
@@ -102,7 +115,7 @@ def read_word(reply: str) -> Word:
 
 
 def write_comparisons(
-    judge: Judge,
+    who: Judge,
     prompts: Sequence[Prompt],
     answers: tuple[Sequence[Candidate], Sequence[Candidate]],
     file: Path,
@@ -119,18 +132,18 @@ def write_comparisons(
     done = {(row.prompt_id, row.first) for row in resume_rows(file, Comparison)}
     places = [(prompt, first) for prompt in prompts for first in SIDES if (prompt.id, first) not in done]
     report.start(stage, len(places) + len(done), len(done))
-    template = read_template(justify=head_to_head.justify)
+    template = read_template(head_to_head)
     asked: dict[str, tuple[Prompt, Side]] = {}
     with RowWriter(file) as writer:
         for prompt, first in places:
             if texts[0][prompt.id] == texts[1][prompt.id]:
-                writer.write(_row(prompt, first, SAME, "tie", None))
+                writer.write(comparison(prompt, first, SAME, "tie", None))
                 report.advance()
             else:
                 asked[f"{prompt.id}.{first}"] = (prompt, first)
-        for answer in judge.ask(_questions(template, asked, texts)):
+        for answer in who.ask(_questions(template, asked, texts)):
             prompt, first = asked[answer.key]
-            writer.write(_row(prompt, first, answer.text, read_word(answer.text), answer.preference))
+            writer.write(comparison(prompt, first, answer.text, read_word(answer.text), answer.preference))
             report.advance()
 
 
@@ -174,7 +187,8 @@ def _questions(
         yield key, fill(template, prompt.text, one, other)
 
 
-def _row(prompt: Prompt, first: Side, text: str, word: Word, preference: float | None) -> Comparison:
+def comparison(prompt: Prompt, first: Side, text: str, word: Word, preference: float | None) -> Comparison:
+    """Return the row of one verdict."""
     return Comparison(content_id("comparison", prompt.id, first, text), prompt.id, first, text, word, preference)
 
 
@@ -193,10 +207,15 @@ def _result(a_first: Word, b_first: Word) -> float:
 
 
 def _preference(by_prompt: Mapping[str, Mapping[str, Comparison]]) -> Estimate:
-    """Estimate the mean probability of a's answer, over prompts both of whose orders were read from tokens."""
+    """Estimate the mean probability of a's answer, over prompts both of whose orders were read from tokens.
+
+    Equal answers, which no judge is asked about, are as likely as each other; alone they say nothing.
+    """
+    both = [rows for rows in by_prompt.values() if len(rows) == 2]
     read = [
         (rows["a"].preference + 1 - rows["b"].preference) / 2
-        for rows in by_prompt.values()
-        if len(rows) == 2 and rows["a"].preference is not None and rows["b"].preference is not None
+        for rows in both
+        if rows["a"].preference is not None and rows["b"].preference is not None
     ]
-    return mean(read) if read else NONE
+    same = [0.5 for rows in both if rows["a"].text == rows["b"].text == SAME]
+    return mean(read + same) if read else NONE

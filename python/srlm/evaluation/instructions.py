@@ -12,19 +12,19 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from srlm import chat
-from srlm.engines.base import Request, Sampling
+from srlm.candidates import write_candidates
+from srlm.config import CandidatesSection
 from srlm.errors import InputError
 from srlm.evaluation.estimates import mean, ratio
 from srlm.evaluation.rules.arguments import read_arguments
 from srlm.evaluation.rules.registry import RULES
-from srlm.records import Candidate, RowWriter, content_id, derived_seed, read_objects, resume_rows
+from srlm.records import Prompt, content_id, read_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from srlm.engines.base import Completion, Engine
+    from srlm.engines.base import Engine
     from srlm.evaluation.estimates import Estimate
     from srlm.reporter import Reporter
 
@@ -127,13 +127,9 @@ def write_answers(engine: Engine, rows: Sequence[Instructed], file: Path, *, max
     Raises:
         StageError: a prompt and `max_tokens` do not fit the engine.
     """
-    done = {row.prompt_id for row in resume_rows(file, Candidate)}
-    missing = [row for row in rows if row.id not in done]
-    report.start("instructions", len(rows), len(rows) - len(missing))
-    with RowWriter(file) as writer:
-        for completion in engine.generate(_requests(engine, missing, max_tokens)):
-            writer.write(_candidate(completion))
-            report.advance()
+    prompts = [Prompt(row.id, row.prompt, "seed", [], -1) for row in rows]
+    greedy = CandidatesSection(temperature=0.0, top_p=1.0, max_tokens=max_tokens).model_copy(update={"per_prompt": 1})
+    write_candidates(engine, prompts, file, candidates=greedy, seed=0, report=report, stage="instructions")
 
 
 def _row(value: dict[str, object], where: str) -> Instructed:
@@ -170,27 +166,3 @@ def _of_kind(kind: str, rows: Sequence[Instructed], strict: Sequence[tuple[bool,
         for row, each in zip(rows, strict, strict=True)
     ]
     return ratio([sum(each) for each in of_kind], [len(each) for each in of_kind])
-
-
-def _requests(engine: Engine, rows: Sequence[Instructed], max_tokens: int) -> Iterator[Request]:
-    sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=max_tokens)
-    for row in rows:
-        yield Request(row.id, chat.prompt_ids(engine.tokenizer, chat.user(row.prompt)), sampling, _seed(row.id))
-
-
-def _candidate(completion: Completion) -> Candidate:
-    return Candidate(
-        id=content_id("candidate", completion.key, 0, completion.text),
-        prompt_id=completion.key,
-        index=0,
-        text=completion.text,
-        token_ids=completion.token_ids,
-        logprob=completion.logprob,
-        finish_reason=completion.finish_reason,
-        seed=_seed(completion.key),
-    )
-
-
-def _seed(row: str) -> int:
-    """Return the seed that a request must have; a greedy draw does not use it."""
-    return derived_seed("instructions", row)

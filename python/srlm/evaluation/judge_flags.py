@@ -44,7 +44,7 @@ def _ties(tied: Estimate) -> str | None:
         return None
     return (
         f"The judge ties {tied.value:.0%} of the pairs, each of which counts one half: raise judge.samples, or take "
-        "judge.score=expected."
+        "judge.score=expected, if it is not what was read."
     )
 
 

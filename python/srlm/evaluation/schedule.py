@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from srlm import models
 from srlm.errors import InputError
-from srlm.evaluation import held_out
+from srlm.evaluation import comparing, held_out
 from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, InstructionsTask, JudgeTask
 from srlm.records import Example, RankedAnswers, read_rows, write_rows
 from srlm.worker import Generate
@@ -54,7 +54,7 @@ class Schedule:
         """Let the judge compare the models up to M_t, as far as that is not done."""
         stages = self.stages
         number = run_model(stages.config.head_to_head.judge)
-        if not self._has_held_out() or (number is not None and number > t):
+        if not self.has_held_out() or (number is not None and number > t):
             return
         tasks = [
             task
@@ -83,9 +83,24 @@ class Schedule:
     def judge_parts(self) -> dict[str, Any]:
         """Return what of the configuration decides how two answers are compared, for a stage's key."""
         config = self.stages.config
-        endpoint = [config.endpoint.base_url, config.endpoint.model] if config.head_to_head.judge == ENDPOINT else []
-        how = config.head_to_head.model_dump(mode="json", include={"judge", "justify", "max_tokens"})
-        return {**self.stages.sections("engine"), "head_to_head": how, "endpoint": endpoint}
+        judge = config.head_to_head.judge
+        parts = self.stages.sections(
+            "engine", "head_to_head", *(("judge",) if config.head_to_head.by == "scores" else ())
+        )
+        how = config.head_to_head.model_dump(mode="json", include={"judge", "by", "justify", "max_tokens"})
+        endpoint = [config.endpoint.base_url, config.endpoint.model] if judge == ENDPOINT else []
+        weights = models.weights_hash(judge) if run_model(judge) is None and models.is_local(judge) else None
+        return {**parts, "head_to_head": how, "endpoint": endpoint, "judge's weights": weights}
+
+    def judge_stages(self) -> tuple[str, ...]:
+        """Return the stage that trained the judge, where it is one of the run's models."""
+        number = run_model(self.stages.config.head_to_head.judge)
+        return (self.stages.trained(number),) if number is not None else ()
+
+    def comparison(self, name: str, answers_a: Path, answers_b: Path, file: Path) -> CompareTask:
+        """Return the job of comparing two files of answers to the held-out prompts."""
+        held_out_file = self.stages.run_dir.seed("held_out.jsonl")
+        return CompareTask(name, held_out_file, answers_a, answers_b, file, judge_name(self.stages.config))
 
     def _planned(self, t: int) -> list[tuple[Task, Any, tuple[str, ...]]]:
         stages, folder = self.stages, self.stages.run_dir.file(t, "")
@@ -104,7 +119,7 @@ class Schedule:
             data = Path(source).absolute()
             judge_task = JudgeTask(f"m{t}/judge_{name}", data, judge_file, of_run=False, limit=limit)
             planned.append((judge_task, [judging, evaluate.judge_prompts, hash_of(source)], (trained,)))
-        if self._has_held_out():
+        if self.has_held_out():
             answers = AnswersTask(f"m{t}/answers", stages.run_dir.seed("held_out.jsonl"), folder / "answers.jsonl")
             planned.append((answers, stages.sections("candidates", "engine"), (trained, "seed/held_out")))
         if evaluate.instructions is not None:
@@ -117,25 +132,18 @@ class Schedule:
     def _is_done(self, task: Task, parts: object, made_from: tuple[str, ...]) -> bool:
         return self.stages.is_done(task.name, task.file, parts, made_from)
 
-    def _has_held_out(self) -> bool:
+    def has_held_out(self) -> bool:
+        """Tell whether there are prompts to compare models on."""
         entry = self.stages.run_dir.entry("seed/held_out")
         return entry is not None and entry["rows"] > 0
 
     def _comparison(self, later: int, earlier: int) -> CompareTask:
-        run_dir = self.stages.run_dir
-        return CompareTask(
-            f"m{later}/vs_m{earlier}",
-            run_dir.seed("held_out.jsonl"),
-            run_dir.file(later, "answers.jsonl"),
-            run_dir.file(earlier, "answers.jsonl"),
-            run_dir.file(later, f"vs_m{earlier}.jsonl"),
-            self.stages.config.head_to_head.judge,
-        )
+        file = self.stages.run_dir.file
+        answers = file(later, "answers.jsonl"), file(earlier, "answers.jsonl")
+        return self.comparison(f"m{later}/vs_m{earlier}", *answers, file(later, f"vs_m{earlier}.jsonl"))
 
     def _compared(self, later: int, earlier: int) -> tuple[str, ...]:
-        number = run_model(self.stages.config.head_to_head.judge)
-        judge = (self.stages.trained(number),) if number is not None else ()
-        return (f"m{later}/answers", f"m{earlier}/answers", *judge)
+        return (f"m{later}/answers", f"m{earlier}/answers", *self.judge_stages())
 
 
 def opponents(head_to_head: HeadToHeadSection, t: int) -> list[int]:
@@ -147,6 +155,12 @@ def opponents(head_to_head: HeadToHeadSection, t: int) -> list[int]:
 def run_model(judge: str) -> int | None:
     """Return t where `head_to_head.judge` names a model M_t of the run (`m1`, `m2` …), else None."""
     return int(judge[1:]) if judge[:1] == "m" and judge[1:].isascii() and judge[1:].isdigit() else None
+
+
+def judge_name(config: Config) -> str:
+    """Return what to call whoever compares: the model's name at an endpoint, too."""
+    judge = config.head_to_head.judge
+    return f"{config.endpoint.model} (endpoint)" if judge == ENDPOINT else judge
 
 
 def other_model(config: Config) -> Config:
@@ -176,6 +190,7 @@ def preflight(config: Config) -> None:
     from srlm.evaluation.preferences import read_preferences
 
     evaluate, head_to_head = config.evaluate, config.head_to_head
+    comparing.read_template(head_to_head)
     for source in evaluate.preferences.values():
         read_preferences(Path(source))
     if evaluate.instructions is not None:

@@ -9,7 +9,6 @@ from srlm import chat
 from srlm.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from srlm.config import Config
@@ -114,20 +113,40 @@ class CompareTask:
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`; the engine holds the judge."""
+        from srlm.evaluation import scoring
         from srlm.evaluation.judges import LocalJudge
 
-        return self.compare(LocalJudge(engine, config.head_to_head, config.engine.max_model_len), config, report)
+        if config.head_to_head.by == "comparison":
+            return self.compare(LocalJudge(engine, config.head_to_head, config.engine.max_model_len), config, report)
+        prompts, answers = self._answered()
+        scoring.write_scored(
+            engine, prompts, answers, self.file, config=config, seed=seed, report=report, stage=self._stage
+        )
+        return self._result(prompts, answers)
 
     def compare(self, judge: Judge, config: Config, report: Reporter) -> Result:
         """Compare, and return what the manifest keeps."""
         from srlm.evaluation import comparing
 
-        answers = (read_rows(self.answers_a, Candidate), read_rows(self.answers_b, Candidate))
-        prompts = _answered(read_rows(self.prompts, Prompt), answers)
-        stage = f"comparing {self.name.replace('/', ' ')}"
+        prompts, answers = self._answered()
         comparing.write_comparisons(
-            judge, prompts, answers, self.file, head_to_head=config.head_to_head, report=report, stage=stage
+            judge, prompts, answers, self.file, head_to_head=config.head_to_head, report=report, stage=self._stage
         )
+        return self._result(prompts, answers)
+
+    @property
+    def _stage(self) -> str:
+        return f"comparing {self.name.replace('/', ' ')}"
+
+    def _answered(self) -> tuple[list[Prompt], tuple[list[Candidate], list[Candidate]]]:
+        """Return the prompts that both models have answered, and all answers."""
+        answers = (read_rows(self.answers_a, Candidate), read_rows(self.answers_b, Candidate))
+        both = {row.prompt_id for row in answers[0]} & {row.prompt_id for row in answers[1]}
+        return [row for row in read_rows(self.prompts, Prompt) if row.id in both], answers
+
+    def _result(self, prompts: list[Prompt], answers: tuple[list[Candidate], list[Candidate]]) -> Result:
+        from srlm.evaluation import comparing
+
         rows = read_rows(self.file, Comparison)
         result = comparing.head_to_head_result(prompts, answers, rows)
         return {"rows": len(rows), "judge": self.judge_name, **asdict(result)}
@@ -151,9 +170,3 @@ class CompareThroughEndpoint:
                 judge = EndpointJudge(endpoint, self.config.head_to_head)
                 result = task.compare(judge, self.config, report)
                 finish(task.name, {**result, "usage": asdict(endpoint.usage)})
-
-
-def _answered(prompts: Sequence[Prompt], answers: tuple[Sequence[Candidate], Sequence[Candidate]]) -> list[Prompt]:
-    """Return the prompts that both models have answered."""
-    both = {row.prompt_id for row in answers[0]} & {row.prompt_id for row in answers[1]}
-    return [row for row in prompts if row.id in both]

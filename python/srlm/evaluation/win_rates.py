@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
-# A weak pull of both coefficients towards zero, as if a quarter of a prompt had been a tie: without it, a model that
-# wins everywhere would have an infinite one.
+# A weak pull of both coefficients towards zero, near it as strong as one further prompt that was a tie: without it, a
+# model that wins everywhere would have an infinite one. It is felt with few prompts: 3 wins of 3 are 85 %, 100 of 100
+# are 99 %.
 PENALTY = 0.25
 STEPS = 25
 
