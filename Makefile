@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 CONSTRAINTS := tests/constraints.txt
 export SRLM_CACHE ?= $(CURDIR)/.cache/srlm
+# Processes that share the tests; each wants up to 6 GB.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 # Model names on the hub are never looked up by the tests or by the quickstart.
 export HF_HUB_OFFLINE ?= 1
 
@@ -23,10 +26,10 @@ quickstart: $(VENV)/model
 test: lint test-rust test-python
 
 test-python: $(VENV)/model $(VENV)/tokenizers $(VENV)/deepspeed $(VENV)/official-tools $(VENV)/trackers
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: lint test-rust $(VENV)/extension
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-rust: $(VENV)/cargo
 	cargo test --workspace --locked --quiet
