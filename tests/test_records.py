@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import stat
 
 import pytest
 from srlm import records
@@ -293,3 +294,35 @@ def test_seeds_fit_every_sampler_and_differ():
     assert len(seeds) == 1000
     assert all(0 <= seed < 2**31 for seed in seeds)
     assert max(seeds) > 2**30
+
+
+# --- a loss of power --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """What the disk was asked to hold, in order: the size of a file, or -1 for a folder."""
+    found, real = [], os.fsync
+
+    def note(handle):
+        state = os.fstat(handle)
+        found.append(-1 if stat.S_ISDIR(state.st_mode) else state.st_size)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return found
+
+
+def test_the_disk_holds_rows_once_a_second_and_in_the_end(tmp_path, synced, monkeypatch):
+    now = iter([0.0, 0.5, 1.5, 1.5, 2.0, 2.4])  # at the start, then at each row, twice where the disk is asked
+    monkeypatch.setattr(records.time, "monotonic", lambda: next(now))
+    with RowWriter(tmp_path / "rows.jsonl") as writer:
+        for number in range(4):
+            writer.write({"n": number})
+            assert (tmp_path / "rows.jsonl").read_bytes().endswith(b'{"n": %d}\n' % number)  # the next process sees it
+    assert synced == [18, 36]
+
+
+def test_a_whole_file_is_on_the_disk_before_it_has_its_name(tmp_path, synced):
+    records.write_text(tmp_path / "file", "12345")
+    assert synced == [5, -1]

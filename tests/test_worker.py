@@ -19,7 +19,7 @@ def test_a_training_keeps_the_checkpoints_that_its_section_asks_for(kind, tmp_pa
     def scripted(rows, *, job, report, **section):
         assert section == {kind: getattr(config, kind)}
         jobs.append(job)
-        return Trained(len(rows), 0, 3, 0.5)
+        return Trained(len(rows), 0, 3, 0.5, 100)
 
     monkeypatch.setattr(sft, "train_sft", scripted)
     monkeypatch.setattr(dpo, "train_dpo", scripted)

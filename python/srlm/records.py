@@ -2,7 +2,8 @@
 
 A row is a frozen dataclass; its id is a hash of its content, so a rerun names the same row the same. A file of rows is
 JSON lines in UTF-8, split on `\\n` only: U+2028 and its kin are legal inside a JSON string, and `str.splitlines` would
-break a row there. A writer flushes whole lines; a torn last line, left by a crash, is dropped by `resume_rows`.
+break a row there. A writer hands over whole lines, which outlive a kill at once and a loss of power after a second at
+most; a torn last line, left by a crash, is dropped by `resume_rows`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -24,6 +26,7 @@ Message = dict[str, str]
 Outcome = Literal["scored", "missing", "out_of_range", "conflicting"]
 FinishReason = Literal["stop", "length"]
 Row = TypeVar("Row")
+SYNC_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +263,14 @@ def resume_rows(path: Path, kind: type[Row]) -> list[Row]:
 
 
 class RowWriter:
-    """Appends rows to a file, one flushed line each, so that what is said to be done is on its way to the disk."""
+    """Appends rows to a file, one flushed line each; once a second, and in the end, the disk is made to hold them.
+
+    Waiting for the disk at every row would make short rows many times slower.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._synced = time.monotonic()
         # A lone surrogate becomes its JSON escape, which reads back as the same string.
         self._file = path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
 
@@ -273,12 +280,19 @@ class RowWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            if kind is None:
+                os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
 
     def write(self, row: object) -> None:
         """Append one row and hand it to the operating system."""
         self._file.write(to_json(row) + "\n")
         self._file.flush()
+        if time.monotonic() - self._synced > SYNC_SECONDS:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
 
 
 def write_rows(path: Path, rows: list[Any]) -> None:
@@ -300,3 +314,13 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk hold a folder's entries, so that a file that was renamed is there after a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -62,6 +62,7 @@ class Trained:
     dropped_too_long: int
     steps: int  # so far, those before a pause included
     train_loss: float  # the mean over them
+    tokens_in: int  # that they read: a prompt with each of its answers, a row once an epoch
     finished: bool = True  # False at a pause: the model is in `pause_to`, and `target` is still to come
 
 
@@ -164,9 +165,17 @@ def run(
     state = _train(trainer, job, checkpointer)
     _check_finite(trainer, state)
     finished = state.global_step >= state.max_steps
-    trained = Trained(len(rows), dropped, state.global_step, mean_loss(state), finished)
+    tokens = round(sum(map(tokens_of, rows)) * (state.epoch or 0.0))
+    trained = Trained(len(rows), dropped, state.global_step, mean_loss(state), tokens, finished)
     _save(trainer, section, job, trained)
     return trained
+
+
+def tokens_of(row: Mapping[str, Sequence[int]]) -> int:
+    """Return how many tokens a model reads for a row of SFT, or for both sides of a pair."""
+    if "input_ids" in row:
+        return len(row["input_ids"])
+    return 2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"])
 
 
 def _checked(trainer: Any, job: Job, report: Reporter) -> Job:  # noqa: ANN401
