@@ -47,12 +47,14 @@ def run(config: str, overrides: tuple[str, ...], run_dir: Path | None) -> None:
     CONFIG is a YAML file or the name of a packaged configuration. The same command goes on where it was stopped.
     """
     from srlm import config as configuration
-    from srlm import loop
+    from srlm import loop, run_lock
     from srlm.run_dir import RunDir
 
     loaded = configuration.load(config, overrides)
     loop.preflight(loaded)
-    _run(loaded, RunDir.open(run_dir or Path("runs") / loaded.name, loaded))
+    folder = run_dir or Path("runs") / loaded.name
+    with run_lock.held(folder):
+        _run(loaded, RunDir.open(folder, loaded))
 
 
 @srlm.command("config")

@@ -15,6 +15,7 @@ from srlm import __version__
 from srlm import config as configuration
 from srlm.errors import InputError
 from srlm.records import RowWriter, content_id, write_text
+from srlm.run_lock import LOCK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ class RunDir:
         try:
             if file.is_file():
                 _check_same(file, config)
-            elif path.exists() and any(path.iterdir()):
+            elif path.exists() and any(entry.name != LOCK for entry in path.iterdir()):
                 raise InputError(f"{path}: not empty and not a run's folder (no config.yaml); give another --run-dir")
             path.mkdir(parents=True, exist_ok=True)
             write_text(file, configuration.to_yaml(config))
