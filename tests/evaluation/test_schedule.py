@@ -139,6 +139,37 @@ def test_another_file_of_preferences_is_another_stage(tmp_path):
         again.tasks(1)
 
 
+@pytest.mark.parametrize("changed", ["weights", "prompt"])
+def test_another_judge_is_another_comparison(tmp_path, changed):
+    judge, prompt = tmp_path / "judge", tmp_path / "prompt.txt"
+    judge.mkdir()
+    (judge / "model.safetensors").write_bytes(b"one")
+    (judge / "config.json").write_text("{}", encoding="utf-8")
+    prompt.write_text("{prompt} {first} {second}", encoding="utf-8")
+    sections = {"head_to_head": {"judge": str(judge), "prompt_file": str(prompt)}}
+    made, launcher = make(tmp_path / "run", **sections)
+    for t in (1, 2):
+        do(made, launcher, t)
+    again, launcher = make(tmp_path / "run", **sections)
+    again.compare(2)
+    assert launcher.works == []  # the same judge: it is done
+    if changed == "weights":
+        (judge / "model.safetensors").write_bytes(b"two")
+    else:
+        prompt.write_text("{prompt}? {first} {second}", encoding="utf-8")
+    with pytest.raises(InputError, match="m2/vs_m1 was made from other inputs"):
+        again.compare(2)
+
+
+@pytest.mark.parametrize(
+    ("head_to_head", "named"),
+    [({}, "m1"), ({"by": "scores"}, "m1 (scores)"), ({"judge": "endpoint"}, "gpt (endpoint)"), ({"judge": "j"}, "j")],
+)
+def test_what_a_judge_is_called(head_to_head, named):
+    sections = {"model": {"name": "m"}, "head_to_head": head_to_head, "endpoint": {"model": "gpt"}}
+    assert schedule.judge_name(configuration.build(sections)) == named
+
+
 @pytest.mark.parametrize(
     ("against", "t", "expected"),
     [

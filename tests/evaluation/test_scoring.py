@@ -54,6 +54,7 @@ def test_the_higher_score_wins(tmp_path, tiny_tokenizer):
     assert (found["wins"], found["losses"], found["ties"], found["unread"]) == (1, 1, 2, 1)
     assert found["win_rate"]["value"] == pytest.approx(0.5)
     assert (found["disagreements"], found["rows"], found["judge"]) == (0, 10, "m1")
+    assert found["first_share"] is None
     assert len(asked) == 9  # the answer that both gave is scored once
     rows = {(row.prompt_id, row.first): row for row in read_rows(tmp_path / "vs_m1.jsonl", Comparison)}
     assert (rows["won", "a"].text, rows["won", "a"].verdict) == ("4 against 2", "first")

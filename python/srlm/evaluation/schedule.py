@@ -158,9 +158,11 @@ def run_model(judge: str) -> int | None:
 
 
 def judge_name(config: Config) -> str:
-    """Return what to call whoever compares: the model's name at an endpoint, too."""
+    """Return what to call whoever compares, and how: the model's name at an endpoint, too."""
     judge = config.head_to_head.judge
-    return f"{config.endpoint.model} (endpoint)" if judge == ENDPOINT else judge
+    if judge == ENDPOINT:
+        return f"{config.endpoint.model} (endpoint)"
+    return f"{judge} (scores)" if config.head_to_head.by == "scores" else judge
 
 
 def other_model(config: Config) -> Config:

@@ -122,7 +122,7 @@ class CompareTask:
         scoring.write_scored(
             engine, prompts, answers, self.file, config=config, seed=seed, report=report, stage=self._stage
         )
-        return self._result(prompts, answers)
+        return self._result(prompts, answers, config)
 
     def compare(self, judge: Judge, config: Config, report: Reporter) -> Result:
         """Compare, and return what the manifest keeps."""
@@ -132,7 +132,7 @@ class CompareTask:
         comparing.write_comparisons(
             judge, prompts, answers, self.file, head_to_head=config.head_to_head, report=report, stage=self._stage
         )
-        return self._result(prompts, answers)
+        return self._result(prompts, answers, config)
 
     @property
     def _stage(self) -> str:
@@ -144,12 +144,16 @@ class CompareTask:
         both = {row.prompt_id for row in answers[0]} & {row.prompt_id for row in answers[1]}
         return [row for row in read_rows(self.prompts, Prompt) if row.id in both], answers
 
-    def _result(self, prompts: list[Prompt], answers: tuple[list[Candidate], list[Candidate]]) -> Result:
+    def _result(
+        self, prompts: list[Prompt], answers: tuple[list[Candidate], list[Candidate]], config: Config
+    ) -> Result:
         from srlm.evaluation import comparing
 
         rows = read_rows(self.file, Comparison)
-        result = comparing.head_to_head_result(prompts, answers, rows)
-        return {"rows": len(rows), "judge": self.judge_name, **asdict(result)}
+        result = asdict(comparing.head_to_head_result(prompts, answers, rows))
+        if config.head_to_head.by == "scores":
+            result["first_share"] = None  # nobody stood first
+        return {"rows": len(rows), "judge": self.judge_name, **result}
 
 
 @dataclass(frozen=True, slots=True)
