@@ -8,6 +8,7 @@ from srlm.records import Candidate, Pair, Verdict, write_rows, write_text
 
 # What models and people may write: it must be shown, never run.
 HOSTILE = "</script><script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>\u2028{{ 7 * 7 }}"
+NOT_ABOVE_LENGTH = 'Not shown to be better than "the longer answer is better" (difference -3 to +12 points).'
 VERSIONS = {"srlm": "0.1.0", "torch": "2.13.0"}
 
 
@@ -30,8 +31,8 @@ def entry(seconds, rows, **values):
 
 def judging(accuracy, **values):
     return entry(
-        10.0, 20, engine="vllm", tokens_in=4000, tokens_out=200, prompts=20, answers=60, pairs=57, pairs_unscored=3,
-        prompts_unscored=1, pairwise_accuracy=accuracy, exact_match=est(0.25, 0.1, 0.4, 20),
+        10.0, 20, engine="vllm", tokens_in=4000, tokens_out=200, too_long=1, prompts=20, answers=60, pairs=57,
+        pairs_unscored=3, prompts_unscored=1, pairwise_accuracy=accuracy, exact_match=est(0.25, 0.1, 0.4, 20),
         five_best=est(0.35, 0.2, 0.5, 20), spearman=est(0.21, -0.05, 0.47, 19), kendall=est(0.17, -0.04, 0.4, 19),
         longer_accuracy=est(0.541, 0.48, 0.602, 57), tied=est(0.12, 0.05, 0.2, 57), parse_rate=est(0.95, 0.9, 1.0, 60),
         length_spearman=est(0.4, 0.2, 0.6, 20), agreement=NONE, score_entropy=1.83,
@@ -52,7 +53,7 @@ def manifest():
     return {
         "seed/ift": entry(0.1, 48),
         "m1/sft": entry(141.4, 104, dropped_too_long=2, steps=13, train_loss=2.0606),
-        "m1/judge_held_out": judging(est(0.583, 0.51, 0.651, 57)),
+        "m1/judge_held_out": judging(est(0.583, 0.51, 0.651, 57), flags=[NOT_ABOVE_LENGTH]),
         "m1/instructions": instructions(est(0.214, 0.18, 0.25, 541)),
         "m1/answers": entry(5.0, 3, engine="vllm", tokens_in=30, tokens_out=60),
         "m2/prompts": entry(20.0, 3, engine="vllm", tokens_in=900, tokens_out=90),
@@ -73,8 +74,8 @@ def manifest():
         "m2/dpo": entry(
             36.2, 2, dropped_too_long=0, steps=4, train_loss=0.6912, best_step=4,
             checkpoints=[
-                {"step": 2, "win_rate": est(0.45, 0.3, 0.6, 40), "wins": 14, "ties": 8, "losses": 18, "kept": False},
-                {"step": 4, "win_rate": None, "wins": 0, "ties": 0, "losses": 0, "kept": True},
+                {"step": 2, "win_rate": None, "wins": None, "ties": None, "losses": None, "kept": True},
+                {"step": 4, "win_rate": est(0.6, 0.45, 0.75, 40), "wins": 20, "ties": 8, "losses": 12, "kept": True},
             ],
         ),
         "m2/judge_held_out": judging(est(0.702, 0.64, 0.76, 57), flags=["Scores follow length."]),
@@ -82,7 +83,8 @@ def manifest():
         "m2/answers": entry(5.0, 3, engine="vllm", tokens_in=30, tokens_out=90),
         "m2/vs_m1": entry(
             60.0, 200, judge="m1", prompts=200, wins=120, ties=20, losses=55, unread=5,
-            win_rate=est(0.667, 0.604, 0.728, 195), length_controlled=est(0.512, 0.441, 0.583, 195), first_share=0.56,
+            win_rate=est(0.667, 0.604, 0.728, 195), length_controlled=est(0.512, 0.441, 0.583, 195),
+            preference=est(0.534, 0.52, 0.549, 195), first_share=0.56,
             disagreements=31, mean_length=[420.5, 310.25],
             usage={"requests": 400, "cached": 0, "retries": 1, "prompt_tokens": 9000, "completion_tokens": 1000,
                    "cost": 0.5},

@@ -8,6 +8,7 @@ from rich.console import Console
 from srlm.errors import InputError
 from srlm.records import write_text
 from srlm.report.compare import Row, compare, comparison_table, difference, main_figures, write_comparison
+from srlm.report.measures import kind_of
 
 from tests.report_run import HOSTILE, change_manifest, config, est, make_run
 
@@ -92,6 +93,36 @@ def test_the_table_of_the_terminal(runs):
     assert "win rate 66.7 % (60.4 to 72.8) 50.0 % (42.0 to 58.0) -16.7 points *" in lines
     assert "mean loss 0.6912 0.5912 -0.1000" in lines
     assert "M2: training" in lines
+
+
+def test_nothing_that_differs_is_said(tmp_path):
+    first, second = make_run(tmp_path / "one"), make_run(tmp_path / "two")
+    console = Console(file=io.StringIO(), width=160)
+    console.print(comparison_table(first, second))
+    lines = [" ".join(line.replace("│", " ").split()) for line in console.file.getvalue().split("\n")]
+    assert lines[lines.index("settings that differ") + 1] == "None"
+
+
+def test_every_figure_of_a_match_and_a_judge_is_there(runs):
+    both = compare(*runs)
+    assert rows_of(both, "M2", "M2 against M1")["mean probability of its answer"].first == "53.4 % (52.0 to 54.9)"
+    assert rows_of(both, "M1", "as a judge, held out")["prompts left out, too long to judge"].first == "1"
+
+
+@pytest.mark.parametrize(
+    ("stages", "kind"),
+    [
+        (("m1/sft", "m2/dpo", "m2/step_200"), "training"),
+        (
+            ("m2/step_200_answers", "m2/step_400_vs_200", "m3/m1_readings", "m1/answers", "m1/instructions",
+             "m1/judge_held_out", "m2/vs_m1"),
+            "measuring",
+        ),
+        (("seed/ift", "m2/prompts", "m2/candidates", "m2/verdicts", "m2/pairs"), "data"),
+    ],
+)  # fmt: skip
+def test_kinds_of_work(stages, kind):
+    assert {kind_of(stage) for stage in stages} == {kind}
 
 
 def test_the_page(runs, tmp_path):

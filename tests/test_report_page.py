@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -19,6 +20,8 @@ from srlm.report.text import duration, figure, with_interval
 from srlm.report.training_charts import thinned
 
 from tests.report_run import HOSTILE, change_manifest, make_run, manifest
+
+LONGER = "54.1 % (48.0 to 60.2)"
 
 
 class Page(HTMLParser):
@@ -82,12 +85,21 @@ def test_another_folder_is_refused(tmp_path):
     ("start", "cells"),
     [
         # The manifest's 0.583 with 0.51 to 0.651, and so on.
-        ("M1 where it starts", ["58.3 % 51.0 to 65.1", "longer is better: 54.1 %", "21.4 % 18.0 to 25.0"]),
+        (
+            "M1 where it starts",
+            ["58.3 % 51.0 to 65.1", "longer is better: 54.1 % (48.0 to 60.2)", "21.4 % 18.0 to 25.0"],
+        ),
         ("M2 better than M1", ["66.7 % 60.4 to 72.8", "120 won, 20 tied, 55 lost", "51.2 % (44.1 to 58.3)"]),
         ("pairwise accuracy", ["58.3 % (51.0 to 65.1)", "70.2 % (64.0 to 76.0)"]),
         ("Spearman with the humans' order", ["0.21 (-0.05 to 0.47)"]),
         ("entropy of written scores", ["1.83"]),
-        ("M2 against M1 M1 200", ["120 / 20 / 55 / 5", "56.0 %", "420 against 310", "10,000", "0.50"]),
+        ("prompts left out, too long to judge", ["1"]),
+        ("2 the first, so not compared", ["- - - not kept"]),
+        ("4 60.0 % (45.0 to 75.0)", ["20 8 12 kept"]),
+        (
+            "M2 against M1 M1 200",
+            ["53.4 % (52.0 to 54.9)", "120 / 20 / 55 / 5", "56.0 %", "420 against 310", "10,000", "0.50"],
+        ),
         ("length constraints:number words", ["40.0 % (30.0 to 50.0)"]),
         ("prompts dropped", ["4 not novel"]),
         ("prompts whose scores all tie", ["85.0 %"]),
@@ -116,15 +128,15 @@ def test_every_chart_has_its_message_its_table_and_its_figure(page):
         (
             "judge-set-0",
             (
-                "Share of pairs judged as the humans do: M1 58.3 % (51.0 to 65.1), longer is better 54.1 %;"
-                " M2 70.2 % (64.0 to 76.0), longer is better 54.1 %."
+                "Share of pairs judged as the humans do: M1 58.3 % (51.0 to 65.1),"
+                f" longer is better {LONGER}; M2 70.2 % (64.0 to 76.0), longer is better {LONGER}."
             ),
         ),
         (
             "judge-set-1",
             (
-                "Share of pairs judged as the humans do: M2 60.0 % (55.0 to 65.0), longer is better 54.1 %;"
-                " humans among themselves 72.0 %."
+                "Share of pairs judged as the humans do: M2 60.0 % (55.0 to 65.0),"
+                f" longer is better {LONGER}; humans among themselves 72.0 % (70.0 to 74.0)."
             ),
         ),
         (
@@ -144,8 +156,8 @@ def test_every_chart_has_its_message_its_table_and_its_figure(page):
         (
             "training-2-checkpoints",
             (
-                "Win rate of M2's checkpoints against the model before: step 2 45.0 % (30.0 to 60.0);"
-                " step 4 not measured. Kept: step 4."
+                "Win rate of M2's checkpoints, each against the best one before it: step 2 the first, so not compared;"
+                " step 4 60.0 % (45.0 to 75.0). Kept: step 4."
             ),
         ),
         ("time", "The stages took 6.6 min: making data 60.3 s, training 3.0 min, measuring 2.7 min."),
@@ -208,6 +220,65 @@ def test_a_field_may_be_missing_or_null(tmp_path, place):
     write_text(tmp_path / "manifest.json", json.dumps(changed))
     assert len(built(tmp_path)) == 8
     assert len(lines(read_run(tmp_path))) == 2
+
+
+def test_counts_may_be_missing(tmp_path):
+    def change(found):
+        quality = found["m2/pairs"]["quality"]
+        quality["score_histogram"] = {"2": None, "3.5": 2}
+        quality["length_histogram"] = {"edges": [0, 20], "counts": []}
+        found["m1/judge_held_out"]["histogram"] = {"2": None}
+
+    change_manifest(make_run(tmp_path), change)
+    shown = figures(built(tmp_path))
+    assert shown["candidates-for-M2"]["data"][0]["x"] == [3.5]
+    assert "candidate-lengths" not in shown
+    assert "held-out-answers-by-M1" not in shown
+    change_manifest(tmp_path, lambda found: found["m2/pairs"]["quality"]["length_histogram"].update(counts=[None]))
+    assert figures(built(tmp_path))["candidate-lengths"]["data"][0]["y"] == [0, 0]
+
+
+def test_verdicts_are_not_called_answers(tmp_path):
+    charts = {chart.id: chart for section in built(make_run(tmp_path)) for chart in section.charts}
+    assert charts["candidates-for-M2"].table.columns == ["score", "answers", "share"]
+    assert charts["held-out-answers-by-M1"].table.columns == ["score", "verdicts", "share"]
+
+
+def test_headings_go_down_by_one(page):
+    levels = [int(tag[1]) for tag in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert [pair for pair in itertools.pairwise(levels) if pair[1] > pair[0] + 1] == []
+
+
+def test_the_prompt_of_a_pair_scrolls_by_keyboard(page):
+    assert ("class", "prompt") in page.attributes
+    places = [place for place, (name, value) in enumerate(page.attributes) if (name, value) == ("class", "prompt")]
+    assert all(page.attributes[place + 1] == ("tabindex", "0") for place in places)
+
+
+def test_intervals_of_what_is_to_be_beaten_are_drawn(page):
+    shown = page.data("figures")
+    longer, judged = shown["judge-set-0"]["data"]
+    assert longer["error_y"]["array"] == pytest.approx([0.061, 0.061])
+    assert shown["judge-set-0"]["layout"]["scattermode"] == "group"
+    (band,) = [shape for shape in shown["judge-set-1"]["layout"]["shapes"] if shape["type"] == "rect"]
+    assert (band["y0"], band["y1"]) == (0.7, 0.74)
+    assert judged["name"] == "pairwise accuracy"
+
+
+def test_a_stopped_run_shows_the_data_that_stopped_it(tmp_path):
+    def change(found):
+        kept.update(found.pop("m2/pairs"), stopped="m2: only 2 pairs")
+        del found["m2/dpo"]
+
+    kept = {}
+    change_manifest(make_run(tmp_path), change)
+    (tmp_path / "m2" / "gates.json").write_text(json.dumps(kept))
+    page = Page(write_report(tmp_path))
+    assert "m2: only 2 pairs" in page.text
+    assert "85.0 %" in page.row("prompts whose scores all tie")
+    assert page.data("figures")["flow-prompts-2"]
+    assert len(page.data("samples")) == 2
 
 
 def test_an_empty_run_says_that_nothing_is_measured(tmp_path):
@@ -302,6 +373,13 @@ def test_a_run_of_good_answers_alone_has_no_pairs(tmp_path):
     change_manifest(tmp_path, change)
     page = Page(write_report(tmp_path))
     assert "it trains on good answers alone" in page.text
+    assert page.row("prompts with a perfect answer")
+    assert page.row("perfect answers") == "perfect answers 2"
+    assert page.row("left out") == "left out 2 no perfect answer, 5 same text"
+    # Its rows do not name candidates, so nobody can say what became of each.
+    assert "flow-candidates-2" not in figures(built(tmp_path))
+    flow = figures(built(tmp_path))["flow-prompts-2"]["data"][0]["node"]["label"]
+    assert flow == ["written 7", "kept 3", "not novel 4", "with a perfect answer 1", "no perfect answer 2"]
     # Of three prompts two have no perfect answer; the five answers that repeat another are not prompts.
     assert figures(built(tmp_path))["flow-prompts-2"]["data"][0]["link"]["value"] == [3, 4, 1, 2]
 

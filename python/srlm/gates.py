@@ -1,7 +1,8 @@
 """What a model's own data are like, and whether the next model should be trained on them.
 
 Each gate is a limit of the section `gates`; what does not meet it is said in one sentence with what to do, and stops
-the run or not, as its action says. The figures are kept in the manifest either way.
+the run or not, as its action says. The figures are kept either way: in the manifest with the pairs, or, where they stop
+the run, in a file of their own, since the pairs then do not count as done.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from srlm.config import Action, GatesSection, JudgeSection
     from srlm.records import Candidate, Verdict
 
+FILE = "gates.json"  # what was found of data that stopped the run
 LENGTH_BINS = 24
 AT_LEAST = frozenset({"parse_rate", "score_entropy", "pairs_kept"})  # the others' limits are upper ones
 ADVICE = {
@@ -103,6 +105,14 @@ def unmet(found: Quality, gates: GatesSection) -> list[Unmet]:
         for gate, value, limit, action in rows
         if value is not None and limit is not None and (value < limit if gate in AT_LEAST else value > limit)
     ]
+
+
+def not_trained(t: int, texts: Sequence[str]) -> str:
+    """Return what to tell a user whose run is stopped by gates, from their texts."""
+    return (
+        f"m{t}: not trained: {'; '.join(texts)}. All rows are kept; other gates.* may be given to the same command, "
+        "other settings need another --run-dir"
+    )
 
 
 def _by_prompt(candidates: Sequence[Candidate], scores: dict[str, float]) -> list[list[tuple[float, int]]]:

@@ -12,6 +12,7 @@ is skipped if an earlier run of the same command has done it.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from srlm import eft, gates, judge, models, pairs, seed
 from srlm.early_stop import EarlyStop
 from srlm.errors import StageError
 from srlm.evaluation import schedule
-from srlm.records import Candidate, DroppedPrompt, Prompt, RankedAnswers, Verdict, read_rows, write_rows
+from srlm.records import Candidate, DroppedPrompt, Prompt, RankedAnswers, Verdict, read_rows, write_rows, write_text
 from srlm.worker import CandidatesTask, Generate, JudgementsTask, PromptsTask, ReadByM1, Task, Train, VerdictsTask
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Loop:
-    """One run; `told` is called with t after M_t has been evaluated, as far as that goes by itself."""
+    """One run.
+
+    `told` is called with t after M_t has been evaluated, as far as that goes by itself, and once more if what M_t made
+    for the next model stops the run.
+    """
 
     stages: Stages
     told: Callable[[int], None] = lambda _: None
@@ -149,17 +154,20 @@ class Loop:
         )
         made, drops = pairs.build(*rows, pairs=config.pairs, judge=config.judge, seed=self._seed(t))
         write_rows(file, list(made))
-        if len(made) < config.pairs.min_count:
-            raise StageError(too_few_pairs(t, len(made), drops, file))
-        dropped = sum(count for reason, count in drops.items() if reason != "over_cap")
-        prompts, candidates, verdicts = rows
+        enough, prompts = len(made) >= config.pairs.min_count, len(rows[0])
         found = gates.quality(
-            len(prompts), candidates, verdicts, len(prompts) - dropped, judge=config.judge, kl_from_m1=self._kl(t)
+            prompts,
+            *rows[1:],
+            prompts - sum(pairs.prompts_without(drops).values()),
+            judge=config.judge,
+            kl_from_m1=self._kl(t) if enough else None,
         )
         missed = gates.unmet(found, config.gates)
-        self._mind(t, missed)
         kept = {**asdict(found), "gates": [asdict(gate) for gate in missed]}
-        self.stages.finish(f"m{t}/pairs", {"rows": len(made), "drops": drops, **self._facts(t, *rows), "quality": kept})
+        facts = {"rows": len(made), "drops": drops, **self._facts(t, *rows), "quality": kept}
+        self._mind(t, facts, missed, None if enough else too_few_pairs(t, len(made), drops, file))
+        self.stages.finish(f"m{t}/pairs", facts)
+        self.run_dir.file(t, gates.FILE).unlink(missing_ok=True)
 
     def train_next(self, t: int) -> None:
         """Train M_t from M_t-1 on its pairs (DPO), or on its perfect answers (SFT)."""
@@ -203,16 +211,22 @@ class Loop:
         target, metrics = self.run_dir.model(t), self.run_dir.file(t, "metrics.jsonl")
         return Train(name, kind, self.config, base, target, metrics, data, card)
 
-    def _mind(self, t: int, missed: list[gates.Unmet]) -> None:
-        """Say which gates were not met, and stop where one of them says so."""
+    def _mind(self, t: int, facts: dict[str, Any], missed: list[gates.Unmet], too_few: str | None) -> None:
+        """Say which gates were not met, and stop where one of them says so, or where there are too few pairs.
+
+        The stage does not count as done then: the same command asks the gates again. What was found stays in a file
+        of its own, and is told.
+        """
         for gate in missed:
             if gate.action == "warn":
                 self.stages.report.note(f"m{t}: {gate.text}")
-        if stops := [gate.text for gate in missed if gate.action == "stop"]:
-            raise StageError(
-                f"m{t}: not trained: {'; '.join(stops)}. All rows are kept; other gates.* may be given to the same "
-                "command, other settings need another --run-dir"
-            )
+        stops = [gate.text for gate in missed if gate.action == "stop"]
+        reason = too_few or (gates.not_trained(t, stops) if stops else None)
+        if reason is None:
+            return
+        write_text(self.run_dir.file(t, gates.FILE), json.dumps({**facts, "stopped": reason}, indent=1) + "\n")
+        self.told(t - 1)
+        raise StageError(reason)
 
     def _kl(self, t: int) -> float | None:
         """Return how far the model that wrote the data for M_t has moved from M1, if a gate asks for it."""
@@ -300,7 +314,7 @@ def preflight(config: Config) -> None:
 def too_few_pairs(t: int, found: int, drops: dict[str, int], file: Path) -> str:
     """Return what to tell a user whose iteration yields too few pairs."""
     over_cap = drops.get("over_cap", 0)
-    drops = {reason: count for reason, count in drops.items() if reason != "over_cap"}
+    drops = pairs.prompts_without(drops)
     reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in drops.items() if count)
     worst = max(drops, key=lambda reason: drops[reason], default="")
     advice = {

@@ -18,7 +18,7 @@ from srlm.native import select_pairs, select_positives
 from srlm.records import Example, Pair, content_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -140,6 +140,14 @@ def build_pairs(
             )
         )
     return rows, drops
+
+
+def prompts_without(drops: Mapping[str, int]) -> dict[str, int]:
+    """Return the prompts without a pair, by reason; what counts pairs or answers in `drops` is left out."""
+    found = {reason: count for reason, count in drops.items() if reason != "over_cap"}
+    if "no_perfect_answer" in found:  # of positives: there `same_text` counts answers
+        found.pop("same_text", None)
+    return found
 
 
 def build_positives(

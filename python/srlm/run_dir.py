@@ -127,16 +127,24 @@ def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: it is not what a run writes.
     """
-    file = path / "manifest.json"
+    return read_object(path / "manifest.json")
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """Return a JSON object that a run wrote as a file of its own; {} without the file.
+
+    Raises:
+        InputError: it is not what a run writes.
+    """
     if not file.is_file():
         return {}
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{file}: not valid JSON ({error}); restore it from a backup") from error
-    if not isinstance(manifest, dict):
+    if not isinstance(found, dict):
         raise InputError(f"{file}: not a JSON object; restore it from a backup")
-    return manifest
+    return found
 
 
 def read_config(path: Path) -> configuration.Config:
@@ -145,10 +153,19 @@ def read_config(path: Path) -> configuration.Config:
     Raises:
         InputError: `path` is no run's folder.
     """
+    return configuration.load(str(config_file(path)))
+
+
+def config_file(path: Path) -> Path:
+    """Return the file of a run's configuration.
+
+    Raises:
+        InputError: `path` is no run's folder.
+    """
     file = path / "config.yaml"
     if not file.is_file():
         raise InputError(f"{path}: not a run's folder (no config.yaml)")
-    return configuration.load(str(file))
+    return file
 
 
 def _check_same(file: Path, config: configuration.Config) -> None:

@@ -59,7 +59,7 @@ def to_yaml(config: Config) -> str:
 
 def differing_keys(one: Config, other: Config) -> list[str]:
     """Return the full paths of the keys whose values differ."""
-    left, right = (_flatten(config.model_dump(mode="json", by_alias=True)) for config in (one, other))
+    left, right = (flatten(config.model_dump(mode="json", by_alias=True)) for config in (one, other))
     return sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
 
 
@@ -181,8 +181,9 @@ def _nearest(path: list[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else "; `srlm config --describe` lists the keys"
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested sections as `section.key`."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
     return flat

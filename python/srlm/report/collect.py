@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from srlm import gates
 from srlm.errors import InputError
 from srlm.evaluation.estimates import NONE, Estimate
-from srlm.run_dir import read_manifest
+from srlm.run_dir import config_file, read_manifest, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,6 +43,7 @@ class ModelData:
 
     t: int
     stages: dict[str, Entry]
+    halted: Entry  # what was found of data that stopped the run before it was trained; else empty
     metrics: list[Entry]  # one a logged step
     answer_lengths: list[int]  # tokens, of its answers to the held-out prompts
 
@@ -82,8 +84,13 @@ class ModelData:
 
     @property
     def data(self) -> Entry | None:
-        """The entry of the pairs (or positives) that it was trained on."""
-        return self.stages.get("pairs")
+        """What is known of the pairs (or positives) that it was, or was not, to be trained on."""
+        return self.stages.get("pairs") or self.halted or None
+
+    @property
+    def by_positives(self) -> bool:
+        """Whether it learns from good answers alone, without pairs."""
+        return "no_perfect_answer" in ((self.data or {}).get("drops") or {})
 
     @property
     def quality(self) -> Entry:
@@ -129,7 +136,7 @@ def read_run(path: Path) -> RunData:
     Raises:
         InputError: `path` is no run's folder, or its configuration or manifest cannot be read.
     """
-    config = _read_config(path / "config.yaml")
+    config = _read_config(config_file(path))
     manifest = read_manifest(path)
     numbers = sorted({int(found[1]) for stage in manifest if (found := re.match(r"m([1-9]\d*)/", stage))})
     models = [_read_model(path, t, manifest) for t in numbers]
@@ -144,14 +151,6 @@ def estimate(entry: Mapping[str, Any] | None, key: str) -> Estimate:
     if not isinstance(found, dict) or found.get("value") is None:
         return NONE
     return Estimate(found["value"], found.get("low"), found.get("high"), found.get("n") or 0)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested sections as `section.key`."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return flat
 
 
 def _is_judging(stage: str) -> bool:
@@ -170,8 +169,6 @@ def _match(model: int, against: int, entry: Entry) -> Match:
 
 
 def _read_config(file: Path) -> Entry:
-    if not file.is_file():
-        raise InputError(f"{file.parent}: not a run's folder (no config.yaml)")
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -183,23 +180,32 @@ def _read_config(file: Path) -> Entry:
 
 def _read_model(path: Path, t: int, manifest: dict[str, Entry]) -> ModelData:
     folder, prefix = path / f"m{t}", f"m{t}/"
+    stages = {name.removeprefix(prefix): entry for name, entry in manifest.items() if name.startswith(prefix)}
     return ModelData(
         t=t,
-        stages={name.removeprefix(prefix): entry for name, entry in manifest.items() if name.startswith(prefix)},
+        stages=stages,
+        halted={} if "pairs" in stages else read_object(folder / gates.FILE),
         metrics=list(_whole_rows(folder / "metrics.jsonl")),
         answer_lengths=[len(row["token_ids"]) for row in _whole_rows(folder / "answers.jsonl") if "token_ids" in row],
     )
 
 
-def _whole_rows(file: Path) -> Iterator[Entry]:
-    """Yield a file's rows; a torn last line, of a run that goes on or was stopped, is passed over."""
+def whole_lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield a file's whole lines with their numbers, blank ones left out; nothing where there is no file.
+
+    A torn last line, of a run that goes on or was stopped, is passed over.
+    """
     if not file.is_file():
         return
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n") or not line.strip():
-                continue
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{file}, line {number}: not valid JSON ({error}); restore the line") from error
+            if line.endswith(b"\n") and line.strip():
+                yield number, line
+
+
+def _whole_rows(file: Path) -> Iterator[Entry]:
+    for number, line in whole_lines(file):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{file}, line {number}: not valid JSON ({error}); restore the line") from error

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from srlm.config.loading import flatten
 from srlm.evaluation.estimates import NONE
 from srlm.records import to_json, write_text
-from srlm.report.collect import flatten, read_run
+from srlm.report.collect import read_run
 from srlm.report.findings import apart, headline
 from srlm.report.measures import INSTRUCTIONS, JUDGING, MATCH, Figure, model_figures
 from srlm.report.render import render
@@ -123,6 +124,8 @@ def comparison_table(run_a: Path, run_b: Path) -> Table:
 def _add(table: Table, title: str, rows: list[Row]) -> None:
     table.add_section()
     table.add_row(Text(title, style="bold"), *([""] * 3))
+    if not rows:
+        table.add_row(Text("None", style="dim"), *([""] * 3))
     for row in rows:
         mark = " *" if row.apart else ""
         table.add_row(*(Text(cell) for cell in (row.label, row.first, row.second, row.difference + mark)))

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
+from srlm.pairs import prompts_without
 from srlm.report.chart import ACCENT, MUTED, Chart, Section, Table, model_colour, plain, safe
-from srlm.report.measures import COUNTED, DATA, QUALITY
+from srlm.report.measures import data_names
 from srlm.report.text import figure, reasons, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from srlm.report.collect import ModelData, RunData
+PAIRED, PERFECT = "with a pair", "with a perfect answer"
 
 
 def score_section(run: RunData) -> Section:
@@ -27,23 +29,30 @@ def score_section(run: RunData) -> Section:
         intro="Candidates: the mean of each answer's scores, rounded to halves; the candidates for M2 are written and "
         "judged by M1. Held-out answers: the scores that the judge wrote. A judge that gives everything the same score "
         "makes no pairs.",
-        groups=_histograms("Candidates for", made) + _histograms("Held-out answers, by", written),
+        groups=_histograms("Candidates for", made, "answers")
+        + _histograms("Held-out answers, by", written, "verdicts"),
     )
 
 
-def _histograms(title: str, counts: Mapping[str, Mapping[str, int] | None]) -> list[tuple[str, list[Chart]]]:
-    """Return a group of histograms, by model, on one scale."""
-    found = {model: scores for model, scores in counts.items() if scores}
+def _histograms(
+    title: str, counts: Mapping[str, Mapping[str, int | None] | None], unit: str
+) -> list[tuple[str, list[Chart]]]:
+    """Return a group of histograms, by model, on one scale; `unit` is what was counted."""
+    known = {
+        model: {score: count for score, count in (scores or {}).items() if count is not None}
+        for model, scores in counts.items()
+    }
+    found = {model: scores for model, scores in known.items() if scores}
     top = max((max(scores.values()) / max(1, sum(scores.values())) for scores in found.values()), default=1.0)
     name = "-".join(title.lower().replace(",", "").split())
-    charts = [_scores(f"{name}-{model}", f"{title} {model}", scores, top) for model, scores in found.items()]
+    charts = [_scores(f"{name}-{model}", f"{title} {model}", scores, top, unit) for model, scores in found.items()]
     return [("", charts)] if charts else []
 
 
 def length_section(run: RunData) -> Section:
     """Return the section on lengths in tokens."""
     answers = [model for model in run.models if model.answer_lengths]
-    made = [model for model in run.models if {"edges", "counts"} <= set(model.quality.get("length_histogram") or {})]
+    made = [model for model in run.models if all(_length_histogram(model))]
     charts = [_answer_lengths(answers)] if answers else []
     charts += [_made_lengths(made)] if made else []
     return Section(
@@ -55,7 +64,7 @@ def length_section(run: RunData) -> Section:
     )
 
 
-def _scores(name: str, title: str, counts: Mapping[str, int], top: float) -> Chart:
+def _scores(name: str, title: str, counts: Mapping[str, int], top: float, unit: str) -> Chart:
     scores = sorted(counts, key=float)
     total = max(1, sum(counts.values()))
     shares = [counts[score] / total for score in scores]
@@ -73,7 +82,7 @@ def _scores(name: str, title: str, counts: Mapping[str, int], top: float) -> Cha
             xaxis={"dtick": 1},
         ),
         table=Table(
-            ["score", "answers", "share"],
+            ["score", unit, "share"],
             [
                 [score, figure(counts[score], "count"), figure(share, "percent")]
                 for score, share in zip(scores, shares, strict=True)
@@ -116,10 +125,16 @@ def _answer_lengths(models: list[ModelData]) -> Chart:
     )
 
 
+def _length_histogram(model: ModelData) -> tuple[list[int], list[int]]:
+    """Return edges and counts, either empty where it is not there."""
+    found = model.quality.get("length_histogram") or {}
+    return found.get("edges") or [], [count or 0 for count in found.get("counts") or []]
+
+
 def _made_lengths(models: list[ModelData]) -> Chart:
     traces, rows = [], []
     for place, model in enumerate(models):
-        edges, counts = (model.quality["length_histogram"][key] for key in ("edges", "counts"))
+        edges, counts = _length_histogram(model)
         total = max(1, sum(counts))
         shares = [count / total for count in counts]
         line = {"shape": "hv", "color": model_colour(place, len(models)), "width": 2}
@@ -149,7 +164,7 @@ def flow_section(run: RunData, fates: Mapping[int, Mapping[str, int]]) -> Sectio
     return Section(
         id="data",
         title="Where prompts and candidates went",
-        intro="From the prompts that were written to the pairs that were trained on.",
+        intro="From the prompts that were written to what was chosen to be trained on.",
         groups=groups,
         tables=[("All figures: data", _data_table(made))] if made else [],
         empty="No data were made yet.",
@@ -158,22 +173,14 @@ def flow_section(run: RunData, fates: Mapping[int, Mapping[str, int]]) -> Sectio
 
 def _prompt_flow(model: ModelData, data: Mapping[str, Any]) -> Chart:
     dropped = {reason: count for reason, count in (data.get("prompts_dropped") or {}).items() if count}
-    without = {reason: count for reason, count in prompt_drops(data).items() if count}
+    without = {reason: count for reason, count in prompts_without(data.get("drops") or {}).items() if count}
     kept = int(data.get("prompts") or 0)
     flows = [("written", "kept", kept)]
     flows += [("written", f"dropped: {words(reason)}", count) for reason, count in dropped.items()]
-    flows += [("kept", "with a pair", kept - sum(without.values()))]
-    flows += [("kept", f"no pair: {words(reason)}", count) for reason, count in without.items()]
+    flows += [("kept", PERFECT if model.by_positives else PAIRED, kept - sum(without.values()))]
+    no_pair = "" if model.by_positives else "no pair: "  # the one reason of positives says it all
+    flows += [("kept", f"{no_pair}{words(reason)}", count) for reason, count in without.items()]
     return _flow(f"prompts-{model.t}", f"Prompts for {model.name}", "prompts", flows)
-
-
-def prompt_drops(data: Mapping[str, Any]) -> dict[str, int]:
-    """Return prompts without a pair, by reason; what counts pairs or answers is left out (docs/file-formats.md)."""
-    drops = dict(data.get("drops") or {})
-    drops.pop("over_cap", None)
-    if "no_perfect_answer" in drops:
-        drops.pop("same_text", None)
-    return drops
 
 
 def _candidate_flow(model: ModelData, fates: Mapping[str, int]) -> Chart:
@@ -191,7 +198,7 @@ def _flow(name: str, title: str, unit: str, flows: list[tuple[str, str, int]]) -
     total = sum(count for source, _, count in flows if source == flows[0][0])
     size = {flows[0][0]: total, **{target: count for _, target, count in flows}} if flows else {}
     place = {node: index for index, node in enumerate(size)}
-    good = {"kept", "with a pair", "scored", "in a pair"}
+    good = {"kept", PAIRED, PERFECT, "scored", "in a pair"}
     node = {
         "label": [f"{safe(node.rpartition(': ')[2])} {count:,}" for node, count in size.items()],
         "pad": 14,
@@ -219,9 +226,10 @@ def _flow(name: str, title: str, unit: str, flows: list[tuple[str, str, int]]) -
 
 def _data_table(models: list[ModelData]) -> Table:
     rows = []
-    for names, part in ((DATA, "data"), (QUALITY, "quality")):
+    data, quality, counted = data_names(by_positives=any(model.by_positives for model in models))
+    for names, part in ((data, "data"), (quality, "quality")):
         for key, (label, form) in names.items():
             rows.append([label, *(figure((getattr(model, part) or {}).get(key), form) for model in models)])
-    for key, label in COUNTED.items():
+    for key, label in counted.items():
         rows.append([label, *(reasons((model.data or {}).get(key) or {}) for model in models)])
     return Table(["", *(f"for {model.name}" for model in models)], rows)

@@ -2,7 +2,8 @@
 
 A win rate is better or worse than even only if its whole 95 % interval lies on that side of 50 %. Two figures differ
 only if their intervals do not overlap. That is a cautious test: figures of the same prompts can differ reliably though
-their intervals overlap, and then nothing is claimed here.
+their intervals overlap, and then nothing is claimed here. A judge beside "the longer answer is better" is the
+exception: their difference on the same pairs was measured itself.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from srlm.report.collect import estimate
-from srlm.report.measures import set_name
+from srlm.report.match_flags import by_place, match_flags
+from srlm.report.measures import match_name, set_name
 
 if TYPE_CHECKING:
     from srlm.evaluation.estimates import Estimate
-    from srlm.report.collect import Match, ModelData, RunData
+    from srlm.report.collect import Entry, Match, ModelData, RunData
 
 Word = Literal["better", "worse", "same", "unmeasured"]
+LENGTH_FLAG = "the longer answer is better"  # in the flag of a judge that is not shown to be above it
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,12 @@ def headline(run: RunData) -> Finding:
     """Answer the question for the whole run: its last compared model against M1."""
     trained = run.trained
     if len(trained) < 2:
-        return Finding(
-            "unmeasured", "Only M1 is trained, so there is nothing to compare yet." if trained else _NONE_YET
-        )
+        return Finding("unmeasured", _only_one(run) if trained else _NONE_YET)
     for model in reversed(trained):
         match = model.match(1)
         if match is not None and against_even(match.win_rate) != "unmeasured":
-            return Finding(against_even(match.win_rate), _headline(model.name, match))
+            later = [one.name for one in trained if one.t > model.t]
+            return Finding(against_even(match.win_rate), _headline(model.name, match) + _not_compared(later))
     return Finding("unmeasured", "No model's answers were compared with M1's, so nobody can say.")
 
 
@@ -85,13 +87,37 @@ def lines(run: RunData) -> list[Line]:
 
 def warnings(run: RunData) -> list[tuple[str, str]]:
     """Return (where, what) of every flag of a measurement and every gate that was not met."""
+    justify = bool((run.config.get("head_to_head") or {}).get("justify"))
     found = []
     for model in run.models:
-        gates = model.quality.get("gates") or []
-        found += [(f"Data for {model.name}", str(gate.get("text") or gate.get("gate"))) for gate in gates]
+        found += [(f"Data for {model.name}", text) for text in _data_flags(model)]
         for name, entry in model.judging.items():
             found += [(f"{model.name} as a judge, {set_name(name)}", str(flag)) for flag in entry.get("flags") or []]
+        for match in model.matches:
+            found += [(match_name(match), text) for text in match_flags(match, justify=justify)]
     return found
+
+
+def _data_flags(model: ModelData) -> list[str]:
+    """Return why the model was not trained, if so, and the gates that were not met, each once."""
+    stopped = model.halted.get("stopped")
+    gates = [str(gate.get("text") or gate.get("gate")) for gate in model.quality.get("gates") or []]
+    if not stopped:
+        return gates
+    return [str(stopped), *(text for text in gates if text not in stopped)]
+
+
+def _only_one(run: RunData) -> str:
+    for model in run.models:
+        if model.halted:
+            return f"Only M1 is trained: the run stopped before {model.name}, for the reason below."
+    return "Only M1 is trained, so there is nothing to compare yet."
+
+
+def _not_compared(later: list[str]) -> str:
+    if not later:
+        return ""
+    return f" {' and '.join(later)} {'was' if len(later) == 1 else 'were'} not compared with M1."
 
 
 _NONE_YET = "No model is trained yet."
@@ -154,7 +180,8 @@ def _answers(model: ModelData, previous: Match | None) -> list[str]:
         "worse": f"Answers worse than {other}",
         "same": f"Answers: no difference from {other} that the data can show",
     }[word]
-    return [f"{text}, by {judge_name(previous.judge)}'s judgement{_length(previous, word)}."]
+    place = ", which mostly follows the place of an answer" if by_place(previous.entry) else ""
+    return [f"{text}, by {judge_name(previous.judge)}'s judgement{place}{_length(previous, word)}."]
 
 
 def _length(match: Match, word: Word) -> str:
@@ -168,15 +195,27 @@ def _length(match: Match, word: Word) -> str:
 def _judging(model: ModelData, before: ModelData | None) -> str:
     entry = model.judging.get("held_out")
     accuracy, longer = estimate(entry, "pairwise_accuracy"), estimate(entry, "longer_accuracy")
-    word = apart(accuracy, longer)
+    word = _beside_length(entry, accuracy, longer)
     if word == "unmeasured":
         return "How it judges was not measured."
     text = {
         "better": "Judges better than length would",
         "worse": "Judges worse than length would",
-        "same": "Judges no better than length would, as far as the data show",
+        "same": "Not shown to judge better than length would",
     }[word]
     return f"{text}{_change(accuracy, _before(before, 'judge_held_out', 'pairwise_accuracy'), before)}."
+
+
+def _beside_length(entry: Entry | None, accuracy: Estimate, longer: Estimate) -> Word:
+    """Say how a judge stands beside the longer answer, by the flag on their difference on the same pairs.
+
+    That is sharper than two intervals: it may be sure where they overlap. An entry that does not tell its flags is
+    judged by the intervals.
+    """
+    word, flags = apart(accuracy, longer), (entry or {}).get("flags")
+    if word == "same" and isinstance(flags, list):
+        return "same" if any(LENGTH_FLAG in str(flag) for flag in flags) else "better"
+    return word
 
 
 def _instructions(model: ModelData, before: ModelData | None) -> list[str]:

@@ -26,7 +26,7 @@ def judge_section(run: RunData) -> Section:
         title="As a judge",
         intro="Each model scores answers that humans have ranked, and its scores are held against their order. A judge "
         "that is not above 'the longer answer is better' on the same pairs has shown nothing but a taste for length. "
-        "Bars are 95 % intervals over prompts.",
+        "Bars, and the band of the humans, are 95 % intervals over prompts.",
         groups=[
             ("", [_accuracy(run, name, place) for place, name in enumerate(names)]),
             ("", [chart for metric in SMALL if (chart := _small(run, names, metric))]),
@@ -55,7 +55,8 @@ def _accuracy(run: RunData, name: str, place: int) -> Chart:
             y=[one.value for one in longer],
             name="longer is better",
             mode="markers",
-            marker={"symbol": "line-ew-open", "size": 26, "color": MUTED, "line": {"width": 2}},
+            marker={"symbol": "line-ew-open", "size": 18, "color": MUTED, "line": {"width": 2}},
+            **bars(longer, MUTED),
         ),
         go.Scatter(
             x=models,
@@ -68,7 +69,13 @@ def _accuracy(run: RunData, name: str, place: int) -> Chart:
         ),
     ]
     lines = _levels(human)
-    shown = plain(traces, yaxis={"tickformat": ".0%", "range": _span(accuracy, longer, human)}, **lines)
+    shown = plain(
+        traces,
+        yaxis={"tickformat": ".0%", "range": _span([*accuracy, *longer, *([human] if human else [])])},
+        scattermode="group",
+        scattergap=0.7,
+        **lines,
+    )
     return Chart(
         id=f"judge-set-{place}",
         title=f"Pairwise accuracy: {set_name(name)}",
@@ -89,12 +96,20 @@ def _levels(human: Estimate | None) -> dict[str, Any]:
     if human is None or human.value is None:
         return even
     ceiling = level(human.value, f"humans {human.value:.0%}", colour=INK)
+    ceiling["shapes"] += _band(human)
     return {key: even[key] + ceiling[key] for key in even}
 
 
-def _span(accuracy: list[Estimate], longer: list[Estimate], human: Estimate | None) -> list[float]:
-    found = [bound for one in [*accuracy, *longer] for bound in (one.low, one.high, one.value) if bound is not None]
-    found += [0.5, *([human.value] if human and human.value else [])]
+def _band(found: Estimate) -> list[dict[str, Any]]:
+    """An interval across the plot, behind all else."""
+    if found.low is None or found.high is None:
+        return []
+    across = {"xref": "paper", "x0": 0, "x1": 1, "y0": found.low, "y1": found.high}
+    return [{"type": "rect", **across, "fillcolor": "var(--drop)", "line": {"width": 0}, "layer": "below"}]
+
+
+def _span(shown: list[Estimate]) -> list[float]:
+    found = [0.5, *(bound for one in shown for bound in (one.low, one.high, one.value) if bound is not None)]
     return [max(0.0, min(found) - 0.05), min(1.04, max(found) + 0.07)]
 
 
@@ -102,10 +117,10 @@ def _accuracy_message(
     models: list[str], accuracy: list[Estimate], longer: list[Estimate], human: Estimate | None
 ) -> str:
     said = [
-        f"{model} {with_interval(one)}, longer is better {figure(two.value, 'percent')}"
+        f"{model} {with_interval(one)}, longer is better {with_interval(two)}"
         for model, one, two in zip(models, accuracy, longer, strict=True)
     ]
-    ceiling = f"; humans among themselves {figure(human.value, 'percent')}" if human else ""
+    ceiling = f"; humans among themselves {with_interval(human)}" if human else ""
     return f"Share of pairs judged as the humans do: {'; '.join(said)}{ceiling}."
 
 

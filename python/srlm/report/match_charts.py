@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from srlm.report.chart import ACCENT, BAD, GRID, INK, MUTED, Chart, Section, Table, bars, level, model_colour, plain
 from srlm.report.collect import estimate
 from srlm.report.findings import judge_name
-from srlm.report.measures import INSTRUCTIONS, match_name
+from srlm.report.measures import INSTRUCTIONS, MATCH, match_name
 from srlm.report.text import ABSENT, figure, with_interval, words
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ def _match_table(matches: list[Match]) -> Table:
         "prompts",
         "win rate",
         "length controlled",
+        MATCH["preference"][0],
         "won / tied / lost / not read",
         "verdicts for whoever stood first",
         "orders that disagree",
@@ -168,6 +169,7 @@ def _match_row(match: Match) -> list[str]:
         figure(entry.get("prompts"), "count"),
         with_interval(match.win_rate),
         with_interval(match.length_controlled),
+        with_interval(estimate(entry, "preference")),
         " / ".join(counts),
         figure(entry.get("first_share"), "percent"),
         figure(entry.get("disagreements"), "count"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +43,12 @@ JUDGING: Names = {
     "pairs": ("pairs", "count"),
     "pairs_unscored": ("pairs without both scores", "count"),
     "prompts_unscored": ("prompts without all scores", "count"),
+    "too_long": ("prompts left out, too long to judge", "count"),
 }
 MATCH: Names = {
     "win_rate": ("win rate", "percent"),
     "length_controlled": ("length controlled", "percent"),
+    "preference": ("mean probability of its answer", "percent"),
     "prompts": ("prompts", "count"),
     "wins": ("won", "count"),
     "ties": ("tied", "count"),
@@ -77,6 +80,11 @@ QUALITY: Names = {
     "kl_from_m1": ("KL from M1 (nats)", "number"),
 }
 COUNTED = {"prompts_dropped": "prompts dropped", "drops": "no pair", "verdicts": "verdicts"}  # counts by reason
+# What has another name where a model learns from good answers alone.
+OF_POSITIVES = {"rows": "perfect answers", "pairs_kept": "prompts with a perfect answer", "drops": "left out"}
+# With dpo.eval_steps a training is several stages, `step_200`, and each of its checkpoints is measured.
+_TRAINING = re.compile(r"sft|dpo|step_\d+")
+_MEASURING = re.compile(r"answers|instructions|m1_readings|(?:judge|vs)_.*|step_\d+_(?:answers|vs_.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +118,19 @@ def any_estimate(entry: Mapping[str, Any] | None, key: str) -> Estimate:
 def kind_of(stage: str) -> str:
     """Return what sort of work a stage is: `data`, `training` or `measuring`."""
     name = stage.rpartition("/")[2]
-    if name in ("sft", "dpo"):
+    if _TRAINING.fullmatch(name):
         return "training"
-    return "measuring" if name in ("answers", "instructions") or name.startswith(("judge_", "vs_")) else "data"
+    return "measuring" if _MEASURING.fullmatch(name) else "data"
+
+
+def data_names(*, by_positives: bool) -> tuple[Names, Names, dict[str, str]]:
+    """Return DATA, QUALITY and COUNTED under the names that fit what is trained on."""
+    if not by_positives:
+        return DATA, QUALITY, COUNTED
+    data, quality = (
+        {key: (OF_POSITIVES.get(key, label), form) for key, (label, form) in names.items()} for names in (DATA, QUALITY)
+    )
+    return data, quality, COUNTED | {key: label for key, label in OF_POSITIVES.items() if key in COUNTED}
 
 
 def model_figures(model: ModelData) -> Iterator[Figure]:
@@ -127,9 +145,10 @@ def model_figures(model: ModelData) -> Iterator[Figure]:
     yield from _named("instructions", instructions, INSTRUCTIONS)
     kinds = (instructions or {}).get("by_kind") or {}
     yield from _named("instructions, strict", kinds, {kind: (words(kind), "percent") for kind in kinds})
-    yield from _named("data", model.data, DATA)
-    yield from _counted("data", model.data, COUNTED)
-    yield from _named("data", model.quality, QUALITY)
+    data, quality, counted = data_names(by_positives=model.by_positives)
+    yield from _named("data", model.data, data)
+    yield from _counted("data", model.data, counted)
+    yield from _named("data", model.quality, quality)
     yield from _costs(model)
 
 

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError
 from srlm.records import derived_seed
+from srlm.report.collect import whole_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from srlm.report.collect import RunData
@@ -31,7 +32,10 @@ _CUT_OFF = re.compile(rb'"finish_reason":\s?"length"')
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """`pairs` of `total`, in the order of the files, as the page's script reads them; `fates` by model."""
+    """`pairs` of `total`, in the order of the files, as the page's script reads them; `fates` by model.
+
+    A model that learns from good answers alone has neither: those rows do not name their candidates.
+    """
 
     total: int
     pairs: list[dict[str, Any]]
@@ -53,7 +57,7 @@ def read_samples(run: RunData, count: int) -> Samples:
     Raises:
         InputError: a file's row cannot be read; names the file and the line.
     """
-    made = [model.t for model in run.models if model.data is not None]
+    made = [model.t for model in run.models if model.data is not None and not model.by_positives]
     drawn = _draw([(t, run.path / f"m{t}" / "pairs.jsonl") for t in made], count, run.seed)
     pairs: list[dict[str, Any]] = []
     fates = {}
@@ -66,16 +70,6 @@ def read_samples(run: RunData, count: int) -> Samples:
     return Samples(drawn.total, pairs, fates)
 
 
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield a file's whole lines with their numbers; nothing where there is no file."""
-    if not file.is_file():
-        return
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.endswith(b"\n") and line.strip():
-                yield number, line
-
-
 def _draw(files: Iterable[tuple[int, Path]], count: int, seed: int) -> _Drawn:
     """Draw lines by reservoir sampling (Vitter 1985, algorithm R), since their number is not known beforehand."""
     draws = random.Random(derived_seed(seed, "report"))
@@ -84,7 +78,7 @@ def _draw(files: Iterable[tuple[int, Path]], count: int, seed: int) -> _Drawn:
     total = 0
     for t, file in files:
         ids = paired.setdefault(t, set())
-        for number, line in _lines(file):
+        for number, line in whole_lines(file):
             ids.update(_PAIRED.findall(line))
             row = (total, t, file, number, line)
             total += 1
@@ -107,7 +101,7 @@ def _read_verdicts(file: Path, wanted: set[bytes]) -> tuple[set[bytes], dict[str
     """Return the ids of all candidates with a score, and the verdicts of the wanted ones by candidate."""
     scored: set[bytes] = set()
     verdicts: dict[str, list[dict[str, Any]]] = {}
-    for number, line in _lines(file):
+    for number, line in whole_lines(file):
         found = _CANDIDATE.search(line)
         if found is None:
             continue
@@ -122,7 +116,7 @@ def _read_verdicts(file: Path, wanted: set[bytes]) -> tuple[set[bytes], dict[str
 def _fates(file: Path, scored: set[bytes], paired: set[bytes]) -> dict[str, int]:
     """Count candidates by what became of them; each is counted once, under the first that holds."""
     fates = dict.fromkeys(("in a pair", "not scored", "cut off", "in no pair"), 0)
-    for _, line in _lines(file):
+    for _, line in whole_lines(file):
         found = _ID.search(line)
         name = found[1] if found else b""
         if name in paired:

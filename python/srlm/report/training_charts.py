@@ -13,13 +13,14 @@ import plotly.graph_objects as go
 
 from srlm.report.chart import ACCENT, BAD, INK, MUTED, Chart, Section, Table, bars, level, plain
 from srlm.report.collect import estimate
-from srlm.report.text import figure, with_interval
+from srlm.report.text import ABSENT, figure, with_interval
 
 if TYPE_CHECKING:
     from srlm.report.collect import ModelData, RunData
 
 POINTS = 200  # of a curve; a longer one is averaged in equal stretches
 ROWS = 25  # of a curve's table
+NONE_BEFORE = "the first, so not compared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +154,11 @@ def _checkpoints(model: ModelData) -> Chart:
     rows = [
         [
             figure(step, "count"),
-            with_interval(rate),
-            *(figure(checkpoint.get(key), "count") for key in _COUNTS),
+            with_interval(rate) if place else NONE_BEFORE,
+            *(figure(checkpoint.get(key), "count") if place else ABSENT for key in _COUNTS),
             "kept" if step == best else "not kept",
         ]
-        for step, rate, checkpoint in zip(steps, rates, checkpoints, strict=True)
+        for place, (step, rate, checkpoint) in enumerate(zip(steps, rates, checkpoints, strict=True))
     ]
     trace = go.Scatter(
         x=steps,
@@ -170,7 +171,8 @@ def _checkpoints(model: ModelData) -> Chart:
     return Chart(
         id=f"training-{model.t}-checkpoints",
         title="Win rate of checkpoints",
-        message=f"Win rate of {model.name}'s checkpoints against the model before: {said}. Kept: step {best}.",
+        message=f"Win rate of {model.name}'s checkpoints, each against the best one before it: {said}. "
+        f"Kept: step {best}.",
         figure=plain(
             [trace],
             height=220,
@@ -179,7 +181,8 @@ def _checkpoints(model: ModelData) -> Chart:
             yaxis={"tickformat": ".0%"},
             **level(0.5),
         ),
-        table=Table(["step", "win rate", *_COUNTS, ""], rows),
+        table=Table(["step", "win rate against the best before it", *_COUNTS, ""], rows),
+        note="each against the best checkpoint before it, not against the model before; the first has none to meet",
     )
 
 
