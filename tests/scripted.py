@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srlm.engines.base import Completion, Request
@@ -105,3 +106,12 @@ class Recorder:
     def note(self, text: str) -> None:
         """See `Reporter.note`."""
         self.notes.append(text)
+
+
+def folder_of(name):
+    """Stands in for a model's folder: what is in it follows from the name."""
+    folder = Path("models") / name.replace("/", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "config.json").exists():
+        (folder / "config.json").write_text(f'{{"name": "{name}"}}', encoding="utf-8")
+    return str(folder)

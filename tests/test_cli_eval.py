@@ -9,6 +9,8 @@ from srlm import cli_eval
 from srlm.cli import srlm
 from srlm.errors import InputError
 
+from tests.scripted import folder_of
+
 PAIR = {"prompt": "p", "chosen": "c", "rejected": "r"}
 RULES = {"key": 1, "prompt": "p", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
 
@@ -44,15 +46,6 @@ class ScriptedWorkers:
         for task in work.tasks:
             task.file.write_text("", encoding="utf-8")
             finish(task.name, self.result)
-
-
-def folder_of(name):
-    """Stands in for a model's folder: what is in it follows from the name."""
-    folder = Path("models") / name.replace("/", "_")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "config.json").exists():
-        (folder / "config.json").write_text(json.dumps({"name": name}), encoding="utf-8")
-    return str(folder)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from srlm import cli_export
 from srlm.cli import srlm
 from srlm.errors import InputError
 
+from tests.scripted import folder_of
+
 QUESTION = {"question_id": 81, "category": "writing", "turns": ["Write.", "Write again."]}
 
 
@@ -33,7 +35,7 @@ def works(tmp_path, monkeypatch):
             asked.append(work)
 
     monkeypatch.setattr(cli_export, "launcher", lambda config, kinds: ScriptedWorkers())
-    monkeypatch.setattr(cli_export, "resolve", lambda _, name, revision: f"folder of {name}")
+    monkeypatch.setattr(cli_export, "resolve", lambda _, name, revision: folder_of(name))
     return asked
 
 
@@ -45,7 +47,7 @@ def test_alpaca_eval(works, tmp_path):
     options = ("--model", "m", "--instructions", "instructions.json", "--name", "mine", "--out", "o.json")
     assert run("alpaca-eval", *options, "candidates.max_tokens=9").stdout == "o.json\n"
     [work] = works
-    assert (work.folder, work.config.candidates.max_tokens) == ("folder of m", 9)
+    assert (work.folder, work.config.candidates.max_tokens) == (folder_of("m"), 9)
     [task] = work.tasks
     assert (task.generator, task.file) == ("mine", tmp_path / "o.json")
 
@@ -54,6 +56,37 @@ def test_mt_bench(works, tmp_path):
     run("mt-bench", "--model", "m", "--questions", "question.jsonl", "--out", "mine.jsonl", "--max-tokens", "7")
     [task] = works[0].tasks
     assert (task.file, task.temperature, task.max_tokens) == (tmp_path / "mine.jsonl", None, 7)
+
+
+ALPACA = ("alpaca-eval", "--instructions", "instructions.json", "--name", "mine", "--out", "o.json")
+MT_BENCH = ("mt-bench", "--questions", "question.jsonl", "--out", "mine.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "differs"),
+    [
+        ((*ALPACA, "--model", "m"), (*ALPACA, "--model", "n"), "model"),
+        ((*ALPACA, "--model", "m"), (*ALPACA, "--model", "m", "candidates.temperature=0.1"), "candidates"),
+        ((*ALPACA, "--model", "m"), (*ALPACA, "--model", "m", "seed=3"), "seed"),
+        ((*MT_BENCH, "--model", "m"), (*MT_BENCH, "--model", "n"), "model"),
+        ((*MT_BENCH, "--model", "m"), (*MT_BENCH, "--model", "m", "--max-tokens", "9"), "--max-tokens"),
+        ((*MT_BENCH, "--model", "m"), (*MT_BENCH, "--model", "m", "--temperature", "0.5"), "--temperature"),
+    ],
+)
+def test_answers_of_another_model_or_drawn_otherwise_are_not_gone_on_from(works, before, after, differs):
+    run(*before)
+    run(*before)
+    with pytest.raises(InputError) as caught:
+        run(*after)
+    assert f"made with another {differs}; give another --out, or remove" in str(caught.value)
+    assert len(works) == 2
+
+
+def test_answers_that_say_nothing_of_their_model_are_refused(works, tmp_path):
+    (tmp_path / "o.candidates").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match="do not say what they were made from"):
+        run(*ALPACA, "--model", "m")
+    assert works == []
 
 
 def test_lm_eval(works, tmp_path):

@@ -103,3 +103,8 @@ def test_the_rows_of_a_training_are_of_no_other_stage():
 
 def test_a_training_whose_rows_are_gone():
     assert points_of("m1/sft", {"rows": 4}, []) == [Point("model", 1, {"sft/rows": 4.0})]
+
+
+@pytest.mark.parametrize("stage", ["m2/step_8", "m2/step_8_answers", "m2/step_8_vs_4"])
+def test_pauses_of_a_training_are_no_curves_of_their_own(stage):
+    assert points_of(stage, {"seconds": 3.0, "wins": 4}, []) == []

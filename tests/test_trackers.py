@@ -18,6 +18,7 @@ from srlm.errors import InputError
 from srlm.trackers import open_curves
 
 from tests.conftest import ROOT
+from tests.scripted import Recorder
 
 LIBRARIES = ROOT / ".cache" / "trackers"
 LOSS = [{"step": 1, "loss": 0.75}, {"step": 2, "loss": 0.5}]
@@ -81,52 +82,68 @@ def opened(folder, monkeypatch):
 def test_each_stage_once(folder, opened):
     tracker = ScriptedTracker()
     curves = opened(tracker)
-    curves.send()
-    curves.send()
+    curves.send(Recorder())
+    curves.send(Recorder())
     assert tracker.sent == POINTS[:2]
     write_manifest(folder, MANIFEST | LATER)
-    curves.send()
+    curves.send(Recorder())
     curves.finish()
     assert (tracker.sent, tracker.finished) == (POINTS, 1)
 
 
 def test_the_same_command_again_sends_what_is_new(folder, opened):
-    opened(ScriptedTracker()).send()
+    opened(ScriptedTracker()).send(Recorder())
     again = ScriptedTracker()
-    opened(again).send()
+    opened(again).send(Recorder())
     assert again.sent == []
     write_manifest(folder, MANIFEST | LATER)
-    opened(again).send()
+    opened(again).send(Recorder())
     assert again.sent == POINTS[2:]
 
 
 def test_a_stage_that_did_not_arrive_is_sent_again(opened):
-    broken = ScriptedTracker(fail_at="m1/eval")
-    with pytest.raises(OSError, match="full"):
-        opened(broken).send()
+    broken, report = ScriptedTracker(fail_at="m1/eval"), Recorder()
+    curves = opened(broken)
+    curves.send(report)  # a run does not end because of it
+    curves.send(report)
+    assert report.notes == ["report_to: trackio took no curves (OSError: full)"]
     again = ScriptedTracker()
-    opened(again).send()
+    opened(again).send(Recorder())
     assert (broken.sent, again.sent) == (POINTS[:1], POINTS[1:2])
 
 
+def test_trackers_that_are_open_are_closed_if_another_does_not_open(folder, monkeypatch):
+    tracker = ScriptedTracker()
+
+    def open_one(name, *_):
+        if name == "wandb":
+            raise InputError("no key")
+        return tracker
+
+    monkeypatch.setattr(trackers, "_open", open_one)
+    with pytest.raises(InputError, match="no key"):
+        open_curves(["trackio", "wandb"], "mine", folder, {})
+    assert tracker.finished == 1
+
+
 def test_a_tracker_that_joins_later_gets_all(folder, opened):
-    opened(ScriptedTracker()).send()
+    opened(ScriptedTracker()).send(Recorder())
     other = ScriptedTracker()
     other.name = "wandb"
-    opened(other).send()
+    opened(other).send(Recorder())
     assert other.sent == POINTS[:2]
 
 
 def test_nothing_done_yet(folder, opened):
     (folder / "manifest.json").unlink()
     tracker = ScriptedTracker()
-    opened(tracker).send()
+    opened(tracker).send(Recorder())
     assert tracker.sent == []
 
 
 def test_without_trackers_nothing_is_written(folder):
     curves = open_curves([], "mine", folder, {})
-    curves.send()
+    curves.send(Recorder())
     curves.finish()
     assert not (folder / "trackers.json").exists()
 
@@ -176,8 +193,8 @@ def send_twice(name, folder):
     for entries in (MANIFEST, MANIFEST | LATER):
         write_manifest(folder, entries)
         curves = open_curves([name], "mine", folder, {"dpo": {"beta": 0.1}})
-        curves.send()
-        curves.send()
+        curves.send(Recorder())
+        curves.send(Recorder())
         curves.finish()
 
 

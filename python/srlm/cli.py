@@ -281,14 +281,14 @@ def _run(config: Config, run_dir: RunDir) -> None:
 
     run_dir.log("started", version=__version__)
     terminal = console()
-    curves = open_curves(config.report_to, config.name, run_dir.path, config.model_dump(mode="json"))
+    curves = open_curves(config.report_to, config.name, run_dir.path, config.model_dump(mode="json", by_alias=True))
     try:
         with Display(terminal) as display:
             workers = Launcher(run_dir.log_file, display, config)
             workers.warm_up()
             display.say(f"run {config.name}: {config.model.name} to M{config.iterations}, in {run_dir.path}")
-            stages = Stages(config, run_dir, workers, display, display.titled, curves.send)
-            curves.send()  # what an interrupted run has not sent
+            stages = Stages(config, run_dir, workers, display, display.titled, lambda: curves.send(display))
+            curves.send(display)  # what an interrupted run has not sent
             Loop(stages, lambda _: _write_report(run_dir.path, display)).run()
     finally:
         curves.finish()

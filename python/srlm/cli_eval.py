@@ -22,6 +22,7 @@ from srlm.cli_common import (
     stage_config,
 )
 from srlm.errors import InputError
+from srlm.records import file_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,7 +89,7 @@ def judge_command(data: Path, what: Measured) -> None:
     judge.check(what.config.judge)
     limit = what.config.evaluate.judge_prompts or None
     tasks = {name: JudgeTask(name, data, what.rows(name), of_run=False, limit=limit) for name in what.models}
-    inputs = {"data": _hash(data), **sections(what.config, "judge", "engine"), "evaluate.judge_prompts": limit}
+    inputs = {"data": file_hash(data), **sections(what.config, "judge", "engine"), "evaluate.judge_prompts": limit}
     console(stderr=False).print(judge_table(_measure(what, tasks, inputs), str(data)))
 
 
@@ -104,7 +105,7 @@ def instructions_command(data: Path, what: Measured) -> None:
 
     read_instructions(data)
     longest = what.config.evaluate.instructions_max_tokens
-    inputs = {"data": _hash(data), **sections(what.config, "engine"), "evaluate.instructions_max_tokens": longest}
+    inputs = {"data": file_hash(data), **sections(what.config, "engine"), "evaluate.instructions_max_tokens": longest}
     tasks = {name: InstructionsTask(name, data, what.rows(name)) for name in what.models}
     console(stderr=False).print(instructions_table(_measure(what, tasks, inputs), str(data)))
 
@@ -144,7 +145,7 @@ def compare_command(
         folders = {name: resolve(workers, model, revision(loaded, model)) for name, model in names.items()}
         settings = sections(loaded, "candidates", "engine", "head_to_head", "judge")
         server = {"endpoint": [loaded.endpoint.base_url, loaded.endpoint.model]} if judge == ENDPOINT else {}
-        _claim(out, folders, {"prompts": _hash(prompts), **settings, **server})
+        _claim(out, folders, {"prompts": file_hash(prompts), **settings, **server})
         write_rows(files["prompts"], rows)
         for name in ("a", "b"):
             answers: tuple[Task, ...] = (AnswersTask(name, files["prompts"], files[name]),)
@@ -194,40 +195,16 @@ def _measure(what: Measured, tasks: Mapping[str, Task], inputs: dict[str, Any]) 
     return results
 
 
-def _hash(file: Path) -> str:
-    from srlm.evaluation.schedule import hash_of
-
-    return hash_of(str(file))
-
-
 def _check_ours(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()) and not (out / INPUTS).is_file():
         raise InputError(f"{out}: not empty, and not made by this command; give another --out")
 
 
 def _claim(out: Path, folders: Mapping[str, str], settings: Mapping[str, Any]) -> None:
-    """Refuse a folder whose rows were made from something else: other settings or files, or models by other weights.
+    """Refuse a folder whose rows were made from something else."""
+    from srlm.made_from import claim
 
-    Models may come to those whose rows are there.
-    """
-    from srlm.models import weights_hash
-    from srlm.records import write_text
-
-    file = out / INPUTS
-    inputs = {**settings, "models": {name: weights_hash(folder) for name, folder in folders.items()}}
-    if file.is_file():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        if differing := _differing(before, inputs):
-            raise InputError(f"{out}: holds rows made with another {', '.join(differing)}; give another --out")
-        inputs["models"] = {**before["models"], **inputs["models"]}
-    write_text(file, json.dumps(inputs, indent=1) + "\n")
-
-
-def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return what differs, models by their names; a model that is only on one side does not."""
-    models = before.get("models", {})
-    settings = sorted(key for key in {*before, *now} - {"models"} if before.get(key) != now.get(key))
-    return settings + [f"model {name}" for name, key in now["models"].items() if models.get(name, key) != key]
+    claim(out / INPUTS, out, folders, settings, "give another --out")
 
 
 def _keep(out: Path, results: Results) -> None:

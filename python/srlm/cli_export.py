@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from srlm.cli_common import CONFIG, FILE, FOLDER, OVERRIDES, existing, launcher, resolve, stage_config
+from srlm.cli_common import CONFIG, FILE, FOLDER, OVERRIDES, existing, launcher, resolve, revision, stage_config
 from srlm.errors import InputError
+from srlm.records import file_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,11 +36,14 @@ def alpaca_eval_command(
 ) -> None:
     """Answer AlpacaEval's instructions, drawn as candidates are."""
     from srlm.export import AlpacaEvalTask, read_instructions
+    from srlm.stages import sections
 
     read_instructions(existing(instructions))
     _ending(out, ".json")
     task = AlpacaEvalTask("alpaca-eval", existing(instructions), out.absolute(), name)
-    _answer(stage_config(config, overrides, model), model, task)
+    loaded = stage_config(config, overrides, model)
+    settings = {"instructions": file_hash(instructions), **sections(loaded, "candidates", "engine")}
+    _answer(loaded, model, task, task.kept, settings)
     click.echo(out)
 
 
@@ -62,11 +66,15 @@ def mt_bench_command(
 ) -> None:
     """Answer MT-Bench's questions of two turns."""
     from srlm.mt_bench import MtBenchTask, read_questions
+    from srlm.stages import sections
 
     read_questions(existing(questions))
     _ending(out, ".jsonl")
     task = MtBenchTask("mt-bench", existing(questions), out.absolute(), temperature, max_tokens)
-    _answer(stage_config(config, overrides, model), model, task)
+    loaded = stage_config(config, overrides, model)
+    drawn = {"--temperature": temperature, "--max-tokens": max_tokens}
+    settings = {"questions": file_hash(questions), **drawn, **sections(loaded, "engine")}
+    _answer(loaded, model, task, task.kept, settings)
     click.echo(out)
 
 
@@ -90,11 +98,17 @@ def lm_eval_command(
     )
 
 
-def _answer(config: Config, model: str, task: Task) -> None:
+def _answer(config: Config, model: str, task: Task, kept: Path, settings: dict[str, Any]) -> None:
+    """Let the model answer, from where an earlier call came to if it had the same model and settings."""
+    from srlm.made_from import claim
     from srlm.worker import Generate
 
+    note, advice = kept.with_suffix(".inputs"), f"give another --out, or remove {kept.name}"
+    if kept.exists() and not note.is_file():
+        raise InputError(f"{kept}: answers that do not say what they were made from; {advice}")
     with launcher(config, ("generate",)) as workers:
-        folder = resolve(workers, model, config.model.revision)
+        folder = resolve(workers, model, revision(config, model))
+        claim(note, kept, {"": folder}, settings, f"{advice} and {note.name}")
         workers.run(Generate(config, folder, config.seed, (task,)), lambda *_: None)
 
 

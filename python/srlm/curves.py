@@ -23,6 +23,7 @@ NO_FIGURES = frozenset({"step", "epoch"})  # of a training's rows: the step is t
 SUM = "train_runtime"  # a field that only the last row has
 ESTIMATE = frozenset({"value", "low", "high", "n"})
 STAGE = re.compile(r"m(\d+)/(.+)")
+PAUSE = re.compile(r"step_\d")  # stages of early stop, which the training's own entry sums up
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,10 @@ def points_of(stage: str, entry: Mapping[str, Any], rows: Sequence[Mapping[str, 
     """Return the points of a finished stage, by its name and entry in the manifest.
 
     `rows` are those of `metrics.jsonl`; they belong to the stage only if it is a training. A stage of no model, such as
-    `seed/ift`, has no points.
+    `seed/ift`, has no points, nor has a pause of a training.
     """
     match = STAGE.fullmatch(stage)
-    if match is None:
+    if match is None or PAUSE.match(match[2]):
         return []
     t, name = int(match[1]), match[2]
     points = training_points(f"m{t}", entry, rows) if name in TRAININGS else []

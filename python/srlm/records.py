@@ -151,6 +151,19 @@ def content_id(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def file_hash(path: Path) -> str:
+    """Return a SHA-256 of a file's content.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def derived_seed(*parts: object) -> int:
     """Return a 31-bit seed for a sampler, the same for the same parts on every machine."""
     return int(content_id("seed", *parts), 16) & 0x7FFF_FFFF

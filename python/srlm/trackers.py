@@ -27,11 +27,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from srlm.curves import TRAININGS, points_of
 from srlm.errors import InputError
 from srlm.records import read_objects, write_text
+from srlm.run_dir import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from srlm.curves import Point
+    from srlm.reporter import Reporter
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 PROJECT = "srlm"
@@ -175,23 +177,32 @@ class Curves:
 
     def __init__(self, trackers: Sequence[Tracker], folder: Path, sent: _Sent) -> None:
         self._trackers, self._folder, self._sent = trackers, folder, sent
+        self._failed: set[str] = set()
 
-    def send(self) -> None:
-        """Send what the manifest has that the trackers have not; cheap where there is nothing."""
-        manifest = self._folder / "manifest.json"
-        if not self._trackers or not manifest.is_file():
-            return
-        entries = json.loads(manifest.read_text(encoding="utf-8"))
+    def send(self, report: Reporter) -> None:
+        """Send what the manifest has that the trackers have not; cheap where there is nothing.
+
+        A run is not to end because a tracker cannot be reached: it is said once, and the next stage tries again.
+        """
+        entries = read_manifest(self._folder) if self._trackers else {}
         for tracker in self._trackers:
-            stages = self._sent.stages.setdefault(tracker.name, [])
-            for stage, entry in entries.items():
-                if stage not in stages:
-                    self._send(tracker, stage, entry)
+            try:
+                self._send_missing(tracker, entries)
+            except Exception as error:
+                if tracker.name not in self._failed:
+                    report.note(f"report_to: {tracker.name} took no curves ({type(error).__name__}: {error})")
+                self._failed.add(tracker.name)
 
     def finish(self) -> None:
         """Close the trackers; to be called however the run ends."""
         for tracker in self._trackers:
             tracker.finish()
+
+    def _send_missing(self, tracker: Tracker, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        stages = self._sent.stages.setdefault(tracker.name, [])
+        for stage, entry in entries.items():
+            if stage not in stages:
+                self._send(tracker, stage, entry)
 
     def _send(self, tracker: Tracker, stage: str, entry: Mapping[str, Any]) -> None:
         first = self._sent.points.get(tracker.name, 0)
@@ -217,9 +228,15 @@ def open_curves(names: Sequence[TrackerName], run_name: str, folder: Path, confi
     if not names:
         return Curves((), folder, _Sent())
     sent = _Sent.read(folder / "trackers.json")
-    trackers = [_open(name, run_name, sent.id, folder, config) for name in dict.fromkeys(names)]
+    trackers: list[Tracker] = []
+    curves = Curves(trackers, folder, sent)
+    try:
+        trackers.extend(_open(name, run_name, sent.id, folder, config) for name in dict.fromkeys(names))
+    except BaseException:
+        curves.finish()  # those that are open
+        raise
     sent.write(folder / "trackers.json")
-    return Curves(trackers, folder, sent)
+    return curves
 
 
 def _open(name: TrackerName, run_name: str, run_id: str, folder: Path, config: Mapping[str, Any]) -> Tracker:

@@ -6,16 +6,14 @@ data. Head to head needs two models' answers, and its judge loaded: that is a jo
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlm import models
-from srlm.errors import InputError
 from srlm.evaluation import comparing, held_out
 from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, InstructionsTask, JudgeTask
-from srlm.records import Example, RankedAnswers, read_rows, write_rows
+from srlm.records import Example, RankedAnswers, file_hash, read_rows, write_rows
 from srlm.worker import Generate
 
 if TYPE_CHECKING:
@@ -118,14 +116,14 @@ class Schedule:
             judge_file, limit = folder / f"judge_{name}.jsonl", evaluate.judge_prompts
             data = Path(source).absolute()
             judge_task = JudgeTask(f"m{t}/judge_{name}", data, judge_file, of_run=False, limit=limit)
-            planned.append((judge_task, [judging, evaluate.judge_prompts, hash_of(source)], (trained,)))
+            planned.append((judge_task, [judging, evaluate.judge_prompts, file_hash(Path(source))], (trained,)))
         if self.has_held_out():
             answers = AnswersTask(f"m{t}/answers", stages.run_dir.seed("held_out.jsonl"), folder / "answers.jsonl")
             planned.append((answers, stages.sections("candidates", "engine"), (trained, "seed/held_out")))
         if evaluate.instructions is not None:
             source = evaluate.instructions
             rules = InstructionsTask(f"m{t}/instructions", Path(source).absolute(), folder / "instructions.jsonl")
-            parts = [stages.sections("engine"), evaluate.instructions_max_tokens, hash_of(source)]
+            parts = [stages.sections("engine"), evaluate.instructions_max_tokens, file_hash(Path(source))]
             planned.append((rules, parts, (trained,)))
         return planned
 
@@ -168,18 +166,6 @@ def judge_name(config: Config) -> str:
 def other_model(config: Config) -> Config:
     """Return the configuration for a model that is none of the run's: it speaks by its own chat template."""
     return config.model_copy(update={"model": config.model.model_copy(update={"chat_template": None})})
-
-
-def hash_of(source: str) -> str:
-    """Return a SHA-256 of a file's content.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return hashlib.sha256(Path(source).read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read: {error.strerror}") from error
 
 
 def preflight(config: Config) -> None:
