@@ -22,7 +22,7 @@ from srlm.errors import InputError, StageError
 from srlm.training import Job
 from transformers import MixtralConfig, MixtralForCausalLM, Trainer
 
-from tests.test_training import EXAMPLES, PAIRS, Trial, example
+from tests.training.trials import EXAMPLES, PAIRS, Trial, example
 
 LORA = LoraSection(rank=4, alpha=8)
 SCHEDULE = {

@@ -28,7 +28,7 @@ from transformers import AutoModelForCausalLM
 from tests.conftest import ROOT
 from tests.integration.distributed_dpo import in_one_launch, watch
 from tests.scripted import Recorder
-from tests.test_training import sentence
+from tests.training.trials import sentence
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,130 @@
+"""vLLM on a tiny model draws what the transformers engine draws."""
+
+import importlib.metadata
+import importlib.util
+import multiprocessing
+import time
+
+import pytest
+import torch
+from srlm.config import ModelSection
+from srlm.engines import choose
+from srlm.engines.base import Request, Sampling
+
+from tests.engines.drawing import GREEDY, SAMPLED, VLLM, by_key, log_probabilities, requests
+
+WATCHED = Sampling(0.0, 1.0, 8, watch=(22, 280, 5))
+STOPPED = Sampling(0.0, 1.0, 12, stop=("e",))
+
+
+def in_vllm(folder, connection):
+    """Start vLLM once in this process and send everything that the tests look at."""
+    engine = choose.load(folder, ModelSection(name=folder), VLLM)
+    found = {"name": engine.name, "greedy": by_key(engine, requests(GREEDY, shared=20))}
+    found["sampled"] = [by_key(engine, requests(SAMPLED)) for _ in range(2)]
+    reseeded = [Request(r.key, r.prompt_ids, SAMPLED, r.seed + 1000) for r in requests(SAMPLED)]
+    found["other seeds"] = by_key(engine, reseeded)
+    found["watched"] = by_key(engine, requests(WATCHED))
+    found["stopped"] = by_key(engine, requests(STOPPED))
+    many = [Request(f"left{number}", (5, 6, 7 + number), GREEDY, number) for number in range(40)]
+    drawn = engine.generate(many)
+    found["first"] = next(drawn).key
+    drawn.close()
+    found["after leaving"] = by_key(engine, requests(GREEDY, shared=20))
+    found["unfinished"] = engine._llm.llm_engine.has_unfinished_requests()
+    try:
+        list(engine.generate([Request("long", tuple([5] * 501), GREEDY, 1)]))
+        found["too long"] = "no error"
+    except Exception as error:
+        found["too long"] = f"{type(error).__name__}: {error}"
+    found["after the error"] = by_key(engine, requests(GREEDY, shared=20))
+    connection.send(found)
+    engine.close()
+
+
+def without_torn_end(text):
+    """Of a character whose last bytes were not drawn, vLLM shows nothing."""
+    return text.rstrip("\ufffd")
+
+
+@pytest.fixture(scope="module")
+def vllm_results(folder):
+    if importlib.util.find_spec("vllm") is None or not choose.vllm_is_for_cpu():
+        pytest.skip("vLLM's CPU build is not installed")
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=in_vllm, args=(folder, theirs))
+    process.start()
+    theirs.close()
+    try:
+        found = ours.recv()
+        closed = time.monotonic()
+        process.join(60)
+        found["exit code"], found["seconds to end"] = process.exitcode, time.monotonic() - closed
+    finally:
+        process.kill()
+    return found
+
+
+@pytest.mark.slow
+def test_vllm_draws_what_transformers_draws(vllm_results, engine):
+    assert vllm_results["name"] == "vllm"
+    for key, expected in by_key(engine, requests(GREEDY, shared=20)).items():
+        found = vllm_results["greedy"][key]
+        assert (found.token_ids, found.finish_reason) == (expected.token_ids, expected.finish_reason)
+        assert without_torn_end(found.text) == without_torn_end(expected.text)
+        assert found.logprob == pytest.approx(expected.logprob, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_vllm_logprobs_are_those_before_temperature(vllm_results, model):
+    for request in requests(SAMPLED):
+        done = vllm_results["sampled"][0][request.key]
+        chosen = log_probabilities(model, request, done).gather(1, torch.tensor(done.token_ids)[:, None])
+        assert done.logprob == pytest.approx(chosen.sum().item(), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_vllm_seeds(vllm_results):
+    one, two = ({key: d.token_ids for key, d in found.items()} for found in vllm_results["sampled"])
+    assert one == two
+    assert all(vllm_results["other seeds"][key].token_ids != ids for key, ids in one.items())
+
+
+@pytest.mark.slow
+def test_vllm_watches(vllm_results, engine):
+    for key, expected in by_key(engine, requests(WATCHED)).items():
+        found = vllm_results["watched"][key]
+        assert found.token_ids == expected.token_ids
+        assert found.logprob == pytest.approx(expected.logprob, abs=1e-3)
+        assert torch.tensor(found.watched) == pytest.approx(torch.tensor(expected.watched), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_vllm_stop_strings(vllm_results, engine):
+    reasons = set()
+    for key, expected in by_key(engine, requests(STOPPED)).items():
+        found = vllm_results["stopped"][key]
+        assert without_torn_end(found.text) == without_torn_end(expected.text)
+        assert found.finish_reason == expected.finish_reason
+        reasons.add(found.finish_reason)
+    assert reasons == {"stop", "length"}
+
+
+@pytest.mark.slow
+def test_vllm_forgets_what_its_caller_leaves(vllm_results):
+    assert vllm_results["first"].startswith("left")
+    assert vllm_results["after leaving"] == vllm_results["greedy"]
+    assert not vllm_results["unfinished"]
+
+
+@pytest.mark.slow
+def test_vllm_too_long_a_prompt(vllm_results):
+    assert vllm_results["too long"].startswith("StageError")
+    assert vllm_results["after the error"] == vllm_results["greedy"]
+
+
+@pytest.mark.slow
+def test_vllm_process_ends(vllm_results):
+    assert vllm_results["exit code"] == 0
+    assert vllm_results["seconds to end"] < 30

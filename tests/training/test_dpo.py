@@ -1,0 +1,147 @@
+"""DPO on a tiny model: the loss by hand, the ids it is over, dropout, and the reference."""
+
+import json
+import math
+
+import pytest
+import torch
+from srlm.config import LoraSection
+from srlm.dpo import encode as encode_pairs
+from srlm.dpo import longest
+from srlm.dpo_trainer import PreferenceTrainer
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from tests.training.trials import PAIRS, pair, token_logps
+
+
+def test_first_dpo_loss_is_ln_2(trial):
+    """The reference is the policy itself: every margin is 0, and -log sigmoid(0) = ln 2."""
+    for number, settings in enumerate([{}, {"lora": LoraSection(rank=4, alpha=8)}, {"micro_batch_size": 1}]):
+        first = trial(f"{number}").dpo(learning_rate=1e-3, **settings).logged[0]
+        assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)
+        for name in ("rewards/chosen", "rewards/rejected", "rewards/margins"):
+            assert first[name] == pytest.approx(0, abs=1e-4)
+
+
+def test_dpo_loss_by_hand(trial, base, tiny_tokenizer):
+    """After one step on all pairs, the second step's loss is that of the changed model against the first."""
+    settings = {"batch_size": 6, "learning_rate": 2e-3, "min_learning_rate": 2e-3, "beta": 0.3}
+    one_step = trial("one").dpo(epochs=1.0, **settings)
+    two_steps = trial("two").dpo(epochs=2.0, **settings)
+    policy, margins = one_step.model, []
+    for row in PAIRS:
+        (ids,) = encode_pairs(tiny_tokenizer, [row])
+        ratios = [
+            (token_logps(policy, ids["prompt_ids"], ids[side]) - token_logps(base, ids["prompt_ids"], ids[side])).sum()
+            for side in ("chosen_ids", "rejected_ids")
+        ]
+        margins.append(0.3 * (ratios[0] - ratios[1]))
+    margins = torch.stack(margins)
+    second = two_steps.logged[1]
+    assert second["rewards/margins"] == pytest.approx(margins.mean().item(), abs=2e-3)
+    assert abs(margins.mean()) > 0.05
+    assert second["loss"] == pytest.approx(-torch.nn.functional.logsigmoid(margins).mean().item(), abs=2e-3)
+
+
+def test_dpo_learns(trial):
+    done = trial().dpo(learning_rate=2e-3, epochs=6.0)
+    assert done.logged[-1]["rewards/margins"] > 0.2
+    assert done.logged[-1]["loss"] < math.log(2) - 0.1
+    assert done.trained.rows == 6
+    assert (done.report.starts, done.report.advanced) == ([("reference", 3, 0), ("dpo", 18, 0)], 21)
+
+
+def test_dpo_trains_on_the_given_ids(trial, monkeypatch):
+    """The trainer's batches hold the engine's ids, not the text's."""
+    seen = []
+    original = PreferenceTrainer.compute_loss
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        seen.append({name: value.clone() for name, value in inputs.items() if isinstance(value, torch.Tensor)})
+        return original(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(PreferenceTrainer, "compute_loss", compute_loss)
+    given = [pair(number, chosen_token_ids=[97, 98, 2], rejected_token_ids=[120 + number, 2]) for number in range(2)]
+    trial().dpo(given, batch_size=2, micro_batch_size=1)
+    assert len(seen) == 2
+    for batch in seen:
+        chosen, rejected = (batch["input_ids"][row][batch["completion_mask"][row].bool()].tolist() for row in (0, 1))
+        assert chosen == [97, 98, 2]
+        assert rejected in ([120, 2], [121, 2])
+
+
+def test_dpo_drops_pairs_too_long(trial, tiny_tokenizer):
+    limit = longest(encode_pairs(tiny_tokenizer, PAIRS[:1])[0])
+    given = [PAIRS[0], pair(1, chosen_token_ids=[97] * 100), pair(2, rejected_token_ids=[97] * 100)]
+    done = trial().dpo(given, max_length=limit, batch_size=1, micro_batch_size=1)
+    assert (done.trained.rows, done.trained.dropped_too_long) == (1, 2)
+
+
+@pytest.mark.parametrize("lora", [None, LoraSection(rank=4, alpha=8)])
+def test_dropout_is_in_the_policy_and_not_in_the_reference(trial, monkeypatch, lora):
+    """TRL would switch it off; the reference is computed without it."""
+    references = []
+    original = PreferenceTrainer.compute_loss
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        references.append([*inputs["ref_chosen_logps"].tolist(), *inputs["ref_rejected_logps"].tolist()])
+        return original(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(PreferenceTrainer, "compute_loss", compute_loss)
+    first = [
+        trial(f"{dropout}").dpo(PAIRS[:2], dropout=dropout, lora=lora, learning_rate=1e-3).logged[0]
+        for dropout in (0.0, 0.5)
+    ]
+    assert len(references[0]) == 4
+    assert sorted(references[0]) == pytest.approx(sorted(references[1]), abs=1e-4)
+    assert first[0]["rewards/margins"] == pytest.approx(0, abs=1e-4)
+    assert abs(first[1]["rewards/chosen"]) > 1e-3
+
+
+def dropout_rates(trial, monkeypatch, **settings):
+    """The rates of the dropout modules within a DPO's first step."""
+    rates = []
+    original = PreferenceTrainer.compute_loss
+
+    def compute_loss(self, model, *args, **kwargs):
+        rates.append({module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)})
+        return original(self, model, *args, **kwargs)
+
+    monkeypatch.setattr(PreferenceTrainer, "compute_loss", compute_loss)
+    done = trial.dpo(PAIRS[:2], **settings)
+    return rates[0], done
+
+
+def test_dropout_modules_stay_on(trial, tmp_path, tiny_tokenizer, monkeypatch):
+    """TRL's `disable_dropout` would set them to 0; they are in LoRA's adapters and in some architectures."""
+    rates, _ = dropout_rates(trial("lora"), monkeypatch, dropout=0.5, lora=LoraSection(rank=4, alpha=8))
+    assert rates == {0.5}
+    folder = tmp_path / "gpt2"
+    config = GPT2Config(vocab_size=512, n_positions=256, n_embd=32, n_layer=2, n_head=2, attn_pdrop=0.05)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    rates, done = dropout_rates(trial("gpt2", base=str(folder)), monkeypatch, dropout=0.4)
+    assert rates == {0.4}
+    saved = json.loads((done.job.target / "config.json").read_text(encoding="utf-8"))
+    assert (saved["attn_pdrop"], saved["resid_pdrop"], saved["embd_pdrop"]) == (0.05, 0.1, 0.1)
+
+
+def test_other_losses(trial):
+    done = trial().dpo(loss_type=["ipo", "hinge"])
+    assert math.isfinite(done.trained.train_loss)
+    assert done.logged[0]["loss"] != pytest.approx(math.log(2), abs=1e-2)
+
+
+def test_the_reference_is_kept_beside_the_metrics(trial):
+    """A training that starts again reads it."""
+    done = trial().dpo(max_steps=1)
+    assert done.report.starts == [("reference", 3, 0), ("dpo", 1, 0)]
+    done.job.target.rename(done.job.target.with_name("first"))
+    done.report.starts.clear()
+    done.dpo(max_steps=1)
+    assert done.report.starts == [("dpo", 1, 0)]
+    assert done.report.notes == [f"dpo: the reference's log-probabilities are those of {done.job.reference}"]
+    done.job.target.rename(done.job.target.with_name("second"))
+    done.report.starts.clear()
+    done.dpo(PAIRS[:2], max_steps=1)  # other pairs
+    assert done.report.starts[0] == ("reference", 1, 0)
