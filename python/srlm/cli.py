@@ -81,7 +81,7 @@ def status(run_dir: Path) -> None:
     from srlm.run_dir import read_config
     from srlm.status import status_table
 
-    console().print(status_table(run_dir, read_config(run_dir)))
+    console(stderr=False).print(status_table(run_dir, read_config(run_dir)))
 
 
 @srlm.command()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def stage_names(config: Config) -> list[str]:
     """Return the stages of a run, in order, by their names in the manifest."""
     names = ["seed/ift", "seed/eft_ranked", "seed/eft_valid"]
-    if config.head_to_head.prompts and config.head_to_head.against:
+    if _has_held_out(config):
         names.append("seed/held_out")
     if config.seed_data.eft and config.eft.source == "judgements":
         names += ["m0/sft", "seed/judgements"]
@@ -38,10 +38,15 @@ def _evaluation(config: Config, t: int) -> list[str]:
     evaluate, head_to_head = config.evaluate, config.head_to_head
     names = ["judge_held_out"] if evaluate.judge_prompts and config.seed_data.eft else []
     names += [f"judge_{name}" for name in evaluate.preferences if evaluate.judge_prompts]
-    compared = head_to_head.prompts > 0 and head_to_head.against and (config.seed_data.eft or head_to_head.prompt_files)
-    names += ["answers"] if compared else []
+    answered = _has_held_out(config) and bool(config.seed_data.eft or head_to_head.prompt_files)
+    names += ["answers"] if answered else []
     names += ["instructions"] if evaluate.instructions is not None else []
-    return names + [f"vs_m{other}" for other in opponents(head_to_head, t) if compared]
+    return names + [f"vs_m{other}" for other in opponents(head_to_head, t) if answered]
+
+
+def _has_held_out(config: Config) -> bool:
+    """Tell whether prompts are held out: to compare models on, or checkpoints."""
+    return config.head_to_head.prompts > 0 and (bool(config.head_to_head.against) or config.dpo.eval_steps is not None)
 
 
 def status_table(path: Path, config: Config) -> Table:
@@ -54,7 +59,7 @@ def status_table(path: Path, config: Config) -> Table:
     for name in stage_names(config):
         entry = run.entry(name)
         if entry is not None:
-            table.add_row(name, "done", str(entry.get("rows", "")), str(entry["seconds"]), entry["finished"])
+            table.add_row(name, "done", str(entry.get("rows", "")), str(entry["seconds"]), str(entry["finished"]))
             continue
         rows = _rows_so_far(path, name)
         table.add_row(name, "next" if next_one else "", str(rows) if rows else "", "", "")

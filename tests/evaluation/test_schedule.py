@@ -193,15 +193,20 @@ def test_models_of_the_run_by_name(judge, number):
     assert run_model(judge) == number
 
 
-def test_status_names_what_the_schedule_does(tmp_path):
-    sections = {"evaluate": {"preferences": {"mine": "f"}}, "iterations": 3}
-    made, launcher = make(tmp_path, evaluate={}, iterations=3)
+@pytest.mark.parametrize("sections", [{}, {"head_to_head": {"against": []}, "dpo": {"eval_steps": 5}}])
+def test_status_names_what_the_schedule_does(tmp_path, sections):
+    made, launcher = make(tmp_path, iterations=3, **sections)
     for t in (1, 2, 3):
         do(made, launcher, t)
     done = {task.name for work in launcher.works for task in work.tasks}
     listed = set(stage_names(made.stages.config))
     assert done <= listed
     assert "seed/held_out" in listed
+    assert "m3/answers" in done
+
+
+def test_status_names_sets_of_preferences():
+    sections = {"evaluate": {"preferences": {"mine": "f"}}, "iterations": 3}
     assert "m2/judge_mine" in stage_names(configuration.build({"model": {"name": "m"}} | sections))
 
 

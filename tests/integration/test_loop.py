@@ -97,7 +97,7 @@ def test_the_whole_loop_on_transformers(finished: Path) -> None:
     again = srlm("run", str(finished.with_name("tiny.yaml")), "--run-dir", str(finished))
     assert "candidates:" not in again.stderr  # nothing is done twice
     manifest = json.loads((finished / "manifest.json").read_text(encoding="utf-8"))
-    assert srlm("status", str(finished)).stderr.count("done") == len(manifest)
+    assert srlm("status", str(finished)).stdout.count("done") == len(manifest)
 
 
 def test_every_model_is_evaluated(finished: Path) -> None:

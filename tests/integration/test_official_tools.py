@@ -23,6 +23,11 @@ from tests.conftest import DATA, ROOT
 from tests.scripted import Recorder, ScriptedEngine
 from tests.tiny import save_tiny_model
 
+# Of the tools themselves, as they are imported.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:pkg_resources is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning"),
+]
 TOOLS = ROOT / ".cache" / "official-tools"
 
 

@@ -63,6 +63,7 @@ def test_sft_learns(trial, base):
     assert done.trained.dropped_too_long == 0
     assert done.trained.steps == len(losses) == 12
     assert done.trained.train_loss == pytest.approx(sum(losses) / 12, abs=0.01)
+    assert done.trained.tokens_in == 6 * sum(len(row["input_ids"]) for row in encode(done.tokenizer, EXAMPLES))
     assert (done.report.starts, done.report.advanced) == ([("sft", 12, 0)], 12)
     assert [entry["step"] for entry in done.logged] == list(range(1, 13))
 

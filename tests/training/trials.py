@@ -81,6 +81,10 @@ class Trial:
         return [entry for entry in entries if "loss" in entry]
 
     @property
+    def tokenizer(self):
+        return models.load_tokenizer(self.base)
+
+    @property
     def model(self):
         return models.load_model(str(self.job.target), dtype=torch.float32).eval()
 

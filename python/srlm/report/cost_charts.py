@@ -19,13 +19,14 @@ KINDS = {"data": ("making data", MUTED), "training": ("training", ACCENT), "meas
 def cost_section(run: RunData) -> Section:
     """Return the section on time and tokens."""
     timed = {stage: entry for stage, entry in run.manifest.items() if _number(entry, "seconds")}
-    tokens = {stage: entry for stage, entry in run.manifest.items() if _number(entry, "tokens_out")}
+    tokens = {stage: entry for stage, entry in run.manifest.items() if _number(entry, "tokens_in")}
     charts = [_time(timed)] if timed else []
     charts += [_tokens(tokens)] if tokens else []
     return Section(
         id="cost",
         title="Time and tokens",
-        intro="The time of the stages, and the tokens that the engine read and wrote in them.",
+        intro="The time of the stages, and the tokens that models read and wrote in them. A training reads a prompt "
+        "with each of its answers, once an epoch.",
         groups=[("", charts)] if charts else [],
         tables=[("By stage", _stage_table(run.manifest))] if run.manifest else [],
     )
@@ -105,7 +106,7 @@ def _tokens(entries: dict[str, Entry]) -> Chart:
     return Chart(
         id="tokens",
         title="Tokens",
-        message=f"The engine read {total['tokens_in']} tokens and wrote {total['tokens_out']}.",
+        message=f"Models read {total['tokens_in']} tokens and wrote {total['tokens_out']}.",
         figure=plain(
             traces, height=90 + 34 * len(groups), barmode="group", yaxis={"autorange": "reversed", "showgrid": False}
         ),
