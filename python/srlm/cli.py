@@ -86,6 +86,19 @@ def status(run_dir: Path) -> None:
 
 @srlm.command()
 @click.argument("run_dir", type=FOLDER)
+def replay(run_dir: Path) -> None:
+    """Check, without a model, that a run's rows follow from one another and are as its stages left them."""
+    from srlm import replay as replays
+
+    checks = replays.replay(run_dir)
+    for check in checks:
+        click.echo(f"{'ok    ' if not check.problems else 'WRONG '} {check.name}, {check.rows} rows")
+    if problems := replays.told(checks):
+        raise StageError("; ".join(problems))
+
+
+@srlm.command()
+@click.argument("run_dir", type=FOLDER)
 @click.option("--out", type=FILE, help="The page. [default: RUN_DIR/report.html]")
 @click.option("--samples", type=click.IntRange(0), default=2000, show_default=True, help="Pairs to show, at most.")
 def report(run_dir: Path, out: Path | None, samples: int) -> None:

@@ -6,6 +6,7 @@ Left out: the paper's multiple-choice prompt, which it found worse; any other wo
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from importlib import resources
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
 
 FIELDS = ("{prompt}", "{response}")
+CLOSING = re.compile(r"</([A-Za-z][\w.-]*)>")
+OPENERS = "<\uff1c\ufe64\u2039\u27e8\u3008"  # what reads as "<": full-width and small ones, and other brackets
+# What takes no room on a screen: soft hyphen, marks of direction, zero-width spaces and joiners, variation selectors.
+UNSEEN = "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]"
 OPENING = "Score: "
 
 
@@ -88,17 +93,30 @@ def check(judge: JudgeSection) -> None:
 
 
 def fill(template: str, prompt: str, response: str) -> str:
-    """Put a question and an answer into the judge prompt, in one pass: braces and field names inside them stay text.
-
-    Tags inside the answer that look like the block it stands in are made harmless, so that it cannot end it early.
-    """
-    harmless = re.sub(r"<(?=\s*/?\s*response\b)", "&lt;", response, flags=re.IGNORECASE)
-    return fill_fields(template, dict(zip(FIELDS, (prompt, harmless), strict=True)))
+    """Put a question and an answer into the judge prompt (see `fill_fields`)."""
+    return fill_fields(template, dict(zip(FIELDS, (prompt, response), strict=True)))
 
 
 def fill_fields(template: str, values: Mapping[str, str]) -> str:
-    """Put texts into a prompt's fields, in one pass: braces and field names inside a text stay text."""
+    """Put texts into a prompt's fields, in one pass: braces and field names inside a text stay text.
+
+    A tag inside a text that looks like one of the template's own blocks, `</response>`, is made harmless (its `<`
+    becomes `&lt;`), so that no text can leave the block it stands in or open another one.
+    """
+    blocks = _blocks(template)
+    if blocks is not None:
+        values = {field: blocks.sub("&lt;", text) for field, text in values.items()}
     return re.sub("|".join(map(re.escape, values)), lambda match: values[match[0]], template)
+
+
+@functools.lru_cache(maxsize=64)
+def _blocks(template: str) -> re.Pattern[str] | None:
+    """Return what opens or closes one of a template's blocks, up to its `<`: however it is spaced or written."""
+    names = {name.lower() for name in CLOSING.findall(template)}
+    if not names:
+        return None
+    spelt = "|".join(f"{UNSEEN}*".join(map(re.escape, name)) for name in sorted(names))
+    return re.compile(rf"[{OPENERS}](?=(?:\s|{UNSEEN}|[/\\\uff0f\u2044\u2215])*(?:{spelt})(?!\w))", re.IGNORECASE)
 
 
 def write_verdicts(

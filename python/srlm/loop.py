@@ -21,6 +21,7 @@ from srlm.early_stop import EarlyStop
 from srlm.errors import StageError
 from srlm.evaluation import schedule
 from srlm.records import Candidate, DroppedPrompt, Prompt, RankedAnswers, Verdict, read_rows, write_rows, write_text
+from srlm.stages import data_seed
 from srlm.worker import CandidatesTask, Generate, JudgementsTask, PromptsTask, ReadByM1, Task, Train, VerdictsTask
 
 if TYPE_CHECKING:
@@ -133,9 +134,10 @@ class Loop:
             if writer:
                 folder = self.stages.resolve(self.config.prompts.model, None)
                 config = schedule.other_model(self.config)
-                self.stages.launch(Generate(config, folder, self._seed(t + 1), tuple(writer)))
+                self.stages.launch(Generate(config, folder, data_seed(self.config, t + 1), tuple(writer)))
         if tasks:
-            self.stages.launch(Generate(self.config, str(self.run_dir.model(t)), self._seed(t + 1), tuple(tasks)))
+            folder = str(self.run_dir.model(t))
+            self.stages.launch(Generate(self.config, folder, data_seed(self.config, t + 1), tuple(tasks)))
 
     def evaluate(self, t: int) -> None:
         """Compare M_t with the models before it, and tell how it stands."""
@@ -152,7 +154,7 @@ class Loop:
             read_rows(self.run_dir.file(t, "candidates.jsonl"), Candidate),
             read_rows(self.run_dir.file(t, "verdicts.jsonl"), Verdict),
         )
-        made, drops = pairs.build(*rows, pairs=config.pairs, judge=config.judge, seed=self._seed(t))
+        made, drops = pairs.build(*rows, pairs=config.pairs, judge=config.judge, seed=data_seed(self.config, t))
         write_rows(file, list(made))
         enough, prompts = len(made) >= config.pairs.min_count, len(rows[0])
         found = gates.quality(
@@ -239,7 +241,7 @@ class Loop:
         made_from = (f"m{t}/candidates", self.stages.trained(1))
         if not self.stages.is_done(name, files[2], self.stages.sections(), made_from):
             folder = str(self.run_dir.model(1))
-            self.stages.launch(ReadByM1(name, self.config, folder, self._seed(t), *files))
+            self.stages.launch(ReadByM1(name, self.config, folder, data_seed(self.config, t), *files))
         entry = self.run_dir.entry(name)
         return None if entry is None else entry["kl_from_m1"]
 
@@ -271,10 +273,6 @@ class Loop:
     def _training_file(self, t: int) -> Path:
         positives = self.config.pairs.method == "positives_only"
         return self.run_dir.file(t, "positives.jsonl" if positives else "pairs.jsonl")
-
-    def _seed(self, t: int) -> int:
-        """A seed of its own for each iteration, so that no two draw alike."""
-        return self.config.seed * 1000 + t
 
     def _facts(
         self, t: int, prompts: list[Prompt], candidates: list[Candidate], verdicts: list[Verdict]

@@ -81,6 +81,10 @@ class RunDir:
         """Return a stage's entry in the manifest."""
         return self._manifest.get(name)
 
+    def stages(self) -> list[str]:
+        """Return the names of the stages that are done, in the order in which they were first done."""
+        return list(self._manifest)
+
     def entries(self, prefix: str) -> list[dict[str, Any]]:
         """Return the entries of the stages whose names begin with `prefix`."""
         return [entry for name, entry in self._manifest.items() if name.startswith(prefix)]

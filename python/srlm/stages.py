@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from srlm import judge, models
 from srlm.evaluation import comparing
+from srlm.records import file_hash
 from srlm.worker import Resolve
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Stages:
     titled: Callable[[str], None] = lambda _: None  # told the name of the model that is at work or in training
     told: Callable[[], None] = lambda: None  # called after every stage that is done
     _keys: dict[str, str] = field(default_factory=dict)
+    _files: dict[str, Path] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
     def sections(self, *names: str) -> dict[str, Any]:
@@ -41,6 +43,7 @@ class Stages:
     def is_done(self, name: str, file: Path, parts: object, made_from: tuple[str, ...] = ()) -> bool:
         """Tell whether a stage is done from what it would be made from now (see `RunDir.is_done`)."""
         self._keys[name] = self.run_dir.key(name, parts, made_from)
+        self._files[name] = file
         self._started = time.monotonic()
         return self.run_dir.is_done(name, self._keys[name], file)
 
@@ -52,9 +55,20 @@ class Stages:
     def finish(self, name: str, result: dict[str, Any]) -> None:
         """Record that a stage, whose `is_done` was asked before, is done."""
         now = time.monotonic()
-        self.run_dir.finish(name, self._keys[name], now - self._started, result)
+        hashes = self._hashes(self._files[name])
+        self.run_dir.finish(name, self._keys[name], now - self._started, {**result, **hashes})
         self.told()
         self._started = time.monotonic()
+
+    def _hashes(self, file: Path) -> dict[str, dict[str, str]]:
+        """Return what the manifest keeps of the content of a stage's rows or model, by which `srlm replay` knows it."""
+        if file.is_file():
+            digest = file_hash(file)
+        elif (file / "config.json").is_file():
+            digest = models.weights_hash(str(file))
+        else:
+            return {}  # a folder of several models: checkpoints on the way
+        return {"sha256": {file.relative_to(self.run_dir.path).as_posix(): digest}}
 
     def trained(self, t: int) -> str:
         """Return the name of the stage that gave M_t."""
@@ -67,6 +81,11 @@ class Stages:
         found: dict[str, str] = {}
         self.launcher.run(Resolve("model", model, revision), lambda _, result: found.update(result))
         return found["folder"]
+
+
+def data_seed(config: Config, t: int) -> int:
+    """Return the seed of the data for M_t: one of its own for each iteration, so that no two draw alike."""
+    return config.seed * 1000 + t
 
 
 def sections(config: Config, *names: str) -> dict[str, Any]:

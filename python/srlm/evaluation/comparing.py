@@ -94,12 +94,8 @@ def read_template(head_to_head: HeadToHeadSection) -> str:
 
 
 def fill(template: str, prompt: str, first: str, second: str) -> str:
-    """Put a question and two answers into the prompt, in one pass: braces and field names inside them stay text.
-
-    Tags inside an answer that look like the blocks that answers stand in are made harmless.
-    """
-    harmless = (re.sub(r"<(?=\s*/?\s*answer_[ab]\b)", "&lt;", text, flags=re.IGNORECASE) for text in (first, second))
-    return judge.fill_fields(template, dict(zip(FIELDS, (prompt, *harmless), strict=True)))
+    """Put a question and two answers into the prompt (see `judge.fill_fields`)."""
+    return judge.fill_fields(template, dict(zip(FIELDS, (prompt, first, second), strict=True)))
 
 
 def read_word(reply: str) -> Word:

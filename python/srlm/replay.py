@@ -1,0 +1,213 @@
+"""Check without a model that a run's rows follow from one another: `srlm replay RUN_DIR`.
+
+What a model wrote cannot be drawn again here, but all that was made of it can: ids are hashes of content, scores are
+read from texts, pairs are chosen from scores, wins are counted from verdicts. Whatever was edited, lost, mixed up or
+made by other code shows as a row that does not follow.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from srlm import pairs
+from srlm.errors import InputError
+from srlm.evaluation import comparing
+from srlm.models import weights_hash
+from srlm.native import parse_verdicts
+from srlm.records import (
+    Candidate,
+    Comparison,
+    Example,
+    Pair,
+    Prompt,
+    Verdict,
+    content_id,
+    derived_seed,
+    file_hash,
+    read_rows,
+)
+from srlm.run_dir import RunDir, read_config
+from srlm.stages import data_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from pathlib import Path
+
+    from srlm.config import Config
+
+Row = TypeVar("Row")
+SHOWN = 3  # problems of one check that are told, of however many
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was checked of a file, how many rows that were, and the rows that do not follow."""
+
+    name: str
+    rows: int
+    problems: list[str]
+
+
+def replay(path: Path) -> list[Check]:
+    """Check a run, finished or not; stages that are not done are passed over.
+
+    Raises:
+        InputError: `path` is no run's folder, or a file cannot be read.
+    """
+    config, run = read_config(path), RunDir(path)
+    checks = [*_files(run)]
+    for t in range(2, config.iterations + 1):
+        if run.entry(f"m{t}/verdicts") is not None:
+            checks += _iteration(config, run, t)
+    checks += [_comparison(config, run, stage) for stage in run.stages() if "/vs_m" in stage]
+    return checks
+
+
+def _files(run: RunDir) -> Iterable[Check]:
+    """Every file has the content that it had when its stage was done."""
+    for stage in run.stages():
+        entry = run.entry(stage) or {}
+        for name, digest in (entry.get("sha256") or {}).items():
+            file = run.path / name
+            if not file.exists():
+                yield Check(f"{name}: content", 0, [f"{file} is missing"])
+                continue
+            found = weights_hash(str(file)) if file.is_dir() else file_hash(file)
+            wrong = [] if found == digest else [f"{file} is not as {stage} left it"]
+            yield Check(f"{name}: content", entry.get("rows", 0), wrong)
+
+
+def _iteration(config: Config, run: RunDir, t: int) -> list[Check]:
+    """Rows of M_t's data: prompts to candidates to verdicts to pairs."""
+    prompts = read_rows(run.file(t, "prompts.jsonl"), Prompt)
+    candidates = read_rows(run.file(t, "candidates.jsonl"), Candidate)
+    verdicts = read_rows(run.file(t, "verdicts.jsonl"), Verdict)
+    seed = data_seed(config, t)
+    checks = [
+        _rows(f"m{t}/prompts.jsonl", prompts, lambda row: row.id, _prompt_problem),
+        _rows(
+            f"m{t}/candidates.jsonl",
+            candidates,
+            lambda row: (row.prompt_id, row.index),
+            _candidate_problem({row.id for row in prompts}, seed),
+        ),
+        _verdicts(config, f"m{t}/verdicts.jsonl", verdicts, {row.id for row in candidates}),
+    ]
+    if run.entry(f"m{t}/pairs") is not None:
+        checks.append(_pairs(config, run, t, (prompts, candidates, verdicts)))
+    return checks
+
+
+def _rows(
+    name: str, rows: Sequence[Row], key: Callable[[Row], Hashable], problem: Callable[[Row], str | None]
+) -> Check:
+    """Check each row by itself, and that none is there twice."""
+    found = [(number, problem(row)) for number, row in enumerate(rows, 1)]
+    problems = [f"line {number}: {text}" for number, text in found if text is not None]
+    twice = [key for key, count in Counter(map(key, rows)).items() if count > 1]
+    return Check(f"{name}: ids", len(rows), problems + [f"{key} is there twice" for key in twice])
+
+
+def _prompt_problem(row: Prompt) -> str | None:
+    return None if row.id == content_id("prompt", row.text) else f"{row.id} is not the id of this text"
+
+
+def _candidate_problem(prompts: set[str], seed: int) -> Callable[[Candidate], str | None]:
+    def problem(row: Candidate) -> str | None:
+        if row.prompt_id not in prompts:
+            return f"its prompt {row.prompt_id} is not there"
+        if row.id != content_id("candidate", row.prompt_id, row.index, row.text):
+            return f"{row.id} is not the id of this text"
+        if row.seed != derived_seed(seed, "candidate", row.prompt_id, row.index):
+            return f"{row.seed} is not the seed of this answer"
+        return None
+
+    return problem
+
+
+def _verdicts(config: Config, name: str, rows: Sequence[Verdict], candidates: set[str]) -> Check:
+    """Scores are what is read from the texts."""
+    judge = config.judge
+    outcomes, scores, _ = parse_verdicts(
+        [row.text for row in rows], max_score=judge.max_score, pattern=judge.score_pattern
+    )
+    read = dict(zip((row.id for row in rows), zip(outcomes, scores.tolist(), strict=True), strict=True))
+
+    def problem(row: Verdict) -> str | None:
+        if row.candidate_id not in candidates:
+            return f"its candidate {row.candidate_id} is not there"
+        if row.id != content_id("verdict", row.candidate_id, row.sample, row.text):
+            return f"{row.id} is not the id of this text"
+        outcome, score = read[row.id]
+        if (row.outcome, row.score) != (outcome, score if outcome == "scored" else None):
+            return f"its text reads as {outcome}{f' {score:g}' if outcome == 'scored' else ''}"
+        return None
+
+    found = _rows(name, rows, lambda row: (row.candidate_id, row.sample), problem)
+    return Check(f"{name}: ids, scores", found.rows, found.problems)
+
+
+def _pairs(config: Config, run: RunDir, t: int, rows: tuple[list[Prompt], list[Candidate], list[Verdict]]) -> Check:
+    """Pairs (or perfect answers) are those that the scores choose, and so is what gave none."""
+    kind: type[Pair | Example] = Example if config.pairs.method == "positives_only" else Pair
+    name = f"m{t}/{'positives' if kind is Example else 'pairs'}.jsonl"
+    kept = read_rows(run.path / name, kind)
+    try:
+        made, drops = pairs.build(*rows, pairs=config.pairs, judge=config.judge, seed=data_seed(config, t))
+    except InputError as error:  # a row that belongs to none: nothing can be chosen
+        return Check(f"{name}: chosen by the scores", len(kept), [str(error)])
+    problems = [
+        f"line {number}: the scores give another row here"
+        for number, (one, other) in enumerate(zip(kept, made, strict=False), 1)
+        if one != other
+    ]
+    if len(kept) != len(made):
+        problems.append(f"{len(kept)} rows, the scores give {len(made)}")
+    noted = (run.entry(f"m{t}/pairs") or {}).get("drops")
+    if noted != drops:
+        problems.append(f"prompts without a pair: {noted} in the manifest, the scores give {drops}")
+    return Check(f"{name}: chosen by the scores", len(kept), problems)
+
+
+def _comparison(config: Config, run: RunDir, stage: str) -> Check:
+    """Wins, ties and losses are those of the verdicts, and these are read from the judge's words."""
+    model, _, match = stage.partition("/")
+    other = match.removeprefix("vs_")
+    answers = tuple(read_rows(run.path / name / "answers.jsonl", Candidate) for name in (model, other))
+    both = {row.prompt_id for row in answers[0]} & {row.prompt_id for row in answers[1]}
+    prompts = [row for row in read_rows(run.seed("held_out.jsonl"), Prompt) if row.id in both]
+    rows = read_rows(run.path / model / f"{match}.jsonl", Comparison)
+    found = asdict(comparing.head_to_head_result(prompts, (answers[0], answers[1]), rows))
+    entry = run.entry(stage) or {}
+    problems = [
+        f"{key}: {entry[key]} in the manifest, the verdicts give {found[key]}"
+        for key in ("wins", "ties", "losses", "unread")
+        if entry.get(key) != found[key]
+    ]
+    read = _rows(stage, rows, lambda row: (row.prompt_id, row.first), _word_problem(config))
+    return Check(f"{stage}.jsonl: ids, verdicts, counts", len(rows), read.problems + problems)
+
+
+def _word_problem(config: Config) -> Callable[[Comparison], str | None]:
+    by_words = config.head_to_head.by == "comparison"
+
+    def problem(row: Comparison) -> str | None:
+        if row.id != content_id("comparison", row.prompt_id, row.first, row.text):
+            return f"{row.id} is not the id of this text"
+        if by_words and row.text != comparing.SAME and (word := comparing.read_word(row.text)) != row.verdict:
+            return f"its text reads as {word}"
+        return None
+
+    return problem
+
+
+def told(checks: Iterable[Check]) -> list[str]:
+    """Return the problems in words, the first few of each check."""
+    lines: list[str] = []
+    for check in checks:
+        lines += [f"{check.name}: {problem}" for problem in check.problems[:SHOWN]]
+        if len(check.problems) > SHOWN:
+            lines.append(f"{check.name}: and {len(check.problems) - SHOWN} more")
+    return lines

@@ -1,0 +1,203 @@
+"""`srlm replay`: a run as it was made passes, and whatever is changed in it is named."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from srlm import config as configuration
+from srlm import pairs
+from srlm.cli import srlm
+from srlm.errors import StageError
+from srlm.evaluation import comparing
+from srlm.evaluation.comparing import comparison
+from srlm.records import Candidate, Prompt, Verdict, content_id, derived_seed, read_rows, write_rows
+from srlm.replay import replay, told
+from srlm.run_dir import RunDir
+from srlm.stages import Stages, data_seed
+
+from tests.scripted import Recorder
+
+TEXTS = {"one": ["good", "bad", "fair"], "two": ["x", "y"], "three": ["a", "b"]}
+REPLIES = {
+    "good": "Fine. Score: 5", "bad": "Score: 1", "fair": "no idea",
+    "x": "Score: 3", "y": "Score: 3", "a": "Score: 9", "b": "Score: 2",
+}  # fmt: skip
+
+
+def prompt(text):
+    return Prompt(content_id("prompt", text), text, "generated", [], 0)
+
+
+def candidate(asked, index, text, seed):
+    name = content_id("candidate", asked.id, index, text)
+    drawn = derived_seed(seed, "candidate", asked.id, index)
+    return Candidate(name, asked.id, index, text, [1, 2], -1.0, "stop", drawn)
+
+
+def verdict(row):
+    text = REPLIES[row.text]
+    number = float(text[-1]) if text[-1].isdigit() else None
+    outcome = "missing" if number is None else "scored" if number <= 5 else "out_of_range"
+    score = number if outcome == "scored" else None
+    return Verdict(content_id("verdict", row.id, 0, text), row.id, 0, text, outcome, score, None)
+
+
+@pytest.fixture(params=["best_worst", "positives_only"])
+def run(request, tmp_path):
+    """A run with data for M2, a model, and M2 compared with M1."""
+    config = configuration.build({"model": {"name": "m"}, "iterations": 2, "pairs": {"method": request.param}})
+    folder = tmp_path / "run"
+    stages = Stages(config, RunDir.open(folder, config), None, Recorder())
+
+    def done(name, file, **facts):
+        stages.is_done(name, file, {})
+        stages.finish(name, facts)
+
+    seed = data_seed(config, 2)
+    prompts = [prompt(text) for text in TEXTS]
+    candidates = [candidate(row, n, text, seed) for row in prompts for n, text in enumerate(TEXTS[row.text])]
+    verdicts = [verdict(row) for row in candidates]
+    made, drops = pairs.build(prompts, candidates, verdicts, pairs=config.pairs, judge=config.judge, seed=seed)
+    kind = "positives" if request.param == "positives_only" else "pairs"
+    files = {"prompts": prompts, "candidates": candidates, "verdicts": verdicts, kind: list(made)}
+    for name, rows in files.items():
+        file = stages.run_dir.file(2, f"{name}.jsonl")
+        write_rows(file, rows)
+        stage = "m2/pairs" if name == kind else f"m2/{name}"
+        done(stage, file, rows=len(rows), **({"drops": drops} if name == kind else {}))
+    model = stages.run_dir.model(2)
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}", encoding="utf-8")
+    (model / "model.safetensors").write_bytes(b"weights")
+    done("m2/dpo", model, rows=len(made))
+    compare(stages.run_dir, done)
+    return folder
+
+
+def compare(run_dir, done):
+    held_out = [prompt("held"), prompt("out")]
+    write_rows(run_dir.seed("held_out.jsonl"), held_out)
+    answers = []
+    for t in (2, 1):
+        rows = [candidate(row, 0, f"m{t} {row.text}", 0) for row in held_out]
+        write_rows(run_dir.file(t, "answers.jsonl"), rows)
+        answers.append(rows)
+    words = {("held", "a"): "A", ("held", "b"): "B", ("out", "a"): "A", ("out", "b"): "A"}
+    texts = [(row, first, f"Verdict: {words[row.text, first]}") for row in held_out for first in ("a", "b")]
+    rows = [comparison(row, first, text, comparing.read_word(text), None) for row, first, text in texts]
+    file = run_dir.file(2, "vs_m1.jsonl")
+    write_rows(file, rows)
+    found = comparing.head_to_head_result(held_out, tuple(answers), rows)
+    counts = {"wins": found.wins, "ties": found.ties, "losses": found.losses, "unread": found.unread}
+    assert counts == {"wins": 1, "ties": 1, "losses": 0, "unread": 0}
+    done("m2/vs_m1", file, rows=len(rows), **counts)
+
+
+def names_of(run):
+    return "positives" if (run / "m2" / "positives.jsonl").exists() else "pairs"
+
+
+def test_a_run_as_it_was_made(run):
+    checks = replay(run)
+    assert told(checks) == []
+    assert {check.name.partition(":")[0]: check.rows for check in checks if not check.name.endswith("content")} == {
+        "m2/prompts.jsonl": 3,
+        "m2/candidates.jsonl": 7,
+        "m2/verdicts.jsonl": 7,
+        f"m2/{names_of(run)}.jsonl": 1,
+        "m2/vs_m1.jsonl": 4,
+    }
+    assert sum(check.name.endswith("content") for check in checks) == 6
+
+
+def change(file, line, **values):
+    """Change fields of one row."""
+    lines = file.read_text(encoding="utf-8").split("\n")
+    lines[line] = json.dumps(json.loads(lines[line]) | values)
+    file.write_text("\n".join(lines), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "told_of"),
+    [
+        ("prompts", {"text": "uno"}, "is not the id of this text"),
+        ("candidates", {"text": "better"}, "is not the id of this text"),
+        ("candidates", {"seed": 5}, "5 is not the seed of this answer"),
+        ("candidates", {"prompt_id": "nowhere"}, "its prompt nowhere is not there"),
+        ("verdicts", {"score": 4.0}, "its text reads as scored 5"),
+        ("verdicts", {"outcome": "missing", "score": None}, "its text reads as scored 5"),
+        ("verdicts", {"text": "Score: 4"}, "is not the id of this text"),
+        ("verdicts", {"candidate_id": "nowhere"}, "its candidate nowhere is not there"),
+        ("vs_m1", {"verdict": "second"}, "its text reads as first"),
+        ("vs_m1", {"text": "Verdict: B"}, "is not the id of this text"),
+    ],
+)
+def test_a_row_that_was_changed(run, name, values, told_of):
+    change(run / "m2" / f"{name}.jsonl", 0, **values)
+    found = [check for check in replay(run) if check.problems]
+    assert any(told_of in problem for check in found for problem in check.problems)
+    assert any(check.name == f"m2/{name}.jsonl: content" for check in found)
+
+
+def test_a_pair_that_the_scores_do_not_choose(run):
+    file = run / "m2" / f"{names_of(run)}.jsonl"
+    [line] = file.read_text(encoding="utf-8").splitlines()
+    file.write_text(line.replace("good", "bad"), encoding="utf-8")
+    assert any("line 1: the scores give another row here" in problem for problem in told(replay(run)))
+    file.write_text(f"{line}\n{line}\n", encoding="utf-8")
+    assert any("2 rows, the scores give 1" in problem for problem in told(replay(run)))
+
+
+def test_a_row_that_is_there_twice_and_one_that_is_lost(run):
+    file = run / "m2" / "candidates.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    file.write_text("".join([*lines, lines[0]]), encoding="utf-8")
+    assert any("is there twice" in problem for problem in told(replay(run)))
+    file.write_text("".join(lines[1:]), encoding="utf-8")
+    assert any("its candidate" in problem for problem in told(replay(run)))
+
+
+def test_weights_that_were_changed_or_are_gone(run):
+    weights = run / "m2" / "model" / "model.safetensors"
+    weights.write_bytes(b"Weights")
+    assert told(replay(run)) == [f"m2/model: content: {run / 'm2' / 'model'} is not as m2/dpo left it"]
+    weights.unlink()
+    (run / "m2" / "model" / "config.json").unlink()
+    (run / "m2" / "model").rmdir()
+    assert told(replay(run)) == [f"m2/model: content: {run / 'm2' / 'model'} is missing"]
+
+
+def test_counts_in_the_manifest(run):
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    manifest["m2/vs_m1"]["wins"] = 2
+    manifest["m2/pairs"]["drops"] = {"tied": 7}
+    (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    problems = told(replay(run))
+    assert any("wins: 2 in the manifest, the verdicts give 1" in problem for problem in problems)
+    assert any("prompts without a pair: {'tied': 7} in the manifest" in problem for problem in problems)
+
+
+def test_no_more_than_a_few_are_told(run):
+    file = run / "m2" / "candidates.jsonl"
+    write_rows(file, [candidate(prompt("one"), n, "good", 1) for n in range(5)])
+    lines = [line for line in told(replay(run)) if line.startswith("m2/candidates.jsonl: ids")]
+    assert len(lines) == 4
+    assert lines[-1].endswith("and 2 more")
+
+
+def test_an_unfinished_run_is_checked_as_far_as_it_goes(run):
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    for stage in ("m2/pairs", "m2/dpo", "m2/vs_m1"):
+        del manifest[stage]
+    (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert told(replay(run)) == []
+
+
+def test_the_command(run):
+    shown = CliRunner().invoke(srlm, ["replay", str(run)], catch_exceptions=False)
+    assert shown.exit_code == 0
+    assert "ok     m2/verdicts.jsonl: ids, scores, 7 rows" in shown.stdout
+    change(run / "m2" / "verdicts.jsonl", 0, score=4.0)
+    with pytest.raises(StageError, match="its text reads as scored 5"):
+        CliRunner().invoke(srlm, ["replay", str(run)], catch_exceptions=False)
+    assert read_rows(run / "m2" / "verdicts.jsonl", Verdict)[0].score == 4.0  # nothing is mended
