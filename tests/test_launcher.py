@@ -3,10 +3,12 @@
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from srlm import chat
@@ -18,6 +20,7 @@ from srlm.launcher import Launcher
 from srlm.records import Example, write_rows
 from srlm.worker import Resolve, Train
 
+from tests.conftest import ROOT
 from tests.scripted import Recorder
 
 DISK = (
@@ -288,6 +291,39 @@ def run_train(tmp_path, tiny_model, monkeypatch, **settings):
     log.parent.mkdir()
     Launcher(log, report, config, kinds=()).run(work, results.__setitem__)
     return work, report, results
+
+
+DRIVER = """
+import pathlib, sys
+from tests.test_launcher import Driver, Job
+driver = Driver(pathlib.Path(sys.argv[1]))
+driver.launcher.run(Job("sleep"), lambda name, result: print(result.get("pid", name), flush=True))
+"""
+
+
+def test_a_worker_ends_with_a_driver_that_was_killed(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    try:
+        worker = int(process.stdout.readline())
+        assert process.stdout.readline() == "asleep\n"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    deadline = time.monotonic() + 10
+    while running(worker):
+        assert time.monotonic() < deadline, "the worker outlives its driver"
+        time.sleep(0.02)
+
+
+def running(pid):
+    """Whether a process runs; one that nobody has waited for yet does not."""
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 @pytest.mark.slow

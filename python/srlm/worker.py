@@ -11,8 +11,10 @@ import faulthandler
 import os
 import signal
 import sys
+import threading
 import traceback
 from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Protocol
 
 from srlm.errors import InputError, StageError
@@ -300,17 +302,28 @@ class _Mute(SilentReporter):
 def main(connection: Connection, work: Work, log: Path | None) -> None:
     """Do `work` in this process, which ends with it.
 
-    Ctrl-C is the driver's to handle: it stops its workers itself. The process leaves by `os._exit`, because libraries
-    that still hold threads would otherwise keep it, and with it the memory.
+    Ctrl-C is the driver's to handle: it stops its workers itself. A driver that was killed takes its workers with it: a
+    next one might write the same files. The process leaves by `os._exit`, because libraries that still hold threads
+    would otherwise keep it, and with it the memory.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ending = threading.Event()
+    threading.Thread(target=_end_with_driver, args=(connection, ending), name="driver", daemon=True).start()
     if log is not None:
         redirect_output(log)
     faulthandler.enable()
     code = _perform(connection, work, leader=int(os.environ.get("RANK", "0")) == 0)
+    ending.set()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _end_with_driver(connection: Connection, ending: threading.Event) -> None:
+    """Wait for the driver's end of the connection to close, since nothing else comes through it, and leave at once."""
+    wait([connection])
+    if not ending.is_set():
+        os._exit(1)
 
 
 def _perform(connection: Connection, work: Work, *, leader: bool) -> int:
