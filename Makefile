@@ -12,12 +12,13 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 export HF_HUB_OFFLINE ?= 1
 
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test test-fast test-rust test-python lint format bench setup clean
+.PHONY: help torture quickstart test test-fast test-rust test-python lint format bench setup clean
 
 help:
 	@echo "make quickstart   set everything up, then run the loop on the packaged model (runs/quickstart)"
 	@echo "make test         set everything up, then linters and every test, Rust and Python"
 	@echo "make test-fast    the same without the slow tests"
+	@echo "make torture      kill runs at random moments, 100 times, and compare what they end with (about 40 minutes)"
 	@echo "make bench        Criterion, pytest benchmarks, preference losses"
 
 quickstart: $(VENV)/model
@@ -51,6 +52,9 @@ bench: $(VENV)/bench $(VENV)/model
 	cargo bench --workspace --locked
 	$(BIN)/python -m pytest benches
 	$(BIN)/python benches/bench_preference.py --shapes 576x49152 --ratios 1.6 --patience 10
+
+torture: $(VENV)/extension
+	$(BIN)/python -m tests.torture --kills 100
 
 setup: $(VENV)/model
 

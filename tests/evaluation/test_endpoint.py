@@ -259,6 +259,14 @@ def test_an_error_stops_the_rest_at_once(server, start):
     assert "e" not in {question(body) for body in server.bodies}
 
 
+@pytest.fixture
+def ctrl_c():
+    """SIGINT raises, as in a terminal: a shell starts its background jobs with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield press_ctrl_c
+    signal.signal(signal.SIGINT, before)
+
+
 def press_ctrl_c(when):
     """Send this process a SIGINT once `when()` holds, from a thread, and return where it puts down the time."""
     pressed = []
@@ -273,10 +281,10 @@ def press_ctrl_c(when):
     return pressed
 
 
-def test_ctrl_c_stops_at_once_and_keeps_what_is_there(server, start, cache):
+def test_ctrl_c_stops_at_once_and_keeps_what_is_there(server, start, cache, ctrl_c):
     hold(server, {"a": (200, {}, completion("kept"))})
     endpoint = start()
-    pressed = press_ctrl_c(lambda: cache.read_bytes() and len(server.bodies) == 3)
+    pressed = ctrl_c(lambda: cache.read_bytes() and len(server.bodies) == 3)
     with pytest.raises(KeyboardInterrupt), endpoint:
         list(endpoint.ask(asks("a", "b", "c")))
     assert time.monotonic() - pressed[0] < 5
@@ -284,10 +292,10 @@ def test_ctrl_c_stops_at_once_and_keeps_what_is_there(server, start, cache):
     assert (reply.text, reply.cached) == ("kept", True)
 
 
-def test_ctrl_c_ends_a_wait(server, start):
+def test_ctrl_c_ends_a_wait(server, start, ctrl_c):
     server.respond = lambda *_: (503, {"retry-after": "60"}, {})
     endpoint = start()
-    pressed = press_ctrl_c(lambda: server.bodies)
+    pressed = ctrl_c(lambda: server.bodies)
     with pytest.raises(KeyboardInterrupt), endpoint:
         list(endpoint.ask(asks("a")))
     assert time.monotonic() - pressed[0] < 5
