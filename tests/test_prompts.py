@@ -286,6 +286,20 @@ def test_torn_last_line(run, undisturbed, torn):
     assert one.bytes == undisturbed.bytes
 
 
+@pytest.mark.parametrize(
+    ("shorter", "lost"), [("kept_file", 1), ("kept_file", 3), ("dropped_file", 1), ("dropped_file", 2)]
+)
+def test_a_loss_of_power_takes_more_of_one_file(run, undisturbed, shorter, lost):
+    one = run("power")
+    with pytest.raises(Interrupted):
+        one.write(sometimes_bad, fail_after=9)
+    file = getattr(one, shorter)
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-lost]))
+    one.write(sometimes_bad)
+    assert one.bytes == undisturbed.bytes
+    assert any("later ones are made again" in note for note in one.report.notes) or (shorter, lost) == ("kept_file", 1)
+
+
 def test_resumed_knows_what_it_has_kept(run):
     """What an earlier run kept is compared with, as what this one keeps."""
     one = run(count=2, round_size=1)

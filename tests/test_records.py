@@ -22,6 +22,8 @@ from srlm.records import (
     Verdict,
 )
 
+from tests.scripted import Recorder
+
 # Everything that some other reader of lines takes for the end of one, and what JSON escapes.
 TRICKY = 'a\u2028b\u2029c\u0085d\re\r\nf\x0bg\x0ch\x1ci\x1dj\x1ek\n"\\" \x00 \ufeff é 😀 \\ud800 \\n'
 MESSAGES = [{"role": "user", "content": TRICKY}]
@@ -191,7 +193,9 @@ def test_a_torn_last_line_is_cut_off(torn, tmp_path):
     file = write(tmp_path / "rows.jsonl", PROMPTS[:2])
     whole = file.read_bytes()
     file.write_bytes(whole + torn)
-    assert records.resume_rows(file, Prompt) == PROMPTS[:2]
+    report = Recorder()
+    assert records.resume_rows(file, Prompt, report) == PROMPTS[:2]
+    assert report.notes == [f"{file}: a last line that was torn is cut off; what it held is made again"]
     assert file.read_bytes() == whole
     write(file, PROMPTS[2:])
     assert records.read_rows(file, Prompt) == PROMPTS
@@ -200,7 +204,9 @@ def test_a_torn_last_line_is_cut_off(torn, tmp_path):
 def test_resuming_without_a_torn_line_changes_nothing(tmp_path):
     file = write(tmp_path / "rows.jsonl", PROMPTS)
     before = file.read_bytes()
-    assert records.resume_rows(file, Prompt) == PROMPTS
+    report = Recorder()
+    assert records.resume_rows(file, Prompt, report) == PROMPTS
+    assert report.notes == []
     assert file.read_bytes() == before
 
 

@@ -224,4 +224,9 @@ def test_the_flag_is_the_measurements_own():
 
 
 def test_a_judge_is_named():
-    assert [judge_name(name) for name in ("m1", "m12", "some/model")] == ["M1", "M12", "some/model"]
+    assert [judge_name(name) for name in ("m1", "m12", "m1 (scores)", "some/model")] == [
+        "M1",
+        "M12",
+        "M1 (scores)",
+        "some/model",
+    ]

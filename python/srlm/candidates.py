@@ -29,7 +29,7 @@ def write_candidates(
     stage: str = "candidates",
 ) -> None:
     """Append the answers that `file` still lacks; one row each, written as it finishes."""
-    done = {(row.prompt_id, row.index) for row in resume_rows(file, Candidate)}
+    done = {(row.prompt_id, row.index) for row in resume_rows(file, Candidate, report)}
     sampling = Sampling(candidates.temperature, candidates.top_p, candidates.max_tokens)
     wanted = [(prompt, index) for prompt in prompts for index in range(candidates.per_prompt)]
     missing = {f"{prompt.id}.{index}": (prompt, index) for prompt, index in wanted if (prompt.id, index) not in done}

@@ -40,7 +40,7 @@ def write_readings(
     """Append M1's log-probabilities of at most `MOST` answers, drawn by the seed, that `file` still lacks."""
     texts = {row.id: row.text for row in prompts}
     drawn = _draw([row for row in candidates if row.token_ids], seed)
-    done = {row.candidate_id for row in resume_rows(file, Reading)}
+    done = {row.candidate_id for row in resume_rows(file, Reading, report)}
     report.start("M1 reads the answers", len(drawn), len(done))
     tokenizer = models.load_tokenizer(folder, model)
     cuda = torch.cuda.is_available()

@@ -154,7 +154,7 @@ def judge_answers(
 ) -> None:
     """Append to `file` the verdicts on `answers` that it still lacks."""
     samples = judge.samples if judge.justify else 1  # one token read greedily: more samples would be the same
-    done = {(row.candidate_id, row.sample) for row in resume_rows(file, Verdict)}
+    done = {(row.candidate_id, row.sample) for row in resume_rows(file, Verdict, report)}
     missing = {
         f"{answer.id}.{sample}": (answer, sample)
         for answer in {answer.id: answer for answer in answers}.values()

@@ -106,7 +106,7 @@ def write_turns(
     `temperature` None is FastChat's for each category. An earlier answer stands in the conversation stripped of white
     space at its ends, as in FastChat's.
     """
-    answers = {row.id: row for row in resume_rows(file, TurnAnswer)}
+    answers = {row.id: row for row in resume_rows(file, TurnAnswer, report)}
     ids = {_turn_id(question, turn) for question in questions for turn in range(len(question.turns))}
     report.start("mt-bench", len(ids), len(ids & answers.keys()))
     with RowWriter(file) as writer:

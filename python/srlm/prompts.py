@@ -13,12 +13,13 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from srlm import chat
 from srlm.engines.base import Request, Sampling
 from srlm.native import NoveltyIndex
-from srlm.records import DroppedPrompt, Prompt, RowWriter, content_id, derived_seed, resume_rows
+from srlm.records import DroppedPrompt, Prompt, RowWriter, content_id, derived_seed, resume_rows, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,9 +51,8 @@ def write_prompts(
 
     Gives up, with a note, after `prompts.max_attempts` attempts per prompt asked for.
     """
-    kept, dropped = resume_rows(kept_file, Prompt), resume_rows(dropped_file, DroppedPrompt)
+    kept, attempt = _resume(kept_file, dropped_file, report)
     novelty = _Novelty(seeds, kept, prompts)
-    attempt = 1 + max([*(row.attempt for row in kept), *(row.attempt for row in dropped)], default=-1)
     report.start("prompts", prompts.count, len(kept))
     with RowWriter(kept_file) as keep, RowWriter(dropped_file) as drop:
         last = prompts.count * prompts.max_attempts
@@ -76,6 +76,23 @@ def write_prompts(
         report.note(
             f"prompts: gave up at {len(kept)} of {prompts.count} after {attempt} attempts (prompts.max_attempts)"
         )
+
+
+def _resume(kept_file: Path, dropped_file: Path, report: Reporter) -> tuple[list[Prompt], int]:
+    """Return the prompts kept so far, and the next attempt: the first one that neither file has.
+
+    Attempts are written in order, but a loss of power may take more of one file's end than of the other's. What came
+    after such a gap is cut off, since it was shown prompts that are gone.
+    """
+    kept, dropped = resume_rows(kept_file, Prompt, report), resume_rows(dropped_file, DroppedPrompt, report)
+    done = {row.attempt for row in kept} | {row.attempt for row in dropped}
+    attempt = next(number for number in count() if number not in done)
+    whole = [row for row in kept if row.attempt < attempt]
+    if len(done) > attempt:
+        report.note(f"prompts: attempt {attempt} is lost; {len(done) - attempt} later ones are made again")
+        write_rows(kept_file, whole)
+        write_rows(dropped_file, [row for row in dropped if row.attempt < attempt])
+    return whole, attempt
 
 
 def _shown(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from srlm.reporter import Reporter
+
 Message = dict[str, str]
 Outcome = Literal["scored", "missing", "out_of_range", "conflicting"]
 FinishReason = Literal["stop", "length"]
@@ -264,14 +266,19 @@ def row_from(value: dict[str, Any], kind: type[Row], where: str) -> Row:
     return kind(**value)
 
 
-def resume_rows(path: Path, kind: type[Row]) -> list[Row]:
-    """Return the whole rows that an earlier run left in `path`, and cut off a torn last line; [] without a file."""
+def resume_rows(path: Path, kind: type[Row], report: Reporter | None = None) -> list[Row]:
+    """Return the whole rows that an earlier run left in `path`, and cut off a torn last line, which `report` is told.
+
+    [] without a file.
+    """
     if not path.exists():
         return []
     data = path.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         os.truncate(path, len(whole))
+        if report is not None:
+            report.note(f"{path}: a last line that was torn is cut off; what it held is made again")
     return read_rows(path, kind)
 
 

@@ -125,7 +125,7 @@ def write_comparisons(
     `answers` are model a's and model b's, one a prompt. Equal answers are a tie that no judge is asked about.
     """
     texts = [{row.prompt_id: row.text for row in rows} for rows in answers]
-    done = {(row.prompt_id, row.first) for row in resume_rows(file, Comparison)}
+    done = {(row.prompt_id, row.first) for row in resume_rows(file, Comparison, report)}
     places = [(prompt, first) for prompt in prompts for first in SIDES if (prompt.id, first) not in done]
     report.start(stage, len(places) + len(done), len(done))
     template = read_template(head_to_head)

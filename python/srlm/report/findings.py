@@ -64,7 +64,7 @@ def apart(one: Estimate, other: Estimate) -> Word:
 
 def judge_name(name: str) -> str:
     """Return whose judgement it is: `m1` is a model of the run, anything else is named as it is."""
-    return name.upper() if re.fullmatch(r"m\d+", name) else name
+    return f"M{name[1:]}" if re.fullmatch(r"m\d+(?: \(scores\))?", name) else name
 
 
 def headline(run: RunData) -> Finding:
