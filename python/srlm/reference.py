@@ -66,9 +66,12 @@ def read(file: Path, key: str, count: int) -> Reference | None:
 
 
 def write(file: Path, key: str, reference: Reference) -> None:
-    """Write the file, which appears complete or not at all."""
+    """Write the file, which appears complete or not at all; the same content gives the same bytes.
+
+    Of several entries of metadata safetensors would choose the order at random.
+    """
     tensors = {
         "chosen": torch.tensor(reference.chosen, dtype=torch.float32),
         "rejected": torch.tensor(reference.rejected, dtype=torch.float32),
     }
-    write_bytes(file, save(tensors, metadata={"key": key, "unit": "nats"}))
+    write_bytes(file, save(tensors, metadata={"key": key}))

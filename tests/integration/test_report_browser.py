@@ -139,7 +139,7 @@ def test_pages_and_verdicts_by_keyboard(opened, report):
     summary = page.locator("#pairs .chosen summary").first
     summary.focus()
     page.keyboard.press("Enter")
-    assert page.locator("#pairs .chosen li .text").first.is_visible()
+    page.locator("#pairs .chosen li .text").first.wait_for(state="visible")
 
 
 def test_what_models_and_people_wrote_does_not_run(opened, tmp_path):

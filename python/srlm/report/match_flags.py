@@ -40,7 +40,7 @@ def _place(entry: Entry, *, justify: bool) -> list[str]:
     text = " and ".join(said)
     advice = (
         "so this judge hardly reads the answers and the rate says little: take another judge (head_to_head.judge), "
-        f"{reasons}or compare on more held-out prompts (head_to_head.prompts)."
+        f"{reasons}or let it score each answer by itself, as it was taught to (head_to_head.by=scores)."
     )
     return [f"{text[0].upper()}{text[1:]}, {advice}"]
 
@@ -50,8 +50,8 @@ def _unread(match: Match) -> list[str]:
     if unread is None or not prompts or unread <= UNREAD * prompts:
         return []
     advice = (
-        f"look at the texts in m{match.model}/vs_m{match.against}.jsonl, then raise head_to_head.max_tokens or take "
-        "another judge (head_to_head.judge)."
+        f"look at the texts in m{match.model}/vs_m{match.against}.jsonl, then raise head_to_head.max_tokens (by "
+        "scores: judge.max_tokens) or take another judge (head_to_head.judge)."
     )
     return [f"{unread:.0f} of {prompts:.0f} prompts are left out, since a verdict on them could not be read: {advice}"]
 
