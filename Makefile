@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 CONSTRAINTS := tests/constraints.txt
 export SRLM_CACHE ?= $(CURDIR)/.cache/srlm
-# Processes that share the tests; each wants up to 6 GB.
-JOBS ?= 2
+# Processes that share the tests; each wants up to 6 GB. More than cores: much of the time is waiting for imports.
+JOBS ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 # Model names on the hub are never looked up by the tests or by the quickstart.
 export HF_HUB_OFFLINE ?= 1

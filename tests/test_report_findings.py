@@ -140,7 +140,7 @@ def stopped_run(path, reason):
 
 
 MADE = ("prompts", "candidates", "verdicts")
-ADVICE = ("head_to_head.judge", "head_to_head.justify=true", "head_to_head.prompts")
+ADVICE = ("head_to_head.judge", "head_to_head.justify=true", "head_to_head.by=scores")
 TIES = "In 85 % of the prompts all scores tie."
 
 
