@@ -196,8 +196,23 @@ def test_an_unfinished_run_is_checked_as_far_as_it_goes(run):
 def test_the_command(run):
     shown = CliRunner().invoke(srlm, ["replay", str(run)], catch_exceptions=False)
     assert shown.exit_code == 0
-    assert "ok     m2/verdicts.jsonl: ids, scores, 7 rows" in shown.stdout
+    assert "ok          m2/verdicts.jsonl: ids, scores, 7 rows" in shown.stdout
     change(run / "m2" / "verdicts.jsonl", 0, score=4.0)
     with pytest.raises(StageError, match="its text reads as scored 5"):
         CliRunner().invoke(srlm, ["replay", str(run)], catch_exceptions=False)
     assert read_rows(run / "m2" / "verdicts.jsonl", Verdict)[0].score == 4.0  # nothing is mended
+
+
+def test_a_file_that_cannot_be_read_is_told_beside_the_others(run):
+    (run / "m2" / "verdicts.jsonl").write_text("{", encoding="utf-8")
+    checks = replay(run)
+    assert any("verdicts.jsonl, line 1: not valid JSON" in problem for check in checks for problem in check.problems)
+    assert any(check.name.startswith("m2/vs_m1") and not check.problems for check in checks)
+
+
+def test_what_has_no_hash_is_said_not_to_be_checked(run):
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    del manifest["m2/dpo"]["sha256"]
+    (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    shown = CliRunner().invoke(srlm, ["replay", str(run)], catch_exceptions=False)
+    assert "not checked m2/dpo: content" in shown.stdout

@@ -92,7 +92,8 @@ def replay(run_dir: Path) -> None:
 
     checks = replays.replay(run_dir)
     for check in checks:
-        click.echo(f"{'ok    ' if not check.problems else 'WRONG '} {check.name}, {check.rows} rows")
+        word = "WRONG" if check.problems else "ok" if check.checked else "not checked"
+        click.echo(f"{word:11} {check.name}, {check.rows} rows")
     if problems := replays.told(checks):
         raise StageError("; ".join(problems))
 

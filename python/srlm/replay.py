@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from srlm import pairs
@@ -48,27 +49,40 @@ class Check:
     name: str
     rows: int
     problems: list[str]
+    checked: bool = True  # False where the manifest has no hash to hold against
 
 
 def replay(path: Path) -> list[Check]:
     """Check a run, finished or not; stages that are not done are passed over.
 
     Raises:
-        InputError: `path` is no run's folder, or a file cannot be read.
+        InputError: `path` is no run's folder, or its manifest cannot be read.
     """
     config, run = read_config(path), RunDir(path)
     checks = [*_files(run)]
     for t in range(2, config.iterations + 1):
         if run.entry(f"m{t}/verdicts") is not None:
-            checks += _iteration(config, run, t)
-    checks += [_comparison(config, run, stage) for stage in run.stages() if "/vs_m" in stage]
+            checks += _readable(f"m{t}", partial(_iteration, config, run, t))
+    for stage in run.stages():
+        if "/vs_m" in stage:
+            checks += _readable(stage, partial(_comparison, config, run, stage))
     return checks
+
+
+def _readable(name: str, check: Callable[[], list[Check]]) -> list[Check]:
+    """Do a check; a file that cannot be read is what does not follow."""
+    try:
+        return check()
+    except InputError as error:
+        return [Check(f"{name}: rows", 0, [str(error)])]
 
 
 def _files(run: RunDir) -> Iterable[Check]:
     """Every file has the content that it had when its stage was done."""
     for stage in run.stages():
         entry = run.entry(stage) or {}
+        if "sha256" not in entry:
+            yield Check(f"{stage}: content", 0, [], checked=False)
         for name, digest in (entry.get("sha256") or {}).items():
             file = run.path / name
             if not file.exists():
@@ -171,7 +185,7 @@ def _pairs(config: Config, run: RunDir, t: int, rows: tuple[list[Prompt], list[C
     return Check(f"{name}: chosen by the scores", len(kept), problems)
 
 
-def _comparison(config: Config, run: RunDir, stage: str) -> Check:
+def _comparison(config: Config, run: RunDir, stage: str) -> list[Check]:
     """Wins, ties and losses are those of the verdicts, and these are read from the judge's words."""
     model, _, match = stage.partition("/")
     other = match.removeprefix("vs_")
@@ -187,7 +201,7 @@ def _comparison(config: Config, run: RunDir, stage: str) -> Check:
         if entry.get(key) != found[key]
     ]
     read = _rows(stage, rows, lambda row: (row.prompt_id, row.first), _word_problem(config))
-    return Check(f"{stage}.jsonl: ids, verdicts, counts", len(rows), read.problems + problems)
+    return [Check(f"{stage}.jsonl: ids, verdicts, counts", len(rows), read.problems + problems)]
 
 
 def _word_problem(config: Config) -> Callable[[Comparison], str | None]:
