@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 CONSTRAINTS := tests/constraints.txt
 export SRLM_CACHE ?= $(CURDIR)/.cache/srlm
-# Processes that share the tests; each wants up to 6 GB. More than cores: much of the time is waiting for imports.
+# Processes that share the tests. On two cores three are faster than two; fewer want less memory.
 JOBS ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 # Model names on the hub are never looked up by the tests or by the quickstart.
@@ -18,7 +18,7 @@ help:
 	@echo "make quickstart   set everything up, then run the loop on the packaged model (runs/quickstart)"
 	@echo "make test         set everything up, then linters and every test, Rust and Python"
 	@echo "make test-fast    the same without the slow tests"
-	@echo "make torture      kill runs at random moments, 100 times, and compare what they end with (about 40 minutes)"
+	@echo "make torture      kill runs at random moments, 100 times, and compare what they end with"
 	@echo "make bench        Criterion, pytest benchmarks, preference losses"
 
 quickstart: $(VENV)/model

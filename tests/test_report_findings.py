@@ -219,7 +219,7 @@ def test_a_judge_beside_length_by_the_difference_itself(tmp_path, accuracy, flag
 
 def test_the_flag_is_the_measurements_own():
     ahead = Estimate(0.0, -0.1, 0.1, 90)
-    [flag] = judge_flags.flags(written=Counter(), tied=NONE, parse_rate=NONE, ahead=ahead, prompts=90)
+    [flag] = judge_flags.flags(written=Counter(), tied=NONE, parse_rate=NONE, ahead=ahead, prompts=90, expected=False)
     assert LENGTH_FLAG in flag
 
 

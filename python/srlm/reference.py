@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from srlm.models import weights_hash
 from srlm.records import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-FORMAT = "1"  # of the file and of what computes the numbers
-READ_BYTES = 1 << 24
+FORMAT = "2"  # of the file and of what computes the numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,7 @@ def key_of(model: str, rows: Sequence[Mapping[str, Sequence[int]]], *settings: o
     The model's files are its weights, configuration and code; the tokenizer's do not matter to ids.
     """
     digest = hashlib.sha256()
-    digest.update(repr((FORMAT, *settings)).encode())
-    for file in sorted(Path(model).iterdir()):
-        if file.suffix in {".safetensors", ".json", ".py"} and not file.name.startswith(("tokenizer", "generation")):
-            digest.update(file.name.encode())
-            with file.open("rb") as content:
-                while block := content.read(READ_BYTES):
-                    digest.update(block)
+    digest.update(repr((FORMAT, *settings, weights_hash(model, text=False))).encode())
     for row in rows:
         for name in ("prompt_ids", "chosen_ids", "rejected_ids"):
             digest.update(f"{name}:{','.join(map(str, row[name]))};".encode())

@@ -11,7 +11,7 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
@@ -22,13 +22,15 @@ from srlm.checkpoints import MARKER, PICKLED_ARGUMENTS
 from srlm.errors import StageError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, Trainer
+
     from srlm.training import Job, Trained
 
 # Of a checkpoint's files, those that are not the model's: they have endings that a model's files have too.
 STATE_FILES = (MARKER, "trainer_state.json", "zero_to_fp32.py")
 
 
-def save_finished(trainer: Any, job: Job, trained: Trained, *, adapter: bool) -> None:  # noqa: ANN401  a TRL trainer
+def save_finished(trainer: Trainer, job: Job, trained: Trained, *, adapter: bool) -> None:
     """Write the trained model to `job.target`; every process calls this, the first one writes.
 
     Raises:
@@ -47,7 +49,9 @@ def save_finished(trainer: Any, job: Job, trained: Trained, *, adapter: bool) ->
         _finish(folder, trainer.processing_class, job, trained)
 
 
-def save_paused(checkpoint: Path, folder: Path, tokenizer: Any, job: Job, trained: Trained, *, adapter: bool) -> None:  # noqa: ANN401
+def save_paused(
+    checkpoint: Path, folder: Path, tokenizer: PreTrainedTokenizerBase, job: Job, trained: Trained, *, adapter: bool
+) -> None:
     """Write the model of a checkpoint's folder to `folder`; the first process alone calls this.
 
     Raises:
@@ -64,7 +68,7 @@ def save_paused(checkpoint: Path, folder: Path, tokenizer: Any, job: Job, traine
         _finish(fresh, tokenizer, job, trained)
 
 
-def ask_for_whole_weights(trainer: Any) -> None:  # noqa: ANN401
+def ask_for_whole_weights(trainer: Trainer) -> None:
     """Let the trainer save a whole model, in whatever pieces accelerate's configuration would have it saved."""
     state = trainer.accelerator.state
     if trainer.is_fsdp_enabled:
@@ -76,7 +80,7 @@ def ask_for_whole_weights(trainer: Any) -> None:  # noqa: ANN401
         zero["stage3_gather_16bit_weights_on_model_save"] = True
 
 
-def _write_weights(trainer: Any, folder: Path, *, adapter: bool) -> None:  # noqa: ANN401
+def _write_weights(trainer: Trainer, folder: Path, *, adapter: bool) -> None:
     """Gather what is sharded and write it; every process takes part."""
     trainer.save_model(str(folder))
     if not (adapter and trainer.is_fsdp_enabled and trainer.accelerator.state.fsdp_plugin.fsdp_version == 1):
@@ -111,7 +115,7 @@ def tensor_names(folder: Path) -> set[str]:
     return names
 
 
-def _other_process(job: Job) -> Any:  # noqa: ANN401
+def _other_process(job: Job) -> contextlib.AbstractContextManager[Path]:
     return contextlib.nullcontext(job.target.with_name(job.target.name + ".partial"))
 
 
@@ -125,7 +129,7 @@ def _merge(job: Job, adapter: Path, folder: Path) -> None:
     merged.save_pretrained(folder)
 
 
-def _finish(folder: Path, tokenizer: Any, job: Job, trained: Trained) -> None:  # noqa: ANN401
+def _finish(folder: Path, tokenizer: PreTrainedTokenizerBase, job: Job, trained: Trained) -> None:
     tokenizer.save_pretrained(folder)
     (folder / PICKLED_ARGUMENTS).unlink(missing_ok=True)
     _restore_config(job.base, folder)

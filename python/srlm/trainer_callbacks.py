@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
     from srlm.checkpoints import Checkpoint
     from srlm.reporter import Reporter
@@ -99,7 +99,7 @@ class Checkpointer(TrainerCallback):
         report: told of what is gone on from, and of what is not.
     """
 
-    def __init__(self, trainer: Any, job: Job, *, adapter: bool, key: Callable[[], str], report: Reporter) -> None:  # noqa: ANN401
+    def __init__(self, trainer: Trainer, job: Job, *, adapter: bool, key: Callable[[], str], report: Reporter) -> None:
         self._trainer, self._job, self._adapter, self._report = trainer, job, adapter, report
         self._folder = checkpoints.folder_of(job.target)
         self._key = ""
@@ -190,7 +190,7 @@ class Checkpointer(TrainerCallback):
         return folder / f"order_{self._trainer.args.process_index}.pth"
 
 
-def can_go_on(trainer: Any) -> bool:  # noqa: ANN401
+def can_go_on(trainer: Trainer) -> bool:
     """Whether a training goes on from a checkpoint exactly, and reads no pickle for it.
 
     DeepSpeed's checkpoints are pickles; from FSDP 1's the optimizer does not come back as it was.
@@ -200,7 +200,7 @@ def can_go_on(trainer: Any) -> bool:  # noqa: ANN401
     return not trainer.is_deepspeed_enabled
 
 
-def all_finite(trainer: Any) -> bool:  # noqa: ANN401
+def all_finite(trainer: Trainer) -> bool:
     """Whether all weights are, of every process's part: all of them come to the same end."""
     parts = [getattr(weight, "ds_tensor", weight) for weight in trainer.model.parameters()]
     local = [part.to_local() if hasattr(part, "to_local") else part for part in parts]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
     from srlm.config import LoraSection, ModelSection, TrainingSection
     from srlm.reporter import Reporter
@@ -139,7 +139,7 @@ def lora_config(lora: LoraSection | None, dropout: float) -> Any:  # noqa: ANN40
 
 
 def run(
-    trainer: Any,  # noqa: ANN401  a TRL trainer
+    trainer: Trainer,
     section: TrainingSection,
     job: Job,
     rows: Sequence[Mapping[str, Sequence[int]]],
@@ -178,7 +178,7 @@ def tokens_of(row: Mapping[str, Sequence[int]]) -> int:
     return 2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"])
 
 
-def _checked(trainer: Any, job: Job, report: Reporter) -> Job:  # noqa: ANN401
+def _checked(trainer: Trainer, job: Job, report: Reporter) -> Job:
     """Return the job without what this way of spreading a training does not allow."""
     if can_go_on(trainer):
         return job
@@ -192,7 +192,7 @@ def _checked(trainer: Any, job: Job, report: Reporter) -> Job:  # noqa: ANN401
     return replace(job, save_steps=None)
 
 
-def _key(trainer: Any, section: TrainingSection, job: Job, rows: Sequence[Mapping[str, Sequence[int]]]) -> str:  # noqa: ANN401
+def _key(trainer: Trainer, section: TrainingSection, job: Job, rows: Sequence[Mapping[str, Sequence[int]]]) -> str:
     """Hash what decides every step; when to compare and to stop does not."""
     settings = section.model_dump_json(exclude={"eval_steps", "patience", "save_steps"})
     args, spread = trainer.args, str(trainer.accelerator.distributed_type)
@@ -200,7 +200,7 @@ def _key(trainer: Any, section: TrainingSection, job: Job, rows: Sequence[Mappin
     return checkpoints.key_of(job.base, rows, settings, job.seed, job.processes, device)
 
 
-def _train(trainer: Any, job: Job, checkpointer: Checkpointer) -> TrainerState:  # noqa: ANN401
+def _train(trainer: Trainer, job: Job, checkpointer: Checkpointer) -> TrainerState:
     """Train as far as the job says, and return the state that the trainer has come to."""
     found = checkpointer.find()
     if found is not None and job.pause_at is not None:
@@ -212,7 +212,7 @@ def _train(trainer: Any, job: Job, checkpointer: Checkpointer) -> TrainerState: 
     return trainer.state
 
 
-def _check_finite(trainer: Any, state: TrainerState) -> None:  # noqa: ANN401
+def _check_finite(trainer: Trainer, state: TrainerState) -> None:
     losses = step_losses(state)
     if not all(math.isfinite(loss) for loss in losses):
         step = next(index for index, loss in enumerate(losses, 1) if not math.isfinite(loss))
@@ -221,7 +221,7 @@ def _check_finite(trainer: Any, state: TrainerState) -> None:  # noqa: ANN401
         raise StageError("training: the last step left weights not finite; lower learning_rate. Nothing was saved")
 
 
-def _save(trainer: Any, section: TrainingSection, job: Job, trained: Trained) -> None:  # noqa: ANN401
+def _save(trainer: Trainer, section: TrainingSection, job: Job, trained: Trained) -> None:
     """Save the model, to where the job has it; a finished training leaves nothing else behind."""
     main, adapter = trainer.accelerator.is_main_process, section.lora is not None
     if trained.finished:

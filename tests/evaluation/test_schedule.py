@@ -157,8 +157,9 @@ def test_another_judge_is_another_comparison(tmp_path, changed):
         (judge / "model.safetensors").write_bytes(b"two")
     else:
         prompt.write_text("{prompt}? {first} {second}", encoding="utf-8")
+    later, _ = make(tmp_path / "run", **sections)  # as the same command does, later
     with pytest.raises(InputError, match="m2/vs_m1 was made from other inputs"):
-        again.compare(2)
+        later.compare(2)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ TIED = 0.5  # a larger share of tied pairs is told
 READABLE = 0.9  # a smaller share of scored verdicts is told
 
 
-def flags(*, written: Counter[float], tied: Estimate, parse_rate: Estimate, ahead: Estimate, prompts: int) -> list[str]:
+def flags(
+    *, written: Counter[float], tied: Estimate, parse_rate: Estimate, ahead: Estimate, prompts: int, expected: bool
+) -> list[str]:
     """Return a sentence for everything that speaks against the figures; [] where nothing does.
 
     Args:
@@ -24,28 +26,42 @@ def flags(*, written: Counter[float], tied: Estimate, parse_rate: Estimate, ahea
         parse_rate: the share of verdicts with a readable score.
         ahead: accuracy less that of "the longer answer is better", on the same pairs.
         prompts: how many prompts have a pair to compare.
+        expected: whether answers are ordered by expected scores (judge.score).
     """
-    found = [_constant(written), _ties(tied), _unread(parse_rate), _only_length(ahead), _few(prompts)]
+    found = [
+        _constant(written, expected=expected),
+        _ties(tied, expected=expected),
+        _unread(parse_rate),
+        _only_length(ahead),
+        _few(prompts),
+    ]
     return [flag for flag in found if flag is not None]
 
 
-def _constant(written: Counter[float]) -> str | None:
+def _constant(written: Counter[float], *, expected: bool) -> str | None:
     for score, count in written.most_common(1):
         if count > CONSTANT * written.total():
+            instead = (
+                "what tells them apart is the distribution of one token (judge.score=expected); to mend it, "
+                if expected
+                else "take judge.score=expected, or "
+            )
             return (
-                f"The judge wrote {score:g} in {count / written.total():.0%} of its scores, so it hardly tells answers "
-                "apart: teach it more evenly spread scores (eft.max_share), or take judge.score=expected."
+                f"The judge wrote {score:g} in {count / written.total():.0%} of its scores, so it hardly tells "
+                f"answers apart: {instead}teach it more evenly spread scores (eft.max_share)."
             )
     return None
 
 
-def _ties(tied: Estimate) -> str | None:
+def _ties(tied: Estimate, *, expected: bool) -> str | None:
     if tied.value is None or tied.value <= TIED:
         return None
-    return (
-        f"The judge ties {tied.value:.0%} of the pairs, each of which counts one half: raise judge.samples, or take "
-        "judge.score=expected, if it is not what was read."
+    advice = (
+        "teach it more ranked answers (seed_data.eft)"
+        if expected
+        else "raise judge.samples, or take judge.score=expected"
     )
+    return f"The judge ties {tied.value:.0%} of the pairs, each of which counts one half: {advice}."
 
 
 def _unread(rate: Estimate) -> str | None:

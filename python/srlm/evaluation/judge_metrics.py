@@ -141,6 +141,7 @@ def measure(
             parse_rate=parse_rate,
             ahead=pairs.estimate([right - longer for right, longer in zip(pairs.right, pairs.longer, strict=True)]),
             prompts=len(set(pairs.prompts)),
+            expected=judge.score == "expected",
         ),
     )
 

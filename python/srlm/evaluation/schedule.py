@@ -7,6 +7,7 @@ data. Head to head needs two models' answers, and its judge loaded: that is a jo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +88,13 @@ class Schedule:
         )
         how = config.head_to_head.model_dump(mode="json", include={"judge", "by", "justify", "max_tokens"})
         endpoint = [config.endpoint.base_url, config.endpoint.model] if judge == ENDPOINT else []
-        weights = models.weights_hash(judge) if run_model(judge) is None and models.is_local(judge) else None
-        return {**parts, "head_to_head": how, "endpoint": endpoint, "judge's weights": weights}
+        return {**parts, "head_to_head": how, "endpoint": endpoint, "judge's weights": self._judge_weights}
+
+    @cached_property
+    def _judge_weights(self) -> str | None:
+        """Hash of the weights of a judge that is a folder of its own: read once, they may be many gigabytes."""
+        judge = self.stages.config.head_to_head.judge
+        return models.weights_hash(judge) if run_model(judge) is None and models.is_local(judge) else None
 
     def judge_stages(self) -> tuple[str, ...]:
         """Return the stage that trained the judge, where it is one of the run's models."""
