@@ -142,6 +142,20 @@ def test_pages_and_verdicts_by_keyboard(opened, report):
     page.locator("#pairs .chosen li .text").first.wait_for(state="visible")
 
 
+def test_a_page_that_is_turned_while_one_types_stays_turned(opened, report):
+    page = opened(report)
+    page.evaluate(
+        """() => {
+            const search = document.getElementById("search");
+            search.value = "number";
+            search.dispatchEvent(new Event("input", { bubbles: true }));
+            document.getElementById("later").click();
+        }"""
+    )
+    page.wait_for_timeout(400)  # longer than the search waits for more
+    assert page.locator(COUNT).text_content() == "Showing 21 to 40 of 45 pairs."
+
+
 def test_what_models_and_people_wrote_does_not_run(opened, tmp_path):
     path = make_run(tmp_path / "run", name=HOSTILE, text=HOSTILE)
 

@@ -95,16 +95,25 @@
     at("later").disabled = page + 1 >= pages;
   };
 
+  let waiting;
+  // A search that waits for more to be typed is done before anything else is: done late, it would turn the page back.
+  const settle = () => {
+    if (waiting === undefined) return;
+    clearTimeout(waiting);
+    waiting = undefined;
+    select();
+  };
+
   const turn = (by) => {
+    settle();
     page += by;
     show();
     at("count").scrollIntoView({ block: "start" });
   };
 
-  let waiting;
   form.addEventListener("input", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(select, 150);
+    waiting = setTimeout(settle, 150);
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
