@@ -28,7 +28,7 @@ def test_the_loop_makes_what_the_method_asks_for(tmp_path, method):
     run, given = RunDir.open(tmp_path / "run", config), rows(*[FOUR] * 9, [answer(2), answer(2)])
     for name, some in zip(("prompts", "candidates", "verdicts"), given, strict=True):
         write_rows(run.file(2, f"{name}.jsonl"), some)
-    run.finish("m2/verdicts", "key", 0.0, {"rows": len(given[2])})
+    run.finish("m2/verdicts", {"key": "key"}, 0.0, {"rows": len(given[2])})
     Loop(Stages(config, run, Silent(), Silent())).build_pairs(2)
     made, drops = pairs.build(*given, pairs=config.pairs, judge=config.judge, seed=3002)
     file = "positives" if method == "positives_only" else "pairs"
@@ -43,7 +43,7 @@ def prepared(path, given, *words):
     for name, some in zip(("prompts", "candidates", "verdicts"), given, strict=True):
         write_rows(run.file(2, f"{name}.jsonl"), some)
     if run.entry("m2/verdicts") is None:
-        run.finish("m2/verdicts", "key", 0.0, {"rows": len(given[2])})
+        run.finish("m2/verdicts", {"key": "key"}, 0.0, {"rows": len(given[2])})
     return Loop(Stages(config, run, Silent(), SilentReporter()), told.append), told
 
 

@@ -127,7 +127,10 @@ def test_words_override_the_file(overrides, expected, file):
 def test_a_packaged_configuration_can_be_overridden():
     config = configuration.load("quickstart", ("iterations=2", "judge.samples=1"))
     assert (config.iterations, config.judge.samples) == (2, 1)
-    assert configuration.differing_keys(config, configuration.load("quickstart")) == ["iterations", "judge.samples"]
+    assert configuration.changes(configuration.load("quickstart"), config) == {
+        "iterations": "3 → 2",
+        "judge.samples": "3 → 1",
+    }
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -313,9 +316,9 @@ def test_a_configuration_cannot_be_changed():
         ({"model": {"name": "other", "revision": "r"}}, ["model.name", "model.revision"]),
     ],
 )
-def test_differing_keys(values, keys):
+def test_changes(values, keys):
     one, other = defaults(), configuration.build({"model": {"name": "m"}} | values)
-    assert configuration.differing_keys(one, other) == configuration.differing_keys(other, one) == keys
+    assert list(configuration.changes(one, other)) == list(configuration.changes(other, one)) == keys
 
 
 def test_every_field_is_described():

@@ -130,7 +130,7 @@ PAIRS = {
 def make_run(path, entries):
     run = RunDir(path)
     for name, (seconds, result) in entries.items():
-        run.finish(name, "key", seconds, result)
+        run.finish(name, {"key": "key"}, seconds, result)
     return run
 
 

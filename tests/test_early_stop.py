@@ -77,7 +77,7 @@ def early_stop(path, launcher, patience=1, held_out=1):
     stages = Stages(config, RunDir(path), launcher, Recorder())
     for name in ("m2/pairs", "seed/held_out", "m1/sft"):
         if stages.run_dir.entry(name) is None:
-            stages.run_dir.finish(name, "key", 0.0, {"rows": held_out if name == "seed/held_out" else 1})
+            stages.run_dir.finish(name, {"key": "key"}, 0.0, {"rows": held_out if name == "seed/held_out" else 1})
     target = path / "m2" / "model"
     work = Train("m2/dpo", "dpo", config, "base", target, path / "m2" / "metrics.jsonl", (), {})
     result = EarlyStop(stages, Schedule(stages), 2, ("m2/pairs",)).train(work, EVERY, patience)

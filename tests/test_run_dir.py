@@ -4,11 +4,12 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 
 import pytest
 from srlm import config as configuration
 from srlm.errors import InputError
-from srlm.run_dir import RunDir, read_config
+from srlm.run_dir import RunDir, content_hash, fingerprint, read_config
 
 
 def make_config(**values):
@@ -47,37 +48,47 @@ def test_an_empty_folder_that_is_there(tmp_path):
 
 
 def test_going_on(run):
-    run.finish("seed/ift", "k", 1.0, {"rows": 3})
+    run.finish("seed/ift", {"key": "k"}, 1.0, {"rows": 3})
     again = RunDir.open(run.path, make_config())
     assert again.entry("seed/ift") == run.entry("seed/ift")
 
 
 def test_a_run_may_be_extended(run):
-    run.finish("seed/ift", "k", 1.0, {"rows": 3})
+    run.finish("seed/ift", {"key": "k"}, 1.0, {"rows": 3})
     longer = make_config(iterations=5, endpoint={"concurrency": 2, "api_key_env": "OTHER", "price_in": 1.0})
     assert RunDir.open(run.path, longer).entry("seed/ift") is not None
     assert read_config(run.path) == longer
 
 
 @pytest.mark.parametrize(
-    ("values", "keys"),
+    ("values", "kept"),
     [
-        ({"seed": 1}, "seed"),
-        ({"judge": {"samples": 4, "top_p": 0.5}, "eft": {"from": "ranks"}}, "eft.from, judge.samples, judge.top_p"),
-        ({"model": {"name": "other"}}, "model.name"),
-        ({"sft": {"lora": {}}}, "sft.lora.alpha, sft.lora.rank, sft.lora.target_modules"),
-        ({"seed": 1, "iterations": 7}, "seed"),
-        ({"endpoint": {"model": "other"}}, "endpoint.model"),
-        ({"endpoint": {"base_url": "http://localhost:1/v1", "timeout": 9.0}}, "endpoint.base_url"),
+        ({"judge": {"samples": 4, "top_p": 0.5}, "eft": {"from": "ranks"}}, True),
+        ({"model": {"name": "other"}}, True),
+        ({"endpoint": {"model": "other"}}, True),
+        ({"iterations": 7, "launch": {"processes": 2}}, False),
+        ({"engine": {"batch_size": 1, "max_num_seqs": 2, "gpu_memory_utilization": 0.5}}, False),
+        ({"dpo": {"save_steps": None}, "sft": {"micro_batch_size": 2}}, False),
     ],
 )
-def test_another_configuration_is_refused(values, keys, run):
-    run.finish("seed/ift", "k", 1.0, {"rows": 3})
+def test_a_configuration_that_makes_other_rows_than_the_earlier_one(values, kept, run):
+    run.finish("seed/ift", {"key": "k"}, 1.0, {"rows": 3})
+    earlier = (run.path / "config.yaml").read_text()
+    now = configuration.build({"model": {"name": "m"}} | values)
+    assert RunDir.open(run.path, now).entry("seed/ift") is not None
+    assert read_config(run.path) == now
+    file = run.path / "aside" / "1" / "config.yaml"
+    assert (file.read_text() == earlier) if kept else not file.exists()
+
+
+def test_a_run_of_another_name_is_refused(run):
     before = contents(run.path)
     with pytest.raises(InputError) as error:
-        RunDir.open(run.path, configuration.build({"model": {"name": "m"}} | values))
-    assert str(error.value).startswith(f"{run.path}: made with another configuration; these keys differ: {keys}. ")
-    assert "Nothing was changed; give another --run-dir, or the old values" in str(error.value)
+        RunDir.open(run.path, make_config(name="other"))
+    assert str(error.value) == (
+        f"{run.path}: is the folder of the run 'run', not of 'other'. Nothing was changed; give another --run-dir, or "
+        "the old name"
+    )
     assert contents(run.path) == before
 
 
@@ -143,24 +154,27 @@ def test_paths(tmp_path):
 
 def test_a_stage_that_was_not_begun(run):
     assert run.entry("m2/prompts") is None
-    assert not run.is_done("m2/prompts", "k", run.file(2, "prompts.jsonl"))
+    assert run.known() == {}
 
 
-def rows_file(run, count=3, name="prompts.jsonl"):
-    file = run.file(2, name)
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes(b'{"text": "a\xe2\x80\xa8b\xc2\x85"}\n' * count)
-    return file
+def finished(run, name="m2/prompts", file="m2/prompts.jsonl", rows=3):
+    """A stage that is done, and its file."""
+    path = run.path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b'{"text": "a\xe2\x80\xa8b\xc2\x85"}\n' * rows)
+    facts = {"rows": rows, "sha256": {file: content_hash(path)}, "fingerprint": fingerprint(path)}
+    run.finish(name, {"key": "k", "path": file}, 1.26, {**facts, "engine": "scripted"})
+    return path
 
 
 def test_a_stage_that_is_done(run):
-    file, key = rows_file(run), run.key("m2/prompts", {"count": 3})
-    run.finish("m2/prompts", key, 1.26, {"rows": 3, "engine": "scripted"})
-    assert run.is_done("m2/prompts", key, file)
-    assert RunDir(run.path).is_done("m2/prompts", key, file)
+    file = finished(run)
+    for some in (run, RunDir(run.path)):
+        some.check("m2/prompts", file)
+        assert some.state("m2/prompts") == "done"
     entry = RunDir(run.path).entry("m2/prompts")
     assert {name: entry[name] for name in ("key", "seconds", "rows", "engine")} == {
-        "key": key,
+        "key": "k",
         "seconds": 1.3,
         "rows": 3,
         "engine": "scripted",
@@ -171,64 +185,63 @@ def test_a_stage_that_is_done(run):
 
 def test_stages_are_kept_together(run):
     for number, name in enumerate(("seed/ift", "m1/sft", "m2/prompts")):
-        run.finish(name, str(number), 0, {"rows": number})
+        run.finish(name, {"key": str(number)}, 0, {"rows": number})
     manifest = json.loads((run.path / "manifest.json").read_text(encoding="utf-8"))
     assert {name: entry["rows"] for name, entry in manifest.items()} == {"seed/ift": 0, "m1/sft": 1, "m2/prompts": 2}
-    run.finish("m1/sft", "new", 0, {"rows": 9})
+    run.finish("m1/sft", {"key": "new"}, 0, {"rows": 9})
     assert RunDir(run.path).entry("m1/sft")["key"] == "new"
 
 
-def test_a_stage_made_from_other_inputs(run):
-    file = rows_file(run)
-    run.finish("m2/prompts", "old", 0, {"rows": 3})
+def test_what_has_begun_is_known_until_it_is_done(run):
+    run.begin("m2/prompts", {"key": "k", "path": "m2/prompts.jsonl"})
+    assert RunDir(run.path).known() == {"m2/prompts": {"key": "k", "path": "m2/prompts.jsonl"}}
+    assert run.entry("m2/prompts") is None
+    run.finish("m2/prompts", {"key": "k"}, 0, {"rows": 1})
+    assert json.loads((run.path / "begun.json").read_text()) == {}
+
+
+def test_a_file_that_is_not_as_it_was_left(run):
+    file = finished(run)
+    file.write_bytes(file.read_bytes().replace(b"a", b"z"))  # as many rows, of the same size
+    os.utime(file, ns=(1, 1))
+    assert run.state("m2/prompts") == "changed"
     with pytest.raises(InputError) as error:
-        run.is_done("m2/prompts", "new", file)
+        run.check("m2/prompts", file)
     assert str(error.value) == (
-        f"{run.path}: stage m2/prompts was made from other inputs than now; use another --run-dir"
+        f"{file}: not as it was left, and the manifest says that stage m2/prompts is done; restore it, or let "
+        f"`srlm redo {run.path} m2/prompts` set it and what was made from it aside"
     )
 
 
-@pytest.mark.parametrize("rows", [0, 2, 4])
-def test_a_file_with_other_rows_than_were_made(rows, run):
-    file = rows_file(run, rows)
-    run.finish("m2/prompts", "k", 0, {"rows": 3})
-    with pytest.raises(InputError) as error:
-        run.is_done("m2/prompts", "k", file)
-    assert str(error.value) == f"{file}: has {rows} rows, the manifest says 3; restore the file"
+def test_a_copy_has_other_times_and_the_same_content(run):
+    file = finished(run)
+    os.utime(file, ns=(1, 1))
+    assert run.state("m2/prompts") == "changed"
+    run.check("m2/prompts", file)
+    assert RunDir(run.path).state("m2/prompts") == "done"
 
 
 def test_a_file_that_is_gone(run):
-    file = rows_file(run)
-    run.finish("m2/prompts", "k", 0, {"rows": 3})
+    file = finished(run)
     file.unlink()
+    assert run.state("m2/prompts") == "missing"
     with pytest.raises(InputError) as error:
-        run.is_done("m2/prompts", "k", file)
-    assert str(error.value) == f"{file}: missing, but the manifest says that stage m2/prompts is done; restore it"
+        run.check("m2/prompts", file)
+    assert str(error.value).startswith(f"{file}: missing, and the manifest says that stage m2/prompts is done; restore")
 
 
-def test_a_model_is_done_if_its_folder_is_there(run):
-    run.finish("m1/sft", "k", 0, {"rows": 40})
-    with pytest.raises(InputError, match="missing, but the manifest says that stage m1/sft is done"):
-        run.is_done("m1/sft", "k", run.model(1))
-    run.model(1).mkdir(parents=True)
-    assert run.is_done("m1/sft", "k", run.model(1))
-
-
-def test_keys(run):
-    run.finish("a", "key of a", 0, {})
-    run.finish("b", "key of b", 0, {})
-    keys = [
-        run.key("stage", {"samples": 3}),
-        run.key("stage", {"samples": 4}),
-        run.key("other", {"samples": 3}),
-        run.key("stage", {"samples": 3}, ("a",)),
-        run.key("stage", {"samples": 3}, ("b",)),
-        run.key("stage", {"samples": 3}, ("a", "b")),
-    ]
-    assert len(set(keys)) == len(keys)
-    assert run.key("stage", {"samples": 3}, ("a", "b")) == RunDir(run.path).key("stage", {"samples": 3}, ("a", "b"))
-    run.finish("a", "another key of a", 0, {})
-    assert run.key("stage", {"samples": 3}, ("a",)) != keys[3]
+def test_a_models_weights_that_were_swapped(run, tiny_model):
+    model = run.model(1)
+    shutil.copytree(tiny_model, model)
+    facts = {"sha256": {"m1/model": content_hash(model)}, "fingerprint": fingerprint(model)}
+    run.finish("m1/sft", {"key": "k", "path": "m1/model"}, 0, facts)
+    run.check("m1/sft", model)
+    (model / "README.md").write_text("a card says nothing of what comes out")
+    run.check("m1/sft", model)
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(InputError, match="not as it was left"):
+        run.check("m1/sft", model)
 
 
 @pytest.mark.parametrize("text", ["{", "", '{"a": {"key": ', "[]", '"text"'])
@@ -243,7 +256,7 @@ def test_a_broken_manifest(text, run):
 
 def test_the_log(run):
     run.log("started", version="1")
-    run.finish("m2/prompts", "k", 2.0, {"rows": 3})
+    run.finish("m2/prompts", {"key": "k"}, 2.0, {"rows": 3})
     lines = [json.loads(line) for line in (run.path / "log.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
     assert [(line["event"], line.get("stage"), line.get("rows")) for line in lines] == [
         ("started", None, None),

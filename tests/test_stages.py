@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from srlm import config as configuration
+from srlm.errors import InputError
 from srlm.run_dir import RunDir
 from srlm.stages import Stages, sections
 from srlm.worker import Resolve
@@ -47,9 +48,17 @@ def test_the_content_of_a_chat_template_counts_for_every_stage(tmp_path):
     assert sections(config) != before
 
 
-def test_how_often_checkpoints_are_kept_does_not_count():
-    rare, often = (build(sft={"save_steps": steps}, dpo={"save_steps": steps}) for steps in (None, 5))
-    assert sections(rare, "sft", "dpo") == sections(often, "sft", "dpo")
+def test_what_changes_speed_and_memory_only_does_not_count():
+    some, other = (
+        build(
+            sft={"save_steps": count, "micro_batch_size": count},
+            dpo={"gradient_checkpointing": count == 2},
+            engine={"batch_size": count, "max_num_seqs": count, "enforce_eager": count == 2},
+        )
+        for count in (1, 2)
+    )
+    assert sections(some, "sft", "dpo", "engine") == sections(other, "sft", "dpo", "engine")
+    assert sections(some, "engine") != sections(build(engine={"max_model_len": 9}), "engine")
 
 
 @dataclass
@@ -76,11 +85,86 @@ def test_a_stage_is_done_once_it_is_recorded(stages, tmp_path):
     assert stages.is_done("m1/x", file, {"a": 1})
 
 
-def test_the_stage_that_gave_a_model(stages, tmp_path):
-    assert stages.trained(2) == "m2/sft"
-    stages.is_done("m2/dpo", tmp_path / "model", {})
-    stages.finish("m2/dpo", {"rows": 1})
-    assert stages.trained(2) == "m2/dpo"
+@pytest.mark.parametrize(
+    ("t", "method", "name"), [(1, "random", "m1/sft"), (2, "random", "m2/dpo"), (2, "positives_only", "m2/sft")]
+)
+def test_the_stage_that_gives_a_model(tmp_path, t, method, name):
+    stages = Stages(build(pairs={"method": method}), RunDir(tmp_path), ScriptedLauncher(), Recorder())
+    assert stages.trained(t) == name
+
+
+def make(stages, *names, parts=None):
+    """Do stages, each made from the one before; returns those that were not done."""
+    made, before = [], ()
+    for name in names:
+        file = stages.run_dir.path / f"{name}.jsonl"
+        if not stages.is_done(name, file, (parts or {}).get(name, {}), before):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(f"{name} {parts}\n", encoding="utf-8")
+            stages.finish(name, {"rows": 1})
+            made.append(name)
+        before = (name,)
+    return made
+
+
+def reopened(stages, **values):
+    """The run as the next command finds it."""
+    config = build(**values)
+    run = RunDir.open(stages.run_dir.path, config)
+    return Stages(config, run, ScriptedLauncher(), Recorder())
+
+
+NAMES = ("m2/a", "m2/b", "m2/c")
+
+
+def test_what_follows_from_a_change_is_made_again_and_the_rest_is_not(tmp_path):
+    stages = Stages(build(), RunDir.open(tmp_path / "run", build()), ScriptedLauncher(), Recorder())
+    run = stages.run_dir.path
+    assert make(stages, *NAMES, parts={"m2/b": stages.sections("judge")}) == list(NAMES)
+    stages = reopened(stages)
+    assert make(stages, *NAMES, parts={"m2/b": stages.sections("judge")}) == []
+    stages = reopened(stages, judge={"samples": 9, "top_p": 0.5}, engine={"max_model_len": 9})
+    old = {name: (run / f"{name}.jsonl").read_text(encoding="utf-8") for name in NAMES}
+    assert make(stages, *NAMES, parts={"m2/b": stages.sections("judge")}) == ["m2/b", "m2/c"]
+    (note,) = stages.report.notes
+    assert note.startswith("m2/b: made again, since judge.samples is 3 → 9, judge.top_p is 0.9 → 0.5; what was there, ")
+    assert note.endswith(f", and m2/c that came of it, is kept in {run / 'aside' / '1'}")
+    assert (run / "m2/a.jsonl").read_text(encoding="utf-8") == old["m2/a"]
+    for name in ("m2/b", "m2/c"):
+        assert (run / "aside" / "1" / f"{name}.jsonl").read_text(encoding="utf-8") == old[name]
+        assert (run / f"{name}.jsonl").read_text(encoding="utf-8") != old[name]
+
+
+def test_rows_of_a_stage_that_only_began_are_not_gone_on_from_with_other_settings(tmp_path):
+    stages = Stages(build(), RunDir(tmp_path), ScriptedLauncher(), Recorder())
+    file = tmp_path / "m2" / "a.jsonl"
+    assert not stages.is_done("m2/a", file, {"x": 1})
+    file.parent.mkdir()
+    file.write_text("half\n", encoding="utf-8")
+    again = Stages(build(), RunDir(tmp_path), ScriptedLauncher(), Recorder())
+    assert not again.is_done("m2/a", file, {"x": 1})
+    assert file.exists()  # the same settings go on
+    assert not again.is_done("m2/a", file, {"x": 2})
+    assert not file.exists()
+    assert (tmp_path / "aside" / "1" / "m2" / "a.jsonl").read_text(encoding="utf-8") == "half\n"
+    assert again.report.notes == [
+        f"m2/a: made again, since x has changed; what was there is kept in {tmp_path / 'aside' / '1'}"
+    ]
+
+
+def test_another_version_of_the_code_makes_rows_again(stages, tmp_path, monkeypatch):
+    assert make(stages, *NAMES) == list(NAMES)
+    monkeypatch.setattr("srlm.stages.FORMAT", 99)
+    again = Stages(build(), RunDir(tmp_path), ScriptedLauncher(), Recorder())
+    assert make(again, *NAMES) == list(NAMES)
+    assert "since srlm's format of rows has changed" in again.report.notes[0]
+
+
+def test_rows_that_were_changed_by_hand_stop_the_run(stages, tmp_path):
+    make(stages, *NAMES)
+    (tmp_path / "m2/a.jsonl").write_text("mine\n", encoding="utf-8")
+    with pytest.raises(InputError, match="not as it was left"):
+        make(Stages(build(), RunDir(tmp_path), ScriptedLauncher(), Recorder()), *NAMES)
 
 
 def test_a_folder_is_a_model_and_another_name_is_looked_for(stages, tiny_model):

@@ -76,12 +76,41 @@ def show_config(config: str | None, overrides: tuple[str, ...], *, describe: boo
 
 @srlm.command()
 @click.argument("run_dir", type=FOLDER)
-def status(run_dir: Path) -> None:
-    """Show what is done in a run, with rows, and what is next."""
-    from srlm.run_dir import read_config
-    from srlm.status import status_table
+@OVERRIDES
+def status(run_dir: Path, overrides: tuple[str, ...]) -> None:
+    """Show what is done in a run, with rows, and what is next.
 
-    console(stderr=False).print(status_table(run_dir, read_config(run_dir)))
+    With key=value: also which stages `srlm run` would make again with these settings.
+    """
+    from srlm import config as configuration
+    from srlm.preview import stages_made_again
+    from srlm.run_dir import config_file
+    from srlm.status import aside_lines, status_table
+
+    config = configuration.load(str(config_file(run_dir)), overrides)
+    again = stages_made_again(run_dir, config) if overrides else {}
+    terminal = console(stderr=False)
+    terminal.print(status_table(run_dir, config, again))
+    reasons = (f"{name} would be made again, since {reason}" for name, reason in again.items())
+    for line in (*reasons, *aside_lines(run_dir)):
+        terminal.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@srlm.command()
+@click.argument("run_dir", type=FOLDER)
+@click.argument("stage")
+def redo(run_dir: Path, stage: str) -> None:
+    """Set a stage of a run aside, with all that was made from it; `srlm run` makes them again.
+
+    Nothing is deleted: what was there is kept in RUN_DIR/aside. STAGE is named as in `srlm status`.
+    """
+    from srlm import aside, run_lock
+    from srlm.run_dir import RunDir, config_file
+
+    config_file(run_dir)
+    with run_lock.held(run_dir):
+        moved = aside.set_aside(RunDir(run_dir), stage)
+    click.echo(f"{moved.folder}: {', '.join(moved.stages)}")
 
 
 @srlm.command()

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from srlm.stages import Stages
     from srlm.worker import Train
 
-ENTRY = frozenset({"key", "seconds", "finished", "versions"})
+# What the manifest adds to what a training says.
+ENTRY = frozenset({"key", "path", "made_from", "made_with", "sha256", "fingerprint", "seconds", "finished", "versions"})
 
 
 @dataclass(frozen=True, slots=True)
 class Leg:
     """A training up to a pause, or to its end."""
 
+    name: str  # of its stage
     step: int  # optimizer steps done
     finished: bool
     trained: dict[str, Any]  # the manifest's entry
@@ -76,18 +78,18 @@ class EarlyStop:
     def _leg(self, work: Train, pause: int) -> Leg:
         """Train to an optimizer step, from the pause before it."""
         name, folder = f"m{self.t}/step_{pause}", self._folder()
-        if not self.stages.is_done(name, folder, [self.stages.sections("dpo"), pause], self.made_from):
+        if not self.stages.is_done(name, folder, {**self.stages.sections("dpo"), "pause": pause}, self.made_from):
             self.stages.launch(
                 replace(work, name=name, target=self._model("end"), pause_at=pause, pause_to=self._model(pause))
             )
         entry = dict(self.stages.run_dir.entry(name) or {})
-        return Leg(int(entry["steps"]), bool(entry["to_its_end"]), entry)
+        return Leg(name, int(entry["steps"]), bool(entry["to_its_end"]), entry)
 
     def _answer(self, leg: Leg) -> None:
         run_dir, file = self.stages.run_dir, self._file(leg, "answers")
         task = AnswersTask(f"m{self.t}/step_{leg.step}_answers", run_dir.seed("held_out.jsonl"), file)
-        parts, made_from = self.stages.sections("candidates", "engine"), (*self.made_from, "seed/held_out")
-        if not self.stages.is_done(task.name, file, [parts, leg.step], made_from):
+        parts, made_from = self.stages.sections("candidates", "engine"), (leg.name, "seed/held_out")
+        if not self.stages.is_done(task.name, file, parts, made_from):
             config = self.stages.config
             self.stages.launch(Generate(config, str(self._weights(leg)), config.seed, (task,)))
 

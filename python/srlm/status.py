@@ -1,4 +1,4 @@
-"""What is done in a run's folder, with rows, and what comes next."""
+"""What is done in a run's folder, with rows, what comes next, and what was set aside or would be made again."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from srlm import aside
 from srlm.evaluation.schedule import opponents
 from srlm.run_dir import RunDir
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from srlm.config import Config
@@ -49,8 +51,11 @@ def _has_held_out(config: Config) -> bool:
     return config.head_to_head.prompts > 0 and (bool(config.head_to_head.against) or config.dpo.eval_steps is not None)
 
 
-def status_table(path: Path, config: Config) -> Table:
-    """Return a table of the stages: done with rows and time, begun with the rows so far, next, or open."""
+def status_table(path: Path, config: Config, again: Collection[str] = ()) -> Table:
+    """Return a table of the stages: done with rows and time, begun with the rows so far, next, or open.
+
+    A stage whose file is `missing`, or `changed` by size or time, says so, and so do those that would be made `again`.
+    """
     run = RunDir(path)
     table = Table(title=Text(str(path)))
     for column in ("stage", "state", "rows", "seconds", "finished"):
@@ -59,12 +64,18 @@ def status_table(path: Path, config: Config) -> Table:
     for name in stage_names(config):
         entry = run.entry(name)
         if entry is not None:
-            table.add_row(name, "done", str(entry.get("rows", "")), str(entry["seconds"]), str(entry["finished"]))
+            state = "again" if name in again else run.state(name)
+            table.add_row(name, state, str(entry.get("rows", "")), str(entry["seconds"]), str(entry["finished"]))
             continue
         rows = _rows_so_far(path, name)
         table.add_row(name, "next" if next_one else "", str(rows) if rows else "", "", "")
         next_one = False
     return table
+
+
+def aside_lines(path: Path) -> list[str]:
+    """Return a line for each folder of stages that were set aside."""
+    return [f"set aside in {path / folder}: {', '.join(stages)}" for folder, stages in aside.kept(path).items()]
 
 
 def _rows_so_far(path: Path, name: str) -> int:

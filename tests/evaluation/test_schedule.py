@@ -44,7 +44,7 @@ def make(path: Path, **sections) -> tuple[Schedule, ScriptedLauncher]:
     write_rows(stages.run_dir.seed("ift.jsonl"), [Example("e", [{"role": "user", "content": "x"}], [])])
     for name, rows in (("seed/eft_valid", 4), ("m1/sft", 1), ("m2/dpo", 1), ("m3/dpo", 1)):
         if stages.run_dir.entry(name) is None:
-            stages.run_dir.finish(name, name, 0.0, {"rows": rows})
+            stages.run_dir.finish(name, {"key": name}, 0.0, {"rows": rows})
     made = Schedule(stages)
     made.make_held_out()
     return made, launcher
@@ -135,8 +135,8 @@ def test_another_file_of_preferences_is_another_stage(tmp_path):
     do(made, launcher, 1)
     preferences.write_text("two", encoding="utf-8")
     again, _ = make(tmp_path / "run", **sections)
-    with pytest.raises(InputError, match="m1/judge_mine"):
-        again.tasks(1)
+    assert names(again.tasks(1)) == ["m1/judge_mine"]
+    assert again.stages.report.notes[0].startswith(f"m1/judge_mine: made again, since {preferences} has changed; ")
 
 
 @pytest.mark.parametrize("changed", ["weights", "prompt"])
@@ -157,9 +157,11 @@ def test_another_judge_is_another_comparison(tmp_path, changed):
         (judge / "model.safetensors").write_bytes(b"two")
     else:
         prompt.write_text("{prompt}? {first} {second}", encoding="utf-8")
-    later, _ = make(tmp_path / "run", **sections)  # as the same command does, later
-    with pytest.raises(InputError, match="m2/vs_m1 was made from other inputs"):
-        later.compare(2)
+    later, launcher = make(tmp_path / "run", **sections)  # as the same command does, later
+    later.compare(2)
+    assert [task.name for work in launcher.works for task in work.tasks] == ["m2/vs_m1"]
+    reason = {"weights": "judge's weights", "prompt": "comparing prompt"}[changed]
+    assert later.stages.report.notes[0].startswith(f"m2/vs_m1: made again, since {reason} has changed; ")
 
 
 @pytest.mark.parametrize(

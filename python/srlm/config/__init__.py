@@ -19,7 +19,7 @@ from srlm.config.data import (
     SeedDataSection,
 )
 from srlm.config.evaluation import Action, EndpointSection, EvaluateSection, GatesSection, HeadToHeadSection
-from srlm.config.loading import build, describe, differing_keys, load, packaged_names, to_yaml
+from srlm.config.loading import build, changes, describe, load, packaged_names, to_yaml
 from srlm.config.schema import Config
 from srlm.config.section import Section
 from srlm.config.training import (
@@ -58,8 +58,8 @@ __all__ = [
     "SftSection",
     "TrainingSection",
     "build",
+    "changes",
     "describe",
-    "differing_keys",
     "load",
     "packaged_names",
     "to_yaml",

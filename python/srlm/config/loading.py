@@ -57,10 +57,11 @@ def to_yaml(config: Config) -> str:
     )
 
 
-def differing_keys(one: Config, other: Config) -> list[str]:
-    """Return the full paths of the keys whose values differ."""
-    left, right = (flatten(config.model_dump(mode="json", by_alias=True)) for config in (one, other))
-    return sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
+def changes(before: Config, now: Config) -> dict[str, str]:
+    """Return the full paths of the keys whose values differ, in order, with both: `before → now`."""
+    left, right = (flatten(config.model_dump(mode="json", by_alias=True)) for config in (before, now))
+    keys = sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
+    return {key: f"{left.get(key)} → {right.get(key)}" for key in keys}
 
 
 def describe(model: type[BaseModel] = Config, prefix: str = "") -> list[tuple[str, str, str]]:

@@ -41,7 +41,7 @@ class Schedule:
         ift, ranked = read_rows(files("ift.jsonl"), Example), read_rows(files("eft_ranked.jsonl"), RankedAnswers)
         rows = held_out.held_out_prompts(head_to_head, valid, ift=ift, ranked=ranked, seed=stages.config.seed)
         file = files("held_out.jsonl")
-        if not stages.is_done("seed/held_out", file, [row.id for row in rows]):
+        if not stages.is_done("seed/held_out", file, {"head_to_head": [row.id for row in rows]}):
             write_rows(file, rows)
             stages.finish("seed/held_out", {"rows": len(rows)})
 
@@ -106,34 +106,36 @@ class Schedule:
         held_out_file = self.stages.run_dir.seed("held_out.jsonl")
         return CompareTask(name, held_out_file, answers_a, answers_b, file, judge_name(self.stages.config))
 
-    def _planned(self, t: int) -> list[tuple[Task, Any, tuple[str, ...]]]:
+    def _planned(self, t: int) -> list[tuple[Task, dict[str, Any], tuple[str, ...]]]:
         stages, folder = self.stages, self.stages.run_dir.file(t, "")
         trained, evaluate = stages.trained(t), stages.config.evaluate
         judging = stages.sections("judge", "engine")
-        planned: list[tuple[Task, Any, tuple[str, ...]]] = []
+        prompts = {"evaluate.judge_prompts": evaluate.judge_prompts}
+        planned: list[tuple[Task, dict[str, Any], tuple[str, ...]]] = []
         valid = stages.run_dir.entry("seed/eft_valid")
         if evaluate.judge_prompts and valid is not None and valid["rows"]:
             data = stages.run_dir.seed("eft_valid.jsonl")
             task = JudgeTask(
                 f"m{t}/judge_held_out", data, folder / "judge_held_out.jsonl", True, evaluate.judge_prompts
             )
-            planned.append((task, [judging, evaluate.judge_prompts], (trained, "seed/eft_valid")))
+            planned.append((task, {**judging, **prompts}, (trained, "seed/eft_valid")))
         for name, source in evaluate.preferences.items() if evaluate.judge_prompts else ():
             judge_file, limit = folder / f"judge_{name}.jsonl", evaluate.judge_prompts
             data = Path(source).absolute()
             judge_task = JudgeTask(f"m{t}/judge_{name}", data, judge_file, of_run=False, limit=limit)
-            planned.append((judge_task, [judging, evaluate.judge_prompts, file_hash(Path(source))], (trained,)))
+            planned.append((judge_task, {**judging, **prompts, source: file_hash(Path(source))}, (trained,)))
         if self.has_held_out():
             answers = AnswersTask(f"m{t}/answers", stages.run_dir.seed("held_out.jsonl"), folder / "answers.jsonl")
             planned.append((answers, stages.sections("candidates", "engine"), (trained, "seed/held_out")))
         if evaluate.instructions is not None:
             source = evaluate.instructions
             rules = InstructionsTask(f"m{t}/instructions", Path(source).absolute(), folder / "instructions.jsonl")
-            parts = [stages.sections("engine"), evaluate.instructions_max_tokens, file_hash(Path(source))]
+            length = {"evaluate.instructions_max_tokens": evaluate.instructions_max_tokens}
+            parts = {**stages.sections("engine"), **length, source: file_hash(Path(source))}
             planned.append((rules, parts, (trained,)))
         return planned
 
-    def _is_done(self, task: Task, parts: object, made_from: tuple[str, ...]) -> bool:
+    def _is_done(self, task: Task, parts: dict[str, Any], made_from: tuple[str, ...]) -> bool:
         return self.stages.is_done(task.name, task.file, parts, made_from)
 
     def has_held_out(self) -> bool:

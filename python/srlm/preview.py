@@ -1,0 +1,55 @@
+"""What a command would do in a run's folder, without doing it: the loop is walked, and nothing is launched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from srlm import config as configuration
+from srlm import models
+from srlm.launcher import Launcher
+from srlm.loop import Loop
+from srlm.reporter import SilentReporter
+from srlm.run_dir import RunDir, read_config
+from srlm.stages import Stages
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from srlm.config import Config
+
+
+@dataclass
+class Preview(Stages):
+    """Stages that are only looked at: each counts as done, so that the loop goes on to the next."""
+
+    again: dict[str, str] = field(default_factory=dict)  # stages that would be made again, and why
+
+    def is_done(self, name: str, file: Path, parts: Mapping[str, Any], made_from: tuple[str, ...] = ()) -> bool:
+        """Compare a stage with what is there."""
+        planned, before = self.plan(name, file, parts, made_from), self.run_dir.known().get(name)
+        if before is not None and before["key"] != planned.key:
+            self.again[name] = self.why(before, planned)
+        return True
+
+    def changes(self) -> dict[str, str]:
+        """See `Stages.changes`; the run has not been given this configuration yet."""
+        return configuration.changes(read_config(self.run_dir.path), self.config)
+
+    def resolve(self, model: str, revision: str | None) -> str:
+        """Return the folder of a model; one that would have to be looked up stays a name."""
+        return models.resolve(model) if models.is_local(model) else model
+
+
+def stages_made_again(path: Path, config: Config) -> dict[str, str]:
+    """Return the stages of a run that this configuration would make again, in order, and why.
+
+    Raises:
+        InputError: seed data, or files that the configuration names, cannot be read.
+    """
+    report = SilentReporter()
+    run = RunDir(path)
+    preview = Preview(config, run, Launcher(run.log_file, report, config), report)
+    Loop(preview).run()
+    return preview.again
