@@ -128,7 +128,7 @@ def test_what_follows_from_a_change_is_made_again_and_the_rest_is_not(tmp_path):
     assert make(stages, *NAMES, parts={"m2/b": stages.sections("judge")}) == ["m2/b", "m2/c"]
     (note,) = stages.report.notes
     assert note.startswith("m2/b: made again, since judge.samples is 3 → 9, judge.top_p is 0.9 → 0.5; what was there, ")
-    assert note.endswith(f", and m2/c that came of it, is kept in {run / 'aside' / '1'}")
+    assert note.endswith(f", with m2/c that came of it, is kept in {run / 'aside' / '1'}")
     assert (run / "m2/a.jsonl").read_text(encoding="utf-8") == old["m2/a"]
     for name in ("m2/b", "m2/c"):
         assert (run / "aside" / "1" / f"{name}.jsonl").read_text(encoding="utf-8") == old[name]

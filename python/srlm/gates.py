@@ -110,8 +110,8 @@ def unmet(found: Quality, gates: GatesSection) -> list[Unmet]:
 def not_trained(t: int, texts: Sequence[str]) -> str:
     """Return what to tell a user whose run is stopped by gates, from their texts."""
     return (
-        f"m{t}: not trained: {'; '.join(texts)}. All rows are kept; other gates.* may be given to the same command, "
-        "other settings need another --run-dir"
+        f"m{t}: not trained: {'; '.join(texts)}. All rows are kept; give the same command other gates.*, or other "
+        "settings, and what follows from them is made again"
     )
 
 

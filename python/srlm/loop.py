@@ -350,5 +350,5 @@ def too_few_pairs(t: int, found: int, drops: dict[str, int], file: Path) -> str:
         advice = f"raise pairs.max_per_prompt, which left out {over_cap} pairs"
     return (
         f"m{t}: only {found} pairs (pairs.min_count asks for more); prompts without one: {reasons or 'none'}. To get "
-        f"more, {advice}. All rows are kept in {file.parent}; run again with the changed setting and another --run-dir"
+        f"more, {advice}. All rows are kept in {file.parent}; run the same command again with the changed setting"
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Raise it when the same settings and weights would give other rows than with the code before.
 FORMAT = 1
+SHOWN = 3  # names of stages in a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Stages:
 
     def _set_aside(self, name: str, before: Mapping[str, Any], planned: Planned) -> None:
         moved = aside.set_aside(self.run_dir, name)
-        others = f", and {', '.join(moved.stages[1:])} that came of it," if len(moved.stages) > 1 else ""
+        others = f", with {_listed(moved.stages[1:])} that came of it," if len(moved.stages) > 1 else ""
         self.report.note(
             f"{name}: made again, since {self.why(before, planned)}; what was there{others} is kept in {moved.folder}"
         )
@@ -147,6 +148,11 @@ class Stages:
         found: dict[str, str] = {}
         self.launcher.run(Resolve("model", model, revision), lambda _, result: found.update(result))
         return found["folder"]
+
+
+def _listed(names: list[str]) -> str:
+    shown = names if len(names) <= SHOWN else [*names[:SHOWN], f"{len(names) - SHOWN} more"]
+    return ", ".join(shown[:-1]) + " and " * (len(shown) > 1) + shown[-1]
 
 
 def data_seed(config: Config, t: int) -> int:

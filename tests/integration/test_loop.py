@@ -120,15 +120,15 @@ def test_every_model_is_evaluated(finished: Path) -> None:
 
 def test_a_setting_that_changes_makes_again_what_follows_from_it(finished: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
-    changed = "pairs.min_margin=0.01"
+    changed = "pairs.min_margin=1e-12"
     before = {name: (run / "m2" / name).read_bytes() for name in ("verdicts.jsonl", "pairs.jsonl")}
     seen = srlm("status", str(run), changed).stdout
-    assert "m2/pairs would be made again, since pairs.min_margin is 0.0 → 0.01" in seen
+    assert "m2/pairs would be made again, since pairs.min_margin is 0.0 → 1e-12" in seen
     assert "m3/dpo would be made again, since what it was made from has changed" in seen
     assert "m2/verdicts would" not in seen
     assert (run / "m2" / "pairs.jsonl").read_bytes() == before["pairs.jsonl"]
     again = srlm("run", str(run / "config.yaml"), "iterations=2", changed, "--run-dir", str(run))
-    assert "m2/pairs: made again, since pairs.min_margin is 0.0 → 0.01; what was there" in again.stderr
+    assert "m2/pairs: made again, since pairs.min_margin is 0.0 → 1e-12; what was there" in again.stderr
     assert "M1 candidates:" not in again.stderr
     assert "M2 dpo:" in again.stderr
     assert (run / "m2" / "verdicts.jsonl").read_bytes() == before["verdicts.jsonl"]
