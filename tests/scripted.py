@@ -55,6 +55,10 @@ class ScriptedEngine:
                 reply = self._write(request)
                 yield completion(self.tokenizer, request, reply) if isinstance(reply, str) else reply
 
+    def logprobs(self, token_ids: list[int]) -> list[float]:
+        """See `Engine.logprobs`; every token is as likely as the next."""
+        return [-1.0] * (len(token_ids) - 1)
+
     def close(self) -> None:
         """See `Engine.close`."""
         self.closed = True
@@ -94,6 +98,7 @@ class Recorder:
         self.starts: list[tuple[str, int, int]] = []
         self.advanced = 0
         self.notes: list[str] = []
+        self.out: set[str] = set()  # requests that were sent and are not back
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """See `Reporter.start`."""
@@ -106,6 +111,14 @@ class Recorder:
     def note(self, text: str) -> None:
         """See `Reporter.note`."""
         self.notes.append(text)
+
+    def sent(self, key: str) -> None:
+        """See `Reporter.sent`."""
+        self.out.add(key)
+
+    def back(self, key: str) -> None:
+        """See `Reporter.back`."""
+        self.out.discard(key)
 
 
 def folder_of(name):

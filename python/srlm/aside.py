@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from srlm.run_dir import RunDir
 
 FOLDER = "aside"
-# What a stage writes beside the file or folder that it is known by, all in the same folder.
+# What a stage writes beside the file that it is known by, under the file's name and these endings.
+ENDINGS = ("_failed", "_scores")
+# And under other names, in the same folder.
 COMPANIONS = {
     "prompts": ("prompts_dropped.jsonl",),
     "pairs": ("gates.json",),
@@ -50,7 +52,8 @@ def set_aside(run: RunDir, name: str) -> Aside:
     if name not in known:
         raise InputError(f"{run.path}: has no stage {name!r}; it has: {', '.join(known) or 'none'}")
     names = _with_what_follows(known, name)
-    paths = [run.path / path for stage in names for path in _paths(stage, known[stage])]
+    stay = {record.get("path") for stage, record in known.items() if stage not in names}
+    paths = [run.path / path for stage in names for path in _paths(stage, known[stage]) if path not in stay]
     folder = run.aside = _room(run, names, paths)
     for path in paths:
         if path.exists():  # one that lies in a folder of another stage went with it
@@ -103,7 +106,8 @@ def _within(path: str | None, folder: str | None) -> bool:
 def _paths(stage: str, record: Mapping[str, Any]) -> list[str]:
     folder, _, kind = stage.partition("/")
     own = [record["path"]] if "path" in record else list(record.get("sha256") or {})
-    return [*own, *(f"{folder}/{name}" for name in COMPANIONS.get(kind, ()))]
+    beside = [f"{path.removesuffix('.jsonl')}{end}.jsonl" for path in own for end in ENDINGS if path.endswith(".jsonl")]
+    return [*own, *beside, *(f"{folder}/{name}" for name in COMPANIONS.get(kind, ()))]
 
 
 def _room(run: RunDir, names: list[str], paths: list[Path]) -> Path:

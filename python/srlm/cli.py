@@ -328,6 +328,7 @@ def _run(config: Config, run_dir: RunDir) -> None:
     try:
         with Display(terminal) as display:
             workers = Launcher(run_dir.log_file, display, config)
+            workers.supervisor.sizes = run_dir.sizes()
             workers.warm_up()
             display.say(f"run {config.name}: {config.model.name} to M{config.iterations}, in {run_dir.path}")
             stages = Stages(config, run_dir, workers, display, display.titled, lambda: curves.send(display))

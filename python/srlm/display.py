@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import (
@@ -22,6 +23,7 @@ from rich.text import Text
 from srlm.evaluation.summary import share
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from rich.console import Console
@@ -88,6 +90,12 @@ class Display:
         """See `Reporter.note`."""
         self.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
+    def sent(self, key: str) -> None:
+        """See `Reporter.sent`; a person is told of answers only."""
+
+    def back(self, key: str) -> None:
+        """See `Reporter.back`."""
+
     def say(self, text: str) -> None:
         """Print a line."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -142,6 +150,8 @@ ROWS = (
     "training rows (dropped)",
     "train loss",
     "engine",
+    "requests without an answer",
+    "tried again",
     "minutes",
 )
 
@@ -153,6 +163,8 @@ def _column(run: RunDir, t: int) -> dict[str, str]:
         "trained by": "DPO" if run.entry(f"m{t}/dpo") else "SFT",
         "training rows (dropped)": f"{training['rows']} ({training['dropped_too_long']})",
         "train loss": f"{training['train_loss']:.3f}",
+        "requests without an answer": _reasons(_summed(entries, "failed")),
+        "tried again": _reasons(_summed(entries, "retries")),
         "minutes": f"{sum(entry['seconds'] for entry in entries) / 60:.1f}",
     }
     if pairs is not None:
@@ -201,7 +213,11 @@ def _record(entry: dict[str, Any]) -> str:
     return f"{entry['wins']} / {entry['ties']} / {entry['losses']}\n{share(entry['win_rate'])}"
 
 
-def _reasons(counts: dict[str, int]) -> str:
+def _summed(entries: list[dict[str, Any]], name: str) -> Counter[str]:
+    return sum((Counter(entry.get(name) or {}) for entry in entries), Counter())
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
     return "\n".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items() if count) or "0"
 
 

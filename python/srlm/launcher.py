@@ -12,16 +12,19 @@ import importlib.util
 import multiprocessing
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from multiprocessing.connection import Listener, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from srlm import worker
-from srlm.errors import InputError, StageError
+from srlm.errors import InputError, StageError, WorkerError
+from srlm.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
     from srlm.config import Config, LaunchSection
+    from srlm.errors import Fault
     from srlm.reporter import Reporter
     from srlm.worker import Finish, Work
 
@@ -48,6 +52,8 @@ class Launcher:
         """`kinds` of jobs decide what the forkserver imports beforehand; any other job imports what it needs."""
         self._log, self._report = log.absolute(), report
         self._launch: LaunchSection | None = config.launch if config else None
+        self._stall_seconds = config.engine.stall_seconds if config else None
+        self.supervisor = Supervisor(self.run_once, report)
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         # The forkserver reads these when its first worker starts.
         os.environ["SRLM_WORKER_LOG"] = str(self._log)
@@ -66,10 +72,19 @@ class Launcher:
             forkserver.ensure_running()
 
     def run(self, work: Work, finish: Finish) -> None:
-        """Do `work` in a worker; `finish` is called with every result as it comes.
+        """Do `work`, in as many workers as it takes; `finish` is called with every result as it comes.
 
         Raises:
-            InputError, StageError: what the worker found, or that it died.
+            InputError, StageError: what a worker found, or that it died.
+        """
+        self.supervisor.run(work, finish)
+
+    def run_once(self, work: Work, finish: Finish) -> None:
+        """Do `work` in a worker.
+
+        Raises:
+            InputError, StageError: what the worker found.
+            WorkerError: another worker might fare better.
         """
         self._log.parent.mkdir(parents=True, exist_ok=True)
         distributed = (
@@ -88,18 +103,17 @@ class Launcher:
         process = self._context.Process(target=worker.main, args=(theirs, work, self._log))
         process.start()
         theirs.close()
+        out = Out()
         try:
-            ended = _listen(ours, self._report, finish)
-        except BaseException:
-            _stop(process)
-            raise
+            ended = _listen(ours, self._report, finish, out, self._stall_seconds)
+            process.join(JOIN_SECONDS)
         finally:
             ours.close()
-        process.join(JOIN_SECONDS)
-        if process.is_alive():
-            _stop(process)
+            if process.is_alive():
+                _stop(process)
+            _wait_until_released(process)
         if not ended:
-            raise StageError(_death(process.exitcode, self._log))
+            raise out.fault("died", _death(process.exitcode, self._log))
 
 
 @contextlib.contextmanager
@@ -129,14 +143,41 @@ def _heavy_packages(config: Config | None, kinds: tuple[Kind, ...]) -> list[str]
     return packages
 
 
-def _listen(connection: Connection, report: Reporter, finish: Finish) -> bool:
-    """Pass messages on until the worker says that it is done (True) or its end of the pipe closes (False)."""
+@dataclass
+class Out:
+    """What an engine is at: the keys of requests that were sent and are not back."""
+
+    keys: set[str] = field(default_factory=set)
+    answered: bool = False
+
+    def fault(self, kind: Fault, text: str) -> WorkerError:
+        """Return the error of a worker that ended now."""
+        return WorkerError(kind, text, frozenset(self.keys), answered=self.answered)
+
+
+def _listen(
+    connection: Connection, report: Reporter, finish: Finish, out: Out, stall_seconds: float | None = None
+) -> bool:
+    """Pass messages on until the worker says that it is done (True) or its end of the pipe closes (False).
+
+    Raises:
+        WorkerError: it says that it failed, or says nothing for too long while requests are out.
+    """
     while True:
+        if out.keys and not connection.poll(stall_seconds):
+            raise out.fault("hung", f"no answer within {stall_seconds:g} s (engine.stall_seconds)")
         try:
             message: tuple[Any, ...] = connection.recv()
         except (EOFError, ConnectionResetError):
             return False
         match message:
+            case ("sent", key):
+                out.keys.add(key)
+            case ("back", key):
+                out.keys.discard(key)
+                out.answered = True
+            case ("fault", kind, text):
+                raise out.fault(kind, f"{text} (the worker's log has the traceback)")
             case ("start", stage, total, done):
                 report.start(stage, total, done)
             case ("advance", rows):
@@ -144,6 +185,8 @@ def _listen(connection: Connection, report: Reporter, finish: Finish) -> bool:
             case ("note", text):
                 report.note(text)
             case ("result", name, result):
+                out.keys.clear()
+                out.answered = True
                 finish(name, result)
             case ("done",):
                 return True
@@ -161,6 +204,34 @@ def _stop(process: BaseProcess) -> None:
     if process.is_alive():
         process.kill()
         process.join()
+
+
+def _wait_until_released(process: BaseProcess) -> None:
+    """See to it that nothing of a worker is left: what it started (an engine's own processes) shares its group.
+
+    A process has given back its memory, on GPUs too, before it can be waited for.
+    """
+    deadline = time.monotonic() + JOIN_SECONDS
+    while _group_lives(process.pid):
+        _signal_group(process.pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            raise StageError(f"processes of worker {process.pid} are still there, and hold memory; end them, and go on")
+        time.sleep(0.05)
+
+
+def _group_lives(group: int | None) -> bool:
+    return _signal_group(group, 0)
+
+
+def _signal_group(group: int | None, number: int) -> bool:
+    """Signal a group of processes; False where there is none any more."""
+    if group is None:
+        return False
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _death(exit_code: int | None, log: Path) -> str:
@@ -235,5 +306,5 @@ def _listen_to_all(connections: list[Connection], report: Reporter, finish: Fini
     while open_ones:
         for connection in wait(open_ones):
             assert not isinstance(connection, int)  # noqa: S101  only connections were waited for
-            _listen(connection, report, finish)  # type: ignore[arg-type]
+            _listen(connection, report, finish, Out())  # type: ignore[arg-type]
             open_ones.remove(connection)  # type: ignore[arg-type]

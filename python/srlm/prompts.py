@@ -108,8 +108,11 @@ def _shown(
 
 def _in_order(
     engine: Engine, shown: dict[int, list[Prompt]], prompts: PromptsSection, seed: int
-) -> Iterator[tuple[int, Completion]]:
-    """Draw a round's attempts and yield them by number, each as soon as all before it are there."""
+) -> Iterator[tuple[int, Completion | None]]:
+    """Draw a round's attempts and yield them by number, each as soon as all before it are there.
+
+    None is one that the engine could not draw.
+    """
     sampling = Sampling(prompts.temperature, prompts.top_p, prompts.max_tokens, stop=STOP)
     requests = [
         Request(str(number), request_ids(engine, examples), sampling, derived_seed(seed, "prompt", number))
@@ -123,6 +126,9 @@ def _in_order(
         while number in finished:
             yield number, finished.pop(number)
             number = next(due, -1)
+    while number >= 0:  # nothing before it is still to come
+        yield number, finished.pop(number, None)
+        number = next(due, -1)
 
 
 def request_ids(engine: Engine, examples: Sequence[Prompt]) -> tuple[int, ...]:
@@ -159,10 +165,12 @@ class _Novelty:
 
 
 def _filtered(
-    completion: Completion, shown: list[Prompt], attempt: int, prompts: PromptsSection, novelty: _Novelty
+    completion: Completion | None, shown: list[Prompt], attempt: int, prompts: PromptsSection, novelty: _Novelty
 ) -> Prompt | DroppedPrompt:
-    text = completion.text.strip()
     parents = [row.id for row in shown]
+    if completion is None:
+        return DroppedPrompt(content_id("prompt", ""), "", "failed", parents, attempt, None, None)
+    text = completion.text.strip()
     row = Prompt(content_id("prompt", text), text, "generated", parents, attempt)
     if reason := drop_reason(text, completion.finish_reason == "length", prompts):
         return DroppedPrompt(row.id, text, reason, parents, attempt, None, None)

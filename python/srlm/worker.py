@@ -17,17 +17,16 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Protocol
 
-from srlm.errors import InputError, StageError
+from srlm.errors import EngineError, InputError, StageError, is_out_of_memory
 from srlm.records import Candidate, Example, Pair, Prompt, RankedAnswers, Reading, Verdict, read_rows
 from srlm.reporter import SilentReporter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from multiprocessing.connection import Connection
     from pathlib import Path
 
     from srlm.config import Config
-    from srlm.engines.base import Completion, Engine, Request
+    from srlm.engines.base import Engine
     from srlm.reporter import Reporter
 
 Result = dict[str, Any]
@@ -132,43 +131,33 @@ class Generate:
     folder: str
     seed: int
     tasks: tuple[Task, ...]
+    # By the task's name and the request's key: how often an engine has died while it was at it.
+    deaths: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def run(self, report: Reporter, finish: Finish) -> None:
         """Do the tasks, each reported as soon as it is done."""
-        from srlm.engines import choose
+        from srlm.engines.guarded import GuardedEngine
 
-        engine = choose.load(self.folder, self.config.model, self.config.engine)
+        engine = self.load(report)
         try:
             for task in self.tasks:
-                metered = Metered(engine)
-                result = task.run(metered, self.config, self.seed, report)
-                finish(task.name, {**result, "engine": engine.name, **metered.tokens})
+                deaths, longest = self.deaths.get(task.name, {}), self.config.engine.max_model_len
+                guarded = GuardedEngine(engine, task.file, deaths, longest, report)
+                result = task.run(guarded, self.config, self.seed, report)
+                facts = guarded.facts()
+                if "failed" in facts:
+                    report.note(
+                        f"{task.name}: requests without an answer: {facts['failed']}; see {guarded.failed_file}"
+                    )
+                finish(task.name, {**result, **facts})
         finally:
             engine.close()
 
+    def load(self, report: Reporter) -> Engine:
+        """Load the engine."""
+        from srlm.engines import choose
 
-class Metered:
-    """An engine that counts the tokens that it reads and writes."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.name, self.tokenizer = engine.name, engine.tokenizer
-        self.tokens = {"tokens_in": 0, "tokens_out": 0}
-
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """See `Engine.generate`."""
-        for completion in self._engine.generate(self._counted(requests)):
-            self.tokens["tokens_out"] += len(completion.token_ids)
-            yield completion
-
-    def close(self) -> None:
-        """See `Engine.close`."""
-        self._engine.close()
-
-    def _counted(self, requests: Iterable[Request]) -> Iterator[Request]:
-        for request in requests:
-            self.tokens["tokens_in"] += len(request.prompt_ids)
-            yield request
+        return choose.load(self.folder, self.config.model, self.config.engine, report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +277,12 @@ class _Sender:
     def note(self, text: str) -> None:
         self._connection.send(("note", text))
 
+    def sent(self, key: str) -> None:
+        self._connection.send(("sent", key))
+
+    def back(self, key: str) -> None:
+        self._connection.send(("back", key))
+
     def finish(self, name: str, result: Result) -> None:
         self._connection.send(("result", name, result))
 
@@ -307,6 +302,8 @@ def main(connection: Connection, work: Work, log: Path | None) -> None:
     would otherwise keep it, and with it the memory.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if log is not None:  # not one of several, which their launcher holds together
+        os.setsid()  # what this process starts shares its group, by which the driver sees that all of it has ended
     ending = threading.Event()
     threading.Thread(target=_end_with_driver, args=(connection, ending), name="driver", daemon=True).start()
     if log is not None:
@@ -323,6 +320,8 @@ def _end_with_driver(connection: Connection, ending: threading.Event) -> None:
     """Wait for the driver's end of the connection to close, since nothing else comes through it, and leave at once."""
     wait([connection])
     if not ending.is_set():
+        if os.getpgrp() == os.getpid():  # what this process started goes with it
+            os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
 
@@ -336,9 +335,13 @@ def _perform(connection: Connection, work: Work, *, leader: bool) -> int:
     except OSError as error:
         traceback.print_exc()
         connection.send(("failed", "StageError", _disk(error)))
+    except EngineError as error:
+        traceback.print_exc()
+        connection.send(("fault", "engine_error", str(error)))
     except BaseException as error:  # the driver is told of every end, whatever it was
         traceback.print_exc()
-        connection.send(("crashed", f"{type(error).__name__}: {error}"))
+        message = f"{type(error).__name__}: {error}"
+        connection.send(("fault", "out_of_memory", message) if is_out_of_memory(error) else ("crashed", message))
     else:
         connection.send(("done",))
         return 0

@@ -66,6 +66,11 @@ class EngineSection(Section):
     )
     cpu_cache_gib: Count = Field(2, description="GiB for vLLM's key-value cache on a CPU.")
     max_num_seqs: Count = Field(256, description="Sequences that vLLM runs at once.")
+    stall_seconds: Annotated[float, Field(gt=0)] | None = Field(
+        1800.0,
+        description="An engine that answers no request for so long is taken to hang: it is started again, and they are "
+        "sent again. null: wait for ever.",
+    )
     enforce_eager: bool = Field(False, description="Start vLLM without compiling graphs: starts sooner, runs slower.")
 
 

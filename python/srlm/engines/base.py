@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from srlm.errors import StageError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -57,20 +55,6 @@ class Completion:
     watched: list[list[float]]  # [tokens][watch], nats
 
 
-def check_fits(request: Request, max_model_len: int) -> None:
-    """Check that a prompt and the longest answer to it fit into the engine's context.
-
-    Raises:
-        StageError: they do not.
-    """
-    length = len(request.prompt_ids)
-    if length + request.sampling.max_tokens > max_model_len:
-        raise StageError(
-            f"a prompt of {length} tokens and an answer of up to {request.sampling.max_tokens} exceed "
-            f"engine.max_model_len ({max_model_len}); raise it, or lower the stage's max_tokens"
-        )
-
-
 class Engine(Protocol):
     """One loaded model that generates."""
 
@@ -83,9 +67,12 @@ class Engine(Protocol):
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Draw every request; yields completions as they finish, in any order.
 
-        Raises:
-            StageError: a request does not fit the engine (for example its prompt is too long).
+        Each prompt and the longest answer to it must fit into the engine's context.
         """
+
+    def logprobs(self, token_ids: list[int]) -> list[float]:
+        """Return the log-probability (nats) of every token but the first, given those before it, as one forward pass
+        of the loaded weights has it."""
 
     def close(self) -> None:
         """Release the model's memory; the engine is not used afterwards."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from srlm.config import EngineSection, ModelSection
     from srlm.engines.base import Engine
+    from srlm.reporter import Reporter
 
 
 def choose(engine: EngineSection) -> str:
@@ -52,8 +53,8 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def load(folder: str, model: ModelSection, engine: EngineSection) -> Engine:
-    """Load the weights in `folder` into the engine that the configuration means."""
+def load(folder: str, model: ModelSection, engine: EngineSection, report: Reporter | None = None) -> Engine:
+    """Load the weights in `folder` into the engine that the configuration means; `report` is told what it changes."""
     tokenizer = models.load_tokenizer(folder, model)
     dtype = weights_dtype(engine)
     if choose(engine) == "vllm":
@@ -67,7 +68,7 @@ def load(folder: str, model: ModelSection, engine: EngineSection) -> Engine:
     from srlm.engines.transformers import TransformersEngine
 
     loaded = models.load_model(folder, dtype=dtype, trust_remote_code=model.trust_remote_code)
-    return TransformersEngine(loaded.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, engine)
+    return TransformersEngine(loaded.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, engine, report)
 
 
 def weights_dtype(engine: EngineSection) -> torch.dtype:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from srlm.engines.base import Completion, Request, Sampling, check_fits
+from srlm.engines.base import Completion, Request, Sampling
+from srlm.errors import is_out_of_memory
 from srlm.kernels.token_logps import token_logps
+from srlm.reporter import SilentReporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from srlm.config import EngineSection
+    from srlm.reporter import Reporter
 
 MIN_SHARED_PREFIX = 32  # tokens; below this a separate pass over the prefix does not pay
 SORT_WIDTH = (
@@ -36,11 +39,17 @@ class TransformersEngine:
 
     name = "transformers"
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, engine: EngineSection) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        engine: EngineSection,
+        report: Reporter | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         self._model: PreTrainedModel | None = model.eval()
         self._batch_size = engine.batch_size
-        self._max_model_len = engine.max_model_len
+        self._report = report or SilentReporter()
         self._prefix: tuple[tuple[int, ...], Any] = ((), None)  # token ids, their key-value cache
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
@@ -50,8 +59,38 @@ class TransformersEngine:
         while window := list(islice(waiting, 16 * self._batch_size)):
             for sampling, group in _by_sampling(window).items():
                 group.sort(key=lambda request: len(request.prompt_ids), reverse=True)
-                for start in range(0, len(group), self._batch_size):
-                    yield from self._batch(group[start : start + self._batch_size], sampling)
+                while group:
+                    yield from self._next_batch(group, sampling)
+
+    @torch.inference_mode()
+    def logprobs(self, token_ids: list[int]) -> list[float]:
+        """See `Engine.logprobs`."""
+        model = self._model
+        assert model is not None, "the engine is closed"  # noqa: S101
+        ids = torch.tensor([token_ids], device=model.device)  # [1, T]
+        logits = model(input_ids=ids, use_cache=False).logits[0, :-1]  # [T - 1, V]
+        found: list[float] = token_logps(logits, ids[0, 1:]).tolist()
+        return found
+
+    def _next_batch(self, group: list[Request], sampling: Sampling) -> list[Completion]:
+        """Draw a batch and take it from the front of `group`; one that does not fit in memory is halved for good."""
+        while True:
+            requests = group[: self._batch_size]
+            try:
+                done = self._batch(requests, sampling)
+            except Exception as error:
+                if not is_out_of_memory(error) or len(requests) == 1:
+                    raise
+            else:
+                del group[: len(requests)]
+                return done
+            self._shrink(len(requests))
+
+    def _shrink(self, size: int) -> None:
+        self._batch_size, self._prefix = size // 2, ((), None)
+        self._report.note(f"engine: {size} requests at once do not fit in memory; goes on with {size // 2} at once")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -61,8 +100,6 @@ class TransformersEngine:
     def _batch(self, requests: list[Request], sampling: Sampling) -> list[Completion]:
         model = self._model
         assert model is not None, "the engine is closed"  # noqa: S101
-        for request in requests:
-            check_fits(request, self._max_model_len)
         shared = self._shared_prefix(requests)
         input_ids, mask = _pad(requests, len(shared), self.tokenizer.pad_token_id)  # [B, L], [B, L]
         draw = _Draw(requests, sampling, model.device)

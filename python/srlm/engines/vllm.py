@@ -11,7 +11,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from srlm.engines.base import Completion, Request, check_fits
+from srlm.engines.base import Completion, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,7 +33,6 @@ class VllmEngine:
         from vllm import LLM
 
         self.tokenizer = tokenizer
-        self._max_model_len = engine.max_model_len
         self._in_flight = 4 * engine.max_num_seqs
         self._llm = LLM(
             model=folder,
@@ -57,7 +56,6 @@ class VllmEngine:
         try:
             while True:
                 for request in islice(waiting, self._in_flight - len(running)):
-                    check_fits(request, self._max_model_len)
                     running[request.key] = request
                     prompt = {"prompt_token_ids": list(request.prompt_ids)}
                     core.add_request(request.key, prompt, _sampling_params(request))
@@ -68,6 +66,15 @@ class VllmEngine:
                         yield _completion(running.pop(output.request_id), output.outputs[0])
         finally:  # a caller that has enough stops early; what it left must not come back to the next one
             core.abort_request(list(running))
+
+    def logprobs(self, token_ids: list[int]) -> list[float]:
+        """See `Engine.logprobs`."""
+        from vllm import SamplingParams
+
+        asked = SamplingParams(max_tokens=1, prompt_logprobs=0, temperature=0.0)
+        (output,) = self._llm.generate([{"prompt_token_ids": token_ids}], asked, use_tqdm=False)
+        given = zip(token_ids[1:], output.prompt_logprobs[1:], strict=True)
+        return [float(position[token].logprob) for token, position in given]
 
     def close(self) -> None:
         """Shut the engine core down; without this the process would never exit."""

@@ -97,7 +97,8 @@ class InstructionsTask:
             engine, rows, self.file, max_tokens=config.evaluate.instructions_max_tokens, report=report
         )
         answers = {row.prompt_id: row.text for row in read_rows(self.file, Candidate)}
-        return {"rows": len(answers), **asdict(instructions.score(rows, answers))}
+        answered = [row for row in rows if row.id in answers]
+        return {"rows": len(answers), **asdict(instructions.score(answered, answers))}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,128 @@
+"""An engine as a stage sees it: one whose requests are counted, and which no single request can stop.
+
+A request that does not fit the engine, or that an engine has died of several times, is set aside as a row with the
+reason (`FILE_failed.jsonl`), and its completion never comes. Which requests are out is told as it happens, so that the
+driver knows what an engine was at when it died (`srlm.supervisor`). Suspects run last and apart: those that were there
+at one death in groups, at two deaths alone, so that the third death has one cause.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from srlm.errors import EngineError, InputError, StageError, is_out_of_memory
+from srlm.records import FailedRequest, RowWriter, resume_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from srlm.engines.base import Completion, Engine, Request
+    from srlm.reporter import Reporter
+
+MOST_DEATHS = 3
+
+
+class GuardedEngine:
+    """Wraps an engine for one stage."""
+
+    def __init__(
+        self, engine: Engine, file: Path, deaths: Mapping[str, int], max_model_len: int, report: Reporter
+    ) -> None:
+        """`deaths` are those that a request, by its key, was there at; `file` is the stage's."""
+        self._engine, self._deaths, self._max_model_len, self._report = engine, deaths, max_model_len, report
+        self.name, self.tokenizer = engine.name, engine.tokenizer
+        self.tokens = {"tokens_in": 0, "tokens_out": 0}
+        self.failed_file = file.with_name(f"{file.stem}_failed.jsonl")
+        self._failed = {row.key: row.reason for row in resume_rows(self.failed_file, FailedRequest, report)}
+        self._out: set[str] = set()
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """See `Engine.generate`; of a request that is set aside no completion comes."""
+        suspects: list[Request] = []
+        yield from self._completions(self._sound(requests, suspects))
+        for group in _groups(suspects, self._deaths):
+            yield from self._completions(self._sent(group))
+
+    def logprobs(self, token_ids: list[int]) -> list[float]:
+        """See `Engine.logprobs`."""
+        return self._engine.logprobs(token_ids)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._engine.close()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the manifest keeps of a stage that is done."""
+        failed = {"failed": dict(Counter(self._failed.values()))} if self._failed else {}
+        return {"engine": self.name, **self.tokens, **failed}
+
+    def _sound(self, requests: Iterable[Request], suspects: list[Request]) -> Iterator[Request]:
+        """Hand on the requests that nothing is known against, and put aside or back the others."""
+        for request in requests:
+            deaths = self._deaths.get(request.key, 0)
+            if request.key in self._failed:
+                continue
+            if len(request.prompt_ids) + request.sampling.max_tokens > self._max_model_len:
+                self._fail(request, "too_long")
+            elif deaths >= MOST_DEATHS:
+                self._fail(request, "engine_died")
+            elif deaths:
+                suspects.append(request)
+            else:
+                yield from self._sent([request])
+
+    def _sent(self, requests: Iterable[Request]) -> Iterator[Request]:
+        for request in requests:
+            self.tokens["tokens_in"] += len(request.prompt_ids)
+            self._out.add(request.key)
+            self._report.sent(request.key)
+            yield request
+
+    def _completions(self, requests: Iterator[Request]) -> Iterator[Completion]:
+        try:
+            for completion in self._engine.generate(requests):
+                _check_finite(completion)
+                self._back(completion.key)
+                self.tokens["tokens_out"] += len(completion.token_ids)
+                yield completion
+        except GeneratorExit:  # the stage has enough
+            for key in list(self._out):
+                self._back(key)
+            raise
+        except (InputError, StageError, OSError):
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise EngineError(f"{type(error).__name__}: {error}") from error
+
+    def _back(self, key: str) -> None:
+        self._out.discard(key)
+        self._report.back(key)
+
+    def _fail(self, request: Request, reason: str) -> None:
+        with RowWriter(self.failed_file) as writer:
+            writer.write(FailedRequest(request.key, reason, len(request.prompt_ids), request.sampling.max_tokens))
+        self._failed[request.key] = reason
+
+
+def _groups(suspects: list[Request], deaths: Mapping[str, int]) -> Iterator[list[Request]]:
+    """Return those there at one death in groups of about the square root of their number, then the others alone."""
+    once = [request for request in suspects if deaths[request.key] == 1]
+    size = max(1, math.isqrt(len(once)))
+    for start in range(0, len(once), size):
+        yield once[start : start + size]
+    for request in suspects:
+        if deaths[request.key] > 1:
+            yield [request]
+
+
+def _check_finite(completion: Completion) -> None:
+    if not math.isfinite(completion.logprob):
+        raise StageError(
+            f"engine: the log-probabilities of request {completion.key} are not finite: the weights are broken, or "
+            "overflow in their type; look at the training's curve, or set engine.dtype=float32. Rows so far are kept"
+        )
