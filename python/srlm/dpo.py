@@ -7,6 +7,7 @@ ids. TRL's DPOTrainer trains, through the fused loss of `dpo_trainer`.
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from datasets import Dataset
@@ -37,7 +38,9 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: training.Job, repo
     """
     model, tokenizer = training.load_trainable(dpo, job)
     rows = encode(tokenizer, pairs)
-    fitting = [row for row in rows if longest(row) <= dpo.max_length]
+    fits = [longest(row) <= dpo.max_length for row in rows]
+    fitting = list(compress(rows, fits))
+    names = [f"{row.chosen_id} against {row.rejected_id}" for row in compress(pairs, fits)]
     if not fitting:
         raise StageError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({dpo.max_length}); raise it")
     args = DPOConfig(
@@ -61,7 +64,7 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: training.Job, repo
         reference_file=job.reference,
         reference_key=lambda: reference.key_of(job.base, fitting, str(model.dtype), args.bf16, args.fp16),
     )
-    return training.run(trainer, dpo, job, fitting, dropped=len(rows) - len(fitting), report=report)
+    return training.run(trainer, dpo, job, fitting, names=names, dropped=len(rows) - len(fitting), report=report)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:

@@ -23,6 +23,7 @@ from srlm import losses, reference
 from srlm.errors import StageError
 from srlm.fused_head import PreferenceRequest, add_preference_head
 from srlm.preference_layout import KEY, PreferenceCollator
+from srlm.recent_batches import RecentBatches
 from srlm.reporter import SilentReporter
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     LossFn = Callable[[PairLogps], torch.Tensor]
 
 
-class PreferenceTrainer(DPOTrainer):
+class PreferenceTrainer(RecentBatches, DPOTrainer):
     """A DPOTrainer on rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`) that are not cut.
 
     Takes TRL's keyword arguments, of which `model` must be loaded, `args` have `precompute_ref_log_probs` and no

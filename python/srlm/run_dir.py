@@ -136,7 +136,7 @@ class RunDir:
         return "done" if "fingerprint" not in entry or entry["fingerprint"] == fingerprint(file) else "changed"
 
     def sizes(self) -> dict[str, list[int]]:
-        """Return the sizes that the latest stages had, as configured and as they fitted in memory (`srlm.supervisor`)."""
+        """Return the sizes that the latest stages had: as configured, and as they fitted (`srlm.supervisor`)."""
         found: dict[str, list[int]] = {}
         for entry in self._manifest.values():
             found |= entry.get("sizes") or {}

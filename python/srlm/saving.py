@@ -11,17 +11,19 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from srlm import models
+from srlm import models, policy_check
 from srlm.checkpoints import MARKER, PICKLED_ARGUMENTS
 from srlm.errors import StageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from transformers import PreTrainedTokenizerBase, Trainer
 
     from srlm.training import Job, Trained
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
 STATE_FILES = (MARKER, "trainer_state.json", "zero_to_fp32.py")
 
 
-def save_finished(trainer: Trainer, job: Job, trained: Trained, *, adapter: bool) -> None:
+def save_finished(trainer: Trainer, job: Job, trained: Trained, *, adapter: bool, read: Mapping[str, Any]) -> None:
     """Write the trained model to `job.target`; every process calls this, the first one writes.
+
+    `read` is what it says of the text by which engines are checked (`srlm.policy_check`).
 
     Raises:
         StageError: the trainer saved no weights.
@@ -46,6 +50,7 @@ def save_finished(trainer: Trainer, job: Job, trained: Trained, *, adapter: bool
         if adapter:
             _merge(job, written, folder)
             shutil.rmtree(written)
+        policy_check.write(folder, read)
         _finish(folder, trainer.processing_class, job, trained)
 
 

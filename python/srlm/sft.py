@@ -5,13 +5,15 @@ The loss is on the answer's tokens only. Left out: packing, which would mix rows
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from datasets import Dataset
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from srlm import chat, training
 from srlm.errors import StageError
+from srlm.recent_batches import SupervisedTrainer
 from srlm.trainer_callbacks import Progress
 
 if TYPE_CHECKING:
@@ -34,10 +36,11 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: training.Job
     """
     model, tokenizer = training.load_trainable(sft, job)
     rows = encode(tokenizer, examples)
-    fitting = [row for row in rows if len(row["input_ids"]) <= sft.max_length]
+    fits = [len(row["input_ids"]) <= sft.max_length for row in rows]
+    fitting, names = list(compress(rows, fits)), [row.id for row in compress(examples, fits)]
     if not fitting:
         raise StageError(f"sft: none of {len(rows)} examples fits sft.max_length ({sft.max_length}); raise it")
-    trainer = SFTTrainer(
+    trainer = SupervisedTrainer(
         model=model,
         args=SFTConfig(
             **training.arguments(sft, job),
@@ -50,7 +53,7 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: training.Job
         callbacks=[Progress("sft", job.metrics, report)],
         peft_config=training.lora_config(sft.lora, sft.dropout),
     )
-    return training.run(trainer, sft, job, fitting, dropped=len(rows) - len(fitting), report=report)
+    return training.run(trainer, sft, job, fitting, names=names, dropped=len(rows) - len(fitting), report=report)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[dict[str, list[int]]]:

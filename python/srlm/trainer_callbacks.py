@@ -87,6 +87,26 @@ def _finite(value: object) -> object:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
+class StopAtNaN(TrainerCallback):
+    """Stops a training at the step whose loss or gradient is not finite: from there on all weights would be lost.
+
+    In float16 the gradients' scaler meets infinities as a matter of course, and skips those steps.
+    """
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **_: object,
+    ) -> None:
+        """Look at the step that was logged."""
+        seen = [(logs or {}).get(name) for name in ("loss", *(() if args.fp16 else ("grad_norm",)))]
+        if any(value is not None and not math.isfinite(float(value)) for value in seen):
+            control.should_training_stop = True
+
+
 class Checkpointer(TrainerCallback):
     """Has the trainer save at the steps of a job, and lets a training go on from what was saved.
 

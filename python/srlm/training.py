@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerState
 
-from srlm import checkpoints, models, saving
+from srlm import checkpoints, models, policy_check, saving
 from srlm.errors import InputError, StageError
-from srlm.trainer_callbacks import Checkpointer, all_finite, can_go_on, mean_loss, step_losses
+from srlm.kernels.token_logps import token_logps
+from srlm.recent_batches import recent_rows
+from srlm.trainer_callbacks import Checkpointer, StopAtNaN, all_finite, can_go_on, mean_loss, step_losses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,6 +146,7 @@ def run(
     job: Job,
     rows: Sequence[Mapping[str, Sequence[int]]],
     *,
+    names: Sequence[str],
     dropped: int,
     report: Reporter,
 ) -> Trained:
@@ -151,10 +154,11 @@ def run(
 
     With `job.pause_at` the training stops after that step, and the same call with a later one, or with none, goes on
     as if nothing had been: the schedule is that of the whole training in every call. `rows` are those of the trainer's
-    data set, `dropped` the number of those too long for it.
+    data set, `names` what to call them in an error, `dropped` the number of those too long for it.
 
     Raises:
-        StageError: the loss became NaN or infinite; nothing is saved.
+        StageError: the loss, or a gradient, became NaN or infinite: training stops there, and says at which rows. What
+            was saved is the last checkpoint before.
         InputError: a pause, where the weights are spread over processes in a way that does not allow it.
     """
     saving.ask_for_whole_weights(trainer)
@@ -163,7 +167,7 @@ def run(
         trainer, job, adapter=section.lora is not None, key=lambda: _key(trainer, section, job, rows), report=report
     )
     state = _train(trainer, job, checkpointer)
-    _check_finite(trainer, state)
+    _check_finite(trainer, state, rows, names, checkpoints.last(checkpoints.folder_of(job.target)))
     finished = state.global_step >= state.max_steps
     tokens = round(sum(map(tokens_of, rows)) * (state.epoch or 0.0))
     trained = Trained(len(rows), dropped, state.global_step, mean_loss(state), tokens, finished)
@@ -208,26 +212,55 @@ def _train(trainer: Trainer, job: Job, checkpointer: Checkpointer) -> TrainerSta
         if state.global_step == job.pause_at:
             return state
     trainer.add_callback(checkpointer)
+    trainer.add_callback(StopAtNaN())
     trainer.train(resume_from_checkpoint=None if found is None else str(found))
     return trainer.state
 
 
-def _check_finite(trainer: Trainer, state: TrainerState) -> None:
+def _check_finite(
+    trainer: Trainer,
+    state: TrainerState,
+    rows: Sequence[Mapping[str, Sequence[int]]],
+    names: Sequence[str],
+    checkpoint: checkpoints.Checkpoint | None,
+) -> None:
     losses = step_losses(state)
-    if not all(math.isfinite(loss) for loss in losses):
-        step = next(index for index, loss in enumerate(losses, 1) if not math.isfinite(loss))
-        raise StageError(f"training: the loss of step {step} is not finite; lower learning_rate. Nothing was saved")
-    if not all_finite(trainer):
-        raise StageError("training: the last step left weights not finite; lower learning_rate. Nothing was saved")
+    broken = next((step for step, loss in enumerate(losses, 1) if not math.isfinite(loss)), None)
+    if broken is None and all_finite(trainer):
+        return
+    what = f"the loss of step {broken} is" if broken else f"the weights after step {state.global_step} are"
+    guilty = [names[place] for place in recent_rows(trainer, rows)]
+    kept = f"step {checkpoint.step} is kept as a checkpoint" if checkpoint else "no checkpoint was kept"
+    advice = "Lower learning_rate, or look at these rows"
+    raise StageError(f"training: {what} not finite; its rows: {', '.join(guilty)}. {advice}; {kept}")
 
 
 def _save(trainer: Trainer, section: TrainingSection, job: Job, trained: Trained) -> None:
     """Save the model, to where the job has it; a finished training leaves nothing else behind."""
     main, adapter = trainer.accelerator.is_main_process, section.lora is not None
     if trained.finished:
-        saving.save_finished(trainer, job, trained, adapter=adapter)
+        saving.save_finished(trainer, job, trained, adapter=adapter, read=_reading(trainer))
         if main:
             checkpoints.remove(job.target)
     elif main and job.pause_to is not None:
         checkpoint = checkpoints.folder_of(job.target) / f"{checkpoints.PREFIX}{trained.steps}"
         saving.save_paused(checkpoint, job.pause_to, trainer.processing_class, job, trained, adapter=adapter)
+
+
+@torch.no_grad()
+def _reading(trainer: Trainer) -> dict[str, Any]:
+    """Let the trained model read the text by which engines are checked; every process takes part."""
+    ids = policy_check.token_ids(trainer.processing_class)
+    model = trainer.model_wrapped
+    model.eval()
+    inputs = torch.tensor([ids], device=trainer.accelerator.device)  # [1, T]
+    with trainer.compute_loss_context_manager():
+        logits = model(input_ids=inputs, use_cache=False).logits[0, :-1]  # [T - 1, V]
+    return policy_check.reading(ids, token_logps(logits.float(), inputs[0, 1:]), _computed_in(trainer))
+
+
+def _computed_in(trainer: Trainer) -> str:
+    """Return the type that a forward pass is computed in."""
+    if trainer.args.bf16 or trainer.args.fp16:
+        return "bfloat16" if trainer.args.bf16 else "float16"
+    return str(next(trainer.model.parameters()).dtype).removeprefix("torch.")

@@ -140,6 +140,7 @@ class Generate:
 
         engine = self.load(report)
         try:
+            distance = self.check_policy(engine)
             for task in self.tasks:
                 deaths, longest = self.deaths.get(task.name, {}), self.config.engine.max_model_len
                 guarded = GuardedEngine(engine, task.file, deaths, longest, report)
@@ -149,6 +150,8 @@ class Generate:
                     report.note(
                         f"{task.name}: requests without an answer: {facts['failed']}; see {guarded.failed_file}"
                     )
+                if distance is not None:
+                    facts["policy_distance"] = distance
                 finish(task.name, {**result, **facts})
         finally:
             engine.close()
@@ -158,6 +161,14 @@ class Generate:
         from srlm.engines import choose
 
         return choose.load(self.folder, self.config.model, self.config.engine, report)
+
+    def check_policy(self, engine: Engine) -> float | None:
+        """See `policy_check.check`."""
+        from srlm import policy_check
+        from srlm.engines import choose
+
+        dtype = str(choose.weights_dtype(self.config.engine)).removeprefix("torch.")
+        return policy_check.check(engine, self.folder, dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ VLLM = EngineSection(
 )
 
 
-def make_engine(folder, tokenizer, **settings):
+def make_engine(folder, tokenizer, report=None, **settings):
     model = load_model(folder, dtype=torch.float32)
-    return TransformersEngine(model, tokenizer, EngineSection(max_model_len=512, **settings))
+    return TransformersEngine(model, tokenizer, EngineSection(max_model_len=512, **settings), report)
 
 
 def requests(sampling, lengths=(9, 40, 17, 80, 33), *, shared=0):

@@ -6,7 +6,6 @@ import weakref
 import pytest
 import torch
 from srlm.engines.base import Request, Sampling
-from srlm.errors import StageError
 
 from tests.engines.drawing import (
     GREEDY,
@@ -18,6 +17,7 @@ from tests.engines.drawing import (
     requests,
     watch_passes,
 )
+from tests.scripted import Recorder
 
 
 @pytest.mark.parametrize("shared", [0, 20, 50])
@@ -191,16 +191,67 @@ def test_no_requests(engine):
     assert list(engine.generate([])) == []
 
 
-@pytest.mark.parametrize(("length", "fits"), [(500, True), (501, False)])
-def test_too_long_a_prompt(engine, length, fits):
-    some = [Request("long", tuple([5] * length), GREEDY, 1)]
-    if fits:
-        assert len(by_key(engine, some)) == 1
-    else:
-        with pytest.raises(
-            StageError, match=r"501 tokens and an answer of up to 12 exceed engine\.max_model_len \(512\)"
-        ):
-            list(engine.generate(some))
+def test_the_longest_prompt_that_fits(engine):
+    assert len(by_key(engine, [Request("long", tuple([5] * 500), GREEDY, 1)])) == 1
+
+
+def test_log_probabilities_of_given_tokens(engine, model):
+    ids = list(requests(GREEDY, (30,))[0].prompt_ids)
+    with torch.inference_mode():
+        logps = model(input_ids=torch.tensor([ids])).logits[0, :-1].double().log_softmax(-1)
+    expected = logps.gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+    assert engine.logprobs(ids) == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("shared", [0, 50])
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), RuntimeError("can't allocate memory")],
+    ids=["GPU", "CPU"],
+)
+def test_a_batch_that_does_not_fit_in_memory_is_halved_for_good(folder, tiny_tokenizer, monkeypatch, error, shared):
+    some = requests(SAMPLED, (9, 40, 17, 80, 33, 12, 8), shared=shared)
+    expected = by_key(make_engine(folder, tiny_tokenizer, batch_size=1), some)
+    report = Recorder()
+    engine = make_engine(folder, tiny_tokenizer, report, batch_size=7)
+    tried = limit_batches(engine, monkeypatch, 2, error)
+    found = by_key(engine, some)
+    assert {key: done.token_ids for key, done in found.items()} == {key: d.token_ids for key, d in expected.items()}
+    assert tried == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert report.notes == [
+        "engine: 7 requests at once do not fit in memory; goes on with 3 at once",
+        "engine: 3 requests at once do not fit in memory; goes on with 1 at once",
+    ]
+    by_key(engine, some[:3])
+    assert tried[9:] == [1, 1, 1]  # remembered
+
+
+def limit_batches(engine, monkeypatch, most, error):
+    """Let a batch of more than `most` requests fail; returns the sizes that are tried."""
+    tried, generate = [], engine._model.generate
+
+    def limited(**arguments):
+        tried.append(len(arguments["input_ids"]))
+        if tried[-1] > most:
+            raise error
+        return generate(**arguments)
+
+    monkeypatch.setattr(engine._model, "generate", limited)
+    return tried
+
+
+def test_one_request_that_does_not_fit_in_memory_is_an_error(engine, monkeypatch):
+    limit_batches(engine, monkeypatch, 0, torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(torch.OutOfMemoryError):
+        list(engine.generate(requests(GREEDY)))
+
+
+@pytest.mark.parametrize("error", [ValueError("out of range"), RuntimeError("CUDA error: device-side assert")])
+def test_another_error_is_not_taken_for_a_lack_of_memory(engine, monkeypatch, error):
+    tried = limit_batches(engine, monkeypatch, 0, error)
+    with pytest.raises(type(error)):
+        list(engine.generate(requests(GREEDY)))
+    assert len(tried) == 1
 
 
 def test_close_releases_the_model(folder, tiny_tokenizer):

@@ -32,12 +32,8 @@ def in_vllm(folder, connection):
     drawn.close()
     found["after leaving"] = by_key(engine, requests(GREEDY, shared=20))
     found["unfinished"] = engine._llm.llm_engine.has_unfinished_requests()
-    try:
-        list(engine.generate([Request("long", tuple([5] * 501), GREEDY, 1)]))
-        found["too long"] = "no error"
-    except Exception as error:
-        found["too long"] = f"{type(error).__name__}: {error}"
-    found["after the error"] = by_key(engine, requests(GREEDY, shared=20))
+    found["logprobs"] = engine.logprobs(list(requests(GREEDY, (30,))[0].prompt_ids))
+    found["after reading"] = by_key(engine, requests(GREEDY, shared=20))
     connection.send(found)
     engine.close()
 
@@ -119,9 +115,10 @@ def test_vllm_forgets_what_its_caller_leaves(vllm_results):
 
 
 @pytest.mark.slow
-def test_vllm_too_long_a_prompt(vllm_results):
-    assert vllm_results["too long"].startswith("StageError")
-    assert vllm_results["after the error"] == vllm_results["greedy"]
+def test_vllm_reads_given_tokens_as_transformers_does(vllm_results, engine):
+    expected = engine.logprobs(list(requests(GREEDY, (30,))[0].prompt_ids))
+    assert vllm_results["logprobs"] == pytest.approx(expected, abs=1e-3)
+    assert vllm_results["after reading"] == vllm_results["greedy"]
 
 
 @pytest.mark.slow

@@ -1,22 +1,65 @@
 """How a training fails, and what it leaves alone."""
 
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
+from srlm import chat, training
 from srlm.errors import StageError
+from srlm.records import Example
 from srlm.saving import check_written
 
-from tests.training.trials import EXAMPLES
+from tests.training.trials import EXAMPLES, PAIRS, Trial
 
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_a_loss_that_is_not_finite(trial, kind):
     done = trial()
-    with pytest.raises(StageError, match=r"loss of step \d+ is not finite; lower learning_rate\. Nothing was saved"):
+    with pytest.raises(
+        StageError, match=r"not finite; its rows: .*\. Lower learning_rate, or look at these rows; no ch"
+    ):
         getattr(done, kind)(learning_rate=1e30, epochs=5.0, max_grad_norm=1e30)
     assert not done.job.target.exists()
     assert not list(done.job.target.parent.glob("*.partial"))
     assert "nan" in done.job.metrics.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_it_stops_at_the_step_and_names_its_rows(tiny_model, tmp_path, monkeypatch, kind):
+    """One row's forward pass gives NaN: the step that reads it is the last, whatever is trained beside it."""
+    monkeypatch.setattr(training, "load_trainable", breaks_at("Zebra", training.load_trainable))
+    done = Trial(tmp_path / "run", tiny_model, save_steps=1)
+    if kind == "sft":
+        rows = [*EXAMPLES[:7], Example("the bad one", chat.user("Zebra?"), chat.assistant("yes"))]
+    else:
+        rows = [*PAIRS[:5], replace(PAIRS[5], prompt=chat.user("Zebra?"))]
+    with pytest.raises(StageError) as error:
+        getattr(done, kind)(rows, epochs=9.0, batch_size=2, micro_batch_size=1)
+    found = re.search(r"the loss of step (\d) is not finite; its rows: (.*)\. Lower", str(error.value))
+    step = int(found[1])
+    assert found[2] == {"sft": "the bad one", "dpo": "c5 against r5"}[kind]
+    assert [entry["step"] for entry in done.logged] == list(range(1, step + 1))  # not a step more
+    ending = f"step {step - 1} is kept as a checkpoint" if step > 1 else "no checkpoint was kept"
+    assert str(error.value).endswith(ending)
+    assert not done.job.target.exists()
+
+
+def breaks_at(word, load_trainable):
+    """Load models whose embedding of a word's first token is NaN while they are trained."""
+
+    def load(*arguments):
+        model, tokenizer = load_trainable(*arguments)
+        token = tokenizer(word, add_special_tokens=False)["input_ids"][0]
+
+        def spoil(module, inputs, output):
+            return output.masked_fill((inputs[0] == token)[..., None], torch.nan) if module.training else output
+
+        model.get_input_embeddings().register_forward_hook(spoil)
+        return model, tokenizer
+
+    return load
 
 
 def test_weights_that_are_not_finite_after_the_last_step(trial):

@@ -1,0 +1,98 @@
+"""Whether an engine holds the weights that were trained: what is kept, what passes, and stale weights."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from srlm import config as configuration
+from srlm import models, policy_check
+from srlm.config import ModelSection
+from srlm.engines.transformers import TransformersEngine
+from srlm.errors import StageError
+from srlm.worker import Generate
+
+from tests.scripted import Recorder, ScriptedEngine
+from tests.training.trials import Trial
+
+CONFIG = configuration.build({"model": {"name": "tiny"}, "engine": {"kind": "transformers"}})
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model, tmp_path_factory):
+    """A model that was trained by SFT, and one trained on from it by DPO, both with adapters merged or without."""
+    folder = tmp_path_factory.mktemp("trained")
+    sft = Trial(folder / "sft", tiny_model).sft(learning_rate=3e-3, dropout=0.2)
+    dpo = Trial(folder / "dpo", str(sft.job.target)).dpo(learning_rate=1e-3, dropout=0.2)
+    lora = Trial(folder / "lora", tiny_model).sft(learning_rate=3e-3, lora={"rank": 4}, dropout=0.2)
+    return {"sft": sft.job.target, "dpo": dpo.job.target, "lora": lora.job.target}
+
+
+def load(folder, dtype=torch.float32):
+    tokenizer = models.load_tokenizer(str(folder), ModelSection(name="tiny"))
+    return TransformersEngine(models.load_model(str(folder), dtype=dtype), tokenizer, CONFIG.engine)
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo", "lora"])
+def test_an_engine_reads_as_the_trainer_did(trained, kind):
+    distance = policy_check.check(load(trained[kind]), str(trained[kind]), "float32")
+    assert 0 <= distance < 1e-5
+
+
+def test_it_also_does_in_bfloat16(trained):
+    distance = policy_check.check(load(trained["sft"], torch.bfloat16), str(trained["sft"]), "bfloat16")
+    assert 1e-5 < distance < policy_check.TOLERANCE["bfloat16"]
+
+
+@pytest.mark.parametrize(("wanted", "held"), [("sft", "base"), ("dpo", "sft"), ("lora", "base"), ("sft", "dpo")])
+def test_stale_weights_are_caught(trained, tiny_model, wanted, held):
+    """The engine has the weights of the model before, as one that was not loaded anew would."""
+    stale = tiny_model if held == "base" else trained[held]
+    with pytest.raises(
+        StageError, match=r"transformers: it does not hold the weights that were trained: .* nats a token"
+    ):
+        policy_check.check(load(stale), str(trained[wanted]), "float32")
+
+
+def test_a_worker_stops_before_its_first_request(trained, tiny_model, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(trained["sft"], folder)
+    shutil.copy(Path(tiny_model) / "model.safetensors", folder / "model.safetensors")
+    finished = {}
+    with pytest.raises(StageError, match="does not hold the weights"):
+        Generate(CONFIG, str(folder), 0, ()).run(Recorder(), finished.__setitem__)
+
+
+def test_a_training_whose_weights_were_broken_on_the_disk(trained, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(trained["sft"], folder)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "down_proj" in name)
+    weights[name] = torch.zeros_like(weights[name])
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(StageError, match="does not hold the weights"):
+        policy_check.check(load(folder), str(folder), "float32")
+
+
+def test_a_model_from_elsewhere_has_nothing_to_be_held_against(tiny_model):
+    assert policy_check.check(load(tiny_model), tiny_model, "float32") is None
+
+
+def test_what_is_no_number_is_no_agreement(trained, tiny_tokenizer):
+    class Broken(ScriptedEngine):
+        def logprobs(self, token_ids):
+            return [math.nan] * (len(token_ids) - 1)
+
+    with pytest.raises(StageError, match="scripted: it does not hold"):
+        policy_check.check(Broken(tiny_tokenizer, str), str(trained["sft"]), "bfloat16")
+
+
+def test_what_is_kept(trained, tiny_tokenizer):
+    kept = json.loads((trained["sft"] / policy_check.FILE).read_text(encoding="utf-8"))
+    assert tiny_tokenizer.decode(kept["token_ids"]) == policy_check.TEXT
+    assert len(kept["log_probabilities"]) == len(kept["token_ids"]) - 1
+    assert kept["dtype"] == "float32"
+    assert all(value < 0 for value in kept["log_probabilities"])
