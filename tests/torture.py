@@ -8,6 +8,7 @@ must then have the rows, the pairs and the weights of the one that was left alon
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -32,6 +33,7 @@ TARGETS = ("driver", "worker", "all")
 # Rows that name their content by an id, in whatever order they were finished.
 UNORDERED = ("candidates.jsonl", "verdicts.jsonl", "answers.jsonl", "judge_held_out.jsonl", "vs_m1.jsonl")
 LONGEST = 600  # seconds that a run may take to its end
+AHEAD = 6  # stages, at most, until the next kill
 
 
 @dataclass
@@ -81,23 +83,38 @@ def torture(model: str, folder: Path, kills: int, seed: int) -> Found:
     file, calm, found, choose = write_config(model, folder), folder / "calm", Found(), random.Random(seed)
     began = time.monotonic()
     _finish(start(file, calm), calm)
-    whole = time.monotonic() - began
+    stages = len(done_stages(calm))
+    a_stage = (time.monotonic() - began) / stages
     while found.kills.total() < kills:
         run = folder / f"run{found.runs}"
-        while found.kills.total() < kills:
-            process = start(file, run)
-            # From the start of the command on, and beyond: often the run is through before.
-            moment = choose.uniform(0, whole)
-            try:
-                process.wait(moment)
+        process = start(file, run)
+        while found.kills.total() < kills and len(done_stages(run)) < stages:
+            # Some stages on, or in the one at work; and then at any moment of a stage.
+            if not wait_for(process, run, len(done_stages(run)) + choose.randint(0, AHEAD)):
                 break
-            except subprocess.TimeoutExpired:
-                found.stages[at_work(run)] += 1
-                found.kills[kill(process, choose.choice(TARGETS))] += 1
+            time.sleep(choose.uniform(0, 2 * a_stage))
+            if process.poll() is not None:
+                break
+            found.stages[at_work(run)] += 1
+            found.kills[kill(process, choose.choice(TARGETS))] += 1
+            if process.poll() is not None:
+                process = start(file, run)
+        process.wait(LONGEST)
         _finish(start(file, run), run)
         found.runs += 1
         found.rows += compare(calm, run)
     return found
+
+
+def wait_for(process: subprocess.Popen[bytes], run: Path, stages: int) -> bool:
+    """Wait until so many stages are done; False if the command ends before."""
+    deadline = time.monotonic() + LONGEST
+    while len(done_stages(run)) < stages:
+        if process.poll() is not None:
+            return False
+        assert time.monotonic() < deadline, f"no stage was done in {run} for {LONGEST} s"
+        time.sleep(0.02)
+    return process.poll() is None
 
 
 def start(file: Path, run: Path) -> subprocess.Popen[bytes]:
@@ -113,21 +130,26 @@ def start(file: Path, run: Path) -> subprocess.Popen[bytes]:
 
 
 def kill(process: subprocess.Popen[bytes], target: str) -> str:
-    """Kill the driver, the processes it started, or all; the worker where there is none is the driver."""
+    """Kill the driver, its worker, or both and all that they started; where there is no worker, all.
+
+    A driver whose worker was killed goes on with another one, or ends; that is its own to decide.
+    """
     below = list(children(process.pid))
-    if target == "all" or (target == "worker" and not below):
+    if target == "worker" and below:
+        _kill(below[-1])  # the last to be started is the deepest
+        return target
+    if target != "driver":
         target = "all"
-        os.killpg(process.pid, signal.SIGKILL)
-    elif target == "driver":
-        process.kill()
-    else:
-        for pid in below[-1:]:  # the last to be started is the deepest
-            os.kill(pid, signal.SIGKILL)
-    try:
-        process.wait(60)
-    except subprocess.TimeoutExpired as error:
-        raise AssertionError(f"the driver goes on a minute after its {target} was killed") from error
+        for pid in below:
+            _kill(pid)
+    process.kill()
+    process.wait(60)
     return target
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def children(pid: int) -> Iterator[int]:
@@ -141,12 +163,15 @@ def children(pid: int) -> Iterator[int]:
         yield from children(child)
 
 
-def at_work(run: Path) -> str:
-    """Return after which kind of stage a run was."""
+def done_stages(run: Path) -> list[str]:
+    """Return the names of the stages that are done; the manifest is only ever there whole."""
     manifest = run / "manifest.json"
-    if not manifest.is_file():
-        return "nothing"
-    return list(json.loads(manifest.read_text(encoding="utf-8")))[-1].rpartition("/")[2]
+    return list(json.loads(manifest.read_text(encoding="utf-8"))) if manifest.is_file() else []
+
+
+def at_work(run: Path) -> str:
+    """Return after which stage a run was."""
+    return ([*done_stages(run)] or ["nothing"])[-1]
 
 
 def compare(calm: Path, run: Path) -> int:
@@ -181,6 +206,7 @@ def _without_times(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finish(process: subprocess.Popen[bytes], run: Path) -> None:
+    """Wait for a run's end: the one that was left alone, or a finished one, of which nothing is done again."""
     said = run.with_name("output.txt")
     assert process.wait(LONGEST) == 0, f"a run did not go on to its end: {said.read_text(encoding='utf-8')[-2000:]}"
 

@@ -316,24 +316,30 @@ srlm.add_command(export)
 
 
 def _run(config: Config, run_dir: RunDir) -> None:
+    from srlm import environment
     from srlm.display import Display, closing_table
     from srlm.launcher import Launcher
     from srlm.loop import Loop
+    from srlm.run_log import LoggedDisplay
     from srlm.stages import Stages
     from srlm.trackers import open_curves
 
-    run_dir.log("started", version=__version__)
+    run_dir.environment = environment.keep(run_dir.path)
+    run_dir.log("started", version=__version__, environment=run_dir.environment)
     terminal = console()
     curves = open_curves(config.report_to, config.name, run_dir.path, config.model_dump(mode="json", by_alias=True))
     try:
-        with Display(terminal) as display:
-            workers = Launcher(run_dir.log_file, display, config)
+        with Display(terminal) as display, run_dir.end_logged():
+            report = LoggedDisplay(display, run_dir)
+            workers = Launcher(run_dir.log_file, report, config)
             workers.supervisor.sizes = run_dir.sizes()
             workers.warm_up()
             display.say(f"run {config.name}: {config.model.name} to M{config.iterations}, in {run_dir.path}")
-            stages = Stages(config, run_dir, workers, display, display.titled, lambda: curves.send(display))
-            curves.send(display)  # what an interrupted run has not sent
-            Loop(stages, lambda _: _write_report(run_dir.path, display)).run()
+            if config.model.trust_remote_code:
+                report.note("model.trust_remote_code: Python code that comes with a model will run with your rights")
+            stages = Stages(config, run_dir, workers, report, report.titled, lambda: curves.send(report))
+            curves.send(report)  # what an interrupted run has not sent
+            Loop(stages, lambda _: _write_report(run_dir.path, report)).run()
     finally:
         curves.finish()
     terminal.print(closing_table(run_dir, config.iterations))

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from srlm.worker import Train
 
 # What the manifest adds to what a training says.
-ENTRY = frozenset({"key", "path", "made_from", "made_with", "sha256", "fingerprint", "seconds", "finished", "versions"})
+ENTRY = frozenset(
+    {"key", "path", "made_from", "made_with", "sha256", "fingerprint", "seconds", "finished", "versions", "environment"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ so that their rows are gone on with by the same settings only.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import time
@@ -19,6 +20,7 @@ from srlm.records import RowWriter, file_hash, write_text
 from srlm.run_lock import LOCK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 BEGUN = "begun.json"
@@ -45,6 +47,7 @@ class RunDir:
         self.path = path
         self._manifest: dict[str, dict[str, Any]] = read_manifest(path)
         self._begun: dict[str, dict[str, Any]] = read_object(path / BEGUN)
+        self.environment: str | None = None  # the name of what this process runs on, in environments.json
         self.aside: Path | None = None  # where this process has moved stages to
 
     @classmethod
@@ -151,6 +154,8 @@ class RunDir:
     def finish(self, name: str, record: dict[str, Any], seconds: float, result: dict[str, Any]) -> None:
         """Record that a stage is done."""
         times = {"seconds": round(seconds, 1), "finished": _now(), "versions": _versions()}
+        if self.environment is not None:
+            times["environment"] = self.environment
         self._manifest[name] = {**record, **times, **result}
         self._write_manifest()
         if self._begun.pop(name, None) is not None:
@@ -170,6 +175,16 @@ class RunDir:
 
     def _write_begun(self) -> None:
         write_text(self.path / BEGUN, json.dumps(self._begun, indent=1) + "\n")
+
+    @contextlib.contextmanager
+    def end_logged(self) -> Iterator[None]:
+        """Log how what is done here ends."""
+        try:
+            yield
+        except BaseException as error:
+            self.log("stopped", error=type(error).__name__, text=str(error))
+            raise
+        self.log("done")
 
     def log(self, event: str, **facts: object) -> None:
         """Append an event to log.jsonl."""
