@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 the user's input is wrong, 1 anything else, 130 interrupte
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from srlm import __version__
-from srlm.cli_common import FILE, FOLDER, OVERRIDES, console, existing, launcher, resolve, revision, stage_config
+from srlm.cli_common import (
+    FILE,
+    FOLDER,
+    OVERRIDES,
+    console,
+    existing,
+    launcher,
+    resolve,
+    revision,
+    rows_in,
+    stage_config,
+    writable,
+)
 from srlm.cli_eval import evaluation
 from srlm.cli_export import export
 from srlm.errors import InputError, StageError
@@ -25,6 +38,8 @@ if TYPE_CHECKING:
     from srlm.run_dir import RunDir
     from srlm.worker import Task
 
+# What the operating system says of a path that cannot be meant.
+WRONG_PATH = frozenset({errno.EACCES, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS})
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -135,10 +150,11 @@ def compare(run_a: Path, run_b: Path, out: Path | None) -> None:
 @OVERRIDES
 def prompts(model: str, ift: Path, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
     """Write new prompts."""
+    from srlm.records import Example
     from srlm.worker import PromptsTask
 
     dropped = out.with_name(f"{out.stem}_dropped{out.suffix}")
-    _generate(model, PromptsTask("prompts", existing(ift), out, dropped), config, overrides)
+    _generate(model, PromptsTask("prompts", rows_in(ift, Example), writable(out), dropped), config, overrides)
 
 
 @srlm.command()
@@ -149,9 +165,10 @@ def prompts(model: str, ift: Path, out: Path, config: str | None, overrides: tup
 @OVERRIDES
 def generate(model: str, prompts: Path, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
     """Answer prompts, several times each."""
+    from srlm.records import Prompt
     from srlm.worker import CandidatesTask
 
-    _generate(model, CandidatesTask("candidates", existing(prompts), out), config, overrides)
+    _generate(model, CandidatesTask("candidates", rows_in(prompts, Prompt), writable(out)), config, overrides)
 
 
 @srlm.command()
@@ -189,9 +206,11 @@ def judge(
     if model is None or prompts is None or candidates is None:
         missing = next(name for name, value in for_model.items() if value is None)
         raise InputError(f"{missing} is missing; add it, or read replies that are there with --parse-only --replies")
+    from srlm.records import Candidate, Prompt
     from srlm.worker import VerdictsTask
 
-    _generate(model, VerdictsTask("verdicts", existing(prompts), existing(candidates), out), config, overrides)
+    files = rows_in(prompts, Prompt), rows_in(candidates, Candidate)
+    _generate(model, VerdictsTask("verdicts", *files, writable(out)), config, overrides)
 
 
 @srlm.command()
@@ -352,12 +371,14 @@ def _refuse(reason: str, options: Mapping[str, object]) -> None:
 def _train(
     kind: str, model: str, data: tuple[Path, ...], out: Path, config: str | None, overrides: tuple[str, ...]
 ) -> None:
+    from srlm.records import Example, Pair
     from srlm.worker import Train
 
     loaded = stage_config(config, overrides, model)
     if out.exists():
         raise InputError(f"{out}: exists already; give another --out")
-    files = tuple(existing(file) for file in data)
+    writable(out)
+    files = tuple(rows_in(file, Example if kind == "sft" else Pair) for file in data)
     trained: dict[str, Any] = {}
     with launcher(loaded, ("train",)) as workers:
         work = Train(
@@ -394,10 +415,10 @@ def main() -> None:
         _say(f"error: {error}")
         code = FAILED
     except OSError as error:
-        _say(
-            f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}; rows written are kept"
-        )
-        code = FAILED
+        wrong, where = error.errno in WRONG_PATH, f"{error.filename}: " if error.filename else ""
+        advice = "give another path" if wrong else "rows written are kept"
+        _say(f"error: {where}{error.strerror or error}; {advice}")
+        code = WRONG_INPUT if wrong else FAILED
     sys.exit(code if isinstance(code, int) else OK)
 
 
