@@ -409,10 +409,10 @@ def main() -> None:
         error.show()
         code = WRONG_INPUT
     except InputError as error:
-        _say(f"error: {error}")
+        _say(f"error: {' '.join(str(error).splitlines())}")
         code = WRONG_INPUT
     except StageError as error:
-        _say(f"error: {error}")
+        _say(f"error: {' '.join(str(error).splitlines())}")
         code = FAILED
     except OSError as error:
         wrong, where = error.errno in WRONG_PATH, f"{error.filename}: " if error.filename else ""

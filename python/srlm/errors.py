@@ -12,3 +12,9 @@ class InputError(Exception):
 
 class StageError(Exception):
     """A stage could not do its work (a crashed worker, an iteration without pairs): one clear line, exit code 1."""
+
+
+def one_line(error: object, longest: int = 300) -> str:
+    """Return what a library says in one line, which many do in several."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else text[: longest - 1] + "…"

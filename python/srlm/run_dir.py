@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from srlm import __version__
 from srlm import config as configuration
 from srlm.errors import InputError
+from srlm.json_lines import parse_json, read_bytes
 from srlm.records import RowWriter, content_id, write_text
 from srlm.run_lock import LOCK
 
@@ -131,7 +132,12 @@ def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: it is not what a run writes.
     """
-    return read_object(path / "manifest.json")
+    file = path / "manifest.json"
+    entries = read_object(file)
+    for name, entry in entries.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("key"), str):
+            raise InputError(f"{file}: the entry {name!r} is not as srlm writes it; restore the file from a backup")
+    return entries
 
 
 def read_object(file: Path) -> dict[str, Any]:
@@ -143,7 +149,7 @@ def read_object(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = parse_json(read_bytes(file).decode("utf-8"))
     except ValueError as error:
         raise InputError(f"{file}: not valid JSON ({error}); restore it from a backup") from error
     if not isinstance(found, dict):
@@ -168,7 +174,7 @@ def config_file(path: Path) -> Path:
     """
     file = path / "config.yaml"
     if not file.is_file():
-        raise InputError(f"{path}: not a run's folder (no config.yaml)")
+        raise InputError(f"{path}: not a run's folder (no config.yaml); give one that `srlm run` made")
     return file
 
 

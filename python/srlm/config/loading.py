@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from srlm.config.schema import Config
 from srlm.config.training import LoraSection
 from srlm.errors import InputError
+from srlm.json_lines import reason_of
+from srlm.row_checks import shown
 
 
 def packaged_names() -> list[str]:
@@ -31,8 +33,8 @@ def load(source: str, overrides: tuple[str, ...] = ()) -> Config:
     text, where = _read(source)
     try:
         values = _parse_yaml(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise InputError(f"{where}: not valid YAML: {error}; mend the file") from error
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -44,6 +46,7 @@ def build(values: dict[str, Any], overrides: tuple[str, ...] = (), where: str = 
     """Check `values` after applying `key=value` overrides; `where` names their source in errors."""
     for word in overrides:
         _override(values, word)
+    _check_texts(values, where)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -114,7 +117,15 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 
 
 def _parse_yaml(text: str) -> Any:  # noqa: ANN401  whatever YAML holds
-    return yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
+    """Return what a YAML text holds.
+
+    Raises:
+        ValueError: it is not valid; says why in one line.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError is of a date that there is not
+        raise ValueError(" ".join(str(error).split())) from error
 
 
 def _read(source: str) -> tuple[str, str]:
@@ -124,12 +135,12 @@ def _read(source: str) -> tuple[str, str]:
         return packaged.read_text(encoding="utf-8"), f"{source} (packaged)"
     try:
         return path.read_text(encoding="utf-8"), str(path)
-    except OSError as error:
-        raise InputError(
-            f"configuration {source!r}: {error.strerror}; give a YAML file or one of: {', '.join(packaged_names())}"
-        ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8; save the file as UTF-8") from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"configuration {source!r}: {reason_of(error)}; give a YAML file or one of: {', '.join(packaged_names())}"
+        ) from error
 
 
 def _override(values: dict[str, Any], word: str) -> None:
@@ -138,14 +149,27 @@ def _override(values: dict[str, Any], word: str) -> None:
         raise InputError(f"{word!r}: expected key=value, for example judge.samples=3")
     try:
         value = _parse_yaml(text) if text else None
-    except yaml.YAMLError as error:
-        raise InputError(f"{word!r}: the value is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise InputError(f"{word!r}: the value is not valid YAML: {error}") from error
     *parents, last = key.split(".")
     for parent in parents:
         if not isinstance(values.get(parent), dict):
             values[parent] = {}
         values = values[parent]
     values[last] = value
+
+
+def _check_texts(values: dict[str, Any], where: str) -> None:
+    """Refuse texts that no file name and no file can hold, which an escape in YAML can spell."""
+    left, seen = list(values.items()), set[int]()
+    while left:
+        key, value = left.pop()
+        if isinstance(value, dict | list) and id(value) not in seen:  # aliases can make small YAML large
+            seen.add(id(value))
+            inner = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+            left += [(key if name is None else f"{key}.{name}", item) for name, item in inner]
+        elif isinstance(value, str) and (bad := re.search("[\0\ud800-\udfff]", value)):
+            raise InputError(f"{where}: {key}: holds {bad[0]!r}, a character that no file name may have; remove it")
 
 
 def _explain(error: Any, where: str, overrides: tuple[str, ...]) -> str:  # noqa: ANN401  pydantic's ErrorDetails
@@ -157,7 +181,9 @@ def _explain(error: Any, where: str, overrides: tuple[str, ...]) -> str:  # noqa
     if error["type"] == "missing":
         return f"{source}: key {key!r} is missing; add it"
     message = error["msg"].removeprefix("Value error, ")
-    found = f" (found {error['input']!r})" if not isinstance(error["input"], dict) else ""
+    if error["type"] in ("model_type", "dict_type"):
+        message = f"expected a section of keys, such as {path[-1]}: {{key: value}}"
+    found = f" (found {shown(error['input'])})" if not isinstance(error["input"], dict) else ""
     return f"{source}: {key + ': ' if key else ''}{message}{found}"
 
 
