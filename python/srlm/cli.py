@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from srlm.worker import Task
 
 # What the operating system says of a path that cannot be meant.
-WRONG_PATH = frozenset({errno.EACCES, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS})
+WRONG_PATH = frozenset(
+    {errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS}
+)
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 

@@ -242,7 +242,8 @@ def _wrong_fields(value: dict[str, Any], kind: type[Any]) -> str:
     required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
     missing = sorted(required - set(value))
     problem = f"unknown field {unknown[0]!r}" if unknown else f"field {missing[0]!r} is missing"
-    return f"{problem}; a {kind.__name__} has: {', '.join(fields)}"
+    article = "an" if kind.__name__[0] in "AEIO" else "a"
+    return f"{problem}; {article} {kind.__name__} has: {', '.join(fields)}"
 
 
 def resume_rows(path: Path, kind: type[Row], report: Reporter | None = None) -> list[Row]:

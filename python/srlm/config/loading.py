@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from srlm.config.schema import Config
 from srlm.config.training import LoraSection
-from srlm.errors import InputError
+from srlm.errors import InputError, one_line
 from srlm.json_lines import reason_of
 from srlm.row_checks import shown
 
@@ -107,9 +107,10 @@ _Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 def _unique_mapping(loader: Any, node: Any) -> dict[Any, Any]:  # noqa: ANN401  PyYAML's own types are loose
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
+    twice = next((index for index, key in enumerate(keys) if key in keys[:index]), None)
     if twice is not None:
-        raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is there twice", node.start_mark)
+        place = node.value[twice][0].start_mark
+        raise yaml.constructor.ConstructorError(None, None, f"the key {keys[twice]!r} is there twice", place)
     return dict(loader.construct_mapping(node, deep=True))
 
 
@@ -124,8 +125,14 @@ def _parse_yaml(text: str) -> Any:  # noqa: ANN401  whatever YAML holds
     """
     try:
         return yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError is of a date that there is not
-        raise ValueError(" ".join(str(error).split())) from error
+    except yaml.MarkedYAMLError as error:
+        what, mark = [part for part in (error.context, error.problem) if part], error.problem_mark or error.context_mark
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ValueError(one_line(", ".join(what)) + place) from error
+    except RecursionError as error:
+        raise ValueError("lists or mappings are nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError is of a date that there is not
+        raise ValueError(one_line(error)) from error
 
 
 def _read(source: str) -> tuple[str, str]:
