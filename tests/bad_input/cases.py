@@ -7,13 +7,16 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from srlm import cli
 from srlm.launcher import Launcher
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 Content = bytes | str
 
@@ -106,3 +109,4 @@ def work_here(patch: pytest.MonkeyPatch) -> None:
             work.run(self._report, finish)
 
     patch.setattr(Launcher, "run", run)
+    patch.setattr(Launcher, "warm_up", lambda _: None)

@@ -34,7 +34,7 @@ PAIR = {
     "prompt_id": "p",
     "prompt": [USER],
     "chosen": [ASSISTANT],
-    "rejected": [USER],
+    "rejected": [{"role": "assistant", "content": "c"}],
     "chosen_id": "c",
     "rejected_id": "d",
     "chosen_score": 5.0,

@@ -152,8 +152,15 @@ def finished(shell: Shell, name: str, content: str) -> dict[str, str]:
     return hashes(shell.folder)
 
 
-@pytest.mark.parametrize("name", ["candidates", "verdicts"])
-def test_a_report_of_rows_that_are_broken(name: str, shell: Shell) -> None:
-    before = finished(shell, f"m2/{name}.jsonl", lines({"id": 1}))
-    check(*shell.run("report", "done"), (f"done/m2/{name}.jsonl, line 1",))
+BROKEN_ROWS = [
+    ("pairs", {"id": 1}, "unknown field 'id'"),
+    ("pairs", [], "not a JSON object"),
+    ("verdicts", {"candidate_id": "c0", "outcome": "scored"}, "field 'expected_score' is missing"),
+]
+
+
+@pytest.mark.parametrize(("name", "row", "says"), BROKEN_ROWS, ids=["a pair", "a list", "a verdict"])
+def test_a_report_of_rows_that_are_broken(name: str, row: object, says: str, shell: Shell) -> None:
+    before = finished(shell, f"m2/{name}.jsonl", lines(row))
+    check(*shell.run("report", "done"), (f"done/m2/{name}.jsonl, line 1", says))
     assert hashes(shell.folder) == before
