@@ -18,25 +18,21 @@ from srlm.cli_common import (
     FOLDER,
     OVERRIDES,
     console,
-    existing,
     launcher,
     resolve,
-    revision,
     rows_in,
     stage_config,
     writable,
 )
 from srlm.cli_eval import evaluation
 from srlm.cli_export import export
+from srlm.cli_stages import let_generate, let_train, refuse, reread
 from srlm.errors import InputError, StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from srlm.config import Config
     from srlm.reporter import Reporter
     from srlm.run_dir import RunDir
-    from srlm.worker import Task
 
 # What the operating system says of a path that cannot be meant.
 WRONG_PATH = frozenset(
@@ -156,7 +152,7 @@ def prompts(model: str, ift: Path, out: Path, config: str | None, overrides: tup
     from srlm.worker import PromptsTask
 
     dropped = out.with_name(f"{out.stem}_dropped{out.suffix}")
-    _generate(model, PromptsTask("prompts", rows_in(ift, Example), writable(out), dropped), config, overrides)
+    let_generate(model, PromptsTask("prompts", rows_in(ift, Example), writable(out), dropped), config, overrides)
 
 
 @srlm.command()
@@ -170,7 +166,7 @@ def generate(model: str, prompts: Path, out: Path, config: str | None, overrides
     from srlm.records import Prompt
     from srlm.worker import CandidatesTask
 
-    _generate(model, CandidatesTask("candidates", rows_in(prompts, Prompt), writable(out)), config, overrides)
+    let_generate(model, CandidatesTask("candidates", rows_in(prompts, Prompt), writable(out)), config, overrides)
 
 
 @srlm.command()
@@ -199,12 +195,12 @@ def judge(
     for_model = {"--model": model, "--prompts": prompts, "--candidates": candidates}
     for_replies = {"--replies": replies, "--field": field}
     if parse_only:
-        _refuse("with --parse-only no model is loaded", for_model)
+        refuse("with --parse-only no model is loaded", for_model)
         if replies is None:
             raise InputError("--parse-only needs --replies: a file of JSON lines with the replies")
-        _reread(replies, field or "text", out, config, overrides)
+        reread(replies, field or "text", out, config, overrides)
         return
-    _refuse("without --parse-only a model judges", for_replies)
+    refuse("without --parse-only a model judges", for_replies)
     if model is None or prompts is None or candidates is None:
         missing = next(name for name, value in for_model.items() if value is None)
         raise InputError(f"{missing} is missing; add it, or read replies that are there with --parse-only --replies")
@@ -212,7 +208,7 @@ def judge(
     from srlm.worker import VerdictsTask
 
     files = rows_in(prompts, Prompt), rows_in(candidates, Candidate)
-    _generate(model, VerdictsTask("verdicts", *files, writable(out)), config, overrides)
+    let_generate(model, VerdictsTask("verdicts", *files, writable(out)), config, overrides)
 
 
 @srlm.command()
@@ -253,7 +249,7 @@ def pairs(
 @OVERRIDES
 def sft(model: str, data: tuple[Path, ...], out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
     """Fine-tune a model on examples."""
-    _train("sft", model, data, out, config, overrides)
+    let_train("sft", model, data, out, config, overrides)
 
 
 @srlm.command()
@@ -264,7 +260,7 @@ def sft(model: str, data: tuple[Path, ...], out: Path, config: str | None, overr
 @OVERRIDES
 def dpo(model: str, pairs: Path, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
     """Train a model on preference pairs, to the end: dpo.eval_steps is for `srlm run`."""
-    _train("dpo", model, (pairs,), out, config, overrides)
+    let_train("dpo", model, (pairs,), out, config, overrides)
 
 
 @srlm.command()
@@ -339,62 +335,6 @@ def _write_report(run_dir: Path, report: Reporter) -> None:
         write_report(run_dir)
     except Exception as error:
         report.note(f"report not written: {type(error).__name__}: {error}; `srlm report {run_dir}` tries again")
-
-
-def _generate(model: str, task: Task, config: str | None, overrides: tuple[str, ...]) -> None:
-    from srlm import judge as judge_stage
-    from srlm.worker import Generate
-
-    loaded = stage_config(config, overrides, model)
-    judge_stage.check(loaded.judge)
-    rows: dict[str, Any] = {}
-    with launcher(loaded, ("generate",)) as workers:
-        folder = resolve(workers, model, loaded.model.revision)
-        workers.run(Generate(loaded, folder, loaded.seed, (task,)), lambda _, result: rows.update(result))
-    click.echo(f"{task.file}: {rows['rows']} rows")
-
-
-def _reread(replies: Path, field: str, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
-    from srlm import judge as judge_stage
-    from srlm.reread import read_replies
-
-    loaded = stage_config(config, overrides, "unused")
-    judge_stage.check(loaded.judge)
-    click.echo(f"{out}: {read_replies(existing(replies), out, field=field, judge=loaded.judge)}")
-
-
-def _refuse(reason: str, options: Mapping[str, object]) -> None:
-    """Refuse options that the way chosen has no use for."""
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(f"{name}: {reason}; leave {name} out")
-
-
-def _train(
-    kind: str, model: str, data: tuple[Path, ...], out: Path, config: str | None, overrides: tuple[str, ...]
-) -> None:
-    from srlm.records import Example, Pair
-    from srlm.worker import Train
-
-    loaded = stage_config(config, overrides, model)
-    if out.exists():
-        raise InputError(f"{out}: exists already; give another --out")
-    writable(out)
-    files = tuple(rows_in(file, Example if kind == "sft" else Pair) for file in data)
-    trained: dict[str, Any] = {}
-    with launcher(loaded, ("train",)) as workers:
-        work = Train(
-            name=kind,
-            kind=kind,
-            config=loaded,
-            base=resolve(workers, model, revision(loaded, model)),
-            target=out.absolute(),
-            metrics=out.absolute().with_name(f"{out.name}.metrics.jsonl"),
-            data=files,
-            card={"model": out.name, "base model": model, "trained by": kind.upper()},
-        )
-        workers.run(work, lambda _, result: trained.update(result))
-    click.echo(f"{out}: " + ", ".join(f"{name} {value}" for name, value in trained.items()))
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ ODD = {"a lone surrogate": "a \ud800 b", "a NUL": "a \0 b", "a line separator": 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 def test_odd_characters_reach_the_model(text: str, shell: Shell, tiny_model: str) -> None:
-    """A lone surrogate, which JSON can spell, is what the tokenizer makes of a character that it does not know."""
+    """A lone surrogate, which JSON can spell, is a question mark to a tokenizer."""
     write(shell.folder, {"e.jsonl": lines({**EXAMPLE, "prompt": [{"role": "user", "content": text}]})})
     command, *words = SFT
     shell.accepts(command, "--model", tiny_model, *words)
