@@ -17,6 +17,8 @@ from srlm.errors import InputError, one_line
 from srlm.json_lines import reason_of
 from srlm.row_checks import shown
 
+NO_KEYS = ("list[str]", "literal['all-linear']", "[key]")  # what pydantic puts into the path of a key beside its parts
+
 
 def packaged_names() -> list[str]:
     """Return the names of the configurations that come with the package."""
@@ -180,7 +182,7 @@ def _check_texts(values: dict[str, Any], where: str) -> None:
 
 
 def _explain(error: Any, where: str, overrides: tuple[str, ...]) -> str:  # noqa: ANN401  pydantic's ErrorDetails
-    path = [str(part) for part in error["loc"] if str(part) not in ("list[str]", "literal['all-linear']")]
+    path = [str(part) for part in error["loc"] if str(part) not in NO_KEYS]
     key = ".".join(path)
     source = "command line" if any(_touches(word.partition("=")[0].split("."), path) for word in overrides) else where
     if error["type"] == "extra_forbidden":
