@@ -155,7 +155,7 @@ def test_one_file_has_one_part(tmp_path: Path) -> None:
 def test_the_exit_code_is_2_and_nothing_heavy_is_loaded(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "srlm.cli", "dedup", "none.jsonl", "--out", "out.jsonl"]
     missing = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert missing.stderr == "srlm: error: none.jsonl: cannot be read: No such file or directory\n"
+    assert missing.stderr == "srlm: error: none.jsonl: cannot be read: No such file or directory; name another file\n"
     assert missing.returncode == 2
     write(tmp_path / "in.jsonl", POEM, POEM)
     code = (

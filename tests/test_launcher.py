@@ -339,7 +339,7 @@ def test_two_processes(tmp_path, tiny_model, monkeypatch):
 
 @pytest.mark.slow
 def test_two_processes_that_fail(tmp_path, tiny_model, monkeypatch):
-    with pytest.raises(StageError, match=r"none of 8 examples fits sft\.max_length"):
+    with pytest.raises(InputError, match=r"none of 8 examples fits sft\.max_length"):
         run_train(tmp_path, tiny_model, monkeypatch, processes=2, sft={"max_length": 2})
 
 

@@ -198,9 +198,9 @@ def test_plain_template_with_turns(tiny_tokenizer):
 
 def test_template_file(tmp_path, tiny_model):
     file = tmp_path / "mine.jinja"
-    file.write_text("{{ messages[0].content }}!", encoding="utf-8")
+    file.write_text("{% for m in messages %}{{ m.content }}!{% endfor %}", encoding="utf-8")
     loaded = models.load_tokenizer(tiny_model, ModelSection(name="x", chat_template=str(file)))
-    assert loaded.apply_chat_template(CONVERSATION, tokenize=False) == "Hi <b>!"
+    assert loaded.apply_chat_template(CONVERSATION, tokenize=False) == "Hi <b>!Hello.!"
 
 
 @pytest.mark.parametrize("name", ["plane", "nowhere/mine.jinja", "../plain", "plain.jinja"])

@@ -7,7 +7,8 @@ import pytest
 from srlm import seed
 from srlm.config import SeedDataSection
 from srlm.errors import InputError
-from srlm.records import Example, read_objects
+from srlm.json_lines import read_objects
+from srlm.records import Example
 
 
 def section(*files, **settings):

@@ -18,11 +18,11 @@ from srlm.native import ChatEncoder, ChatTemplateError
 from srlm.records import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 Conversation = list[dict[str, str]]
@@ -220,6 +220,21 @@ def encode_pairs(
     )
     first, second, third = (ragged_rows(*column) for column in columns)
     return first, second, third
+
+
+def check_token_ids(model: PreTrainedModel, rows: Iterable[Sequence[int] | None]) -> None:
+    """Check that a model knows all token ids that rows bring along; None is a row without.
+
+    Raises:
+        InputError: it does not: another model wrote them.
+    """
+    known = model.get_input_embeddings().num_embeddings
+    highest = max((max(ids, default=-1) for ids in rows if ids is not None), default=-1)
+    if highest >= known:
+        raise InputError(
+            f"the rows hold the token id {highest}, but the model knows only those below {known}; give rows that this "
+            "model wrote, or leave their token ids out"
+        )
 
 
 Answers = tuple[Sequence[Sequence[Message]], Sequence[list[int] | None]]  # messages, or the engine's ids

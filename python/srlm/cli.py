@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 the user's input is wrong, 1 anything else, 130 interrupte
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,19 +13,31 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from srlm import __version__
-from srlm.cli_common import FILE, FOLDER, OVERRIDES, console, existing, launcher, resolve, revision, stage_config
+from srlm.cli_common import (
+    FILE,
+    FOLDER,
+    OVERRIDES,
+    console,
+    launcher,
+    resolve,
+    rows_in,
+    stage_config,
+    writable,
+)
 from srlm.cli_eval import evaluation
 from srlm.cli_export import export
+from srlm.cli_stages import let_generate, let_train, refuse, reread
 from srlm.errors import InputError, StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from srlm.config import Config
     from srlm.reporter import Reporter
     from srlm.run_dir import RunDir
-    from srlm.worker import Task
 
+# What the operating system says of a path that cannot be meant.
+WRONG_PATH = frozenset(
+    {errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS}
+)
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -164,10 +177,11 @@ def compare(run_a: Path, run_b: Path, out: Path | None) -> None:
 @OVERRIDES
 def prompts(model: str, ift: Path, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
     """Write new prompts."""
+    from srlm.records import Example
     from srlm.worker import PromptsTask
 
     dropped = out.with_name(f"{out.stem}_dropped{out.suffix}")
-    _generate(model, PromptsTask("prompts", existing(ift), out, dropped), config, overrides)
+    let_generate(model, PromptsTask("prompts", rows_in(ift, Example), writable(out), dropped), config, overrides)
 
 
 @srlm.command()
@@ -178,9 +192,10 @@ def prompts(model: str, ift: Path, out: Path, config: str | None, overrides: tup
 @OVERRIDES
 def generate(model: str, prompts: Path, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
     """Answer prompts, several times each."""
+    from srlm.records import Prompt
     from srlm.worker import CandidatesTask
 
-    _generate(model, CandidatesTask("candidates", existing(prompts), out), config, overrides)
+    let_generate(model, CandidatesTask("candidates", rows_in(prompts, Prompt), writable(out)), config, overrides)
 
 
 @srlm.command()
@@ -209,18 +224,20 @@ def judge(
     for_model = {"--model": model, "--prompts": prompts, "--candidates": candidates}
     for_replies = {"--replies": replies, "--field": field}
     if parse_only:
-        _refuse("with --parse-only no model is loaded", for_model)
+        refuse("with --parse-only no model is loaded", for_model)
         if replies is None:
             raise InputError("--parse-only needs --replies: a file of JSON lines with the replies")
-        _reread(replies, field or "text", out, config, overrides)
+        reread(replies, field or "text", out, config, overrides)
         return
-    _refuse("without --parse-only a model judges", for_replies)
+    refuse("without --parse-only a model judges", for_replies)
     if model is None or prompts is None or candidates is None:
         missing = next(name for name, value in for_model.items() if value is None)
         raise InputError(f"{missing} is missing; add it, or read replies that are there with --parse-only --replies")
+    from srlm.records import Candidate, Prompt
     from srlm.worker import VerdictsTask
 
-    _generate(model, VerdictsTask("verdicts", existing(prompts), existing(candidates), out), config, overrides)
+    files = rows_in(prompts, Prompt), rows_in(candidates, Candidate)
+    let_generate(model, VerdictsTask("verdicts", *files, writable(out)), config, overrides)
 
 
 @srlm.command()
@@ -261,7 +278,7 @@ def pairs(
 @OVERRIDES
 def sft(model: str, data: tuple[Path, ...], out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
     """Fine-tune a model on examples."""
-    _train("sft", model, data, out, config, overrides)
+    let_train("sft", model, data, out, config, overrides)
 
 
 @srlm.command()
@@ -272,7 +289,7 @@ def sft(model: str, data: tuple[Path, ...], out: Path, config: str | None, overr
 @OVERRIDES
 def dpo(model: str, pairs: Path, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
     """Train a model on preference pairs, to the end: dpo.eval_steps is for `srlm run`."""
-    _train("dpo", model, (pairs,), out, config, overrides)
+    let_train("dpo", model, (pairs,), out, config, overrides)
 
 
 @srlm.command()
@@ -356,60 +373,6 @@ def _write_report(run_dir: Path, report: Reporter) -> None:
         report.note(f"report not written: {type(error).__name__}: {error}; `srlm report {run_dir}` tries again")
 
 
-def _generate(model: str, task: Task, config: str | None, overrides: tuple[str, ...]) -> None:
-    from srlm import judge as judge_stage
-    from srlm.worker import Generate
-
-    loaded = stage_config(config, overrides, model)
-    judge_stage.check(loaded.judge)
-    rows: dict[str, Any] = {}
-    with launcher(loaded, ("generate",)) as workers:
-        folder = resolve(workers, model, loaded.model.revision)
-        workers.run(Generate(loaded, folder, loaded.seed, (task,)), lambda _, result: rows.update(result))
-    click.echo(f"{task.file}: {rows['rows']} rows")
-
-
-def _reread(replies: Path, field: str, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
-    from srlm import judge as judge_stage
-    from srlm.reread import read_replies
-
-    loaded = stage_config(config, overrides, "unused")
-    judge_stage.check(loaded.judge)
-    click.echo(f"{out}: {read_replies(existing(replies), out, field=field, judge=loaded.judge)}")
-
-
-def _refuse(reason: str, options: Mapping[str, object]) -> None:
-    """Refuse options that the way chosen has no use for."""
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(f"{name}: {reason}; leave {name} out")
-
-
-def _train(
-    kind: str, model: str, data: tuple[Path, ...], out: Path, config: str | None, overrides: tuple[str, ...]
-) -> None:
-    from srlm.worker import Train
-
-    loaded = stage_config(config, overrides, model)
-    if out.exists():
-        raise InputError(f"{out}: exists already; give another --out")
-    files = tuple(existing(file) for file in data)
-    trained: dict[str, Any] = {}
-    with launcher(loaded, ("train",)) as workers:
-        work = Train(
-            name=kind,
-            kind=kind,
-            config=loaded,
-            base=resolve(workers, model, revision(loaded, model)),
-            target=out.absolute(),
-            metrics=out.absolute().with_name(f"{out.name}.metrics.jsonl"),
-            data=files,
-            card={"model": out.name, "base model": model, "trained by": kind.upper()},
-        )
-        workers.run(work, lambda _, result: trained.update(result))
-    click.echo(f"{out}: " + ", ".join(f"{name} {value}" for name, value in trained.items()))
-
-
 def main() -> None:
     """Run the command line and leave with its exit code."""
     try:
@@ -424,16 +387,16 @@ def main() -> None:
         error.show()
         code = WRONG_INPUT
     except InputError as error:
-        _say(f"error: {error}")
+        _say(f"error: {' '.join(str(error).splitlines())}")
         code = WRONG_INPUT
     except StageError as error:
-        _say(f"error: {error}")
+        _say(f"error: {' '.join(str(error).splitlines())}")
         code = FAILED
     except OSError as error:
-        _say(
-            f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}; rows written are kept"
-        )
-        code = FAILED
+        wrong, where = error.errno in WRONG_PATH, f"{error.filename}: " if error.filename else ""
+        advice = "give another path" if wrong else "rows written are kept"
+        _say(f"error: {where}{error.strerror or error}; {advice}")
+        code = WRONG_INPUT if wrong else FAILED
     sys.exit(code if isinstance(code, int) else OK)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def resolve(launcher: Launcher, name: str, revision: str | None) -> str:
     from srlm import models
     from srlm.worker import Resolve
 
-    if models.is_local(name):
+    if models.is_local(name) or models.is_path(name):
         return models.resolve(name)
     found: dict[str, Any] = {}
     launcher.run(Resolve("model", name, revision), lambda _, result: found.update(result))
@@ -64,8 +65,27 @@ def revision(config: Config, name: str) -> str | None:
 def existing(file: Path) -> Path:
     """Return the absolute path of a file that must be there."""
     if not file.is_file():
-        raise InputError(f"{file}: no such file")
+        raise InputError(f"{file}: no such file; name one that is there")
     return file.absolute()
+
+
+def rows_in(file: Path, kind: type[Any]) -> Path:
+    """Return the absolute path of a file of rows, each checked before anything heavy is loaded."""
+    from srlm.records import read_rows
+
+    if existing(file) and not read_rows(file, kind):
+        raise InputError(f"{file}: holds no row; give a file with a {kind.__name__} a line")
+    return file.absolute()
+
+
+def writable(out: Path) -> Path:
+    """Return the absolute path of what is to be written, whose folder is there or can be made."""
+    found = next(folder for folder in out.absolute().parents if folder.exists() or folder.is_symlink())
+    if not found.is_dir() or not os.access(found, os.W_OK):
+        raise InputError(
+            f"{out}: {found} {'cannot be written' if found.is_dir() else 'is no folder'}; give another --out"
+        )
+    return out.absolute()
 
 
 def console(*, stderr: bool = True) -> Console:

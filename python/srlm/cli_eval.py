@@ -82,11 +82,13 @@ def judge_command(data: Path, what: Measured) -> None:
     At most evaluate.judge_prompts rows are judged; 0 stands for all of them here.
     """
     from srlm import judge
+    from srlm.evaluation.preferences import read_preferences
     from srlm.evaluation.summary import judge_table
     from srlm.evaluation.tasks import JudgeTask
     from srlm.stages import sections
 
     judge.check(what.config.judge)
+    read_preferences(data)
     limit = what.config.evaluate.judge_prompts or None
     tasks = {name: JudgeTask(name, data, what.rows(name), of_run=False, limit=limit) for name in what.models}
     inputs = {"data": file_hash(data), **sections(what.config, "judge", "engine"), "evaluate.judge_prompts": limit}

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from srlm.errors import InputError
+from srlm.json_lines import decode_lines, parse_objects, read_bytes
 from srlm.native import NearDuplicateIndex, exact_duplicates
-from srlm.records import decode_lines, parse_objects, write_bytes, write_text
+from srlm.records import write_bytes, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,10 +111,7 @@ def _check_paths(paths: dict[str, Path | None]) -> None:
 
 def _read(source: Path, field: str) -> tuple[list[bytes], list[int], list[str]]:
     """Return all lines, the numbers of those that are rows, and the rows' texts."""
-    try:
-        data = source.read_bytes()
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read: {error.strerror}") from error
+    data = read_bytes(source)
     objects = parse_objects(decode_lines(data, str(source)), str(source))
     texts = [_text(value, field, f"{source}, line {number}") for number, value in objects]
     return data.split(b"\n"), [number for number, _ in objects], texts

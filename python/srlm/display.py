@@ -57,7 +57,7 @@ class Display:
         )
         self._title = ""
         self._task: TaskID | None = None
-        self._stage, self._total, self._done, self._began = "", 0, 0, 0.0
+        self._stage, self._total, self._before, self._done, self._began = "", 0, 0, 0, 0.0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -66,7 +66,8 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        if kind is None or self._done > self._before:  # a stage that failed at once has nothing to tell
+            self._end()
         self._bars.stop()
 
     def titled(self, title: str) -> None:
@@ -76,7 +77,8 @@ class Display:
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """See `Reporter.start`."""
         self._end()
-        self._stage, self._total, self._done = f"{self._title} {stage}".strip(), total, done
+        self._stage, self._total = f"{self._title} {stage}".strip(), total
+        self._before = self._done = done
         self._began = time.monotonic()
         self._task = self._bars.add_task(self._stage, total=total, completed=done, done_before=done)
 

@@ -15,7 +15,7 @@ from trl import DPOConfig
 
 from srlm import chat, reference, training
 from srlm.dpo_trainer import PreferenceTrainer
-from srlm.errors import StageError
+from srlm.errors import InputError
 from srlm.trainer_callbacks import Progress
 
 if TYPE_CHECKING:
@@ -34,15 +34,17 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: training.Job, repo
     With `job.pause_at` it may stop before the end; the same call then goes on (`training.run`).
 
     Raises:
-        StageError: no pair fits `dpo.max_length`, or the model's logits are made in a way that is not known.
+        InputError: a token id is none of the model's, or no pair fits `dpo.max_length`.
+        StageError: the model's logits are made in a way that is not known.
     """
     model, tokenizer = training.load_trainable(dpo, job)
+    chat.check_token_ids(model, [ids for pair in pairs for ids in (pair.chosen_token_ids, pair.rejected_token_ids)])
     rows = encode(tokenizer, pairs)
     fits = [longest(row) <= dpo.max_length for row in rows]
     fitting = list(compress(rows, fits))
     names = [f"{row.chosen_id} against {row.rejected_id}" for row in compress(pairs, fits)]
     if not fitting:
-        raise StageError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({dpo.max_length}); raise it")
+        raise InputError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({dpo.max_length}); raise it")
     args = DPOConfig(
         **training.arguments(dpo, job),
         beta=dpo.beta,

@@ -48,3 +48,9 @@ def is_out_of_memory(error: BaseException) -> bool:
         or "can't allocate memory" in text
         or "no available memory for the cache blocks" in text
     )
+
+
+def one_line(error: object, longest: int = 300) -> str:
+    """Return what a library says in one line, which many do in several."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else text[: longest - 1] + "…"

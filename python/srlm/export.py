@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError
-from srlm.records import Candidate, Prompt, content_id, parse_located, read_rows, write_text
+from srlm.json_lines import parse_located, read_bytes
+from srlm.records import Candidate, Prompt, content_id, read_rows, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,10 +155,7 @@ def lm_eval_command(
 
 
 def _json_rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    try:
-        return parse_located(file.read_bytes(), str(file))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    return parse_located(read_bytes(file), str(file))
 
 
 def _instruction(row: dict[str, Any], where: str) -> Instruction:

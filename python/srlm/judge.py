@@ -18,6 +18,7 @@ import numpy as np
 from srlm import chat
 from srlm.engines.base import Request, Sampling
 from srlm.errors import InputError
+from srlm.json_lines import reason_of
 from srlm.native import expected_scores, parse_verdicts
 from srlm.native import mean_scores as native_mean_scores
 from srlm.records import RowWriter, Verdict, content_id, derived_seed, resume_rows
@@ -69,8 +70,10 @@ def read_prompt_file(key: str, name: str, fields: tuple[str, ...]) -> str:
     """
     try:
         text = Path(name).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{key} {name!r}: cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{key} {name!r}: cannot be read: not UTF-8 ({error.reason}); save it as UTF-8") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{key} {name!r}: cannot be read: {reason_of(error)}; name another file") from error
     for field in fields:
         if text.count(field) != 1:
             raise InputError(

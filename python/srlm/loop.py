@@ -14,19 +14,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlm import eft, gates, judge, models, pairs, seed
 from srlm.early_stop import EarlyStop
 from srlm.errors import StageError
 from srlm.evaluation import schedule
+from srlm.json_lines import read_bytes
 from srlm.records import Candidate, DroppedPrompt, Prompt, RankedAnswers, Verdict, read_rows, write_rows, write_text
 from srlm.stages import data_seed
 from srlm.worker import CandidatesTask, Generate, JudgementsTask, PromptsTask, ReadByM1, Task, Train, VerdictsTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from srlm.config import Config
     from srlm.run_dir import RunDir
@@ -318,11 +319,13 @@ def preflight(config: Config) -> None:
     """Check what can be checked before anything is written, so that a slip leaves no run's folder behind.
 
     Raises:
-        InputError: the judge prompt, a seed file, a chat template or a local model is no good.
+        InputError: the judge prompt, a seed file, accelerate's file, a chat template or a local model is no good.
     """
     judge.check(config.judge)
     seed.load_ift(config.seed_data, config.seed)
     seed.load_eft(config.seed_data, config.seed)
+    if config.launch.accelerate_config is not None:
+        read_bytes(Path(config.launch.accelerate_config))
     if config.model.chat_template is not None:
         models.read_chat_template(config.model.chat_template)
     for name in (config.model.name, config.prompts.model):

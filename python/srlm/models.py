@@ -19,7 +19,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srlm.errors import InputError
+from srlm import chat_template, model_folder
+from srlm.errors import InputError, one_line
+from srlm.json_lines import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +61,7 @@ def resolve(name: str, revision: str | None = None) -> str:
         InputError: there is no such model; says what was tried.
     """
     if is_local(name):
-        return _checked_folder(Path(name))
+        return model_folder.checked(Path(name))
     if name.lower() == PACKAGED:
         return str(_converted_gguf())
     if is_path(name):
@@ -87,14 +89,6 @@ def identity_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix in IDENTITY and file.is_file())
 
 
-def _checked_folder(folder: Path) -> str:
-    if not (folder / "config.json").is_file():
-        raise InputError(f"model {str(folder)!r}: the folder has no config.json; give one that save_pretrained wrote")
-    if not any(folder.glob("*.safetensors")):
-        raise InputError(f"model {str(folder)!r}: no .safetensors weights in the folder; only safetensors are loaded")
-    return str(folder)
-
-
 def _hub_folder(name: str, revision: str | None) -> str:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -106,9 +100,10 @@ def _hub_folder(name: str, revision: str | None) -> str:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"model {name!r}: not a local folder, not {PACKAGED!r}, and the hub did not give it: {reason}"
+            f"model {name!r}: not a local folder, not {PACKAGED!r}, and the hub did not give it: {reason.rstrip('.')}; "
+            "check the name, or give a folder"
         ) from error
-    return _checked_folder(Path(folder))
+    return model_folder.checked(Path(folder))
 
 
 def _converted_gguf() -> Path:
@@ -180,15 +175,17 @@ def load_tokenizer(folder: str, model: ModelSection | None = None) -> PreTrained
     """Load a folder's tokenizer, with the configured chat template and a pad token.
 
     Raises:
-        InputError: there is no tokenizer, no chat template or no end token.
+        InputError: there is no tokenizer, no chat template that says what it is told to, or no end token.
     """
     from transformers import AutoTokenizer
 
     trust = model is not None and model.trust_remote_code
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
-    except (OSError, ValueError) as error:
-        raise InputError(f"model {folder!r}: no tokenizer can be loaded: {_first_line(error)}") from error
+    except Exception as error:  # a broken file raises whatever its reader does; `tokenizers` a plain Exception
+        raise InputError(
+            f"model {folder!r}: no tokenizer can be loaded: {one_line(error)}; save the model's tokenizer anew"
+        ) from error
     if model is not None and model.chat_template is not None:
         tokenizer.chat_template = read_chat_template(model.chat_template)
     if tokenizer.chat_template is None:
@@ -197,18 +194,33 @@ def load_tokenizer(folder: str, model: ModelSection | None = None) -> PreTrained
         raise InputError(f"model {folder!r}: its tokenizer has no end token (eos_token); add one to the tokenizer")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    chat_template.check(
+        lambda messages: str(tokenizer.apply_chat_template(messages, tokenize=False)),
+        f"model {folder!r}"
+        if model is None or model.chat_template is None
+        else f"model.chat_template {model.chat_template!r}",
+    )
     return tokenizer
 
 
 def read_chat_template(name: str) -> str:
-    """Return the text of a packaged chat template or of a Jinja file."""
+    """Return the text of a packaged chat template or of a Jinja file.
+
+    Raises:
+        InputError: there is none, or it is no Jinja.
+    """
     packaged = resources.files("srlm") / "data" / "chat_templates" / f"{name}.jinja"
-    if "/" not in name and packaged.is_file():
-        return packaged.read_text(encoding="utf-8")
     try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"model.chat_template {name!r}: neither a packaged template nor a readable file") from error
+        if "/" not in name and packaged.is_file():
+            return packaged.read_text(encoding="utf-8")
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model.chat_template {name!r}: neither a packaged template nor a readable file ({reason_of(error)}); "
+            "give a file, or plain"
+        ) from error
+    chat_template.check_syntax(text, name)
+    return text
 
 
 def load_model(
@@ -219,7 +231,6 @@ def load_model(
     Raises:
         InputError: the folder holds no model that transformers can load.
     """
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
@@ -234,22 +245,21 @@ def load_model(
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"model {folder!r}: transformers cannot load it: {_first_line(error)}") from error
+    except Exception as error:  # settings of a wrong type raise whatever the architecture's code does
+        raise InputError(
+            f"model {folder!r}: transformers cannot load it: {one_line(error)}; mend it or give another model"
+        ) from error
     if missing := sorted(info["missing_keys"]):
         # transformers would go on with random numbers in their place.
-        raise InputError(f"model {folder!r}: transformers cannot load it: no weights for {missing[0]} in the folder")
+        raise InputError(
+            f"model {folder!r}: transformers cannot load it: no weights for {missing[0]} in the folder; save it anew"
+        )
     return model
 
 
 def dropout_fields(config: Any) -> list[str]:  # noqa: ANN401  any model's config class
     """Return the names of the dropout settings that this architecture has."""
     return [field for field in DROPOUT_FIELDS if hasattr(config, field)]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from srlm import chat
 from srlm.engines.base import Request, Sampling
 from srlm.errors import InputError
-from srlm.records import RowWriter, content_id, derived_seed, read_objects, read_rows, resume_rows, write_text
+from srlm.json_lines import read_objects
+from srlm.records import FinishReason, Natural, RowWriter, content_id, derived_seed, read_rows, resume_rows, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from srlm.config import Config
     from srlm.engines.base import Engine
-    from srlm.records import FinishReason, Message
+    from srlm.records import Message
     from srlm.reporter import Reporter
 
 # FastChat's temperatures (fastchat/llm_judge/common.py, 0.2.36); any other category is answered at OTHER.
@@ -56,10 +57,10 @@ class TurnAnswer:
 
     id: str
     question_id: int | str
-    turn: int
+    turn: Natural
     text: str
     finish_reason: FinishReason
-    seed: int
+    seed: Natural
 
 
 def read_questions(file: Path) -> list[Question]:

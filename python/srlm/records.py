@@ -14,9 +14,11 @@ import json
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from srlm.errors import InputError
+from srlm.json_lines import decode_lines, parse_objects, read_bytes
+from srlm.row_checks import problem_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
 
 Message = dict[str, str]
+Natural = Annotated[int, "0 or more"]
 Outcome = Literal["scored", "missing", "out_of_range", "conflicting"]
 FinishReason = Literal["stop", "length"]
 Row = TypeVar("Row")
@@ -61,12 +64,12 @@ class Candidate:
 
     id: str
     prompt_id: str
-    index: int
+    index: Natural
     text: str
-    token_ids: list[int]
+    token_ids: list[Natural]
     logprob: float
     finish_reason: FinishReason
-    seed: int
+    seed: Natural
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,17 @@ class Verdict:
 
     id: str
     candidate_id: str
-    sample: int
+    sample: Natural
     text: str
     outcome: Outcome
     score: float | None
     expected_score: float | None
+
+    def problem(self) -> str | None:
+        """Return what does not fit, or None (see `row_checks`)."""
+        if (self.outcome == "scored") == (self.score is not None):
+            return None
+        return f"'score' must be null unless 'outcome' is 'scored' (found {self.score} and {self.outcome!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +119,8 @@ class Pair:
     rejected_id: str
     chosen_score: float
     rejected_score: float
-    chosen_token_ids: list[int] | None = None
-    rejected_token_ids: list[int] | None = None
+    chosen_token_ids: list[Natural] | None = None
+    rejected_token_ids: list[Natural] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +130,7 @@ class Example:
     id: str
     prompt: list[Message]
     completion: list[Message]
-    completion_token_ids: list[int] | None = None
+    completion_token_ids: list[Natural] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,12 @@ class RankedAnswers:
     answers: list[str]
     scores: list[float]
     justifications: list[str]
+
+    def problem(self) -> str | None:
+        """Return what does not fit, or None (see `row_checks`)."""
+        if len(self.answers) == len(self.scores) == len(self.justifications):
+            return None
+        return "'answers', 'scores' and 'justifications' must be lists of the same length"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +170,13 @@ class Reading:
     """The log-probability of an answer, in nats, under the model that wrote it and under M1."""
 
     candidate_id: str
-    tokens: int
+    tokens: Natural
     logprob: float
     logprob_m1: float
+
+
+# Rows that others name by their ids: one id in two rows would be two rows taken for one.
+UNIQUE = frozenset({Prompt, Candidate, Verdict, Comparison})
 
 
 def content_id(*parts: object) -> str:
@@ -190,107 +209,83 @@ def to_json(row: object) -> str:
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 
-def read_objects(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Return (line number, object) for every line that is not blank.
-
-    Raises:
-        InputError: the file cannot be read, or a line is no JSON object; names the file, the line and the reason.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse_objects(decode_lines(data, str(path)), str(path))
-
-
-def parse_objects(lines: list[str], name: str) -> list[tuple[int, dict[str, Any]]]:
-    """Return (line number, object) for every line that is not blank; `name` is the file in errors."""
-    found = [(number, f"{name}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
-    return [(number, _object(_parse(line, where), where)) for number, where, line in found]
-
-
-def parse_values(data: bytes, name: str) -> list[tuple[str, object]]:
-    """Return (where it stands, value) for each value of one JSON list, or else of JSON lines.
-
-    Raises:
-        InputError: it is not UTF-8, or not valid JSON; names the line.
-    """
-    lines = decode_lines(data, name)
-    if not next((line for line in lines if line.strip()), "").lstrip().startswith("["):
-        found = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-        return [(f"{name}, line {number}", _parse(line, f"{name}, line {number}")) for number, line in found]
-    values = cast("list[object]", _parse("\n".join(lines), name, "mend the file"))  # it opens as a list
-    return [(f"{name}, entry {number}", value) for number, value in enumerate(values, 1)]
-
-
-def parse_located(data: bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return (where it stands, object) as `parse_values` does; a value that is no object is an error."""
-    return [(where, _object(value, where)) for where, value in parse_values(data, name)]
-
-
-def decode_lines(data: bytes, name: str) -> list[str]:
-    """Split bytes on line feeds and decode each as UTF-8 (a leading byte order mark is allowed)."""
-    lines = []
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        try:
-            lines.append(line.decode("utf-8").removesuffix("\r"))
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
-    return lines
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"JSON has no {name}")
-
-
-def _parse(text: str, where: str, advice: str = "mend or remove the line") -> object:
-    try:
-        return json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not valid JSON: {error}; {advice}") from error
-
-
-def _object(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: expected a JSON object, found {type(value).__name__}")
-    return value
-
-
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
     """Read a file of rows that a stage wrote.
 
     Raises:
-        InputError: a line is broken, or lacks or has fields that `kind` does not have.
+        InputError: a line is broken, lacks a field or has one that `kind` does not have, has a value of another type,
+            or an id that came before.
     """
-    return [row_from(value, kind, f"{path}, line {number}") for number, value in read_objects(path)]
+    return _rows_of(read_bytes(path), path, kind)
+
+
+def _rows_of(data: bytes, path: Path, kind: type[Row]) -> list[Row]:
+    objects = parse_objects(decode_lines(data, str(path)), str(path))
+    rows = [row_from(value, kind, f"{path}, line {number}") for number, value in objects]
+    if kind in UNIQUE:
+        _check_unique(path, objects)
+    return rows
+
+
+def _check_unique(path: Path, objects: list[tuple[int, dict[str, Any]]]) -> None:
+    seen: dict[str, int] = {}
+    for number, value in objects:
+        first = seen.setdefault(value["id"], number)
+        if first != number:
+            raise InputError(
+                f"{path}, line {number}: the id {value['id']!r} is there twice (see line {first}); remove one"
+            )
 
 
 def row_from(value: dict[str, Any], kind: type[Row], where: str) -> Row:
-    """Build a row from a JSON object; unknown and missing fields are errors that name them."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    """Build a row from a JSON object; unknown and missing fields and values of a wrong type are errors."""
+    try:
+        row = kind(**value)
+    except TypeError:
+        raise InputError(f"{where}: {_wrong_fields(value, kind)}") from None
+    problem = problem_of(row)
+    if problem is not None:
+        raise InputError(f"{where}: {problem}; mend or remove the line")
+    return row
+
+
+def _wrong_fields(value: dict[str, Any], kind: type[Any]) -> str:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     unknown = sorted(set(value) - set(fields))
     required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
     missing = sorted(required - set(value))
-    if unknown or missing:
-        problem = f"unknown field {unknown[0]!r}" if unknown else f"field {missing[0]!r} is missing"
-        raise InputError(f"{where}: {problem}; a {kind.__name__} has: {', '.join(fields)}")
-    return kind(**value)
+    problem = f"unknown field {unknown[0]!r}" if unknown else f"field {missing[0]!r} is missing"
+    article = "an" if kind.__name__[0] in "AEIO" else "a"
+    return f"{problem}; {article} {kind.__name__} has: {', '.join(fields)}"
 
 
 def resume_rows(path: Path, kind: type[Row], report: Reporter | None = None) -> list[Row]:
     """Return the whole rows that an earlier run left in `path`, and cut off a torn last line, which `report` is told.
 
     [] without a file.
+
+    Raises:
+        InputError: the file holds something else; it is left as it is.
     """
     if not path.exists():
         return []
     data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.truncate(path, len(whole))
+    whole = data.rfind(b"\n") + 1
+    rows = _rows_of(data[:whole], path, kind)
+    if whole < len(data):
+        if not _is_torn(data[whole:], kind):
+            raise InputError(f"{path}: its last line is no {kind.__name__} that was begun; give another file")
+        os.truncate(path, whole)
         if report is not None:
             report.note(f"{path}: a last line that was torn is cut off; what it held is made again")
-    return read_rows(path, kind)
+    return rows
+
+
+def _is_torn(line: bytes, kind: type[Any]) -> bool:
+    """Tell whether a row may have been begun so: a file that was named by mistake must not lose its last line."""
+    begins = f'{{"{dataclasses.fields(kind)[0].name}": '.encode()
+    line = line.strip(b"\0\r ")  # what some file systems leave after a loss of power
+    return line.startswith(begins) or begins.startswith(line)
 
 
 class RowWriter:

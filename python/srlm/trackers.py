@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from srlm.curves import TRAININGS, points_of
 from srlm.errors import InputError
-from srlm.records import read_objects, write_text
+from srlm.json_lines import read_objects
+from srlm.records import write_text
 from srlm.run_dir import read_manifest
 
 if TYPE_CHECKING:

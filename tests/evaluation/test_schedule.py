@@ -41,7 +41,10 @@ def make(path: Path, **sections) -> tuple[Schedule, ScriptedLauncher]:
     stages = Stages(config, RunDir(path), launcher, Recorder())
     write_rows(stages.run_dir.seed("eft_valid.jsonl"), RANKED)
     write_rows(stages.run_dir.seed("eft_ranked.jsonl"), [replace(RANKED[0], prompt="taught")])
-    write_rows(stages.run_dir.seed("ift.jsonl"), [Example("e", [{"role": "user", "content": "x"}], [])])
+    write_rows(
+        stages.run_dir.seed("ift.jsonl"),
+        [Example("e", [{"role": "user", "content": "x"}], [{"role": "assistant", "content": "b"}])],
+    )
     for name, rows in (("seed/eft_valid", 4), ("m1/sft", 1), ("m2/dpo", 1), ("m3/dpo", 1)):
         if stages.run_dir.entry(name) is None:
             stages.run_dir.finish(name, {"key": name}, 0.0, {"rows": rows})
@@ -139,12 +142,18 @@ def test_another_file_of_preferences_is_another_stage(tmp_path):
     assert again.stages.report.notes[0].startswith(f"m1/judge_mine: made again, since {preferences} has changed; ")
 
 
+def weights(head):
+    """A safetensors file without a tensor."""
+    return len(head).to_bytes(8, "little") + head.encode()
+
+
 @pytest.mark.parametrize("changed", ["weights", "prompt"])
 def test_another_judge_is_another_comparison(tmp_path, changed):
     judge, prompt = tmp_path / "judge", tmp_path / "prompt.txt"
     judge.mkdir()
-    (judge / "model.safetensors").write_bytes(b"one")
-    (judge / "config.json").write_text("{}", encoding="utf-8")
+    (judge / "model.safetensors").write_bytes(weights("{}"))
+    (judge / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    (judge / "tokenizer.json").write_text("{}", encoding="utf-8")
     prompt.write_text("{prompt} {first} {second}", encoding="utf-8")
     sections = {"head_to_head": {"judge": str(judge), "prompt_file": str(prompt)}}
     made, launcher = make(tmp_path / "run", **sections)
@@ -154,7 +163,7 @@ def test_another_judge_is_another_comparison(tmp_path, changed):
     again.compare(2)
     assert launcher.works == []  # the same judge: it is done
     if changed == "weights":
-        (judge / "model.safetensors").write_bytes(b"two")
+        (judge / "model.safetensors").write_bytes(weights('{"__metadata__": {}}'))
     else:
         prompt.write_text("{prompt}? {first} {second}", encoding="utf-8")
     later, launcher = make(tmp_path / "run", **sections)  # as the same command does, later

@@ -10,7 +10,7 @@ from srlm import chat, models
 from srlm.config import ModelSection
 from srlm.dpo import encode as encode_pairs
 from srlm.dpo import longest
-from srlm.errors import InputError, StageError
+from srlm.errors import InputError
 from srlm.records import Example
 from srlm.sft import encode
 
@@ -132,9 +132,9 @@ def test_rows_too_long_are_dropped_and_counted(trial, tiny_tokenizer):
 
 
 def test_no_row_fits(trial):
-    with pytest.raises(StageError, match=r"sft: none of 8 examples fits sft\.max_length \(3\); raise it"):
+    with pytest.raises(InputError, match=r"sft: none of 8 examples fits sft\.max_length \(3\); raise it"):
         trial().sft(max_length=3)
-    with pytest.raises(StageError, match=r"dpo: none of 6 pairs fits dpo\.max_length \(3\); raise it"):
+    with pytest.raises(InputError, match=r"dpo: none of 6 pairs fits dpo\.max_length \(3\); raise it"):
         trial().dpo(max_length=3)
 
 

@@ -13,7 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from srlm.config.schema import Config
 from srlm.config.training import LoraSection
-from srlm.errors import InputError
+from srlm.errors import InputError, one_line
+from srlm.json_lines import reason_of
+from srlm.row_checks import shown
+
+NO_KEYS = ("list[str]", "literal['all-linear']", "[key]")  # what pydantic puts into the path of a key beside its parts
 
 
 def packaged_names() -> list[str]:
@@ -31,8 +35,8 @@ def load(source: str, overrides: tuple[str, ...] = ()) -> Config:
     text, where = _read(source)
     try:
         values = _parse_yaml(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise InputError(f"{where}: not valid YAML: {error}; mend the file") from error
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -44,6 +48,7 @@ def build(values: dict[str, Any], overrides: tuple[str, ...] = (), where: str = 
     """Check `values` after applying `key=value` overrides; `where` names their source in errors."""
     for word in overrides:
         _override(values, word)
+    _check_texts(values, where)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -105,9 +110,10 @@ _Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 def _unique_mapping(loader: Any, node: Any) -> dict[Any, Any]:  # noqa: ANN401  PyYAML's own types are loose
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
+    twice = next((index for index, key in enumerate(keys) if key in keys[:index]), None)
     if twice is not None:
-        raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is there twice", node.start_mark)
+        place = node.value[twice][0].start_mark
+        raise yaml.constructor.ConstructorError(None, None, f"the key {keys[twice]!r} is there twice", place)
     return dict(loader.construct_mapping(node, deep=True))
 
 
@@ -115,7 +121,21 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 
 
 def _parse_yaml(text: str) -> Any:  # noqa: ANN401  whatever YAML holds
-    return yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
+    """Return what a YAML text holds.
+
+    Raises:
+        ValueError: it is not valid; says why in one line.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        what, mark = [part for part in (error.context, error.problem) if part], error.problem_mark or error.context_mark
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ValueError(one_line(", ".join(what)) + place) from error
+    except RecursionError as error:
+        raise ValueError("lists or mappings are nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError is of a date that there is not
+        raise ValueError(one_line(error)) from error
 
 
 def _read(source: str) -> tuple[str, str]:
@@ -125,12 +145,12 @@ def _read(source: str) -> tuple[str, str]:
         return packaged.read_text(encoding="utf-8"), f"{source} (packaged)"
     try:
         return path.read_text(encoding="utf-8"), str(path)
-    except OSError as error:
-        raise InputError(
-            f"configuration {source!r}: {error.strerror}; give a YAML file or one of: {', '.join(packaged_names())}"
-        ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8; save the file as UTF-8") from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"configuration {source!r}: {reason_of(error)}; give a YAML file or one of: {', '.join(packaged_names())}"
+        ) from error
 
 
 def _override(values: dict[str, Any], word: str) -> None:
@@ -139,8 +159,8 @@ def _override(values: dict[str, Any], word: str) -> None:
         raise InputError(f"{word!r}: expected key=value, for example judge.samples=3")
     try:
         value = _parse_yaml(text) if text else None
-    except yaml.YAMLError as error:
-        raise InputError(f"{word!r}: the value is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise InputError(f"{word!r}: the value is not valid YAML: {error}") from error
     *parents, last = key.split(".")
     for parent in parents:
         if not isinstance(values.get(parent), dict):
@@ -149,8 +169,21 @@ def _override(values: dict[str, Any], word: str) -> None:
     values[last] = value
 
 
+def _check_texts(values: dict[str, Any], where: str) -> None:
+    """Refuse texts that no file name and no file can hold, which an escape in YAML can spell."""
+    left, seen = list(values.items()), set[int]()
+    while left:
+        key, value = left.pop()
+        if isinstance(value, dict | list) and id(value) not in seen:  # aliases can make small YAML large
+            seen.add(id(value))
+            inner = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+            left += [(key if name is None else f"{key}.{name}", item) for name, item in inner]
+        elif isinstance(value, str) and (bad := re.search("[\0\ud800-\udfff]", value)):
+            raise InputError(f"{where}: {key}: holds {bad[0]!r}, a character that no file name may have; remove it")
+
+
 def _explain(error: Any, where: str, overrides: tuple[str, ...]) -> str:  # noqa: ANN401  pydantic's ErrorDetails
-    path = [str(part) for part in error["loc"] if str(part) not in ("list[str]", "literal['all-linear']")]
+    path = [str(part) for part in error["loc"] if str(part) not in NO_KEYS]
     key = ".".join(path)
     source = "command line" if any(_touches(word.partition("=")[0].split("."), path) for word in overrides) else where
     if error["type"] == "extra_forbidden":
@@ -158,7 +191,9 @@ def _explain(error: Any, where: str, overrides: tuple[str, ...]) -> str:  # noqa
     if error["type"] == "missing":
         return f"{source}: key {key!r} is missing; add it"
     message = error["msg"].removeprefix("Value error, ")
-    found = f" (found {error['input']!r})" if not isinstance(error["input"], dict) else ""
+    if error["type"] in ("model_type", "dict_type"):
+        message = f"expected a section of keys, such as {path[-1]}: {{key: value}}"
+    found = f" (found {shown(error['input'])})" if not isinstance(error["input"], dict) else ""
     return f"{source}: {key + ': ' if key else ''}{message}{found}"
 
 

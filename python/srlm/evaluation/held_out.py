@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srlm.errors import InputError
+from srlm.json_lines import parse_values, read_bytes
 from srlm.native import normal_keys
-from srlm.records import Prompt, content_id, derived_seed, parse_values
+from srlm.records import Prompt, content_id, derived_seed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,10 +66,7 @@ def read_prompts(path: Path) -> list[str]:
     Raises:
         InputError: the file cannot be read, or a row holds no prompt.
     """
-    try:
-        values = parse_values(path.read_bytes(), str(path))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    values = parse_values(read_bytes(path), str(path))
     if not values:
         raise InputError(f"{path}: holds no prompt; give another file")
     return [_text(value, where) for where, value in values]

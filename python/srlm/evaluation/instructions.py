@@ -18,7 +18,8 @@ from srlm.errors import InputError
 from srlm.evaluation.estimates import mean, ratio
 from srlm.evaluation.rules.arguments import read_arguments
 from srlm.evaluation.rules.registry import RULES
-from srlm.records import Prompt, content_id, read_objects
+from srlm.json_lines import read_objects
+from srlm.records import Prompt, content_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

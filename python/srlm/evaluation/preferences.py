@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from srlm import seed
 from srlm.errors import InputError
-from srlm.records import RankedAnswers, content_id, derived_seed, parse_located
+from srlm.json_lines import parse_located, reason_of
+from srlm.records import RankedAnswers, content_id, derived_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,9 +73,8 @@ def _unpacked(path: Path) -> bytes:
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(f"{path}: cannot be read: {reason}; give a file of human preferences") from error
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read: {reason_of(error)}; give a file of human preferences") from error
 
 
 def _kind_of(where: str, value: dict[str, Any]) -> Kind:

@@ -206,6 +206,9 @@ def whole_lines(file: Path) -> Iterator[tuple[int, bytes]]:
 def _whole_rows(file: Path) -> Iterator[Entry]:
     for number, line in whole_lines(file):
         try:
-            yield json.loads(line)
-        except ValueError as error:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{file}, line {number}: not valid JSON ({error}); restore the line") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{file}, line {number}: not a JSON object; restore the line")
+        yield row

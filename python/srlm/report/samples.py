@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError
-from srlm.records import derived_seed
+from srlm.records import Pair, Verdict, derived_seed, row_from
 from srlm.report.collect import whole_lines
 
 if TYPE_CHECKING:
@@ -87,14 +87,18 @@ def _draw(files: Iterable[tuple[int, Path]], count: int, seed: int) -> _Drawn:
             elif (place := draws.randrange(total)) < count:
                 kept[place] = row
     kept.sort(key=lambda row: row[0])
-    return _Drawn(total, [(t, _parsed(line, file, number)) for _, t, file, number, line in kept], paired)
+    return _Drawn(total, [(t, _parsed(line, file, number, Pair)) for _, t, file, number, line in kept], paired)
 
 
-def _parsed(line: bytes, file: Path, number: int) -> dict[str, Any]:
+def _parsed(line: bytes, file: Path, number: int, kind: type[Pair | Verdict]) -> dict[str, Any]:
     try:
-        return dict(json.loads(line))
-    except (ValueError, TypeError) as error:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}, line {number}: not a JSON object ({error}); restore the line") from error
+    if not isinstance(row, dict):
+        raise InputError(f"{file}, line {number}: not a JSON object; restore the line")
+    row_from(row, kind, f"{file}, line {number}")
+    return row
 
 
 def _read_verdicts(file: Path, wanted: set[bytes]) -> tuple[set[bytes], dict[str, list[dict[str, Any]]]]:
@@ -108,7 +112,7 @@ def _read_verdicts(file: Path, wanted: set[bytes]) -> tuple[set[bytes], dict[str
         if _SCORED.search(line):
             scored.add(found[1])
         if found[1] in wanted:
-            row = _parsed(line, file, number)
+            row = _parsed(line, file, number, Verdict)
             verdicts.setdefault(row["candidate_id"], []).append(row)
     return scored, verdicts
 
