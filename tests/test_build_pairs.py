@@ -4,7 +4,6 @@ import json
 
 import pytest
 from srlm import config as configuration
-from srlm import pairs
 from srlm.errors import StageError
 from srlm.loop import Loop
 from srlm.records import read_rows, write_rows
@@ -12,7 +11,7 @@ from srlm.reporter import SilentReporter
 from srlm.run_dir import RunDir
 from srlm.stages import Stages
 
-from tests.test_pairs import FOUR, answer, rows
+from tests.test_pairs import FOUR, answer, made_of, rows
 
 
 class Silent:
@@ -30,7 +29,7 @@ def test_the_loop_makes_what_the_method_asks_for(tmp_path, method):
         write_rows(run.file(2, f"{name}.jsonl"), some)
     run.finish("m2/verdicts", "key", 0.0, {"rows": len(given[2])})
     Loop(Stages(config, run, Silent(), Silent())).build_pairs(2)
-    made, drops = pairs.build(*given, pairs=config.pairs, judge=config.judge, seed=3002)
+    made, drops = made_of(*given, pairs=config.pairs, judge=config.judge, seed=3002)
     file = "positives" if method == "positives_only" else "pairs"
     assert read_rows(run.file(2, f"{file}.jsonl"), type(made[0])) == made
     assert (run.entry("m2/pairs")["rows"], run.entry("m2/pairs")["drops"]) == (len(made), drops)

@@ -3,11 +3,13 @@
 A row is a frozen dataclass; its id is a hash of its content, so a rerun names the same row the same. A file of rows is
 JSON lines in UTF-8, split on `\\n` only: U+2028 and its kin are legal inside a JSON string, and `str.splitlines` would
 break a row there. A writer hands over whole lines, which outlive a kill at once and a loss of power after a second at
-most; a torn last line, left by a crash, is dropped by `resume_rows`.
+most; a torn last line, left by a crash, is dropped by `resume_rows`. What may hold millions of rows is gone through by
+`iter_rows`, or is a `row_file.RowFile`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -16,11 +18,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
+from srlm import progress
 from srlm.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
+    from typing import BinaryIO
 
     from srlm.reporter import Reporter
 
@@ -29,6 +34,7 @@ Outcome = Literal["scored", "missing", "out_of_range", "conflicting"]
 FinishReason = Literal["stop", "length"]
 Row = TypeVar("Row")
 SYNC_SECONDS = 1.0
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,16 +184,30 @@ def to_json(row: object) -> str:
 
 
 def read_objects(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Return (line number, object) for every line that is not blank.
+    """Return what `iter_objects` yields."""
+    return list(iter_objects(path))
+
+
+def iter_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) for every line that is not blank, holding one line at a time.
 
     Raises:
         InputError: the file cannot be read, or a line is no JSON object; names the file, the line and the reason.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if (found := parse_line(line, path, number)) is not None:
+                    yield number, found
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse_objects(decode_lines(data, str(path)), str(path))
+
+
+def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
+    """Return the object of one line of a file, None for a blank one; errors as in `iter_objects`."""
+    where = f"{path}, line {number}"
+    text = _decoded(line.removeprefix(BOM) if number == 1 else line, where)
+    return _object(_parse(text, where), where) if text.strip() else None
 
 
 def parse_objects(lines: list[str], name: str) -> list[tuple[int, dict[str, Any]]]:
@@ -217,13 +237,15 @@ def parse_located(data: bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
 
 def decode_lines(data: bytes, name: str) -> list[str]:
     """Split bytes on line feeds and decode each as UTF-8 (a leading byte order mark is allowed)."""
-    lines = []
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        try:
-            lines.append(line.decode("utf-8").removesuffix("\r"))
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
-    return lines
+    lines = data.removeprefix(BOM).split(b"\n")
+    return [_decoded(line, f"{name}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _decoded(line: bytes, where: str) -> str:
+    try:
+        return line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
 
 
 def _no_number(name: str) -> None:
@@ -244,12 +266,18 @@ def _object(value: object, where: str) -> dict[str, Any]:
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
-    """Read a file of rows that a stage wrote.
+    """Return what `iter_rows` yields."""
+    return list(iter_rows(path, kind))
+
+
+def iter_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
+    """Yield the rows of a file that a stage wrote, holding one at a time.
 
     Raises:
         InputError: a line is broken, or lacks or has fields that `kind` does not have.
     """
-    return [row_from(value, kind, f"{path}, line {number}") for number, value in read_objects(path)]
+    for number, value in iter_objects(path):
+        yield row_from(value, kind, f"{path}, line {number}")
 
 
 def row_from(value: dict[str, Any], kind: type[Row], where: str) -> Row:
@@ -265,32 +293,51 @@ def row_from(value: dict[str, Any], kind: type[Row], where: str) -> Row:
 
 
 def resume_rows(path: Path, kind: type[Row], report: Reporter | None = None) -> list[Row]:
-    """Return the whole rows that an earlier run left in `path`, and cut off a torn last line, which `report` is told.
+    """Return what `resume_iter` yields."""
+    return list(resume_iter(path, kind, report))
 
-    [] without a file.
+
+def resume_iter(path: Path, kind: type[Row], report: Reporter | None = None) -> Iterator[Row]:
+    """Cut off a torn last line, which `report` is told, and yield the whole rows that an earlier run left in `path`.
+
+    Nothing without a file.
     """
     if not path.exists():
-        return []
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.truncate(path, len(whole))
-        if report is not None:
-            report.note(f"{path}: a last line that was torn is cut off; what it held is made again")
-    return read_rows(path, kind)
+        return iter(())
+    if _cut_torn_line(path) and report is not None:
+        report.note(f"{path}: a last line that was torn is cut off; what it held is made again")
+    return iter_rows(path, kind)
+
+
+def _cut_torn_line(path: Path) -> bool:
+    """Cut off what follows the last line feed; tell whether there was anything."""
+    with path.open("rb") as file:
+        size = end = file.seek(0, os.SEEK_END)
+        found = -1
+        while end and found < 0:
+            start = max(0, end - progress.BLOCK)
+            file.seek(start)
+            found, end = file.read(end - start).rfind(b"\n"), start
+    whole = end + found + 1
+    if whole < size:
+        os.truncate(path, whole)
+    return whole < size
 
 
 class RowWriter:
     """Appends rows to a file, one flushed line each; once a second, and in the end, the disk is made to hold them.
 
-    Waiting for the disk at every row would make short rows many times slower.
+    Waiting for the disk at every row would make short rows many times slower. Told how many `rows` the file has
+    already, it also keeps a note of their number beside it until the end (see `progress`).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._rows = path, rows
         self._synced = time.monotonic()
         # A lone surrogate becomes its JSON escape, which reads back as the same string.
         self._file = path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
+        self._note()
 
     def __enter__(self) -> Self:
         return self
@@ -301,6 +348,7 @@ class RowWriter:
         try:
             if kind is None:
                 os.fsync(self._file.fileno())
+                progress.forget(self._path)
         finally:
             self._file.close()
 
@@ -308,14 +356,26 @@ class RowWriter:
         """Append one row and hand it to the operating system."""
         self._file.write(to_json(row) + "\n")
         self._file.flush()
+        if self._rows is not None:
+            self._rows += 1
         if time.monotonic() - self._synced > SYNC_SECONDS:
             os.fsync(self._file.fileno())
+            self._note()
             self._synced = time.monotonic()
 
+    def _note(self) -> None:
+        if self._rows is not None:
+            progress.note(self._path, os.fstat(self._file.fileno()).st_size, self._rows)
 
-def write_rows(path: Path, rows: list[Any]) -> None:
-    """Write a whole file of rows at once: it appears complete or not at all."""
-    write_text(path, "".join(to_json(row) + "\n" for row in rows))
+
+def write_rows(path: Path, rows: Iterable[Any]) -> int:
+    """Write a whole file of rows, one at a time: it appears complete or not at all. Return how many there are."""
+    count = 0
+    with _whole_file(path) as file:
+        for row in rows:
+            file.write(f"{to_json(row)}\n".encode("utf-8", errors="backslashreplace"))
+            count += 1
+    return count
 
 
 def write_text(path: Path, text: str) -> None:
@@ -325,12 +385,23 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file by atomic rename."""
+    with _whole_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def _whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write to, which has the name `path` once it is complete and on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     partial.replace(path)
     sync(path.parent)
 

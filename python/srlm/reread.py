@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError
+from srlm.judge import OUTCOMES
 from srlm.native import parse_verdicts, read_text_column
 from srlm.records import decode_lines, parse_objects, write_rows
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from srlm.config import JudgeSection
-
-OUTCOMES = ("scored", "missing", "out_of_range", "conflicting")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from srlm import __version__
 from srlm import config as configuration
 from srlm.errors import InputError
+from srlm.progress import count_lines
 from srlm.records import RowWriter, content_id, write_text
 from srlm.run_lock import LOCK
 
@@ -106,10 +107,8 @@ class RunDir:
             raise InputError(f"{self.path}: stage {name} was made from other inputs than now; use another --run-dir")
         if not file.exists():
             raise InputError(f"{file}: missing, but the manifest says that stage {name} is done; restore it")
-        if file.suffix == ".jsonl" and _count_lines(file) != entry["rows"]:
-            raise InputError(
-                f"{file}: has {_count_lines(file)} rows, the manifest says {entry['rows']}; restore the file"
-            )
+        if file.suffix == ".jsonl" and (rows := count_lines(file)) != entry["rows"]:
+            raise InputError(f"{file}: has {rows} rows, the manifest says {entry['rows']}; restore the file")
         return True
 
     def finish(self, name: str, key: str, seconds: float, result: dict[str, Any]) -> None:
@@ -183,11 +182,6 @@ def _check_same(file: Path, config: configuration.Config) -> None:
             f"{file.parent}: made with another configuration; these keys differ: {', '.join(differing)}. "
             "Nothing was changed; give another --run-dir, or the old values"
         )
-
-
-def _count_lines(file: Path) -> int:
-    with file.open("rb") as lines:
-        return sum(1 for _ in lines)
 
 
 def _now() -> str:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from srlm.evaluation.schedule import opponents
+from srlm.progress import rows_so_far
 from srlm.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -61,13 +62,7 @@ def status_table(path: Path, config: Config) -> Table:
         if entry is not None:
             table.add_row(name, "done", str(entry.get("rows", "")), str(entry["seconds"]), str(entry["finished"]))
             continue
-        rows = _rows_so_far(path, name)
+        rows = rows_so_far(path / f"{name}.jsonl")
         table.add_row(name, "next" if next_one else "", str(rows) if rows else "", "", "")
         next_one = False
     return table
-
-
-def _rows_so_far(path: Path, name: str) -> int:
-    folder, _, stage = name.partition("/")
-    file = path / folder / f"{stage}.jsonl"
-    return file.read_bytes().count(b"\n") if file.is_file() else 0
