@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from dataclasses import asdict
 
 import pytest
@@ -11,7 +12,7 @@ from srlm import chat, cli, pairs
 from srlm.config import JudgeSection, PairsSection
 from srlm.errors import InputError
 from srlm.loop import too_few_pairs
-from srlm.records import Candidate, Prompt, Verdict, content_id, read_rows, write_rows
+from srlm.records import Candidate, Pair, Prompt, Verdict, content_id, read_rows, write_rows
 from trl.data_utils import is_conversational
 
 PLAIN, SAMPLED, EXPECTED = PairsSection(), JudgeSection(), JudgeSection(score="expected")
@@ -283,6 +284,30 @@ def test_pairs_are_rows_for_trl(tmp_path):
         assert example["prompt"][-1]["role"] == "user"
         assert example["chosen"][0]["role"] == example["rejected"][0]["role"] == "assistant"
         assert example["chosen"] != example["rejected"]
+
+
+def test_files_are_not_held(tmp_path):
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("prompts", "candidates", "verdicts", "pairs")}
+    count = 4_000
+    score = [f"Score: {n}" for n in range(6)]
+    write_rows(files["prompts"], (Prompt(f"p{n}", "x" * 100, "generated", [], n) for n in range(count // 4)))
+    write_rows(
+        files["candidates"],
+        (
+            Candidate(f"c{n}", f"p{n // 4}", n % 4, f"{n}" + 900 * "x", [70_000] * 200, -1.0, "stop", 0)
+            for n in range(count)
+        ),
+    )
+    write_rows(
+        files["verdicts"],
+        (Verdict(f"v{n}", f"c{n}", 0, score[n % 6], "scored", float(n % 6), None) for n in range(count)),
+    )
+    tracemalloc.start()
+    made = pairs.write(*files.values(), pairs=PLAIN, judge=SAMPLED, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(read_rows(files["pairs"], Pair)) == len(made) == count // 4
+    assert peak < 2_000_000  # held as rows they took 57 MB
 
 
 # --- positives only ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from srlm.ids import Ids
 from srlm.records import Candidate, RowWriter, content_id, derived_seed, resume_iter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -44,13 +44,11 @@ def write_candidates(
     report.start(stage, wanted.size, wanted.size - int(wanted.sum()))
     sampling = Sampling(candidates.temperature, candidates.top_p, candidates.max_tokens)
     requests = (
-        Request(
-            f"{prompt.id}.{index}",
-            chat.prompt_ids(engine.tokenizer, chat.user(prompt.text)),
-            sampling,
-            derived_seed(seed, "candidate", prompt.id, index),
-        )
-        for prompt, index in _to_ask(prompts, wanted)
+        Request(f"{prompt.id}.{index}", asked, sampling, derived_seed(seed, "candidate", prompt.id, index))
+        for prompt, marks in zip(prompts, wanted, strict=True)
+        if marks.any()
+        for asked in [chat.prompt_ids(engine.tokenizer, chat.user(prompt.text))]
+        for index in np.flatnonzero(marks).tolist()
     )
     with RowWriter(file, rows) as writer:
         for completion in engine.generate(requests):
@@ -68,12 +66,6 @@ def _wanted(prompts: Iterable[Prompt], done: Iterable[Candidate], per_prompt: in
         if place is not None and 0 <= row.index < per_prompt:
             wanted[place, row.index] = False
     return rows, wanted
-
-
-def _to_ask(prompts: Iterable[Prompt], wanted: NDArray[np.bool_]) -> Iterator[tuple[Prompt, int]]:
-    for prompt, marks in zip(prompts, wanted, strict=True):
-        for index in np.flatnonzero(marks).tolist():
-            yield prompt, index
 
 
 def _candidate(completion: Completion, seed: int) -> Candidate:
