@@ -1,4 +1,4 @@
-"""How many rows a file has, also while a stage still appends to it.
+"""Files that stages append rows to: how many rows they have, also meanwhile, and where the last whole one ends.
 
 Counting the lines of some gigabytes takes seconds. So a stage that writes millions of rows notes beside its file, once
 a second, how many rows its first bytes hold; files of rows only grow, so whoever asks counts no more than what has
@@ -8,6 +8,7 @@ come since. The note goes when the stage's rows are complete, as the manifest ha
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ BLOCK = 2**18  # bytes read at once: they stay in a core's cache while they are 
 
 
 def count_lines(file: Path, start: int = 0, end: int | None = None) -> int:
-    """Return how many lines end between two bytes, as a rule of the whole file; what follows the last one is none."""
+    """Return how many lines end between two bytes, by default in all; what follows the last line feed is no line."""
     lines, block, left = 0, bytearray(BLOCK), sys.maxsize if end is None else end - start
     with file.open("rb", buffering=0) as data:
         data.seek(start)
@@ -26,6 +27,21 @@ def count_lines(file: Path, start: int = 0, end: int | None = None) -> int:
             size = min(size, left)
             lines, left = lines + block.count(b"\n", 0, size), left - size
     return lines
+
+
+def cut_torn_line(file: Path) -> bool:
+    """Cut off what follows the last line feed; tell whether there was anything."""
+    with file.open("rb") as data:
+        size = end = data.seek(0, os.SEEK_END)
+        found = -1
+        while end and found < 0:
+            start = max(0, end - BLOCK)
+            data.seek(start)
+            found, end = data.read(end - start).rfind(b"\n"), start
+    whole = end + found + 1
+    if whole < size:
+        os.truncate(file, whole)
+    return whole < size
 
 
 def rows_so_far(file: Path) -> int:

@@ -9,7 +9,6 @@ most; a torn last line, left by a crash, is dropped by `resume_rows`. What may h
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from srlm import progress
 from srlm.errors import InputError
+from srlm.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
-    from typing import BinaryIO
 
     from srlm.reporter import Reporter
 
@@ -304,24 +303,9 @@ def resume_iter(path: Path, kind: type[Row], report: Reporter | None = None) -> 
     """
     if not path.exists():
         return iter(())
-    if _cut_torn_line(path) and report is not None:
+    if progress.cut_torn_line(path) and report is not None:
         report.note(f"{path}: a last line that was torn is cut off; what it held is made again")
     return iter_rows(path, kind)
-
-
-def _cut_torn_line(path: Path) -> bool:
-    """Cut off what follows the last line feed; tell whether there was anything."""
-    with path.open("rb") as file:
-        size = end = file.seek(0, os.SEEK_END)
-        found = -1
-        while end and found < 0:
-            start = max(0, end - progress.BLOCK)
-            file.seek(start)
-            found, end = file.read(end - start).rfind(b"\n"), start
-    whole = end + found + 1
-    if whole < size:
-        os.truncate(path, whole)
-    return whole < size
 
 
 class RowWriter:
@@ -371,7 +355,7 @@ class RowWriter:
 def write_rows(path: Path, rows: Iterable[Any]) -> int:
     """Write a whole file of rows, one at a time: it appears complete or not at all. Return how many there are."""
     count = 0
-    with _whole_file(path) as file:
+    with whole_file(path) as file:
         for row in rows:
             file.write(f"{to_json(row)}\n".encode("utf-8", errors="backslashreplace"))
             count += 1
@@ -385,31 +369,5 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file by atomic rename."""
-    with _whole_file(path) as file:
+    with whole_file(path) as file:
         file.write(data)
-
-
-@contextlib.contextmanager
-def _whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write to, which has the name `path` once it is complete and on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    partial.replace(path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Have the disk hold a file's content, or a folder's entries: a file that was renamed outlives a loss of power."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
