@@ -33,26 +33,9 @@ WINDOW = 256  # requests that the engine takes at once; it gives them back in an
 PER_PROMPT = 4
 JUDGE_TOKENS = 77  # by which the engine knows that it is to judge
 WORDS = [
-    "the",
-    "answer",
-    "of",
-    "a",
-    "model",
-    "to",
-    "some",
-    "question",
-    "is",
-    "mostly",
-    "made",
-    "of",
-    "rather",
-    "short",
-    "and",
-    "common",
-    "words",
-    "like",
-    "these",
-]
+    "the", "answer", "of", "a", "model", "to", "some", "question", "is", "mostly", "made", "of", "rather",
+    "short", "and", "common", "words", "like", "these",
+]  # fmt: skip
 
 
 # --- what is scripted -------------------------------------------------------------------------------------------------
