@@ -1,5 +1,8 @@
 """What is shown of a run: rows of stages that are at work, too."""
 
+import subprocess
+import sys
+
 from rich.console import Console
 from srlm import config as configuration
 from srlm import progress
@@ -29,3 +32,8 @@ def test_rows_of_what_is_done_and_of_what_is_begun(tmp_path):
     assert rows["m2/candidates"] == ("", "2")
     progress.note(file, 6, 700)  # what the stage has noted is not counted again
     assert shown(run.path, config)["m2/candidates"] == ("", "700")
+
+
+def test_it_is_shown_without_what_is_slow_to_import():
+    code = "import sys, srlm.cli, srlm.status; sys.exit(bool({'numpy', 'torch', 'openai'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from srlm.evaluation.schedule import opponents
+from srlm.evaluation.opponents import opponents
 from srlm.progress import rows_so_far
 from srlm.run_dir import RunDir
 
