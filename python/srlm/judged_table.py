@@ -1,6 +1,6 @@
 """Candidates and what their verdicts say as columns: all that pairs, gates and the closing table ask of an iteration.
 
-Files of a million answers are read once, row by row; what stays of an answer is some 60 bytes, and neither its text nor
+Files of a million answers are read once, row by row; what stays of an answer is some 70 bytes, and neither its text nor
 its tokens. The text is there as a number of its hash, by which answers to a prompt are told apart.
 """
 
