@@ -1,11 +1,14 @@
 """Candidate answers: which are asked for, how a row is made, and going on after an interruption."""
 
+import tracemalloc
+
 import pytest
 from srlm import chat
 from srlm.candidates import write_candidates
 from srlm.config import CandidatesSection
 from srlm.engines.base import Completion
-from srlm.records import Candidate, Prompt, read_rows
+from srlm.records import Candidate, Prompt, read_rows, write_rows
+from srlm.row_file import RowFile
 
 from tests.scripted import Interrupted, Recorder, ScriptedEngine
 
@@ -104,3 +107,41 @@ def test_strange_text_survives(tmp_path, tiny_tokenizer):
     write_candidates(engine, PROMPTS[:1], file, candidates=section, seed=0, report=Recorder())
     assert file.read_bytes().count(b"\n") == 2
     assert [row.text for row in read_rows(file, Candidate)] == [text] * 2
+
+
+def test_a_prompt_that_is_there_twice_is_answered_once(write):
+    engine, report, rows = write("candidates", prompts=[*PROMPTS, PROMPTS[0]])
+    assert (len(engine.requests), len(rows), report.starts) == (12, 12, [("candidates", 15, 3)])
+
+
+def test_rows_of_other_prompts_and_further_answers_do_not_count(write):
+    write("candidates")
+    _, report, rows = write("candidates", prompts=PROMPTS[1:2], section=CandidatesSection(per_prompt=2))
+    assert (len(rows), report.starts) == (12, [("candidates", 2, 2)])
+
+
+class Endless:
+    """An engine that keeps nothing."""
+
+    def __init__(self, tokenizer, text):
+        self.tokenizer, self._text = tokenizer, text
+
+    def generate(self, requests):
+        for request in requests:
+            yield Completion(request.key, [70_000] * 400, self._text, -1.0, "stop", [[]] * 400)
+
+
+def test_neither_prompts_nor_answers_are_held(tmp_path, tiny_tokenizer):
+    prompts, file = tmp_path / "prompts", tmp_path / "candidates"
+    write_rows(prompts, (Prompt(f"p{n}", "x" * 500, "generated", ["a" * 16] * 8, n) for n in range(300)))
+    section, report = CandidatesSection(per_prompt=4), Recorder()
+    settings = {"candidates": section, "seed": 0, "report": report}
+    engine = Endless(tiny_tokenizer, "y" * 300)
+    write_candidates(engine, [], tmp_path / "none", **settings)  # what is loaded once
+    tracemalloc.start()
+    write_candidates(engine, RowFile(prompts, Prompt), file, **settings)
+    write_candidates(engine, RowFile(prompts, Prompt), file, **settings)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert report.starts[1:] == [("candidates", 1_200, 0), ("candidates", 1_200, 1_200)]
+    assert peak < 1_500_000  # held as rows they took 32 MB

@@ -1,10 +1,13 @@
 """How far a model has moved from M1, on a tiny random model."""
 
+import random
+
 import pytest
 import torch
 from srlm import chat, divergence, models
 from srlm.config import ModelSection
-from srlm.records import Candidate, Prompt, Reading, read_rows
+from srlm.records import Candidate, Prompt, Reading, derived_seed, read_rows, write_rows
+from srlm.row_file import RowFile
 
 from tests.scripted import Recorder
 from tests.tiny import save_tiny_model
@@ -70,3 +73,12 @@ def test_no_more_than_enough_are_read(tiny_model, tmp_path, monkeypatch):
     )
     assert one == again
     assert len(one) == 3
+
+
+def test_a_file_gives_the_draw_of_a_list(tmp_path, monkeypatch):
+    monkeypatch.setattr(divergence, "MOST", 3)
+    rows = [candidate(str(n), [40, 2] if n % 3 else []) for n in range(30)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    expected = random.Random(derived_seed(7, "readings")).sample([row for row in rows if row.token_ids], 3)
+    for given in (rows, RowFile(tmp_path / "rows.jsonl", Candidate)):
+        assert divergence._draw(given, 7) == expected

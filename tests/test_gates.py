@@ -3,9 +3,11 @@
 import math
 
 import pytest
+from srlm import gates
 from srlm.config import GatesSection, JudgeSection
-from srlm.gates import quality, unmet
-from srlm.records import Candidate, Verdict
+from srlm.gates import unmet
+from srlm.judged_table import read_answers, read_scores
+from srlm.records import Candidate, Prompt, Verdict
 
 JUDGE = JudgeSection()
 
@@ -29,6 +31,14 @@ VERDICTS = [
     verdict("q1", 4.0), verdict("q2", 4.0),
     verdict("r1", 4.0), verdict("r2", None, "missing"),
 ]  # fmt: skip
+
+
+PROMPTS = [Prompt(key, "", "generated", [], 0) for key in "pqr"]
+
+
+def quality(prompts, candidates, verdicts, prompts_with_pair, **settings):
+    answers = read_answers(PROMPTS[:prompts], candidates)
+    return gates.quality(answers, read_scores(answers, verdicts), prompts_with_pair, **settings)
 
 
 def test_figures_by_hand():

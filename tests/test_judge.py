@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from importlib import resources
 
 import pytest
@@ -11,7 +12,8 @@ from srlm.config import JudgeSection
 from srlm.engines.base import Completion, Request
 from srlm.errors import InputError
 from srlm.judge import Judged, Reader
-from srlm.records import Candidate, Prompt, Verdict, read_rows
+from srlm.records import Candidate, Prompt, Verdict, read_rows, write_rows
+from srlm.row_file import RowFile
 from tokenizers import pre_tokenizers, trainers
 
 from tests.conftest import DATA
@@ -409,6 +411,43 @@ def test_same_answer_twice_is_judged_once(tiny_tokenizer, tmp_path):
         stage="x",
     )
     assert [row.candidate_id for row in read_rows(tmp_path / "verdicts", Verdict)] == ["a", "b"]
+
+
+def test_verdicts_on_other_answers_count_as_done(tiny_tokenizer, tmp_path):
+    file, judge = tmp_path / "verdicts", JudgeSection(samples=2)
+    write_verdicts(ScriptedEngine(tiny_tokenizer, lambda _: "Score: 3"), file, judge)
+    engine = ScriptedEngine(tiny_tokenizer, lambda _: "Score: 3")
+    added = [Candidate("0" * 16, "p0", 9, "new", [2], -1.0, "stop", 0), *CANDIDATES[:1]]
+    report = write_verdicts(engine, file, JudgeSection(samples=1), candidates=added)
+    assert report.starts == [("verdicts", 9, 8)]
+    assert [request.key for request in engine.requests] == [f"{'0' * 16}.0"]
+
+
+def test_neither_prompts_nor_answers_nor_verdicts_are_held(tiny_tokenizer, tmp_path):
+    prompts, candidates, file = (tmp_path / name for name in ("prompts", "candidates", "verdicts"))
+    write_rows(prompts, (Prompt(f"p{n}", "x" * 20, "generated", ["a" * 16] * 8, n) for n in range(200)))
+    rows = (Candidate(f"c{n}", f"p{n // 5}", n % 5, "y" * 50, [70_000] * 400, -1.0, "stop", 0) for n in range(1_000))
+    write_rows(candidates, rows)
+
+    class Endless:
+        """An engine that keeps nothing."""
+
+        tokenizer = tiny_tokenizer
+
+        def generate(self, requests):
+            return (Completion(request.key, [2], "Score: 9", -1.0, "stop", [[]]) for request in requests)
+
+    def judged():
+        given = {"prompts": RowFile(prompts, Prompt), "candidates": RowFile(candidates, Candidate)}
+        return write_verdicts(Endless(), file, JudgeSection(samples=1), **given).starts
+
+    write_verdicts(Endless(), tmp_path / "few", JudgeSection())  # what is loaded once
+    tracemalloc.start()
+    assert judged() == [("verdicts", 1_000, 0)]
+    assert judged() == [("verdicts", 1_000, 1_000)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_500_000  # held as rows they took 22 MB
 
 
 def test_seed_decides_the_draws(tiny_tokenizer, tmp_path):

@@ -2,19 +2,17 @@
 
 import json
 import math
-import random
+import tracemalloc
 from dataclasses import asdict
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 from datasets import Dataset
 from srlm import chat, cli, pairs
 from srlm.config import JudgeSection, PairsSection
 from srlm.errors import InputError
-from srlm.judge import mean_scores
 from srlm.loop import too_few_pairs
-from srlm.records import Candidate, Prompt, Verdict, content_id, read_rows, write_rows
+from srlm.records import Candidate, Pair, Prompt, Verdict, content_id, read_rows, write_rows
 from trl.data_utils import is_conversational
 
 PLAIN, SAMPLED, EXPECTED = PairsSection(), JudgeSection(), JudgeSection(score="expected")
@@ -45,8 +43,16 @@ def rows(*prompts):
     return asked, answers, verdicts
 
 
+def made_of(prompts, candidates, verdicts, **settings):
+    """The rows that are chosen, and how many prompts each reason dropped."""
+    chosen = pairs.choose(prompts, candidates, verdicts, **settings)
+    made = list(chosen.rows(prompts, candidates))
+    assert len(made) == len(chosen)
+    return made, chosen.drops
+
+
 def build(*prompts, judge=SAMPLED, **settings):
-    return pairs.build_pairs(*rows(*prompts), pairs=PairsSection(**settings), judge=judge)
+    return made_of(*rows(*prompts), pairs=PairsSection(**settings), judge=judge)
 
 
 def names(found):
@@ -57,75 +63,26 @@ def reasons(found):
     return {reason: number for reason, number in found[1].items() if number}
 
 
-# --- columns ----------------------------------------------------------------------------------------------------------
-
-
-def test_columns():
-    table = pairs.columns(
-        *rows(
-            [answer(5, 4, expected=[4.5, 4.0]), answer("missing", 2, expected=[1.5])],
-            [answer("missing", "conflicting"), answer(3, cut_off=True), answer(1, text=" \n"), answer()],
-        ),
-        pairs=PLAIN,
-        judge=SAMPLED,
-    )
-    assert table.prompt.tolist() == [0, 0, 1, 1, 1, 1]
-    np.testing.assert_equal(table.score, [4.5, 2.0, np.nan, 3.0, 1.0, np.nan])
-    np.testing.assert_equal(table.expected, [4.25, 1.5, np.nan, np.nan, np.nan, np.nan])
-    assert table.usable.tolist() == [True, True, True, False, False, True]
-    assert table.texts[4] == " \n"
-    assert [column.dtype for column in (table.prompt, table.score, table.expected, table.usable)] == [
-        np.int64,
-        np.float64,
-        np.float64,
-        np.bool_,
-    ]
-
-
-def test_columns_by_the_expected_score():
-    given = rows([answer(5, 5, expected=[2.5, 3.5]), answer(1, 1, expected=[4.0]), answer(3), answer("missing")])
-    table = pairs.columns(*given, pairs=PLAIN, judge=EXPECTED)
-    np.testing.assert_equal(table.score, [3.0, 4.0, np.nan, np.nan])
-    np.testing.assert_equal(table.expected, table.score)
+# --- what they are made from ------------------------------------------------------------------------------------------
 
 
 def test_prompts_come_in_any_order():
     prompts, candidates, verdicts = rows([answer(5), answer(1)], [answer(1), answer(5)])
-    table = pairs.columns(prompts[::-1], candidates[::-1], verdicts[::-1], pairs=PLAIN, judge=SAMPLED)
-    assert table.prompt.tolist() == [0, 0, 1, 1]
-    found = pairs.build_pairs(prompts[::-1], candidates[::-1], verdicts[::-1], pairs=PLAIN, judge=SAMPLED)
+    found = made_of(prompts[::-1], candidates[::-1], verdicts[::-1], pairs=PLAIN, judge=SAMPLED)
     assert {(row.prompt_id, row.chosen_id, row.rejected_id) for row in found[0]} == {
         ("p0", "p0a0", "p0a1"),
         ("p1", "p1a1", "p1a0"),
     }
 
 
-@pytest.mark.parametrize("build", [pairs.build_pairs, pairs.build_positives, pairs.columns])
-def test_orphans_are_named(build):
+@pytest.mark.parametrize("method", ["best_worst", "positives_only"])
+def test_orphans_are_named(method):
     prompts, candidates, verdicts = rows([answer(5), answer(1)], [answer(5), answer(1)])
+    settings = {"pairs": PairsSection(method=method), "judge": SAMPLED}
     with pytest.raises(InputError, match="candidate p1a0: its prompt p1 is not in the file of prompts"):
-        build(prompts[:1], candidates, verdicts, pairs=PLAIN, judge=SAMPLED)
+        pairs.choose(prompts[:1], candidates, verdicts, **settings)
     with pytest.raises(InputError, match="verdict p1a1v0: its candidate p1a1 is not in the candidates"):
-        build(prompts, candidates[:3], verdicts, pairs=PLAIN, judge=SAMPLED)
-
-
-def test_scores_are_the_means_of_the_judge():
-    draw = random.Random(0)
-    scores = [["missing" if draw.random() < 0.3 else 5 * draw.random() for _ in range(3)] for _ in range(200)]
-    given = rows(*[[answer(*scores.pop()) for _ in range(4)] for _ in range(50)])
-    draw.shuffle(given[2])
-    table = pairs.columns(*given, pairs=PLAIN, judge=SAMPLED)
-    means = mean_scores(given[2], expected=False)
-    for row, score in zip(given[1], table.score, strict=True):
-        # The judge's own sum is compensated on Python 3.12 and later.
-        assert score == pytest.approx(means.get(row.id, math.nan), rel=1e-15, nan_ok=True)
-    assert table.length.tolist() == [3] * 200
-
-
-def test_candidates_that_share_an_id_share_their_verdicts():
-    prompts, candidates, verdicts = rows([answer(5), answer(1)])
-    table = pairs.columns(prompts, [*candidates, candidates[0]], verdicts, pairs=PLAIN, judge=SAMPLED)
-    assert table.score.tolist() == [5.0, 1.0, 5.0]
+        pairs.choose(prompts, candidates[:3], verdicts, **settings)
 
 
 # --- best against worst -----------------------------------------------------------------------------------------------
@@ -223,7 +180,7 @@ def test_pairs_and_drops_add_up_to_the_prompts():
 
 def test_a_prompt_without_candidates_is_counted_too():
     prompts, candidates, verdicts = rows([answer(5), answer(1)], [])
-    made, drops = pairs.build_pairs(prompts, candidates, verdicts, pairs=PLAIN, judge=SAMPLED)
+    made, drops = made_of(prompts, candidates, verdicts, pairs=PLAIN, judge=SAMPLED)
     assert len(made) + sum(drops.values()) == len(prompts)
 
 
@@ -265,7 +222,7 @@ def test_a_pair_by_chance():
     settings = PairsSection(method="random", min_margin=1.5)
 
     def drawn(seed, rows=given):
-        return pairs.build_pairs(*rows, pairs=settings, judge=SAMPLED, seed=seed)
+        return made_of(*rows, pairs=settings, judge=SAMPLED, seed=seed)
 
     assert drawn(1) == drawn(1) != drawn(2)
     assert {(row.chosen_id[-2:], row.rejected_id[-2:]) for row in drawn(1)[0]} == {
@@ -285,14 +242,9 @@ def test_length_is_counted_in_tokens():
     longer = [Candidate(**{**asdict(row), "token_ids": [7] * lengths[row.id]}) for row in candidates]
     for rho, pair in ((0.0, ("a0", "a3")), (0.05, ("a1", "a2")), (1.0, None)):
         settings = PairsSection(method="length_controlled", rho=rho)
-        found = pairs.build_pairs(prompts, longer, verdicts, pairs=settings, judge=SAMPLED)
+        found = made_of(prompts, longer, verdicts, pairs=settings, judge=SAMPLED)
         assert names(found) == ([pair] if pair else [])
         assert reasons(found) == ({} if pair else {"tied": 1})
-
-
-def test_positives_are_no_pairs():
-    with pytest.raises(InputError, match="positives_only makes no pairs; use build_positives"):
-        build(FOUR, method="positives_only")
 
 
 def test_too_few_pairs_for_the_cap(tmp_path):
@@ -334,11 +286,35 @@ def test_pairs_are_rows_for_trl(tmp_path):
         assert example["chosen"] != example["rejected"]
 
 
+def test_files_are_not_held(tmp_path):
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("prompts", "candidates", "verdicts", "pairs")}
+    count = 4_000
+    score = [f"Score: {n}" for n in range(6)]
+    write_rows(files["prompts"], (Prompt(f"p{n}", "x" * 100, "generated", [], n) for n in range(count // 4)))
+    write_rows(
+        files["candidates"],
+        (
+            Candidate(f"c{n}", f"p{n // 4}", n % 4, f"{n}" + 900 * "x", [70_000] * 200, -1.0, "stop", 0)
+            for n in range(count)
+        ),
+    )
+    write_rows(
+        files["verdicts"],
+        (Verdict(f"v{n}", f"c{n}", 0, score[n % 6], "scored", float(n % 6), None) for n in range(count)),
+    )
+    tracemalloc.start()
+    made = pairs.write(*files.values(), pairs=PLAIN, judge=SAMPLED, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(read_rows(files["pairs"], Pair)) == len(made) == count // 4
+    assert peak < 2_000_000  # held as rows they took 57 MB
+
+
 # --- positives only ---------------------------------------------------------------------------------------------------
 
 
 def positives(*prompts, judge=SAMPLED, **settings):
-    return pairs.build_positives(*rows(*prompts), pairs=PairsSection(**settings), judge=judge)
+    return build(*prompts, judge=judge, method="positives_only", **settings)
 
 
 def test_positives():
@@ -427,7 +403,7 @@ def test_the_command_draws_by_the_seed(on_files):
 
 
 def test_build_makes_positives_where_they_are_asked_for():
-    made, drops = pairs.build(*rows(FOUR), pairs=PairsSection(method="positives_only"), judge=SAMPLED, seed=0)
+    made, drops = made_of(*rows(FOUR), pairs=PairsSection(method="positives_only"), judge=SAMPLED, seed=0)
     assert [row.completion[0]["content"] for row in made] == ["text p0a0"]
     assert drops == {"no_perfect_answer": 0, "same_text": 0}
 

@@ -180,6 +180,34 @@ def test_an_unreadable_file_is_named(tmp_path):
             records.read_rows(file, Prompt)
 
 
+def test_rows_come_one_by_one(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(LINE + b"\r\n\n" + LINE + b"\n{broken\n" + LINE)
+    rows = records.iter_rows(file, Prompt)
+    assert [next(rows), next(rows)] == [PROMPTS[0]] * 2
+    with pytest.raises(InputError, match="line 4: not valid JSON"):
+        next(rows)
+
+
+@pytest.mark.parametrize("block", [1, 5, 64])
+@pytest.mark.parametrize("torn", [b"", b"{", LINE * 3])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_torn_line_is_found_from_the_end(tmp_path, monkeypatch, block, torn, count):
+    monkeypatch.setattr(records.progress, "BLOCK", block)
+    file = write(tmp_path / "rows.jsonl", PROMPTS[:count])
+    whole = file.read_bytes()
+    file.write_bytes(whole + torn)
+    assert list(records.resume_iter(file, Prompt)) == PROMPTS[:count]
+    assert file.read_bytes() == whole
+
+
+def test_a_torn_line_is_cut_off_before_the_first_row_is_asked_for(tmp_path):
+    file = write(tmp_path / "rows.jsonl", PROMPTS)
+    file.write_bytes(file.read_bytes() + b"{")
+    records.resume_iter(file, Prompt)
+    assert records.read_rows(file, Prompt) == PROMPTS
+
+
 @pytest.mark.parametrize(
     "torn",
     [
@@ -245,6 +273,27 @@ def test_numbers_that_json_lacks_are_not_written(number, tmp_path):
     with RowWriter(file) as writer, pytest.raises(ValueError, match="not JSON compliant"):
         writer.write(row)
     assert file.read_bytes() == before
+
+
+def test_rows_are_written_as_they_come_and_appear_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "rows.jsonl"
+
+    def rows(count):
+        for row in PROMPTS[:count]:
+            assert [path.name for path in tmp_path.iterdir() if path != file] == ["rows.jsonl.partial"]
+            yield row
+        if count < len(PROMPTS):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        records.write_rows(file, rows(2))
+    assert list(tmp_path.iterdir()) == []
+    assert records.write_rows(file, rows(3)) == 3
+    assert records.read_rows(file, Prompt) == PROMPTS
+    with pytest.raises(KeyboardInterrupt):
+        records.write_rows(file, rows(1))
+    assert records.read_rows(file, Prompt) == PROMPTS
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_text_appears_whole_or_not_at_all(tmp_path, monkeypatch):

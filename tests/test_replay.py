@@ -5,7 +5,6 @@ import json
 import pytest
 from click.testing import CliRunner
 from srlm import config as configuration
-from srlm import pairs
 from srlm.cli import srlm
 from srlm.errors import StageError
 from srlm.evaluation import comparing
@@ -16,6 +15,7 @@ from srlm.run_dir import RunDir
 from srlm.stages import Stages, data_seed
 
 from tests.scripted import Recorder
+from tests.test_pairs import made_of
 
 TEXTS = {"one": ["good", "bad", "fair"], "two": ["x", "y"], "three": ["a", "b"]}
 REPLIES = {
@@ -57,7 +57,7 @@ def run(request, tmp_path):
     prompts = [prompt(text) for text in TEXTS]
     candidates = [candidate(row, n, text, seed) for row in prompts for n, text in enumerate(TEXTS[row.text])]
     verdicts = [verdict(row) for row in candidates]
-    made, drops = pairs.build(prompts, candidates, verdicts, pairs=config.pairs, judge=config.judge, seed=seed)
+    made, drops = made_of(prompts, candidates, verdicts, pairs=config.pairs, judge=config.judge, seed=seed)
     kind = "positives" if request.param == "positives_only" else "pairs"
     files = {"prompts": prompts, "candidates": candidates, "verdicts": verdicts, kind: list(made)}
     for name, rows in files.items():

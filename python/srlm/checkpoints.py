@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from srlm.records import sync, to_json, write_text
+from srlm.records import to_json, write_text
+from srlm.whole_file import sync
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -255,19 +255,10 @@ def pairs(
     What pairs.method=random draws follows from seed=N.
     """
     from srlm import pairs as stage
-    from srlm.records import Candidate, Prompt, Verdict, read_rows, write_rows
 
     loaded = stage_config(config, overrides, "unused")
-    rows, drops = stage.build(
-        read_rows(prompts, Prompt),
-        read_rows(candidates, Candidate),
-        read_rows(verdicts, Verdict),
-        pairs=loaded.pairs,
-        judge=loaded.judge,
-        seed=loaded.seed,
-    )
-    write_rows(out, list(rows))
-    click.echo(f"{out}: {len(rows)} rows; dropped: {', '.join(f'{reason} {n}' for reason, n in drops.items())}")
+    made = stage.write(prompts, candidates, verdicts, out, pairs=loaded.pairs, judge=loaded.judge, seed=loaded.seed)
+    click.echo(f"{out}: {len(made)} rows; dropped: {', '.join(f'{reason} {n}' for reason, n in made.drops.items())}")
 
 
 @srlm.command()

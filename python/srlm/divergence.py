@@ -8,6 +8,7 @@ estimate on what M_t is likely to write, not on all it could.
 from __future__ import annotations
 
 import random
+from array import array
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,9 +38,12 @@ def write_readings(
     seed: int,
     report: Reporter,
 ) -> None:
-    """Append M1's log-probabilities of at most `MOST` answers, drawn by the seed, that `file` still lacks."""
+    """Append M1's log-probabilities of at most `MOST` answers, drawn by the seed, that `file` still lacks.
+
+    No more of the candidates is held than those.
+    """
     texts = {row.id: row.text for row in prompts}
-    drawn = _draw([row for row in candidates if row.token_ids], seed)
+    drawn = _draw(candidates, seed)
     done = {row.candidate_id for row in resume_rows(file, Reading, report)}
     report.start("M1 reads the answers", len(drawn), len(done))
     tokenizer = models.load_tokenizer(folder, model)
@@ -70,7 +74,8 @@ def kl_from_m1(readings: Sequence[Reading]) -> float | None:
     return sum(row.logprob - row.logprob_m1 for row in readings) / tokens if tokens else None
 
 
-def _draw(candidates: list[Candidate], seed: int) -> list[Candidate]:
-    if len(candidates) <= MOST:
-        return candidates
-    return random.Random(derived_seed(seed, "readings")).sample(candidates, MOST)
+def _draw(candidates: Sequence[Candidate], seed: int) -> list[Candidate]:
+    places = array("q", (place for place, row in enumerate(candidates) if row.token_ids))
+    if len(places) > MOST:
+        places = array("q", random.Random(derived_seed(seed, "readings")).sample(places, MOST))
+    return [candidates[place] for place in places]

@@ -8,19 +8,21 @@ the run, in a file of their own, since the pairs then do not count as done.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from srlm.evaluation.judge_metrics import entropy
-from srlm.evaluation.rank_correlation import spearman
-from srlm.judge import mean_scores
+from srlm.evaluation.rank_correlation import spearman_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from srlm.config import Action, GatesSection, JudgeSection
-    from srlm.records import Candidate, Verdict
+    from srlm.judged_table import Answers, Scores
 
 FILE = "gates.json"  # what was found of data that stopped the run
 LENGTH_BINS = 24
@@ -66,27 +68,25 @@ class Unmet:
 
 
 def quality(
-    prompts: int,
-    candidates: Sequence[Candidate],
-    verdicts: Sequence[Verdict],
+    answers: Answers,
+    scores: Scores,
     prompts_with_pair: int,
     *,
     judge: JudgeSection,
     kl_from_m1: float | None = None,
 ) -> Quality:
-    """Take the figures: `prompts` were answered by `candidates`, and `prompts_with_pair` of them gave a pair."""
-    scores = mean_scores(verdicts, expected=judge.score == "expected")
-    written = [row.score for row in verdicts if row.score is not None]
-    table = _by_prompt(candidates, scores)
+    """Take the figures of an iteration's answers, where `prompts_with_pair` of their prompts gave a pair."""
+    written, verdicts = scores.written, sum(scores.outcomes.values())
+    groups = _by_prompt(answers, scores.by(judge.score))
     return Quality(
-        parse_rate=len(written) / len(verdicts) if verdicts else None,
-        tied_prompts=_tied(table),
-        score_entropy=entropy(Counter(written)),
-        length_correlation=_length_correlation(table),
-        pairs_kept=prompts_with_pair / prompts if prompts else None,
+        parse_rate=written.total() / verdicts if verdicts else None,
+        tied_prompts=float(groups.tied.mean()) if len(groups.tied) else None,
+        score_entropy=entropy(written),
+        length_correlation=_length_correlation(groups),
+        pairs_kept=prompts_with_pair / answers.prompts if answers.prompts else None,
         kl_from_m1=kl_from_m1,
-        score_histogram=_score_histogram(list(scores.values()), judge.max_score),
-        length_histogram=_length_histogram([len(row.token_ids) for row in candidates]),
+        score_histogram=_score_histogram(scores.means(judge.score), judge.max_score),
+        length_histogram=_length_histogram(answers.length),
     )
 
 
@@ -115,38 +115,54 @@ def not_trained(t: int, texts: Sequence[str]) -> str:
     )
 
 
-def _by_prompt(candidates: Sequence[Candidate], scores: dict[str, float]) -> list[list[tuple[float, int]]]:
-    """Return (score, tokens) of the scored answers of each prompt that has two or more."""
-    found: dict[str, list[tuple[float, int]]] = defaultdict(list)
-    for row in candidates:
-        if row.id in scores:
-            found[row.prompt_id].append((scores[row.id], len(row.token_ids)))
-    return [answers for answers in found.values() if len(answers) > 1]
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """The scored answers of the prompts that have two or more; a prompt's stand together, in order of appearance."""
+
+    score: NDArray[np.float64]  # [A]
+    length: NDArray[np.int64]  # [A] in tokens
+    starts: NDArray[np.int64]  # [G]
+    sizes: NDArray[np.int64]  # [G]
+    tied: NDArray[np.bool_]  # [G] whether all its scores are equal
 
 
-def _tied(table: list[list[tuple[float, int]]]) -> float | None:
-    tied = sum(len({score for score, _ in answers}) == 1 for answers in table)
-    return tied / len(table) if table else None
+def _by_prompt(answers: Answers, score: NDArray[np.float64]) -> _Groups:
+    scored = np.flatnonzero(~np.isnan(score))  # [S]
+    _, first, group, counts = np.unique(
+        answers.prompt[scored], return_index=True, return_inverse=True, return_counts=True
+    )
+    scored, group = scored[counts[group] > 1], first[group[counts[group] > 1]]  # [A], [A] a group's first row
+    rows = scored[np.argsort(group, kind="stable")]  # [A]
+    sizes = counts[np.argsort(first)]
+    sizes = sizes[sizes > 1]  # [G]
+    starts = np.cumsum(sizes) - sizes  # [G]
+    values = score[rows]
+    tied = np.minimum.reduceat(values, starts) == np.maximum.reduceat(values, starts) if len(rows) else starts > 0
+    return _Groups(values, answers.length[rows], starts, sizes, tied)
 
 
-def _length_correlation(table: list[list[tuple[float, int]]]) -> float | None:
+def _length_correlation(groups: _Groups) -> float | None:
     """Average over prompts whose scores differ, as no other gives a pair; one whose lengths are all equal counts 0."""
-    lists = [([score for score, _ in answers], [length for _, length in answers]) for answers in table]
-    found = spearman([(scores, lengths) for scores, lengths in lists if len(set(scores)) > 1])
-    return sum(found) / len(found) if found else None
+    starts, sizes = groups.starts[~groups.tied], groups.sizes[~groups.tied]
+    found = np.empty(len(starts))  # [G]
+    for size in np.unique(sizes):
+        places = np.flatnonzero(sizes == size)
+        rows = starts[places, None] + np.arange(size)  # [L, A]
+        found[places] = spearman_of(groups.score[rows], groups.length[rows])
+    return sum(map(float, found)) / len(found) if len(found) else None
 
 
-def _score_histogram(scores: Sequence[float], max_score: float) -> dict[str, int]:
-    counts = Counter(math.floor(2 * score + 0.5) / 2 for score in scores)
+def _score_histogram(scores: NDArray[np.float64], max_score: float) -> dict[str, int]:
+    values, counts = np.unique(np.floor(2 * scores + 0.5) / 2, return_counts=True)
+    found = dict(zip(values.tolist(), counts.tolist(), strict=True))
     steps = [step / 2 for step in range(int(2 * max_score) + 1)]
-    return {f"{step:g}": counts.get(step, 0) for step in steps}
+    return {f"{step:g}": found.get(step, 0) for step in steps}
 
 
-def _length_histogram(lengths: Sequence[int]) -> dict[str, list[int]]:
-    width = max(1, math.ceil((max(lengths, default=0) + 1) / LENGTH_BINS))
+def _length_histogram(lengths: NDArray[np.int64]) -> dict[str, list[int]]:
+    width = max(1, math.ceil((int(lengths.max(initial=0)) + 1) / LENGTH_BINS))
     edges = [width * place for place in range(LENGTH_BINS + 1)]
-    counts = Counter(length // width for length in lengths)
-    return {"edges": edges, "counts": [counts.get(place, 0) for place in range(LENGTH_BINS)]}
+    return {"edges": edges, "counts": np.bincount(lengths // width, minlength=LENGTH_BINS).tolist()}
 
 
 def _shown(gate: str, value: float) -> str:

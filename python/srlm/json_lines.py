@@ -12,16 +12,37 @@ from typing import TYPE_CHECKING, Any, cast
 from srlm.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+BOM = b"\xef\xbb\xbf"
 
 
 def read_objects(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Return (line number, object) for every line that is not blank.
+    """Return what `iter_objects` yields."""
+    return list(iter_objects(path))
+
+
+def iter_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) for every line that is not blank, holding one line at a time.
 
     Raises:
         InputError: the file cannot be read, or a line is no JSON object; names the file, the line and the reason.
     """
-    return parse_objects(decode_lines(read_bytes(path), str(path)), str(path))
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if (found := parse_line(line, path, number)) is not None:
+                    yield number, found
+    except (OSError, ValueError) as error:  # a name with a NUL character is a ValueError
+        raise InputError(f"{path}: cannot be read: {reason_of(error)}; name another file") from error
+
+
+def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
+    """Return the object of one line of a file, None for a blank one; errors as in `iter_objects`."""
+    where = f"{path}, line {number}"
+    text = _decoded(line.removeprefix(BOM) if number == 1 else line, where)
+    return _object(_parse(text, where), where) if text.strip() else None
 
 
 def read_bytes(path: Path) -> bytes:
@@ -68,13 +89,15 @@ def parse_located(data: bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
 
 def decode_lines(data: bytes, name: str) -> list[str]:
     """Split bytes on line feeds and decode each as UTF-8 (a leading byte order mark is allowed)."""
-    lines = []
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        try:
-            lines.append(line.decode("utf-8").removesuffix("\r"))
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}, line {number}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
-    return lines
+    lines = data.removeprefix(BOM).split(b"\n")
+    return [_decoded(line, f"{name}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _decoded(line: bytes, where: str) -> str:
+    try:
+        return line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
 
 
 def _no_number(name: str) -> None:

@@ -18,14 +18,16 @@ import numpy as np
 from srlm import chat
 from srlm.engines.base import Request, Sampling
 from srlm.errors import InputError
+from srlm.ids import Ids
 from srlm.json_lines import reason_of
 from srlm.native import expected_scores, parse_verdicts
 from srlm.native import mean_scores as native_mean_scores
-from srlm.records import RowWriter, Verdict, content_id, derived_seed, resume_rows
+from srlm.records import RowWriter, Verdict, content_id, derived_seed, resume_iter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
     from srlm.config import JudgeSection
@@ -39,6 +41,7 @@ OPENERS = "<\uff1c\ufe64\u2039\u27e8\u3008"  # what reads as "<": full-width and
 # What takes no room on a screen: soft hyphen, marks of direction, zero-width spaces and joiners, variation selectors.
 UNSEEN = "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]"
 OPENING = "Score: "
+OUTCOMES = ("scored", "missing", "out_of_range", "conflicting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +140,29 @@ def write_verdicts(
     Raises:
         InputError: a candidate's prompt is not among `prompts`.
     """
-    texts = {prompt.id: prompt.text for prompt in prompts}
-    orphan = next((row for row in candidates if row.prompt_id not in texts), None)
-    if orphan is not None:
-        raise InputError(f"candidate {orphan.id}: its prompt {orphan.prompt_id} is not in the file of prompts")
-    answers = [Judged(row.id, texts[row.prompt_id], row.text) for row in candidates]
+    answers = _Answers(prompts, candidates)
     judge_answers(engine, answers, file, judge=judge, seed=seed, report=report, stage="verdicts")
+
+
+class _Answers:
+    """Candidates with their prompts' texts. Prompts are looked up as they are needed, so they may lie in a file."""
+
+    def __init__(self, prompts: Sequence[Prompt], candidates: Iterable[Candidate]) -> None:
+        self._ids, self._candidates = Ids.of(prompt.id for prompt in prompts), candidates
+        # Candidates of a prompt mostly stand together.
+        self._text = functools.lru_cache(maxsize=1024)(lambda place: prompts[place].text)
+
+    def __iter__(self) -> Iterator[Judged]:
+        for row in self._candidates:
+            place = self._ids.place(row.prompt_id)
+            if place is None:
+                raise InputError(f"candidate {row.id}: its prompt {row.prompt_id} is not in the file of prompts")
+            yield Judged(row.id, self._text(place), row.text)
 
 
 def judge_answers(
     engine: Engine,
-    answers: Sequence[Judged],
+    answers: Sequence[Judged] | _Answers,
     file: Path,
     *,
     judge: JudgeSection,
@@ -155,32 +170,51 @@ def judge_answers(
     report: Reporter,
     stage: str,
 ) -> None:
-    """Append to `file` the verdicts on `answers` that it still lacks."""
+    """Append to `file` the verdicts on `answers` that it still lacks.
+
+    The answers are gone through twice, and not held; an answer that is there twice is judged once.
+    """
     samples = judge.samples if judge.justify else 1  # one token read greedily: more samples would be the same
-    done = {(row.candidate_id, row.sample) for row in resume_rows(file, Verdict, report)}
-    missing = {
-        f"{answer.id}.{sample}": (answer, sample)
-        for answer in {answer.id: answer for answer in answers}.values()
-        for sample in range(samples)
-        if (answer.id, sample) not in done
-    }
-    report.start(stage, len(missing) + len(done), len(done))
+    ids = Ids.of(answer.id for answer in answers)
+    wanted = np.repeat(ids.first[:, None], samples, axis=1)  # [A, K]
+    rows, done = _mark_done(resume_iter(file, Verdict, report), ids, wanted)
+    report.start(stage, int(wanted.sum()) + done, done)
     reader = Reader(engine.tokenizer, judge)
     template = read_template(judge)
     requests = (
         Request(
-            key,
-            reader.request_ids(fill(template, answer.prompt, answer.response)),
+            f"{answer.id}.{sample}",
+            asked,
             reader.sampling,
             derived_seed(seed, "verdict", answer.id, sample),
         )
-        for key, (answer, sample) in missing.items()
+        for answer, marks in zip(answers, wanted, strict=True)
+        if marks.any()
+        for asked in [reader.request_ids(fill(template, answer.prompt, answer.response))]
+        for sample in np.flatnonzero(marks).tolist()
     )
-    with RowWriter(file) as writer:
+    with RowWriter(file, rows) as writer:
         for completion in engine.generate(requests):
-            answer, sample = missing[completion.key]
-            writer.write(reader.verdict(completion, answer.id, sample))
+            candidate_id, _, sample = completion.key.rpartition(".")
+            writer.write(reader.verdict(completion, candidate_id, int(sample)))
             report.advance()
+
+
+def _mark_done(rows: Iterable[Verdict], ids: Ids, wanted: NDArray[np.bool_]) -> tuple[int, int]:
+    """Take what has a verdict out of `wanted` [A, K]; return how many rows there are, and how many different verdicts.
+
+    Verdicts on other answers, or of further samples, count as done as well.
+    """
+    before, count = int(wanted.sum()), 0
+    others: set[tuple[str, int]] = set()
+    for row in rows:
+        count += 1
+        place = ids.place(row.candidate_id)
+        if place is not None and 0 <= row.sample < wanted.shape[1]:
+            wanted[place, row.sample] = False
+        else:
+            others.add((row.candidate_id, row.sample))
+    return count, before - int(wanted.sum()) + len(others)
 
 
 class Reader:
@@ -281,7 +315,7 @@ def mean_scores(verdicts: Sequence[Verdict], *, expected: bool) -> dict[str, flo
 
 def count_outcomes(verdicts: Sequence[Verdict]) -> dict[str, int]:
     """Return how many verdicts had each outcome, zeros included."""
-    counts = dict.fromkeys(("scored", "missing", "out_of_range", "conflicting"), 0)
+    counts = dict.fromkeys(OUTCOMES, 0)
     for row in verdicts:
         counts[row.outcome] += 1
     return counts

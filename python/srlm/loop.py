@@ -13,6 +13,7 @@ is skipped if an earlier run of the same command has done it.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ from srlm.early_stop import EarlyStop
 from srlm.errors import StageError
 from srlm.evaluation import schedule
 from srlm.json_lines import read_bytes
-from srlm.records import Candidate, DroppedPrompt, Prompt, RankedAnswers, Verdict, read_rows, write_rows, write_text
+from srlm.progress import count_lines
+from srlm.records import DroppedPrompt, RankedAnswers, Verdict, iter_rows, read_rows, write_rows, write_text
 from srlm.stages import data_seed
 from srlm.worker import CandidatesTask, Generate, JudgementsTask, PromptsTask, ReadByM1, Task, Train, VerdictsTask
 
@@ -156,25 +158,24 @@ class Loop:
         config, file = self.config, self._training_file(t)
         if self.stages.is_done(f"m{t}/pairs", file, self.stages.sections("pairs", "judge"), (f"m{t}/verdicts",)):
             return
-        rows = (
-            read_rows(self.run_dir.file(t, "prompts.jsonl"), Prompt),
-            read_rows(self.run_dir.file(t, "candidates.jsonl"), Candidate),
-            read_rows(self.run_dir.file(t, "verdicts.jsonl"), Verdict),
+        prompts, candidates, verdicts = (
+            self.run_dir.file(t, f"{name}.jsonl") for name in ("prompts", "candidates", "verdicts")
         )
-        made, drops = pairs.build(*rows, pairs=config.pairs, judge=config.judge, seed=data_seed(self.config, t))
-        write_rows(file, list(made))
-        enough, prompts = len(made) >= config.pairs.min_count, len(rows[0])
+        made = pairs.write(
+            prompts, candidates, verdicts, file, pairs=config.pairs, judge=config.judge, seed=data_seed(config, t)
+        )
+        enough = len(made) >= config.pairs.min_count
         found = gates.quality(
-            prompts,
-            *rows[1:],
-            prompts - sum(pairs.prompts_without(drops).values()),
+            made.answers,
+            made.scores,
+            made.answers.prompts - sum(pairs.prompts_without(made.drops).values()),
             judge=config.judge,
             kl_from_m1=self._kl(t) if enough else None,
         )
         missed = gates.unmet(found, config.gates)
         kept = {**asdict(found), "gates": [asdict(gate) for gate in missed]}
-        facts = {"rows": len(made), "drops": drops, **self._facts(t, *rows), "quality": kept}
-        self._mind(t, facts, missed, None if enough else too_few_pairs(t, len(made), drops, file))
+        facts = {"rows": len(made), "drops": made.drops, **self._facts(t, made), "quality": kept}
+        self._mind(t, facts, missed, None if enough else too_few_pairs(t, len(made), made.drops, file))
         self.stages.finish(f"m{t}/pairs", facts)
         self.run_dir.file(t, gates.FILE).unlink(missing_ok=True)
 
@@ -211,7 +212,7 @@ class Loop:
     def _training(self, name: str, kind: str, base: str, data: tuple[Path, ...]) -> Train:
         model, t = name.partition("/")[0], int(name[1 : name.index("/")])
         self.stages.titled(f"M{t}")
-        rows = sum(len(file.read_bytes().split(b"\n")) - 1 for file in data)
+        rows = sum(count_lines(file) for file in data)
         card = {
             "model": f"{model} of run {self.config.name}",
             "base model": self.config.model.name,
@@ -297,21 +298,19 @@ class Loop:
         positives = self.config.pairs.method == "positives_only"
         return self.run_dir.file(t, "positives.jsonl" if positives else "pairs.jsonl")
 
-    def _facts(
-        self, t: int, prompts: list[Prompt], candidates: list[Candidate], verdicts: list[Verdict]
-    ) -> dict[str, Any]:
+    def _facts(self, t: int, made: pairs.Chosen) -> dict[str, Any]:
         """What the closing table says about an iteration's data."""
-        scores = judge.mean_scores(verdicts, expected=self.config.judge.score == "expected")
+        answers, means = made.answers, made.scores.means(self.config.judge.score)
         dropped = self.run_dir.file(t, "prompts_dropped.jsonl")
-        reasons = [row.reason for row in read_rows(dropped, DroppedPrompt)] if dropped.exists() else []
+        reasons = Counter(row.reason for row in iter_rows(dropped, DroppedPrompt)) if dropped.exists() else {}
         return {
-            "prompts": len(prompts),
-            "prompts_dropped": {reason: reasons.count(reason) for reason in sorted(set(reasons))},
-            "candidates": len(candidates),
-            "verdicts": judge.count_outcomes(verdicts),
-            "mean_score": sum(scores.values()) / len(scores) if scores else None,
-            "mean_length": sum(len(row.token_ids) for row in candidates) / max(1, len(candidates)),
-            "truncated": sum(row.finish_reason == "length" for row in candidates),
+            "prompts": answers.prompts,
+            "prompts_dropped": dict(sorted(reasons.items())),
+            "candidates": len(answers.length),
+            "verdicts": made.scores.outcomes,
+            "mean_score": sum(map(float, means)) / len(means) if len(means) else None,
+            "mean_length": int(answers.length.sum()) / max(1, len(answers.length)),
+            "truncated": int(answers.cut_off.sum()),
         }
 
 

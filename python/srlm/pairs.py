@@ -1,7 +1,8 @@
 """Preference pairs: the best against the worst answer of each prompt (paper, section 2.3), or other ways to pair.
 
 Chosen in Rust from columns. What has no scored verdict takes no part, ties are dropped, and every prompt that gives no
-pair is counted under one reason. `srlm.native.select_pairs` says what each `pairs.method` does.
+pair is counted under one reason. `srlm.native.select_pairs` says what each `pairs.method` does. The answers that were
+chosen are read once more, one by one, since all of them need not fit in memory.
 """
 
 from __future__ import annotations
@@ -12,85 +13,71 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from srlm import chat
-from srlm.errors import InputError
-from srlm.judge import mean_scores
+from srlm.judged_table import read_answers, read_scores, text_numbers
 from srlm.native import select_pairs, select_positives
-from srlm.records import Example, Pair, content_id
+from srlm.records import Candidate, Example, Pair, Prompt, Verdict, content_id, write_rows
+from srlm.row_file import RowFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from srlm.config import JudgeSection, PairsSection
-    from srlm.records import Candidate, Prompt, Verdict
+    from srlm.judged_table import Answers, Scores
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Candidates as columns of equal length C, for Rust."""
+class Chosen:
+    """What is trained on, by the places of the candidates, and how many prompts each reason dropped.
 
-    prompt: NDArray[np.int64]  # [C] index of the prompt
-    score: NDArray[np.float64]  # [C] mean score, NaN without a scored verdict
-    expected: NDArray[np.float64]  # [C] mean expected score, NaN where there is none
-    usable: NDArray[np.bool_]  # [C]
-    texts: list[str]  # [C]
-    length: NDArray[np.int64]  # [C] in tokens
-
-
-def columns(
-    prompts: Sequence[Prompt],
-    candidates: Sequence[Candidate],
-    verdicts: Sequence[Verdict],
-    *,
-    pairs: PairsSection,
-    judge: JudgeSection,
-) -> Columns:
-    """Bring candidates and what their verdicts say into columns.
-
-    Raises:
-        InputError: a candidate's prompt, or a verdict's candidate, is not among the rows given.
+    Of methods that give several pairs of a prompt, `over_cap` counts the pairs that `pairs.max_per_prompt` left out.
     """
-    place = {prompt.id: index for index, prompt in enumerate(prompts)}
-    known = {row.id for row in candidates}
-    for row in candidates:
-        if row.prompt_id not in place:
-            raise InputError(f"candidate {row.id}: its prompt {row.prompt_id} is not in the file of prompts")
-    for verdict in verdicts:
-        if verdict.candidate_id not in known:
-            raise InputError(f"verdict {verdict.id}: its candidate {verdict.candidate_id} is not in the candidates")
-    sampled, means = (mean_scores(verdicts, expected=expected) for expected in (False, True))
-    expected = np.array([means.get(row.id, np.nan) for row in candidates], dtype=np.float64)  # [C]
-    written = np.array([sampled.get(row.id, np.nan) for row in candidates], dtype=np.float64)  # [C]
-    return Columns(
-        prompt=np.array([place[row.prompt_id] for row in candidates], dtype=np.int64),
-        score=expected if judge.score == "expected" else written,
-        expected=expected,
-        usable=np.array(
-            [bool(row.text.strip()) and (pairs.keep_truncated or row.finish_reason == "stop") for row in candidates],
-            dtype=np.bool_,
-        ),
-        texts=[row.text for row in candidates],
-        length=np.array([len(row.token_ids) for row in candidates], dtype=np.int64),
-    )
+
+    answers: Answers
+    scores: Scores
+    mean: NDArray[np.float64]  # [C] the scores that chose
+    best: NDArray[np.int64]  # [R]
+    worst: NDArray[np.int64] | None  # [R], None for positives
+    drops: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.best)
+
+    def rows(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> Iterator[Pair] | Iterator[Example]:
+        """Yield the rows that TRL reads, made of the prompts and candidates that the columns were read from."""
+        if self.worst is None:
+            return self._examples(prompts, candidates)
+        return self._pairs(prompts, candidates, self.worst)
+
+    def _pairs(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], worst: NDArray[np.int64]
+    ) -> Iterator[Pair]:
+        for good_place, bad_place in zip(self.best, worst, strict=True):
+            prompt = prompts[int(self.answers.prompt[good_place])]
+            good, bad = candidates[int(good_place)], candidates[int(bad_place)]
+            yield Pair(
+                prompt_id=prompt.id,
+                prompt=chat.user(prompt.text),
+                chosen=chat.assistant(good.text),
+                rejected=chat.assistant(bad.text),
+                chosen_id=good.id,
+                rejected_id=bad.id,
+                chosen_score=float(self.mean[good_place]),
+                rejected_score=float(self.mean[bad_place]),
+                chosen_token_ids=good.token_ids,
+                rejected_token_ids=bad.token_ids,
+            )
+
+    def _examples(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> Iterator[Example]:
+        for place in self.best:
+            prompt = chat.user(prompts[int(self.answers.prompt[place])].text)
+            good = candidates[int(place)]
+            yield Example(content_id("example", prompt, good.text), prompt, chat.assistant(good.text), good.token_ids)
 
 
-def build(
-    prompts: Sequence[Prompt],
-    candidates: Sequence[Candidate],
-    verdicts: Sequence[Verdict],
-    *,
-    pairs: PairsSection,
-    judge: JudgeSection,
-    seed: int,
-) -> tuple[list[Pair] | list[Example], dict[str, int]]:
-    """Return what `pairs.method` makes to train on: see `build_pairs` and `build_positives`."""
-    if pairs.method == "positives_only":
-        return build_positives(prompts, candidates, verdicts, pairs=pairs, judge=judge)
-    return build_pairs(prompts, candidates, verdicts, pairs=pairs, judge=judge, seed=seed)
-
-
-def build_pairs(
+def choose(
     prompts: Sequence[Prompt],
     candidates: Sequence[Candidate],
     verdicts: Sequence[Verdict],
@@ -98,48 +85,48 @@ def build_pairs(
     pairs: PairsSection,
     judge: JudgeSection,
     seed: int = 0,
-) -> tuple[list[Pair], dict[str, int]]:
-    """Return pairs in TRL's conversational format, and how many prompts each reason dropped.
+) -> Chosen:
+    """Choose what `pairs.method` says: pairs, or the answers with a perfect score (the paper's ablation).
 
-    Of methods that give several pairs of a prompt, `over_cap` counts the pairs that `pairs.max_per_prompt` left out.
     `seed` decides what `pairs.method: random` draws.
+
+    Raises:
+        InputError: a candidate's prompt, or a verdict's candidate, is not among the rows given.
     """
+    answers = read_answers(prompts, candidates)
+    scores = read_scores(answers, verdicts)
+    mean = scores.by(judge.score)
+    usable = ~answers.blank if pairs.keep_truncated else ~(answers.blank | answers.cut_off)
+    texts = text_numbers(answers)
     if pairs.method == "positives_only":
-        raise InputError("pairs.method=positives_only makes no pairs; use build_positives")
-    table = columns(prompts, candidates, verdicts, pairs=pairs, judge=judge)
-    chosen, rejected, drops = select_pairs(
-        table.prompt,
-        table.score,
-        table.expected,
-        table.usable,
-        table.texts,
+        best, drops = select_positives(answers.prompt, mean, usable, texts, perfect=judge.max_score)
+        return Chosen(answers, scores, mean, best, None, drops)
+    best, worst, drops = select_pairs(
+        answers.prompt,
+        mean,
+        scores.expected,
+        usable,
+        texts,
         method=pairs.method,
         min_margin=pairs.min_margin,
         seed=seed,
         k=pairs.top_k,
         rho=pairs.rho,
         max_per_prompt=pairs.max_per_prompt,
-        length=table.length,
+        length=answers.length,
     )
-    drops["too_few_scored"] += len(prompts) - len(set(table.prompt.tolist()))
-    rows = []
-    for best, worst in zip(chosen.tolist(), rejected.tolist(), strict=True):
-        prompt, good, bad = prompts[int(table.prompt[best])], candidates[best], candidates[worst]
-        rows.append(
-            Pair(
-                prompt_id=prompt.id,
-                prompt=chat.user(prompt.text),
-                chosen=chat.assistant(good.text),
-                rejected=chat.assistant(bad.text),
-                chosen_id=good.id,
-                rejected_id=bad.id,
-                chosen_score=float(table.score[best]),
-                rejected_score=float(table.score[worst]),
-                chosen_token_ids=good.token_ids,
-                rejected_token_ids=bad.token_ids,
-            )
-        )
-    return rows, drops
+    drops["too_few_scored"] += answers.prompts - len(np.unique(answers.prompt))
+    return Chosen(answers, scores, mean, best, worst, drops)
+
+
+def write(
+    prompts: Path, candidates: Path, verdicts: Path, file: Path, *, pairs: PairsSection, judge: JudgeSection, seed: int
+) -> Chosen:
+    """Choose from files of rows, and write to `file` what is trained on; neither is held."""
+    asked, answers = RowFile(prompts, Prompt), RowFile(candidates, Candidate)
+    chosen = choose(asked, answers, RowFile(verdicts, Verdict), pairs=pairs, judge=judge, seed=seed)
+    write_rows(file, chosen.rows(asked, answers))
+    return chosen
 
 
 def prompts_without(drops: Mapping[str, int]) -> dict[str, int]:
@@ -148,23 +135,3 @@ def prompts_without(drops: Mapping[str, int]) -> dict[str, int]:
     if "no_perfect_answer" in found:  # of positives: there `same_text` counts answers
         found.pop("same_text", None)
     return found
-
-
-def build_positives(
-    prompts: Sequence[Prompt],
-    candidates: Sequence[Candidate],
-    verdicts: Sequence[Verdict],
-    *,
-    pairs: PairsSection,
-    judge: JudgeSection,
-) -> tuple[list[Example], dict[str, int]]:
-    """Return the answers with a perfect score as rows for SFT (the paper's "positive examples only" ablation)."""
-    table = columns(prompts, candidates, verdicts, pairs=pairs, judge=judge)
-    chosen, drops = select_positives(table.prompt, table.score, table.usable, table.texts, perfect=judge.max_score)
-    rows = []
-    for index in chosen.tolist():
-        prompt, good = chat.user(prompts[int(table.prompt[index])].text), candidates[index]
-        rows.append(
-            Example(content_id("example", prompt, good.text), prompt, chat.assistant(good.text), good.token_ids)
-        )
-    return rows, drops

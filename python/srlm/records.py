@@ -3,7 +3,8 @@
 A row is a frozen dataclass; its id is a hash of its content, so a rerun names the same row the same. A file of rows is
 JSON lines in UTF-8, split on `\\n` only: U+2028 and its kin are legal inside a JSON string, and `str.splitlines` would
 break a row there. A writer hands over whole lines, which outlive a kill at once and a loss of power after a second at
-most; a torn last line, left by a crash, is dropped by `resume_rows`.
+most; a torn last line, left by a crash, is dropped by `resume_rows`. What may hold millions of rows is gone through by
+`iter_rows`, or is a `row_file.RowFile`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ import hashlib
 import json
 import os
 import time
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
+from srlm import progress
 from srlm.errors import InputError
-from srlm.json_lines import decode_lines, parse_objects, read_bytes
+from srlm.json_lines import iter_objects
 from srlm.row_checks import problem_of
+from srlm.whole_file import whole_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -210,27 +215,36 @@ def to_json(row: object) -> str:
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
-    """Read a file of rows that a stage wrote.
+    """Return what `iter_rows` yields."""
+    return list(iter_rows(path, kind))
+
+
+def iter_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
+    """Yield the rows of a file that a stage wrote, holding one at a time.
 
     Raises:
         InputError: a line is broken, lacks a field or has one that `kind` does not have, has a value of another type,
             or an id that came before.
     """
-    return _rows_of(read_bytes(path), path, kind)
+    if kind not in UNIQUE:
+        for number, value in iter_objects(path):
+            yield row_from(value, kind, f"{path}, line {number}")
+        return
+    from srlm.ids import id_number, repeated  # with numpy, which reading a manifest must not wait for
+
+    seen = array("Q")
+    for number, value in iter_objects(path):
+        yield row_from(value, kind, f"{path}, line {number}")
+        seen.append(id_number(value["id"]))
+    if repeated(seen):
+        _check_unique(path)
 
 
-def _rows_of(data: bytes, path: Path, kind: type[Row]) -> list[Row]:
-    objects = parse_objects(decode_lines(data, str(path)), str(path))
-    rows = [row_from(value, kind, f"{path}, line {number}") for number, value in objects]
-    if kind in UNIQUE:
-        _check_unique(path, objects)
-    return rows
-
-
-def _check_unique(path: Path, objects: list[tuple[int, dict[str, Any]]]) -> None:
-    seen: dict[str, int] = {}
-    for number, value in objects:
-        first = seen.setdefault(value["id"], number)
+def _check_unique(path: Path) -> None:
+    """Find the first id that is there twice; the ids' bits, of which fewer are held, only say that there may be one."""
+    lines: dict[str, int] = {}
+    for number, value in iter_objects(path):
+        first = lines.setdefault(value["id"], number)
         if first != number:
             raise InputError(
                 f"{path}, line {number}: the id {value['id']!r} is there twice (see line {first}); remove one"
@@ -260,25 +274,28 @@ def _wrong_fields(value: dict[str, Any], kind: type[Any]) -> str:
 
 
 def resume_rows(path: Path, kind: type[Row], report: Reporter | None = None) -> list[Row]:
-    """Return the whole rows that an earlier run left in `path`, and cut off a torn last line, which `report` is told.
+    """Return what `resume_iter` yields."""
+    return list(resume_iter(path, kind, report))
 
-    [] without a file.
+
+def resume_iter(path: Path, kind: type[Row], report: Reporter | None = None) -> Iterator[Row]:
+    """Cut off a torn last line, which `report` is told, and yield the whole rows that an earlier run left in `path`.
+
+    Nothing without a file.
 
     Raises:
         InputError: the file holds something else; it is left as it is.
     """
     if not path.exists():
-        return []
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    rows = _rows_of(data[:whole], path, kind)
-    if whole < len(data):
-        if not _is_torn(data[whole:], kind):
+        return iter(())
+    torn = progress.torn_line(path)
+    if torn:
+        if not _is_torn(torn, kind):
             raise InputError(f"{path}: its last line is no {kind.__name__} that was begun; give another file")
-        os.truncate(path, whole)
+        os.truncate(path, path.stat().st_size - len(torn))
         if report is not None:
             report.note(f"{path}: a last line that was torn is cut off; what it held is made again")
-    return rows
+    return iter_rows(path, kind)
 
 
 def _is_torn(line: bytes, kind: type[Any]) -> bool:
@@ -291,14 +308,17 @@ def _is_torn(line: bytes, kind: type[Any]) -> bool:
 class RowWriter:
     """Appends rows to a file, one flushed line each; once a second, and in the end, the disk is made to hold them.
 
-    Waiting for the disk at every row would make short rows many times slower.
+    Waiting for the disk at every row would make short rows many times slower. Told how many `rows` the file has
+    already, it also keeps a note of their number beside it until the end (see `progress`).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._rows = path, rows
         self._synced = time.monotonic()
         # A lone surrogate becomes its JSON escape, which reads back as the same string.
         self._file = path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
+        self._note()
 
     def __enter__(self) -> Self:
         return self
@@ -309,6 +329,7 @@ class RowWriter:
         try:
             if kind is None:
                 os.fsync(self._file.fileno())
+                progress.forget(self._path)
         finally:
             self._file.close()
 
@@ -316,14 +337,26 @@ class RowWriter:
         """Append one row and hand it to the operating system."""
         self._file.write(to_json(row) + "\n")
         self._file.flush()
+        if self._rows is not None:
+            self._rows += 1
         if time.monotonic() - self._synced > SYNC_SECONDS:
             os.fsync(self._file.fileno())
+            self._note()
             self._synced = time.monotonic()
 
+    def _note(self) -> None:
+        if self._rows is not None:
+            progress.note(self._path, os.fstat(self._file.fileno()).st_size, self._rows)
 
-def write_rows(path: Path, rows: list[Any]) -> None:
-    """Write a whole file of rows at once: it appears complete or not at all."""
-    write_text(path, "".join(to_json(row) + "\n" for row in rows))
+
+def write_rows(path: Path, rows: Iterable[Any]) -> int:
+    """Write a whole file of rows, one at a time: it appears complete or not at all. Return how many there are."""
+    count = 0
+    with whole_file(path) as file:
+        for row in rows:
+            file.write(f"{to_json(row)}\n".encode("utf-8", errors="backslashreplace"))
+            count += 1
+    return count
 
 
 def write_text(path: Path, text: str) -> None:
@@ -333,20 +366,5 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file by atomic rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with whole_file(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Have the disk hold a file's content, or a folder's entries: a file that was renamed outlives a loss of power."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

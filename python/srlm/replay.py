@@ -7,14 +7,18 @@ made by other code shows as a row that does not follow.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from srlm import pairs
 from srlm.errors import InputError
 from srlm.evaluation import comparing
+from srlm.ids import Ids
 from srlm.models import weights_hash
 from srlm.native import parse_verdicts
 from srlm.records import (
@@ -29,6 +33,7 @@ from srlm.records import (
     file_hash,
     read_rows,
 )
+from srlm.row_file import RowFile
 from srlm.run_dir import RunDir, read_config
 from srlm.stages import data_seed
 
@@ -94,20 +99,25 @@ def _files(run: RunDir) -> Iterable[Check]:
 
 
 def _iteration(config: Config, run: RunDir, t: int) -> list[Check]:
-    """Rows of M_t's data: prompts to candidates to verdicts to pairs."""
-    prompts = read_rows(run.file(t, "prompts.jsonl"), Prompt)
-    candidates = read_rows(run.file(t, "candidates.jsonl"), Candidate)
-    verdicts = read_rows(run.file(t, "verdicts.jsonl"), Verdict)
-    seed = data_seed(config, t)
+    """Rows of M_t's data: prompts to candidates to verdicts to pairs. No file is held, only ids."""
+    prompts = RowFile(run.file(t, "prompts.jsonl"), Prompt)
+    candidates = RowFile(run.file(t, "candidates.jsonl"), Candidate)
+    verdicts = RowFile(run.file(t, "verdicts.jsonl"), Verdict)
+    asked, answers = (Ids.of(row.id for row in rows) for rows in (prompts, candidates))
     checks = [
-        _rows(f"m{t}/prompts.jsonl", prompts, lambda row: row.id, _prompt_problem),
+        _rows(f"m{t}/prompts.jsonl: ids", prompts, lambda row: row.id, _prompt_problem),
         _rows(
-            f"m{t}/candidates.jsonl",
+            f"m{t}/candidates.jsonl: ids",
             candidates,
             lambda row: (row.prompt_id, row.index),
-            _candidate_problem({row.id for row in prompts}, seed),
+            _candidate_problem(asked, data_seed(config, t)),
         ),
-        _verdicts(config, f"m{t}/verdicts.jsonl", verdicts, {row.id for row in candidates}),
+        _rows(
+            f"m{t}/verdicts.jsonl: ids, scores",
+            verdicts,
+            lambda row: (row.candidate_id, row.sample),
+            _verdict_problem(config, answers),
+        ),
     ]
     if run.entry(f"m{t}/pairs") is not None:
         checks.append(_pairs(config, run, t, (prompts, candidates, verdicts)))
@@ -118,17 +128,27 @@ def _rows(
     name: str, rows: Sequence[Row], key: Callable[[Row], Hashable], problem: Callable[[Row], str | None]
 ) -> Check:
     """Check each row by itself, and that none is there twice."""
-    found = [(number, problem(row)) for number, row in enumerate(rows, 1)]
-    problems = [f"line {number}: {text}" for number, text in found if text is not None]
-    twice = [key for key, count in Counter(map(key, rows)).items() if count > 1]
-    return Check(f"{name}: ids", len(rows), problems + [f"{key} is there twice" for key in twice])
+    problems, hashes = [], array("q")
+    for number, row in enumerate(rows, 1):
+        hashes.append(hash(key(row)))
+        if (text := problem(row)) is not None:
+            problems.append(f"line {number}: {text}")
+    return Check(name, len(hashes), problems + [f"{found} is there twice" for found in _twice(rows, key, hashes)])
+
+
+def _twice(rows: Iterable[Row], key: Callable[[Row], Hashable], hashes: array[int]) -> list[Hashable]:
+    """Return the keys that are there more than once; only those whose hashes are get a second look."""
+    values, counts = np.unique(np.array(hashes, dtype=np.int64), return_counts=True)
+    again = set(values[counts > 1].tolist())
+    found = Counter(key(row) for row in rows if hash(key(row)) in again) if again else {}
+    return [key for key, count in found.items() if count > 1]
 
 
 def _prompt_problem(row: Prompt) -> str | None:
     return None if row.id == content_id("prompt", row.text) else f"{row.id} is not the id of this text"
 
 
-def _candidate_problem(prompts: set[str], seed: int) -> Callable[[Candidate], str | None]:
+def _candidate_problem(prompts: Ids, seed: int) -> Callable[[Candidate], str | None]:
     def problem(row: Candidate) -> str | None:
         if row.prompt_id not in prompts:
             return f"its prompt {row.prompt_id} is not there"
@@ -141,47 +161,45 @@ def _candidate_problem(prompts: set[str], seed: int) -> Callable[[Candidate], st
     return problem
 
 
-def _verdicts(config: Config, name: str, rows: Sequence[Verdict], candidates: set[str]) -> Check:
+def _verdict_problem(config: Config, candidates: Ids) -> Callable[[Verdict], str | None]:
     """Scores are what is read from the texts."""
     judge = config.judge
-    outcomes, scores, _ = parse_verdicts(
-        [row.text for row in rows], max_score=judge.max_score, pattern=judge.score_pattern
-    )
-    read = dict(zip((row.id for row in rows), zip(outcomes, scores.tolist(), strict=True), strict=True))
 
     def problem(row: Verdict) -> str | None:
         if row.candidate_id not in candidates:
             return f"its candidate {row.candidate_id} is not there"
         if row.id != content_id("verdict", row.candidate_id, row.sample, row.text):
             return f"{row.id} is not the id of this text"
-        outcome, score = read[row.id]
-        if (row.outcome, row.score) != (outcome, score if outcome == "scored" else None):
-            return f"its text reads as {outcome}{f' {score:g}' if outcome == 'scored' else ''}"
+        [outcome], scores, _ = parse_verdicts([row.text], max_score=judge.max_score, pattern=judge.score_pattern)
+        score = float(scores[0]) if outcome == "scored" else None
+        if (row.outcome, row.score) != (outcome, score):
+            return f"its text reads as {outcome}{'' if score is None else f' {score:g}'}"
         return None
 
-    found = _rows(name, rows, lambda row: (row.candidate_id, row.sample), problem)
-    return Check(f"{name}: ids, scores", found.rows, found.problems)
+    return problem
 
 
-def _pairs(config: Config, run: RunDir, t: int, rows: tuple[list[Prompt], list[Candidate], list[Verdict]]) -> Check:
+def _pairs(
+    config: Config, run: RunDir, t: int, rows: tuple[Sequence[Prompt], Sequence[Candidate], Sequence[Verdict]]
+) -> Check:
     """Pairs (or perfect answers) are those that the scores choose, and so is what gave none."""
     kind: type[Pair | Example] = Example if config.pairs.method == "positives_only" else Pair
     name = f"m{t}/{'positives' if kind is Example else 'pairs'}.jsonl"
-    kept = read_rows(run.path / name, kind)
+    kept = RowFile(run.path / name, kind)
     try:
-        made, drops = pairs.build(*rows, pairs=config.pairs, judge=config.judge, seed=data_seed(config, t))
+        made = pairs.choose(*rows, pairs=config.pairs, judge=config.judge, seed=data_seed(config, t))
     except InputError as error:  # a row that belongs to none: nothing can be chosen
         return Check(f"{name}: chosen by the scores", len(kept), [str(error)])
     problems = [
         f"line {number}: the scores give another row here"
-        for number, (one, other) in enumerate(zip(kept, made, strict=False), 1)
+        for number, (one, other) in enumerate(zip(kept, made.rows(*rows[:2]), strict=False), 1)
         if one != other
     ]
     if len(kept) != len(made):
         problems.append(f"{len(kept)} rows, the scores give {len(made)}")
     noted = (run.entry(f"m{t}/pairs") or {}).get("drops")
-    if noted != drops:
-        problems.append(f"prompts without a pair: {noted} in the manifest, the scores give {drops}")
+    if noted != made.drops:
+        problems.append(f"prompts without a pair: {noted} in the manifest, the scores give {made.drops}")
     return Check(f"{name}: chosen by the scores", len(kept), problems)
 
 
@@ -200,7 +218,7 @@ def _comparison(config: Config, run: RunDir, stage: str) -> list[Check]:
         for key in ("wins", "ties", "losses", "unread")
         if entry.get(key) != found[key]
     ]
-    read = _rows(stage, rows, lambda row: (row.prompt_id, row.first), _word_problem(config))
+    read = _rows(f"{stage}: ids", rows, lambda row: (row.prompt_id, row.first), _word_problem(config))
     return [Check(f"{stage}.jsonl: ids, verdicts, counts", len(rows), read.problems + problems)]
 
 

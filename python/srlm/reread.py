@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError
 from srlm.json_lines import decode_lines, parse_objects
+from srlm.judge import OUTCOMES
 from srlm.native import parse_verdicts, read_text_column
 from srlm.records import write_rows
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from srlm.config import JudgeSection
-
-OUTCOMES = ("scored", "missing", "out_of_range", "conflicting")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from srlm import aside
-from srlm.evaluation.schedule import opponents
+from srlm.evaluation.opponents import opponents
+from srlm.progress import rows_so_far
 from srlm.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def status_table(path: Path, config: Config, again: Collection[str] = ()) -> Tab
             state = "again" if name in again else run.state(name)
             table.add_row(name, state, str(entry.get("rows", "")), str(entry["seconds"]), str(entry["finished"]))
             continue
-        rows = _rows_so_far(path, name)
+        rows = rows_so_far(path / f"{name}.jsonl")
         table.add_row(name, "next" if next_one else "", str(rows) if rows else "", "", "")
         next_one = False
     return table
@@ -76,9 +77,3 @@ def status_table(path: Path, config: Config, again: Collection[str] = ()) -> Tab
 def aside_lines(path: Path) -> list[str]:
     """Return a line for each folder of stages that were set aside."""
     return [f"set aside in {path / folder}: {', '.join(stages)}" for folder, stages in aside.kept(path).items()]
-
-
-def _rows_so_far(path: Path, name: str) -> int:
-    folder, _, stage = name.partition("/")
-    file = path / folder / f"{stage}.jsonl"
-    return file.read_bytes().count(b"\n") if file.is_file() else 0

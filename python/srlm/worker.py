@@ -18,8 +18,10 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Protocol
 
 from srlm.errors import EngineError, InputError, StageError, is_out_of_memory
-from srlm.records import Candidate, Example, Pair, Prompt, RankedAnswers, Reading, Verdict, read_rows
+from srlm.progress import count_lines
+from srlm.records import Candidate, Example, Pair, Prompt, RankedAnswers, Reading, read_rows
 from srlm.reporter import SilentReporter
+from srlm.row_file import RowFile
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -65,7 +67,7 @@ class PromptsTask:
         prompts.write_prompts(
             engine, seeds, self.file, self.dropped_file, prompts=config.prompts, seed=seed, report=report
         )
-        return {"rows": len(read_rows(self.file, Prompt))}
+        return {"rows": count_lines(self.file)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,9 @@ class CandidatesTask:
         """See `Task.run`."""
         from srlm import candidates
 
-        rows = read_rows(self.prompts, Prompt)
+        rows = RowFile(self.prompts, Prompt)
         candidates.write_candidates(engine, rows, self.file, candidates=config.candidates, seed=seed, report=report)
-        return {"rows": len(read_rows(self.file, Candidate))}
+        return {"rows": count_lines(self.file)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,9 @@ class VerdictsTask:
         """See `Task.run`."""
         from srlm import judge
 
-        prompts, candidates = read_rows(self.prompts, Prompt), read_rows(self.candidates, Candidate)
+        prompts, candidates = RowFile(self.prompts, Prompt), RowFile(self.candidates, Candidate)
         judge.write_verdicts(engine, prompts, candidates, self.file, judge=config.judge, seed=seed, report=report)
-        return {"rows": len(read_rows(self.file, Verdict))}
+        return {"rows": count_lines(self.file)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class JudgementsTask:
         judge.judge_answers(
             engine, answers, self.file, judge=sampled, seed=seed, report=report, stage="judgements of ranked answers"
         )
-        return {"rows": len(read_rows(self.file, Verdict))}
+        return {"rows": count_lines(self.file)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +236,7 @@ class ReadByM1:
         """Read, and take the mean."""
         from srlm import divergence
 
-        prompts, candidates = read_rows(self.prompts, Prompt), read_rows(self.candidates, Candidate)
+        prompts, candidates = read_rows(self.prompts, Prompt), RowFile(self.candidates, Candidate)
         divergence.write_readings(
             self.folder, self.config.model, prompts, candidates, self.file, seed=self.seed, report=report
         )

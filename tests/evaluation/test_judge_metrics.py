@@ -5,6 +5,7 @@ import random
 from dataclasses import asdict
 from itertools import combinations
 
+import numpy as np
 import pytest
 from scipy import stats
 from srlm.config import JudgeSection
@@ -498,3 +499,12 @@ def test_pandalm_by_its_first_annotator():
     assert found.human_agreement.n == 3 * 794 + 100
     assert found.human_agreement.value == pytest.approx((3 * 794 + 31 / 2) / (3 * 794 + 100))
     assert found.flags == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_tables_correlate_as_lists_do(size):
+    draw = random.Random(size)
+    x, y = (np.array([[draw.randrange(4) for _ in range(size)] for _ in range(300)]) for _ in range(2))
+    lists = [(one.tolist(), other.tolist()) for one, other in zip(x, y, strict=True)]
+    assert rank_correlation.spearman_of(x / 2, y).tolist() == rank_correlation.spearman(lists)
+    assert rank_correlation.spearman_of(x[:0], y[:0]).tolist() == []

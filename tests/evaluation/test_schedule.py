@@ -7,7 +7,8 @@ import pytest
 from srlm import config as configuration
 from srlm.errors import InputError
 from srlm.evaluation import schedule
-from srlm.evaluation.schedule import Schedule, opponents, run_model
+from srlm.evaluation.opponents import opponents
+from srlm.evaluation.schedule import Schedule, run_model
 from srlm.evaluation.tasks import CompareThroughEndpoint
 from srlm.records import Example, RankedAnswers, write_rows
 from srlm.run_dir import RunDir

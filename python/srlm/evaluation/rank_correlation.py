@@ -7,7 +7,7 @@ the intervals come from resampling prompts (`estimates`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,24 +36,38 @@ def kendall(lists: Lists) -> list[float]:
     return _each(lists, lambda x, y: _cosine(x.reshape(len(x), -1), y.reshape(len(y), -1)))
 
 
+def spearman_of(x: NDArray[Any], y: NDArray[Any]) -> Table:
+    """Return Spearman's rho of lists of equal length, [L], from both sides' values, [L, A]."""
+    found, step = np.empty(len(x)), _at_once(x.shape[1])
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        found[part] = _cosine(_signs(x[part]).sum(-1), _signs(y[part]).sum(-1))
+    return found
+
+
 def _each(lists: Lists, correlate: Callable[[Table, Table], Table]) -> list[float]:
     """Correlate lists of equal length together."""
     found = [0.0] * len(lists)
     sizes = np.array([len(x) for x, _ in lists], dtype=np.int64)
     for size in np.unique(sizes):
         places = np.flatnonzero(sizes == size)
-        step = max(1, 2**20 // max(1, int(size)) ** 2)  # lists whose signs are held at once
+        step = _at_once(int(size))
         for start in range(0, len(places), step):
             some = places[start : start + step].tolist()
-            x, y = (_signs([lists[place][side] for place in some]) for side in (0, 1))
+            x, y = (_signs(np.array([lists[place][side] for place in some])) for side in (0, 1))
             for place, value in zip(some, correlate(x, y).tolist(), strict=True):
                 found[place] = value
     return found
 
 
-def _signs(rows: list[Sequence[float]]) -> Table:
-    values = np.array(rows, dtype=np.float64)  # [L, A]
-    return np.sign(values[:, :, None] - values[:, None, :])  # [L, A, A]
+def _at_once(size: int) -> int:
+    """Return the number of lists whose signs are held at once."""
+    return max(1, 2**20 // max(1, size) ** 2)
+
+
+def _signs(values: NDArray[Any]) -> Table:
+    table = values.astype(np.float64)  # [L, A]
+    return np.sign(table[:, :, None] - table[:, None, :])  # [L, A, A]
 
 
 def _cosine(x: Table, y: Table) -> Table:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from srlm import models
 from srlm.evaluation import comparing, held_out
+from srlm.evaluation.opponents import opponents
 from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, InstructionsTask, JudgeTask
 from srlm.records import Example, RankedAnswers, file_hash, read_rows, write_rows
 from srlm.worker import Generate
 
 if TYPE_CHECKING:
-    from srlm.config import Config, HeadToHeadSection
+    from srlm.config import Config
     from srlm.stages import Stages
     from srlm.worker import Task
 
@@ -150,12 +151,6 @@ class Schedule:
 
     def _compared(self, later: int, earlier: int) -> tuple[str, ...]:
         return (f"m{later}/answers", f"m{earlier}/answers", *self.judge_stages())
-
-
-def opponents(head_to_head: HeadToHeadSection, t: int) -> list[int]:
-    """Return the numbers of the models that M_t meets, the latest first."""
-    numbers = {"previous": t - 1, "first": 1}
-    return sorted({numbers[name] for name in head_to_head.against}, reverse=True) if t > 1 else []
 
 
 def run_model(judge: str) -> int | None:

@@ -1,8 +1,8 @@
 """Pairs to look at, drawn at random with their verdicts, and what became of every candidate.
 
 The files may have millions of rows: each is read once, line by line, and only the lines that were drawn are parsed. Of
-the others no more is taken than an id or a word, by patterns on the bytes. These cannot match inside a text, where
-JSON escapes every quote.
+the others no more is taken than the number of an id (`ids`) or a word, by patterns on the bytes. These cannot match
+inside a text, where JSON escapes every quote.
 """
 
 from __future__ import annotations
@@ -10,16 +10,22 @@ from __future__ import annotations
 import json
 import random
 import re
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from srlm.errors import InputError
+from srlm.ids import id_number
 from srlm.records import Pair, Verdict, derived_seed, row_from
 from srlm.report.collect import whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from srlm.report.collect import RunData
 
@@ -48,7 +54,7 @@ class _Drawn:
 
     total: int
     rows: list[tuple[int, dict[str, Any]]]  # (t, pair)
-    paired: dict[int, set[bytes]]  # ids of the candidates in M_t's pairs
+    paired: dict[int, NDArray[np.uint64]]  # ids of the candidates in M_t's pairs
 
 
 def read_samples(run: RunData, count: int) -> Samples:
@@ -74,18 +80,19 @@ def _draw(files: Iterable[tuple[int, Path]], count: int, seed: int) -> _Drawn:
     """Draw lines by reservoir sampling (Vitter 1985, algorithm R), since their number is not known beforehand."""
     draws = random.Random(derived_seed(seed, "report"))
     kept: list[tuple[int, int, Path, int, bytes]] = []  # (row over all files, t, file, line number, line)
-    paired: dict[int, set[bytes]] = {}
+    paired: dict[int, NDArray[np.uint64]] = {}
     total = 0
     for t, file in files:
-        ids = paired.setdefault(t, set())
+        ids = array("Q")
         for number, line in whole_lines(file):
-            ids.update(_PAIRED.findall(line))
+            ids.extend(map(_number, _PAIRED.findall(line)))
             row = (total, t, file, number, line)
             total += 1
             if len(kept) < count:
                 kept.append(row)
             elif (place := draws.randrange(total)) < count:
                 kept[place] = row
+        paired[t] = np.array(ids)
     kept.sort(key=lambda row: row[0])
     return _Drawn(total, [(t, _parsed(line, file, number, Pair)) for _, t, file, number, line in kept], paired)
 
@@ -101,35 +108,38 @@ def _parsed(line: bytes, file: Path, number: int, kind: type[Pair | Verdict]) ->
     return row
 
 
-def _read_verdicts(file: Path, wanted: set[bytes]) -> tuple[set[bytes], dict[str, list[dict[str, Any]]]]:
+def _read_verdicts(file: Path, wanted: set[bytes]) -> tuple[NDArray[np.uint64], dict[str, list[dict[str, Any]]]]:
     """Return the ids of all candidates with a score, and the verdicts of the wanted ones by candidate."""
-    scored: set[bytes] = set()
+    scored = array("Q")
     verdicts: dict[str, list[dict[str, Any]]] = {}
     for number, line in whole_lines(file):
         found = _CANDIDATE.search(line)
         if found is None:
             continue
         if _SCORED.search(line):
-            scored.add(found[1])
+            scored.append(_number(found[1]))
         if found[1] in wanted:
             row = _parsed(line, file, number, Verdict)
             verdicts.setdefault(row["candidate_id"], []).append(row)
-    return scored, verdicts
+    return np.array(scored), verdicts
 
 
-def _fates(file: Path, scored: set[bytes], paired: set[bytes]) -> dict[str, int]:
+def _fates(file: Path, scored: NDArray[np.uint64], paired: NDArray[np.uint64]) -> dict[str, int]:
     """Count candidates by what became of them; each is counted once, under the first that holds."""
-    fates = dict.fromkeys(("in a pair", "not scored", "cut off", "in no pair"), 0)
+    ids, cut = array("Q"), bytearray()
     for _, line in whole_lines(file):
         found = _ID.search(line)
-        name = found[1] if found else b""
-        if name in paired:
-            fates["in a pair"] += 1
-        elif name not in scored:
-            fates["not scored"] += 1
-        else:
-            fates["cut off" if _CUT_OFF.search(line) else "in no pair"] += 1
-    return fates
+        ids.append(_number(found[1] if found else b""))
+        cut.append(_CUT_OFF.search(line) is not None)
+    names, cut_off = np.array(ids), np.array(cut, dtype=np.bool_)  # [C], [C]
+    in_a_pair, has_score = np.isin(names, paired), np.isin(names, scored)  # [C], [C]
+    rest = ~in_a_pair & has_score
+    fates = {"in a pair": in_a_pair, "not scored": ~in_a_pair & ~has_score, "cut off": rest & cut_off}
+    return {name: int(marks.sum()) for name, marks in {**fates, "in no pair": rest & ~cut_off}.items()}
+
+
+def _number(key: bytes) -> int:
+    return id_number(key.decode("utf-8", errors="surrogateescape"))
 
 
 def _sample(t: int, row: dict[str, Any], verdicts: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
