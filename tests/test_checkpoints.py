@@ -222,7 +222,7 @@ def test_a_pause_before_the_checkpoint_starts_over(trial):
 def test_a_pause_at_weights_that_are_not_finite(trial, monkeypatch):
     monkeypatch.setitem(SCHEDULE, "learning_rate", 1e30)
     monkeypatch.setitem(SCHEDULE, "warmup_ratio", 0.0)
-    with pytest.raises(StageError, match=r"not finite; lower learning_rate\. Nothing was saved"):
+    with pytest.raises(StageError, match=r"not finite; its rows: .*; no checkpoint was kept"):
         call(trial, "sft", pause_at=3)
     assert not trial.job.pause_to.exists()
     assert checkpoints.last(checkpoints.folder_of(trial.job.target)) is None

@@ -148,8 +148,11 @@ def table(tmp_path):
             "m1/sft": (60.0, TRAINING),
             "m1/judge_held_out": (30.0, ACCURACY),
             "m2/prompts": (60.0, {"rows": 15, "engine": "vllm"}),
-            "m2/candidates": (120.0, {"rows": 60, "engine": "vllm"}),
-            "m2/verdicts": (60.0, {"rows": 180, "engine": "vllm"}),
+            "m2/candidates": (120.0, {"rows": 60, "engine": "vllm", "failed": {"too_long": 2}, "retries": {"died": 1}}),
+            "m2/verdicts": (
+                60.0,
+                {"rows": 180, "engine": "vllm", "failed": {"too_long": 1}, "retries": {"out_of_memory": 2}},
+            ),
             "m2/pairs": (0.0, PAIRS),
             "m2/dpo": (30.0, {**TRAINING, "rows": 11, "dropped_too_long": 0, "train_loss": 0.6931}),
             "m2/judge_held_out": (15.0, {**ACCURACY, "pairwise_accuracy": NOTHING, "longer_accuracy": NOTHING,
@@ -172,6 +175,8 @@ def test_first_model(table):
         "trained by": "SFT",
         "training rows (dropped)": "40 (2)",
         "train loss": "1.235",
+        "requests without an answer": "0",
+        "tried again": "0",
         "minutes": "1.5",
         "judge accuracy, held out": "70.1%\n(50% to 91%)",
         "'longer is better', same pairs": "73.9%",
@@ -204,6 +209,8 @@ def test_second_model(table):
         "training rows (dropped)": "11 (0)",
         "train loss": "0.693",
         "engine": "vllm",
+        "requests without an answer": "3 too long",
+        "tried again": "1 died\n2 out of memory",
         "minutes": "5.0",
     }
 

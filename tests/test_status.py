@@ -22,7 +22,7 @@ def shown(run, config):
 def test_rows_of_what_is_done_and_of_what_is_begun(tmp_path):
     config = configuration.build({"model": {"name": "m"}, "iterations": 2})
     run = RunDir.open(tmp_path / "run", config)
-    run.finish("seed/ift", "k", 1.0, {"rows": 3})
+    run.finish("seed/ift", {"key": "k"}, 1.0, {"rows": 3})
     file = run.file(2, "candidates.jsonl")
     file.parent.mkdir()
     file.write_bytes(b"{}\n{}\n{}")

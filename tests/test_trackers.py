@@ -186,6 +186,9 @@ def library(monkeypatch):
     for module in used:
         if module.__name__ == "wandb":
             module.teardown()  # its service, and the settings that it read
+        # What is imported counts as installed, for TRL too, which was imported before.
+        for name in [name for name in sys.modules if name.partition(".")[0] == module.__name__]:
+            del sys.modules[name]
 
 
 def send_twice(name, folder):

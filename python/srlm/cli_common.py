@@ -71,9 +71,10 @@ def existing(file: Path) -> Path:
 
 def rows_in(file: Path, kind: type[Any]) -> Path:
     """Return the absolute path of a file of rows, each checked before anything heavy is loaded."""
-    from srlm.records import read_rows
+    from srlm.records import iter_rows
 
-    if existing(file) and not read_rows(file, kind):
+    rows = iter_rows(existing(file), kind)
+    if not sum(1 for _ in rows):
         raise InputError(f"{file}: holds no row; give a file with a {kind.__name__} a line")
     return file.absolute()
 

@@ -31,15 +31,16 @@ TEXT = (
     "Open the lid, or lift the cap, and the pressure is gone. 3 of 4 readers found this clear; one asked for less.\n"
     "Score: 4"
 )
+MOST_TOKENS = 128
 # The mean distance in nats a token that rounding explains, by the coarser of the two types. In float32 two
 # implementations of the same weights differ by some 1e-5; bfloat16 has three digits less.
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 6e-2}
 
 
-def token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the text's tokens, the first of which has nothing before it."""
+def token_ids(tokenizer: PreTrainedTokenizerBase, longest: int) -> list[int]:
+    """Return the text's tokens, as far as a model of `longest` tokens reads; nothing is before the first."""
     ids: list[int] = tokenizer(TEXT, add_special_tokens=False)["input_ids"]
-    return ids
+    return ids[: min(longest, MOST_TOKENS)]
 
 
 def reading(ids: Sequence[int], logps: torch.Tensor, dtype: str) -> dict[str, Any]:
@@ -52,8 +53,10 @@ def write(folder: Path, read: Mapping[str, Any]) -> None:
     (folder / FILE).write_text(json.dumps(read) + "\n", encoding="utf-8")
 
 
-def check(engine: Engine, folder: str, dtype: str) -> float | None:
+def check(engine: Engine, folder: str, dtype: str, longest: int = MOST_TOKENS) -> float | None:
     """Hold an engine against the trainer of the weights in `folder`, which it computes with in `dtype`.
+
+    `longest` is the most tokens that the engine takes, an answer of one included.
 
     Returns the mean distance of the log-probabilities, in nats a token; None where no reading is kept, as of a model
     from elsewhere.
@@ -64,8 +67,9 @@ def check(engine: Engine, folder: str, dtype: str) -> float | None:
     kept = read_object(Path(folder) / FILE)
     if not kept:
         return None
-    given = engine.logprobs(kept["token_ids"])
-    distances = [abs(one - other) for one, other in zip(given, kept["log_probabilities"], strict=True)]
+    ids = kept["token_ids"][: longest - 1]
+    given = engine.logprobs(ids)
+    distances = [abs(one - other) for one, other in zip(given, kept["log_probabilities"][: len(ids) - 1], strict=True)]
     distance = sum(distances) / len(distances)
     allowed = max(TOLERANCE[name] for name in (dtype, kept["dtype"]))
     if not distance <= allowed:  # NaN is no distance

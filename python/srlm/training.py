@@ -250,7 +250,8 @@ def _save(trainer: Trainer, section: TrainingSection, job: Job, trained: Trained
 @torch.no_grad()
 def _reading(trainer: Trainer) -> dict[str, Any]:
     """Let the trained model read the text by which engines are checked; every process takes part."""
-    ids = policy_check.token_ids(trainer.processing_class)
+    longest = getattr(trainer.model.config, "max_position_embeddings", policy_check.MOST_TOKENS)
+    ids = policy_check.token_ids(trainer.processing_class, longest)
     model = trainer.model_wrapped
     model.eval()
     inputs = torch.tensor([ids], device=trainer.accelerator.device)  # [1, T]

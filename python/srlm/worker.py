@@ -170,7 +170,7 @@ class Generate:
         from srlm.engines import choose
 
         dtype = str(choose.weights_dtype(self.config.engine)).removeprefix("torch.")
-        return policy_check.check(engine, self.folder, dtype)
+        return policy_check.check(engine, self.folder, dtype, self.config.engine.max_model_len)
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,4 +185,7 @@ def test_a_run_by_such_a_template_has_made_its_folder_only(shell: Shell, model: 
     found = hashes(shell.folder)
     assert {name: found[name] for name in before} == before
     made = {name.removeprefix("runs/quickstart/").partition("/")[0] for name in found.keys() - before.keys()}
-    assert made <= {"runs", "quickstart", "config.yaml", "manifest.json", "log.jsonl", "logs", "run.lock", "seed"}
+    assert made <= {
+        *("runs", "quickstart", "config.yaml", "manifest.json", "begun.json", "environments.json", "log.jsonl"),
+        *("logs", "run.lock", "seed"),
+    }

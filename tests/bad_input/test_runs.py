@@ -35,8 +35,8 @@ PLACES = [
     Case(
         "another run",
         (*INTO, "run"),
-        ("run: made with another", "these keys differ: seed", "give another --run-dir"),
-        {"run/config.yaml": settings("seed=7"), "run/run.lock": ""},
+        ("run: is the folder of the run 'other'", "Nothing was changed", "give another --run-dir"),
+        {"run/config.yaml": settings("name=other"), "run/run.lock": ""},
     ),
     Case(
         "foreign files",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,16 +11,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from safetensors.torch import load_file
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 pytestmark = pytest.mark.slow
 
 SRLM = (sys.executable, "-m", "srlm.cli")
 JUDGE_PROMPT = "Question: {prompt}\nAnswer: {response}\nScore from 0 to 5."
+NO_NETWORK = Path(__file__).parents[1] / "no_network"
 WORDS = ("tea", "sun", "map", "ice", "owl", "red", "two", "sky")
 ROWS = ("prompts", "candidates", "verdicts", "pairs")
 
@@ -137,6 +142,29 @@ def test_a_setting_that_changes_makes_again_what_follows_from_it(finished: Path,
     assert "aside/1: m2/pairs, m2/dpo" in srlm("status", str(run)).stdout
 
 
+def test_what_is_cut_off_is_cut_off(tmp_path: Path) -> None:
+    """The two runs that are checked as a whole, one on each engine, have no network; so that this says something."""
+    with cut_off(tmp_path) as tried:
+        reach_out = [sys.executable, "-c", "import socket; socket.create_connection(('192.0.2.1', 80), 1)"]
+        assert b"unreachable" in subprocess.run(reach_out, capture_output=True, check=False).stderr
+        assert tried.read_text(encoding="utf-8").startswith("('192.0.2.1', 80) by ")
+
+
+@contextlib.contextmanager
+def cut_off(folder: Path) -> Iterator[Path]:
+    """Run commands without a way out of this machine, and with nothing set that keeps a library from trying.
+
+    What they tried is in the file, which is not there where they tried nothing.
+    """
+    tried = folder / "tried"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{NO_NETWORK}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        patch.setenv("NO_NETWORK_LOG", str(tried))
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+            patch.delenv(name, raising=False)
+        yield tried
+
+
 def test_a_gate_stops_before_training(finished: Path, tmp_path: Path) -> None:
     """From where the pairs are to be built: the gate stops, and with another limit the same run goes on."""
     run = rewound(finished, tmp_path, ("m2/pairs",), {"gates": {"score_entropy": 2.6, "score_entropy_action": "stop"}})
@@ -201,8 +229,10 @@ def test_the_whole_loop_on_vllm(tiny_model: str, tmp_path: Path) -> None:
 
 
 def check_run(file: str, run_dir: Path, engine: str) -> None:
-    """Run the loop and check what it leaves behind and what it says."""
-    done = srlm("run", file, "--run-dir", str(run_dir))
+    """Run the loop without a network and check what it leaves behind and what it says."""
+    with cut_off(run_dir.parent) as tried:
+        done = srlm("run", file, "--run-dir", str(run_dir))
+    assert not tried.exists(), tried.read_text(encoding="utf-8")
     for word in ("M1", "M2", "M3", "pairs kept", "judge accuracy", "'longer is better'", "train loss", "minutes"):
         assert word in done.stderr
     manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
