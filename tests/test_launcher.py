@@ -88,6 +88,11 @@ class Job:
     def hold_on(self, report, finish):
         threading.Thread(target=time.sleep, args=(600,)).start()
 
+    def leave_a_child(self, report, finish):
+        """What an engine's own processes may do: outlive the one that started them."""
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        finish("child", {"pid": child.pid})
+
     def interrupted(self, report, finish):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.05)
@@ -130,6 +135,20 @@ def _packages():
 @pytest.fixture
 def driver(tmp_path, _packages):
     return Driver(tmp_path)
+
+
+def test_the_next_job_starts_when_no_process_of_the_last_is_left(driver):
+    driver.run(Job("leave_a_child"))
+    child = driver.results["child"]["pid"]
+    assert not Path(f"/proc/{child}").exists() or "zombie" in Path(f"/proc/{child}/status").read_text()
+    assert driver.is_gone()
+
+
+def test_processes_that_cannot_be_ended_stop_the_run(driver, monkeypatch):
+    monkeypatch.setattr(module, "JOIN_SECONDS", 0.5)
+    monkeypatch.setattr(module, "_signal_group", lambda *_: True)
+    with pytest.raises(StageError, match=r"processes of worker \d+ are still there, and hold memory"):
+        driver.run(Job("nothing"))
 
 
 def test_results_and_progress(driver):

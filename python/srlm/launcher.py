@@ -111,7 +111,7 @@ class Launcher:
             ours.close()
             if process.is_alive():
                 _stop(process)
-            _wait_until_released(process)
+            _wait_until_released(process.pid)
         if not ended:
             raise out.fault("died", _death(process.exitcode, self._log))
 
@@ -206,21 +206,16 @@ def _stop(process: BaseProcess) -> None:
         process.join()
 
 
-def _wait_until_released(process: BaseProcess) -> None:
+def _wait_until_released(group: int | None) -> None:
     """See to it that nothing of a worker is left: what it started (an engine's own processes) shares its group.
 
     A process has given back its memory, on GPUs too, before it can be waited for.
     """
     deadline = time.monotonic() + JOIN_SECONDS
-    while _group_lives(process.pid):
-        _signal_group(process.pid, signal.SIGKILL)
+    while _signal_group(group, signal.SIGKILL):
         if time.monotonic() > deadline:
-            raise StageError(f"processes of worker {process.pid} are still there, and hold memory; end them, and go on")
+            raise StageError(f"processes of worker {group} are still there, and hold memory; end them, and go on")
         time.sleep(0.05)
-
-
-def _group_lives(group: int | None) -> bool:
-    return _signal_group(group, 0)
 
 
 def _signal_group(group: int | None, number: int) -> bool:
@@ -250,6 +245,7 @@ def _run_distributed(work: Work, launch: LaunchSection, log: Path, report: Repor
                 stdout=output,
                 stderr=output,
                 env={**os.environ, "SRLM_AUTHKEY": key.hex()},
+                start_new_session=True,
             )
             try:
                 connections = _accept(listener, launch.processes, process, log)
@@ -261,7 +257,9 @@ def _run_distributed(work: Work, launch: LaunchSection, log: Path, report: Repor
                     process.wait(5 if sys.exc_info()[0] else JOIN_SECONDS)
                 if process.poll() is None:
                     process.kill()
-            if process.wait() != 0:
+                process.wait()
+                _wait_until_released(process.pid)
+            if process.returncode != 0:
                 raise StageError(_death(process.returncode, log))
 
 

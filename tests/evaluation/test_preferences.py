@@ -240,7 +240,7 @@ def test_a_broken_entry_is_named(good, bad, reason, write, place, tmp_path):
         (b" \n\n", ": no prompt with two or more ranked answers in it"),
         (b"[]", ": no prompt with two or more ranked answers in it"),
         (as_lines(tree(0), tree()), ": no prompt with two or more ranked answers in it"),
-        (as_list({"question": "q", "a": 1}), ", entry 1: no format of preferences has these fields (question, a)"),
+        (as_list({"question": "q", "a": 1}), ", entry 1: no format of preferences has these fields ('question', 'a')"),
         (as_lines({}), ", line 1: no format of preferences has these fields (no fields)"),
         (as_lines(pair())[:-4], ", line 1: not valid JSON"),
         (as_lines(pair(), 3), ", line 2: expected a JSON object, found int"),

@@ -86,7 +86,7 @@ def _kind_of(where: str, value: dict[str, Any]) -> Kind:
         return "pandalm"
     if "answers" in value or "chosen" in value:
         return "jsonl"
-    found = ", ".join(list(value)[:8]) or "no fields"
+    found = ", ".join(map(repr, list(value)[:8])) or "no fields"
     raise InputError(
         f"{where}: no format of preferences has these fields ({found}); expected an Open Assistant tree, or 'answers', "
         "'chosen' and 'rejected', 'output_1' and 'output_2' (LLMBar), or 'response1' and 'response2' (PandaLM)"
