@@ -55,6 +55,8 @@ class Launcher:
         self._stall_seconds = config.engine.stall_seconds if config else None
         self.supervisor = Supervisor(self.run_once, report)
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        # TRL tells the hub of every trainer that is made; a user who wants that sets it to 0.
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         # The forkserver reads these when its first worker starts.
         os.environ["SRLM_WORKER_LOG"] = str(self._log)
         os.environ["SRLM_PRELOAD"] = ",".join(_heavy_packages(config, kinds))
