@@ -92,8 +92,40 @@ def test_what_is_no_number_is_no_agreement(trained, tiny_tokenizer):
 
 def test_what_is_kept(trained, tiny_tokenizer):
     kept = json.loads((trained["sft"] / policy_check.FILE).read_text(encoding="utf-8"))
-    assert policy_check.TEXT.startswith(tiny_tokenizer.decode(kept["token_ids"]))
+    assert kept["token_ids"] == policy_check.token_ids(tiny_tokenizer, 5000)
     assert len(kept["token_ids"]) == policy_check.MOST_TOKENS
-    assert len(kept["log_probabilities"]) == len(kept["token_ids"]) - 1
+    assert len(kept["log_probabilities"]) == len(kept["before"]) == policy_check.MOST_TOKENS - 1
     assert kept["dtype"] == "float32"
     assert all(value < 0 for value in kept["log_probabilities"])
+
+
+def test_what_was_before_a_dpo_is_what_the_sft_left(trained):
+    sft, dpo = (json.loads((trained[name] / policy_check.FILE).read_text(encoding="utf-8")) for name in ("sft", "dpo"))
+    assert dpo["before"] == pytest.approx(sft["log_probabilities"], abs=1e-4)
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_in_a_coarse_type_the_direction_tells(trained, tmp_path, stale):
+    """A training that changed less than bfloat16 rounds, seen all the same."""
+    done = Trial(tmp_path / "little", str(trained["sft"])).dpo(learning_rate=1e-4, epochs=2.0)
+    kept = json.loads((done.job.target / policy_check.FILE).read_text(encoding="utf-8"))
+    changed = [abs(one - other) for one, other in zip(kept["before"], kept["log_probabilities"], strict=True)]
+    held = load(trained["sft"] if stale else done.job.target, torch.bfloat16)
+    assert sum(changed) / len(changed) < policy_check.TOLERANCE["bfloat16"] / 2
+    if stale:
+        with pytest.raises(StageError, match=r"those of the model before: what it reads in a fixed text goes \d+% "):
+            policy_check.check(held, str(done.job.target), "bfloat16")
+    else:
+        assert policy_check.check(held, str(done.job.target), "bfloat16") > 0
+
+
+def test_a_slope_and_its_error():
+    values = [0.5 * x + noise for x, noise in zip((1.0, -2.0, 3.0, -4.0), (0.1, 0.1, -0.1, -0.1), strict=True)]
+    found, error = policy_check.slope(values, (1.0, -2.0, 3.0, -4.0))
+    assert found == pytest.approx(0.5, abs=0.02)
+    assert error == pytest.approx((0.04 / 3 / 30) ** 0.5, rel=0.05)
+    assert policy_check.slope([1.0, 2.0], [0.0, 0.0]) == (0.0, math.inf)
+
+
+def test_an_engine_that_takes_fewer_tokens_reads_as_many_as_it_takes(trained):
+    assert policy_check.check(load(trained["sft"]), str(trained["sft"]), "float32", 50) < 1e-5

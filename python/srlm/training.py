@@ -6,6 +6,7 @@ and counted. TRL's own preparation would cut the tail of an answer, its end toke
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from dataclasses import dataclass, replace
@@ -166,12 +167,13 @@ def run(
     checkpointer = Checkpointer(
         trainer, job, adapter=section.lora is not None, key=lambda: _key(trainer, section, job, rows), report=report
     )
+    before = _log_probabilities(trainer) if _is_whole(trainer) else None
     state = _train(trainer, job, checkpointer)
     _check_finite(trainer, state, rows, names, checkpoints.last(checkpoints.folder_of(job.target)))
     finished = state.global_step >= state.max_steps
     tokens = round(sum(map(tokens_of, rows)) * (state.epoch or 0.0))
     trained = Trained(len(rows), dropped, state.global_step, mean_loss(state), tokens, finished)
-    _save(trainer, section, job, trained)
+    _save(trainer, section, job, trained, before)
     return trained
 
 
@@ -235,11 +237,11 @@ def _check_finite(
     raise StageError(f"training: {what} not finite; its rows: {', '.join(guilty)}. {advice}; {kept}")
 
 
-def _save(trainer: Trainer, section: TrainingSection, job: Job, trained: Trained) -> None:
+def _save(trainer: Trainer, section: TrainingSection, job: Job, trained: Trained, before: list[float] | None) -> None:
     """Save the model, to where the job has it; a finished training leaves nothing else behind."""
     main, adapter = trainer.accelerator.is_main_process, section.lora is not None
     if trained.finished:
-        saving.save_finished(trainer, job, trained, adapter=adapter, read=_reading(trainer))
+        saving.save_finished(trainer, job, trained, adapter=adapter, read=_reading(trainer, before))
         if main:
             checkpoints.remove(job.target)
     elif main and job.pause_to is not None:
@@ -247,21 +249,41 @@ def _save(trainer: Trainer, section: TrainingSection, job: Job, trained: Trained
         saving.save_paused(checkpoint, job.pause_to, trainer.processing_class, job, trained, adapter=adapter)
 
 
-@torch.no_grad()
-def _reading(trainer: Trainer) -> dict[str, Any]:
-    """Let the trained model read the text by which engines are checked; every process takes part."""
+def _reading(trainer: Trainer, before: list[float] | None) -> dict[str, Any]:
+    """Return what the trained model reads in the text by which engines are checked; every process takes part."""
+    computed_in = _computed_in(trainer)
+    known = before if computed_in == "float32" else None  # else their rounding would look like a direction
+    return policy_check.reading(_text(trainer), _log_probabilities(trainer), known, computed_in)
+
+
+def _text(trainer: Trainer) -> list[int]:
     longest = getattr(trainer.model.config, "max_position_embeddings", policy_check.MOST_TOKENS)
-    ids = policy_check.token_ids(trainer.processing_class, longest)
-    model = trainer.model_wrapped
+    return policy_check.token_ids(trainer.processing_class, longest)
+
+
+@torch.no_grad()
+def _log_probabilities(trainer: Trainer) -> list[float]:
+    """Let the model as it is read the text: [T - 1], of all tokens but the first."""
+    whole = _is_whole(trainer)
+    # Without accelerate's wrapper a whole model computes in the type of its weights, whatever it is trained in.
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False) if whole else trainer.model_wrapped
+    was_training = model.training
     model.eval()
-    inputs = torch.tensor([ids], device=trainer.accelerator.device)  # [1, T]
-    with trainer.compute_loss_context_manager():
-        logits = model(input_ids=inputs, use_cache=False).logits[0, :-1]  # [T - 1, V]
-    return policy_check.reading(ids, token_logps(logits.float(), inputs[0, 1:]), _computed_in(trainer))
+    ids = torch.tensor([_text(trainer)], device=next(model.parameters()).device if whole else trainer.args.device)
+    with contextlib.nullcontext() if whole else trainer.compute_loss_context_manager():
+        logits = model(input_ids=ids, use_cache=False).logits[0, :-1]  # [T - 1, V]
+    model.train(was_training)
+    found: list[float] = token_logps(logits.float(), ids[0, 1:]).tolist()
+    return found
+
+
+def _is_whole(trainer: Trainer) -> bool:
+    """Whether each process has all weights, and can read by itself."""
+    return not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
 
 
 def _computed_in(trainer: Trainer) -> str:
-    """Return the type that a forward pass is computed in."""
-    if trainer.args.bf16 or trainer.args.fp16:
+    """Return the type that `_log_probabilities` computes in."""
+    if not _is_whole(trainer) and (trainer.args.bf16 or trainer.args.fp16):
         return "bfloat16" if trainer.args.bf16 else "float16"
     return str(next(trainer.model.parameters()).dtype).removeprefix("torch.")
