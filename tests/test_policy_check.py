@@ -78,7 +78,8 @@ def test_a_training_whose_weights_were_broken_on_the_disk(trained, tmp_path):
 
 
 def test_a_model_from_elsewhere_has_nothing_to_be_held_against(tiny_model):
-    assert policy_check.check(load(tiny_model), tiny_model, "float32") is None
+    work = Generate(CONFIG, tiny_model, 0, ())
+    assert work.check_policy(load(tiny_model)) is None
 
 
 def test_what_is_no_number_is_no_agreement(trained, tiny_tokenizer):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from srlm import config as configuration
 from srlm import launcher as launcher_module
-from srlm.engines.base import Request, Sampling
+from srlm.engines.base import Completion, Request, Sampling
 from srlm.errors import InputError, StageError, WorkerError
 from srlm.launcher import Launcher
 from srlm.records import FailedRequest, read_rows
@@ -18,7 +18,6 @@ from srlm.supervisor import Supervisor
 from srlm.worker import Generate, Resolve, Train
 
 from tests.scripted import Recorder, ScriptedEngine
-from tests.tiny import make_tokenizer
 
 KEYS = [f"r{number}" for number in range(40)]
 
@@ -163,9 +162,9 @@ class Deadly(Generate):
                 if self.how == "hang":
                     time.sleep(600)
                 raise RuntimeError("device-side assert")
-            return "yes"
+            return Completion(request.key, [1], "yes", -1.0, "stop", [[]])
 
-        return ScriptedEngine(make_tokenizer(), write, group=8)
+        return ScriptedEngine(None, write, group=8)
 
 
 @pytest.fixture

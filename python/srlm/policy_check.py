@@ -64,20 +64,22 @@ def write(folder: Path, read: Mapping[str, Any]) -> None:
     (folder / FILE).write_text(json.dumps(read) + "\n", encoding="utf-8")
 
 
-def check(engine: Engine, folder: str, dtype: str, longest: int = MOST_TOKENS) -> float | None:
+def is_kept(folder: str) -> bool:
+    """Tell whether a trainer's reading lies beside the weights in `folder`; beside a model from elsewhere none does."""
+    return (Path(folder) / FILE).is_file()
+
+
+def check(engine: Engine, folder: str, dtype: str, longest: int = MOST_TOKENS) -> float:
     """Hold an engine against the trainer of the weights in `folder`, which it computes with in `dtype`.
 
     `longest` is the most tokens that the engine takes, an answer of one included.
 
-    Returns the mean distance of the log-probabilities, in nats a token; None where no reading is kept, as of a model
-    from elsewhere.
+    Returns the mean distance of the log-probabilities, in nats a token.
 
     Raises:
         StageError: it is more than rounding explains, or points to the model before.
     """
     kept = read_object(Path(folder) / FILE)
-    if not kept:
-        return None
     ids = kept["token_ids"][: longest - 1]
     trained = kept["log_probabilities"][: len(ids) - 1]
     errors = [one - other for one, other in zip(engine.logprobs(ids), trained, strict=True)]

@@ -169,6 +169,8 @@ class Generate:
         from srlm import policy_check
         from srlm.engines import choose
 
+        if not policy_check.is_kept(self.folder):
+            return None
         dtype = str(choose.weights_dtype(self.config.engine)).removeprefix("torch.")
         return policy_check.check(engine, self.folder, dtype, self.config.engine.max_model_len)
 
