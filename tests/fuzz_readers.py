@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NASTY = [
-    b"\xef\xbb\xbf", b"\x00", b"\xff\xfe", b"\r\n", b"\r", b"\n\n", b"\xe2\x80\xa8", b"\xc2\x85", b'"\\ud800"',
+    b"\xef\xbb\xbf", b"\x00", b"\xff\xfe", b"\r\n", b"\r", b"\n\n", b"\xe2\x80\xa8", b"\xc2\x85", b"\n\xc2\xa0\n",
+    b'"\\ud800"',
     b"\\u0000", b"NaN", b"Infinity", b"-1e999", b"1e400", b"9" * 400, b"true", b"null", b"[]", b"{}", b'""', b"[" * 300,
     b'{"a":' * 90, b'"id": "1",', b'"score": "5"', b"\\", b'"', b"}", b"]", b",", b":", b"&a *a",
     b"!!python/object:os.system", b"<<: ", b"- ", b"\t", b"2024-99-99", b"%", b"'",
@@ -61,6 +62,12 @@ def _read_seed(path: Path, *, ift: bool) -> None:
         seed.load_eft(SeedDataSection(eft=[str(path)]), 0)
 
 
+def _read_twice(path: Path) -> None:
+    """Go through the rows, and ask for each by its place: that must be the same."""
+    read = row_file.RowFile(path, records.Candidate)
+    assert list(read) == read[:]
+
+
 def _load(path: Path) -> None:
     configuration.load(str(path))
 
@@ -71,7 +78,7 @@ def _reread(path: Path) -> None:
 
 READERS: dict[str, tuple[bytes, Callable[[Path], Any]]] = {
     "prompts": (rows(PROMPT), lambda path: records.read_rows(path, records.Prompt)),
-    "candidates": (rows(CANDIDATE), lambda path: list(row_file.RowFile(path, records.Candidate)[:])),
+    "candidates": (rows(CANDIDATE), _read_twice),
     "verdicts, resumed": (rows(VERDICT), lambda path: records.resume_rows(path, records.Verdict)),
     "pairs": (rows(PAIR), lambda path: records.read_rows(path, records.Pair)),
     "seeds, IFT": (rows(IFT, TREE), partial(_read_seed, ift=True)),

@@ -57,7 +57,8 @@ def test_a_crate_is_listed(name):
 def test_nothing_asks_for_the_source_of_what_it_is_part_of():
     packages = needed()
     assert {"torch", "transformers", "huggingface-hub"} <= set(packages)
-    assert [name for name in packages if re.search(r"\b[AL]?GPL", licence_of(name))] == []
+    assert [name for name in packages if re.search("GPL|GNU", licence_of(name))] == []
+    assert {name for name in packages if not licence_of(name)} <= {"cuda-toolkit", "setuptools"}  # NVIDIA's; MIT
 
 
 def test_the_licence_is_there():

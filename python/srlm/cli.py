@@ -257,6 +257,9 @@ def pairs(
     from srlm import pairs as stage
 
     loaded = stage_config(config, overrides, "unused")
+    for given in (prompts, candidates, verdicts):
+        if out.exists() and given.exists() and out.samefile(given):
+            raise InputError(f"--out {out}: is a file to read; name another one to write")
     made = stage.write(prompts, candidates, verdicts, out, pairs=loaded.pairs, judge=loaded.judge, seed=loaded.seed)
     click.echo(f"{out}: {len(made)} rows; dropped: {', '.join(f'{reason} {n}' for reason, n in made.drops.items())}")
 

@@ -25,7 +25,7 @@ def let_generate(model: str, task: Task, config: str | None, overrides: tuple[st
     judge_stage.check(loaded.judge)
     rows: dict[str, Any] = {}
     with launcher(loaded, ("generate",)) as workers:
-        folder = resolve(workers, model, loaded.model.revision)
+        folder = resolve(workers, model, revision(loaded, model))
         workers.run(Generate(loaded, folder, loaded.seed, (task,)), lambda _, result: rows.update(result))
     click.echo(f"{task.file}: {rows['rows']} rows")
 

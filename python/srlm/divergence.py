@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from srlm import chat, models
+from srlm.errors import InputError
 from srlm.kernels.logits_logps import logits_logps
 from srlm.records import Reading, RowWriter, derived_seed, resume_rows
 
@@ -42,8 +43,11 @@ def write_readings(
 
     No more of the candidates is held than those.
     """
-    texts = {row.id: row.text for row in prompts}
     drawn = _draw(candidates, seed)
+    asked = {row.prompt_id for row in drawn}
+    texts = {row.id: row.text for row in prompts if row.id in asked}
+    if missing := asked - texts.keys():
+        raise InputError(f"{file}: prompt {min(missing)} of a candidate is not in the file of prompts; restore it")
     done = {row.candidate_id for row in resume_rows(file, Reading, report)}
     report.start("M1 reads the answers", len(drawn), len(done))
     tokenizer = models.load_tokenizer(folder, model)

@@ -45,6 +45,13 @@ def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
     return _object(_parse(text, where), where) if text.strip() else None
 
 
+def is_blank(line: bytes, path: Path, number: int) -> bool:
+    """Tell whether `parse_line` passes a line over."""
+    if line[:1] == b"{":  # nearly all of them
+        return False
+    return not _decoded(line.removeprefix(BOM) if number == 1 else line, f"{path}, line {number}").strip()
+
+
 def read_bytes(path: Path) -> bytes:
     """Return the content of a file that the user named.
 

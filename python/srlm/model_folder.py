@@ -6,10 +6,11 @@ is told by `models.load_model`.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from srlm.errors import InputError
-from srlm.json_lines import parse_json, read_bytes
+from srlm.errors import InputError, one_line
+from srlm.json_lines import read_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ def checked(folder: Path) -> str:
         raise InputError(f"{where}: no .safetensors weights in the folder; only safetensors are loaded")
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise InputError(f"{where}: no tokenizer in the folder (no tokenizer.json); save the model's tokenizer there")
-    if "model_type" not in _object(folder / "config.json", where):
+    if not {"model_type", "auto_map"} & _object(folder / "config.json", where).keys():
         raise InputError(f"{where}: config.json names no model_type; {ADVICE}")
     if (folder / "tokenizer.json").is_file():
         _object(folder / "tokenizer.json", where)
@@ -44,9 +45,9 @@ def checked(folder: Path) -> str:
 
 def _object(file: Path, where: str) -> dict[str, Any]:
     try:
-        found = parse_json(read_bytes(file).decode("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{where}: {file.name} is not valid JSON ({error}); {ADVICE}") from error
+        found = json.loads(read_bytes(file))  # with Infinity, which some architectures' settings have
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: {file.name} is not valid JSON ({one_line(error)}); {ADVICE}") from error
     if not isinstance(found, dict):
         raise InputError(f"{where}: {file.name} is not a JSON object; {ADVICE}")
     return found
@@ -67,6 +68,8 @@ def _check_weights(folder: Path, where: str) -> None:
 
 def _weights_problem(file: Path) -> str | None:
     """Return what is wrong with a file of weights by its head and its size, or None."""
+    if not file.is_file():
+        return "is a link to what is not there"
     size = file.stat().st_size
     with file.open("rb") as content:
         length = int.from_bytes(content.read(8), "little")
@@ -74,7 +77,7 @@ def _weights_problem(file: Path) -> str | None:
             return "is no safetensors file (a pointer of git-lfs, perhaps)"
         head = content.read(length)
     try:
-        tensors = parse_json(head.decode("utf-8"))
+        tensors = json.loads(head)
         ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
     except (ValueError, LookupError, TypeError, AttributeError):
         return "is cut off" if len(head) < length else "is no safetensors file"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlm import chat_template, model_folder
-from srlm.errors import InputError, one_line
+from srlm.errors import InputError, is_out_of_memory, one_line
 from srlm.json_lines import reason_of
 
 if TYPE_CHECKING:
@@ -246,6 +246,8 @@ def load_model(
             output_loading_info=True,
         )
     except Exception as error:  # settings of a wrong type raise whatever the architecture's code does
+        if is_out_of_memory(error):
+            raise
         raise InputError(
             f"model {folder!r}: transformers cannot load it: {one_line(error)}; mend it or give another model"
         ) from error

@@ -74,7 +74,7 @@ class Candidate:
     token_ids: list[Natural]
     logprob: float
     finish_reason: FinishReason
-    seed: Natural
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)

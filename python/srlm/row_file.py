@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar, overload
 
-from srlm import progress
 from srlm.errors import InputError
-from srlm.json_lines import parse_line
+from srlm.json_lines import is_blank, parse_line
 from srlm.records import iter_rows, row_from
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ class RowFile(Sequence[Row]):
 
     def __init__(self, path: Path, kind: type[Row]) -> None:
         self._path, self._kind = path, kind
+        self._numbers: array[int] | None = None  # of the lines, where some are blank: [R]
 
     def __iter__(self) -> Iterator[Row]:
         return iter_rows(self._path, self._kind)
@@ -48,23 +48,23 @@ class RowFile(Sequence[Row]):
         with self._path.open("rb") as file:
             file.seek(start)
             line = file.read(end - start).partition(b"\n")[0]
-        number = place + 1 if self._without_blanks else 1 + progress.count_lines(self._path, end=start)
+        number = place + 1 if self._numbers is None else self._numbers[place]
         value = parse_line(line, self._path, number)
         return row_from(value or {}, self._kind, f"{self._path}, line {number}")
 
     @cached_property
     def _starts(self) -> array[int]:
         """Where each line that is not blank begins, and where the last one ends: [R + 1]."""
-        starts, at, self._without_blanks = array("q"), 0, True
+        starts, numbers, at, number = array("q"), array("q"), 0, 0
         try:
             with self._path.open("rb") as lines:
-                for line in lines:
-                    if line.strip():
+                for number, line in enumerate(lines, 1):
+                    if not is_blank(line, self._path, number):
                         starts.append(at)
-                    else:
-                        self._without_blanks = False
+                        numbers.append(number)
                     at += len(line)
         except OSError as error:
-            raise InputError(f"{self._path}: cannot be read: {error.strerror}") from error
+            raise InputError(f"{self._path}: cannot be read: {error.strerror}; name another file") from error
+        self._numbers = numbers if len(numbers) < number else None
         starts.append(at)
         return starts

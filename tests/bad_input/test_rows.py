@@ -278,3 +278,12 @@ def test_pairs_of_rows_that_do_not_belong_together(shell: Shell) -> None:
     assert (code, said.count("\n")) == (2, 1)
     assert "candidate c: its prompt q is not in the file of prompts" in said
     assert hashes(shell.folder) == before
+
+
+def test_pairs_are_not_written_over_what_they_are_made_of(shell: Shell) -> None:
+    write(shell.folder, {"p.jsonl": lines(PROMPT), "c.jsonl": lines(CANDIDATE), "v.jsonl": lines(VERDICT)})
+    before = hashes(shell.folder)
+    given = ("--prompts", "p.jsonl", "--candidates", "c.jsonl", "--verdicts", "v.jsonl", "--out", "./c.jsonl")
+    code, said = shell.run("pairs", *given)
+    assert (code, said) == (2, "srlm: error: --out c.jsonl: is a file to read; name another one to write\n")
+    assert hashes(shell.folder) == before

@@ -48,9 +48,14 @@ def test_what_does_not_fit_is_set_aside_and_not_asked_again(guarded, tmp_path):
     file = tmp_path / "rows_failed.jsonl"
     assert read_rows(file, FailedRequest) == [FailedRequest("long", "too_long", 13, 8)]
     assert some.facts()["failed"] == {"too_long": 1}
-    again, engine, _ = guarded(longest=1000)
+    again, engine, _ = guarded(longest=20)
     assert list(again.generate([request("long", 13)])) == []
     assert (keys(engine), again.facts()["failed"]) == ([], {"too_long": 1})
+    assert len(read_rows(file, FailedRequest)) == 1
+    longer, engine, _ = guarded(longest=1000)
+    assert [done.key for done in longer.generate([request("long", 13)])] == ["long"]
+    assert "failed" not in longer.facts()
+    assert read_rows(file, FailedRequest) == []
 
 
 def test_suspects_run_last_and_apart_and_three_deaths_are_enough(guarded):

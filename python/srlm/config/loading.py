@@ -109,10 +109,11 @@ _Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
 def _unique_mapping(loader: Any, node: Any) -> dict[Any, Any]:  # noqa: ANN401  PyYAML's own types are loose
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]  # `<<` brings what others override
+    keys = [loader.construct_object(key, deep=True) for key in nodes]
     twice = next((index for index, key in enumerate(keys) if key in keys[:index]), None)
     if twice is not None:
-        place = node.value[twice][0].start_mark
+        place = nodes[twice].start_mark
         raise yaml.constructor.ConstructorError(None, None, f"the key {keys[twice]!r} is there twice", place)
     return dict(loader.construct_mapping(node, deep=True))
 

@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from srlm.errors import EngineError, InputError, StageError, is_out_of_memory
-from srlm.records import FailedRequest, RowWriter, resume_rows
+from srlm.records import FailedRequest, RowWriter, resume_rows, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -36,7 +36,7 @@ class GuardedEngine:
         self.name, self.tokenizer = engine.name, engine.tokenizer
         self.tokens = {"tokens_in": 0, "tokens_out": 0}
         self.failed_file = file.with_name(f"{file.stem}_failed.jsonl")
-        self._failed = {row.key: row.reason for row in resume_rows(self.failed_file, FailedRequest, report)}
+        self._failed = {row.key: row for row in resume_rows(self.failed_file, FailedRequest, report)}
         self._out: set[str] = set()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
@@ -56,17 +56,18 @@ class GuardedEngine:
 
     def facts(self) -> dict[str, Any]:
         """Return what the manifest keeps of a stage that is done."""
-        failed = {"failed": dict(Counter(self._failed.values()))} if self._failed else {}
+        failed = {"failed": dict(Counter(row.reason for row in self._failed.values()))} if self._failed else {}
         return {"engine": self.name, **self.tokens, **failed}
 
     def _sound(self, requests: Iterable[Request], suspects: list[Request]) -> Iterator[Request]:
         """Hand on the requests that nothing is known against, and put aside or back the others."""
         for request in requests:
-            deaths = self._deaths.get(request.key, 0)
-            if request.key in self._failed:
-                continue
+            deaths, failed = self._deaths.get(request.key, 0), self._failed.get(request.key)
             if len(request.prompt_ids) + request.sampling.max_tokens > self._max_model_len:
-                self._fail(request, "too_long")
+                if failed is None:
+                    self._fail(request, "too_long")
+            elif failed is not None and failed.reason == "engine_died":
+                continue
             elif deaths >= MOST_DEATHS:
                 self._fail(request, "engine_died")
             elif deaths:
@@ -78,6 +79,8 @@ class GuardedEngine:
         for request in requests:
             self.tokens["tokens_in"] += len(request.prompt_ids)
             self._out.add(request.key)
+            if self._failed.pop(request.key, None):  # it was too long for another engine
+                write_rows(self.failed_file, self._failed.values())
             self._report.sent(request.key)
             yield request
 
@@ -104,9 +107,10 @@ class GuardedEngine:
         self._report.back(key)
 
     def _fail(self, request: Request, reason: str) -> None:
+        row = FailedRequest(request.key, reason, len(request.prompt_ids), request.sampling.max_tokens)
         with RowWriter(self.failed_file) as writer:
-            writer.write(FailedRequest(request.key, reason, len(request.prompt_ids), request.sampling.max_tokens))
-        self._failed[request.key] = reason
+            writer.write(row)
+        self._failed[request.key] = row
 
 
 def _groups(suspects: list[Request], deaths: Mapping[str, int]) -> Iterator[list[Request]]:
