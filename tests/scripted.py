@@ -39,6 +39,7 @@ class ScriptedEngine:
         fail_after: float = math.inf,
     ) -> None:
         self.tokenizer, self._write = tokenizer, write
+        self.sizes: dict[str, list[int]] = {}
         self._group, self._left = group, fail_after
         self.requests: list[Request] = []  # in the order in which they came
         self.closed = False

@@ -56,6 +56,12 @@ def test_all_that_follows_goes_and_all_else_stays(tmp_path):
     assert list(json.loads((moved.folder / "manifest.json").read_text())) == moved.stages
 
 
+def test_parts_of_a_training_go_with_it(tmp_path):
+    """The checkpoints that it paused at hold no weights any more: the best one became the model."""
+    moved = aside.set_aside(make_run(tmp_path), "m2/dpo")
+    assert moved.stages == ["m2/step_2", "m2/step_2_answers", "m2/dpo", "m3/prompts"]
+
+
 def test_one_command_moves_to_one_folder_and_the_next_to_another(tmp_path):
     run = make_run(tmp_path)
     aside.set_aside(run, "m1/answers")

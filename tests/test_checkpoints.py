@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from srlm import checkpoints, models, trainer_callbacks, training
+from srlm import checkpoints, models, policy_check, trainer_callbacks, training
 from srlm.config import LoraSection
 from srlm.errors import InputError, StageError
 from srlm.training import Job
@@ -180,7 +180,7 @@ def test_the_model_of_a_pause(trial, tiny_model, monkeypatch, lora):
     done = call(trial, "sft", lora, pause_at=2)
     names = {path.name for path in done.job.pause_to.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja", "README.md"} <= names
-    assert names <= {path.name for path in Path(tiny_model).iterdir()} | {"README.md"}
+    assert names <= {path.name for path in Path(tiny_model).iterdir()} | {"README.md", policy_check.FILE}
     loaded = models.load_model(str(done.job.pause_to), dtype=torch.float32).eval()
     with torch.no_grad():
         logits = loaded(torch.tensor([[5, 6, 7, 8]])).logits

@@ -50,7 +50,7 @@ def run(request, tmp_path):
     stages = Stages(config, RunDir.open(folder, config), None, Recorder())
 
     def done(name, file, **facts):
-        stages.is_done(name, file, {})
+        stages.plan(name, file, {})
         stages.finish(name, facts)
 
     seed = data_seed(config, 2)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from srlm import config as configuration
-from srlm.errors import InputError
+from srlm.errors import InputError, StageError
 from srlm.run_dir import RunDir
 from srlm.stages import Stages, sections
 from srlm.worker import Resolve
@@ -172,3 +172,26 @@ def test_a_folder_is_a_model_and_another_name_is_looked_for(stages, tiny_model):
     assert stages.launcher.works == []
     assert stages.resolve("owner/name", "r") == "found"
     assert stages.launcher.works == [Resolve("model", "owner/name", "r")]
+
+
+def test_a_stage_that_ends_without_its_file_is_not_done(stages, tmp_path):
+    assert not stages.is_done("m2/a", tmp_path / "m2" / "a.jsonl", {})
+    with pytest.raises(StageError, match=r"m2/a: ended without .*a\.jsonl"):
+        stages.finish("m2/a", {"rows": 1})
+    assert stages.run_dir.entry("m2/a") is None
+
+
+def test_rows_of_which_nothing_is_known_are_not_gone_on_from(stages, tmp_path):
+    file = tmp_path / "m2" / "a.jsonl"
+    file.parent.mkdir()
+    file.write_text("an earlier srlm's\n", encoding="utf-8")
+    assert not stages.is_done("m2/a", file, {})
+    assert not file.exists()
+    assert (tmp_path / "aside/1/m2/a.jsonl").read_text(encoding="utf-8") == "an earlier srlm's\n"
+    assert stages.report.notes[0].startswith(f"m2/a: {file} was there, made from what is not known; it is kept in ")
+
+
+def test_a_run_of_an_earlier_srlm_is_not_made_again_unasked(stages, tmp_path):
+    stages.run_dir.finish("m2/a", {"key": "k"}, 0.0, {"rows": 1})
+    with pytest.raises(InputError, match=r"made by an earlier srlm, .* go on with that version, or let `srlm redo"):
+        stages.is_done("m2/a", tmp_path / "m2" / "a.jsonl", {})

@@ -68,7 +68,9 @@ def set_aside(run: RunDir, name: str) -> Aside:
 
 def keep_config(path: Path, text: str) -> None:
     """Keep the configuration of a run that goes on with another one, for what will be set aside."""
-    write_text(_next(path) / "config.yaml", text)
+    file = _next(path) / "config.yaml"
+    if not file.exists():  # or nothing has been made by the configuration between
+        write_text(file, text)
 
 
 def changed_keys(path: Path, now: Config) -> dict[str, str]:
@@ -91,12 +93,20 @@ def _with_what_follows(known: Mapping[str, Mapping[str, Any]], name: str) -> lis
         more = {
             stage
             for stage, record in known.items()
-            if found & set(record.get("made_from", ())) or any(_within(record.get("path"), path) for path in paths)
+            if found & set(record.get("made_from", ()))
+            or any(_within(record.get("path"), path) for path in paths)
+            or _is_leg(stage, found)
         }
         if more <= found:
             return [stage for stage in known if stage in found]
         found |= more
         paths = {known[stage].get("path") for stage in found}
+
+
+def _is_leg(stage: str, found: set[str]) -> bool:
+    """Tell whether a stage is a part of a training among those found: its weights went into the model."""
+    model, _, name = stage.partition("/")
+    return name.startswith("step_") and f"{model}/dpo" in found
 
 
 def _within(path: str | None, folder: str | None) -> bool:

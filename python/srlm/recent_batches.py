@@ -38,11 +38,12 @@ class SupervisedTrainer(RecentBatches, SFTTrainer):
 
 def recent_rows(trainer: Trainer, rows: Sequence[Mapping[str, Sequence[int]]]) -> list[int]:
     """Return the places in `rows` of what the last step read in this process: of the passes whose loss is not finite,
-    or of all of them where each is finite."""
+    or of all of them where each is finite; with several processes that may be another one's."""
     batches = list(getattr(trainer, "recent", ()))
     guilty = [inputs for inputs, loss in batches if not math.isfinite(float(loss))]
     places = {_tokens_of(row): place for place, row in enumerate(rows)}
-    found = [_read(inputs) for inputs in guilty or [inputs for inputs, _ in batches]]
+    alone = trainer.accelerator.num_processes == 1
+    found = [_read(inputs) for inputs in guilty or [inputs for inputs, _ in batches if alone]]
     return [places[tokens] for batch in found for tokens in batch if tokens in places]
 
 

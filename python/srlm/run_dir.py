@@ -35,7 +35,7 @@ EXTENDABLE = (
     *(f"{section}.{key}" for section in ("sft", "dpo") for key in ("save_steps", "micro_batch_size")),
     *(f"{section}.gradient_checkpointing" for section in ("sft", "dpo")),
     *(f"engine.{key}" for key in ("batch_size", "tensor_parallel_size", "gpu_memory_utilization", "cpu_cache_gib")),
-    *(f"engine.{key}" for key in ("max_num_seqs", "enforce_eager", "stall_seconds")),
+    *(f"engine.{key}" for key in ("max_num_seqs", "enforce_eager", "stall_seconds", "policy_check")),
     *(f"endpoint.{key}" for key in ("api_key_env", "concurrency", "max_retries", "timeout", "price_in", "price_out")),
 )
 NEEDED = ("key", "seconds", "finished")  # what going on and `srlm status` ask of every entry
@@ -146,6 +146,12 @@ class RunDir:
         for entry in self._manifest.values():
             found |= entry.get("sizes") or {}
         return found
+
+    def holds(self, file: Path) -> bool:
+        """Tell whether a file or folder is a known stage's, or has one in it."""
+        path = file.relative_to(self.path).as_posix()
+        known = [record.get("path", "") for record in self.known().values()]
+        return any(some == path or some.startswith(f"{path}/") for some in known)
 
     def begin(self, name: str, record: dict[str, Any]) -> None:
         """Record what a stage is made with, before its first row."""

@@ -11,18 +11,19 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from transformers import AutoConfig
 
 from srlm import models, policy_check
 from srlm.checkpoints import MARKER, PICKLED_ARGUMENTS
 from srlm.errors import StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase, Trainer
 
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
 STATE_FILES = (MARKER, "trainer_state.json", "zero_to_fp32.py")
 
 
-def save_finished(trainer: Trainer, job: Job, trained: Trained, *, adapter: bool, read: Mapping[str, Any]) -> None:
+def save_finished(
+    trainer: Trainer, job: Job, trained: Trained, *, adapter: bool, read: tuple[Sequence[float], str]
+) -> None:
     """Write the trained model to `job.target`; every process calls this, the first one writes.
 
-    `read` is what it says of the text by which engines are checked (`srlm.policy_check`).
+    `read` is what it reads in the text by which engines are checked, and in what type (`srlm.policy_check`).
 
     Raises:
         StageError: the trainer saved no weights.
@@ -50,8 +53,7 @@ def save_finished(trainer: Trainer, job: Job, trained: Trained, *, adapter: bool
         if adapter:
             _merge(job, written, folder)
             shutil.rmtree(written)
-        policy_check.write(folder, read)
-        _finish(folder, trainer.processing_class, job, trained)
+        _finish(folder, trainer.processing_class, job, trained, read)
 
 
 def save_paused(
@@ -70,7 +72,7 @@ def save_paused(
             for file in checkpoint.iterdir():
                 if file.suffix in {".safetensors", ".json", ".py"} and file.name not in STATE_FILES:
                     shutil.copy2(file, fresh)
-        _finish(fresh, tokenizer, job, trained)
+        _finish(fresh, tokenizer, job, trained, (None, "float32"))
 
 
 def ask_for_whole_weights(trainer: Trainer) -> None:
@@ -126,19 +128,36 @@ def _other_process(job: Job) -> contextlib.AbstractContextManager[Path]:
 
 def _merge(job: Job, adapter: Path, folder: Path) -> None:
     from peft import PeftModel
-    from transformers.integrations import unset_hf_deepspeed_config
 
-    unset_hf_deepspeed_config()  # or ZeRO 3 would shard this model too, with processes that are not here
+    _one_process_again()
     base = models.load_model(job.base, dtype=torch.float32, trust_remote_code=job.model.trust_remote_code)
     merged = PeftModel.from_pretrained(base, adapter).merge_and_unload(safe_merge=True)
     merged.save_pretrained(folder)
 
 
-def _finish(folder: Path, tokenizer: PreTrainedTokenizerBase, job: Job, trained: Trained) -> None:
+def _finish(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    job: Job,
+    trained: Trained,
+    read: tuple[Sequence[float] | None, str],
+) -> None:
     tokenizer.save_pretrained(folder)
     (folder / PICKLED_ARGUMENTS).unlink(missing_ok=True)
     _restore_config(job.base, folder)
     (folder / "README.md").write_text(_card(job, trained), encoding="utf-8")
+    _one_process_again()
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=job.model.trust_remote_code)
+    ids = policy_check.text_for(tokenizer, config)
+    trust = job.model.trust_remote_code
+    policy_check.write(folder, job.base, ids, trained=read[0], computed_in=read[1], trust=trust)
+
+
+def _one_process_again() -> None:
+    """Let models be loaded whole: ZeRO 3 would shard them, with processes that are not here."""
+    from transformers.integrations import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
 
 
 def _restore_config(base: str, folder: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from srlm import aside, judge, models
+from srlm.errors import InputError, StageError
 from srlm.evaluation import comparing
 from srlm.records import content_id
 from srlm.run_dir import EXTENDABLE, content_hash, fingerprint
@@ -76,6 +77,16 @@ class Stages:
         planned = self.plan(name, file, parts, made_from)
         self._started = time.monotonic()
         before = self.run_dir.known().get(name)
+        if before is not None and "made_with" not in before and name in self.run_dir.stages():
+            raise InputError(
+                f"{self.run_dir.path}: stage {name} was made by an earlier srlm, which did not keep what it was made "
+                f"from; go on with that version, or let `srlm redo {self.run_dir.path} {name}` set it aside"
+            )
+        if before is None and file.exists() and not self.run_dir.holds(file):
+            # Rows of an earlier srlm, or a stranger's: by what settings cannot be told.
+            self.run_dir.begin(name, planned.record(self.run_dir.path))
+            moved = aside.set_aside(self.run_dir, name)
+            self.report.note(f"{name}: {file} was there, made from what is not known; it is kept in {moved.folder}")
         if before is not None and before["key"] != planned.key:
             self._set_aside(name, before, planned)
             before = None
@@ -87,10 +98,15 @@ class Stages:
 
     def plan(self, name: str, file: Path, parts: Mapping[str, Any], made_from: tuple[str, ...] = ()) -> Planned:
         """Return what a stage would be made from now; its key stands for it in the keys of what is made from it."""
-        hashes = {part: content_id(value) for part, value in {**parts, "srlm's format of rows": FORMAT}.items()}
+        every = {**parts, "srlm's format of rows": FORMAT}
+        hashes = {part: self.part_hash(name, part, value) for part, value in every.items()}
         key = content_id(name, sorted(hashes.items()), [self._key(stage) for stage in made_from])
         self._planned[name] = Planned(key, hashes, made_from, file)
         return self._planned[name]
+
+    def part_hash(self, _name: str, _part: str, value: object) -> str:
+        """Return the hash of one part of what a stage is made from."""
+        return content_id(value)
 
     def launch(self, work: Work) -> None:
         """Let a worker do it; each of its stages is recorded as it is done."""
@@ -100,6 +116,8 @@ class Stages:
     def finish(self, name: str, result: dict[str, Any]) -> None:
         """Record that a stage, whose `is_done` was asked before, is done."""
         now, planned = time.monotonic(), self._planned[name]
+        if not planned.file.exists():
+            raise StageError(f"{name}: ended without {planned.file}; the worker's log may say why")
         content = self._content(planned.file)
         record = planned.record(self.run_dir.path)
         self.run_dir.finish(name, record, now - self._started, {**result, **content})

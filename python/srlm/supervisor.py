@@ -57,6 +57,7 @@ class Supervisor:
 
         def finished(name: str, result: Result) -> None:
             done.add(name)
+            self.sizes |= result.get("sizes", {})
             facts: dict[str, Any] = {"retries": dict(retries)} if retries else {}
             facts |= {"sizes": dict(self.sizes)} if self.sizes and isinstance(work, Generate | Train) else {}
             finish(name, {**result, **facts})
@@ -67,7 +68,8 @@ class Supervisor:
             try:
                 self._run_once(work, finished)
             except WorkerError as fault:
-                fruitless = 0 if fault.answered else fruitless + 1
+                # Halving sizes comes to an end by itself.
+                fruitless = 0 if fault.answered or fault.kind == "out_of_memory" else fruitless + 1
                 if fruitless == MOST_FRUITLESS:
                     raise StageError(
                         f"{fault} (and so {fruitless} times in a row, with nothing done between)"

@@ -202,7 +202,7 @@ class Curves:
     def _send_missing(self, tracker: Tracker, entries: Mapping[str, Mapping[str, Any]]) -> None:
         stages = self._sent.stages.setdefault(tracker.name, [])
         for stage, entry in entries.items():
-            if stage not in stages:
+            if _mark(stage, entry) not in stages:
                 self._send(tracker, stage, entry)
 
     def _send(self, tracker: Tracker, stage: str, entry: Mapping[str, Any]) -> None:
@@ -210,7 +210,7 @@ class Curves:
         points = points_of(stage, entry, self._training_rows(stage))
         if points:
             tracker.send(stage, points, first)
-        self._sent.stages[tracker.name].append(stage)
+        self._sent.stages[tracker.name].append(_mark(stage, entry))
         self._sent.points[tracker.name] = first + len(points)
         self._sent.write(self._folder / "trackers.json")
 
@@ -255,3 +255,8 @@ def _library(name: str, module: str) -> Any:  # noqa: ANN401  a library that nee
         if error.name in (name, module):
             raise InputError(f"report_to: {name} is not installed; pip install {name}") from error
         raise InputError(f"report_to: {name} cannot be imported ({error}); pip install --upgrade {name}") from error
+
+
+def _mark(stage: str, entry: Mapping[str, Any]) -> str:
+    """Return by what a stage is remembered: one that is made again is sent again."""
+    return f"{stage} {entry.get('finished', '')}".rstrip()

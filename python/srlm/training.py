@@ -167,13 +167,14 @@ def run(
     checkpointer = Checkpointer(
         trainer, job, adapter=section.lora is not None, key=lambda: _key(trainer, section, job, rows), report=report
     )
-    before = _log_probabilities(trainer) if _is_whole(trainer) else None
     state = _train(trainer, job, checkpointer)
     _check_finite(trainer, state, rows, names, checkpoints.last(checkpoints.folder_of(job.target)))
     finished = state.global_step >= state.max_steps
+    if not finished and state.global_step != job.pause_at:
+        raise StageError(f"training: step {state.global_step} has a gradient that is not finite; lower learning_rate")
     tokens = round(sum(map(tokens_of, rows)) * (state.epoch or 0.0))
     trained = Trained(len(rows), dropped, state.global_step, mean_loss(state), tokens, finished)
-    _save(trainer, section, job, trained, before)
+    _save(trainer, section, job, trained)
     return trained
 
 
@@ -231,34 +232,24 @@ def _check_finite(
     if broken is None and all_finite(trainer):
         return
     what = f"the loss of step {broken} is" if broken else f"the weights after step {state.global_step} are"
-    guilty = [names[place] for place in recent_rows(trainer, rows)]
+    guilty = [names[place] for place in recent_rows(trainer, rows)] or ["those of another process"]
     kept = f"step {checkpoint.step} is kept as a checkpoint" if checkpoint else "no checkpoint was kept"
     advice = "Lower learning_rate, or look at these rows"
     raise StageError(f"training: {what} not finite; its rows: {', '.join(guilty)}. {advice}; {kept}")
 
 
-def _save(trainer: Trainer, section: TrainingSection, job: Job, trained: Trained, before: list[float] | None) -> None:
+def _save(trainer: Trainer, section: TrainingSection, job: Job, trained: Trained) -> None:
     """Save the model, to where the job has it; a finished training leaves nothing else behind."""
     main, adapter = trainer.accelerator.is_main_process, section.lora is not None
     if trained.finished:
-        saving.save_finished(trainer, job, trained, adapter=adapter, read=_reading(trainer, before))
+        saving.save_finished(
+            trainer, job, trained, adapter=adapter, read=(_log_probabilities(trainer), _computed_in(trainer))
+        )
         if main:
             checkpoints.remove(job.target)
     elif main and job.pause_to is not None:
         checkpoint = checkpoints.folder_of(job.target) / f"{checkpoints.PREFIX}{trained.steps}"
         saving.save_paused(checkpoint, job.pause_to, trainer.processing_class, job, trained, adapter=adapter)
-
-
-def _reading(trainer: Trainer, before: list[float] | None) -> dict[str, Any]:
-    """Return what the trained model reads in the text by which engines are checked; every process takes part."""
-    computed_in = _computed_in(trainer)
-    known = before if computed_in == "float32" else None  # else their rounding would look like a direction
-    return policy_check.reading(_text(trainer), _log_probabilities(trainer), known, computed_in)
-
-
-def _text(trainer: Trainer) -> list[int]:
-    longest = getattr(trainer.model.config, "max_position_embeddings", policy_check.MOST_TOKENS)
-    return policy_check.token_ids(trainer.processing_class, longest)
 
 
 @torch.no_grad()
@@ -269,7 +260,10 @@ def _log_probabilities(trainer: Trainer) -> list[float]:
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False) if whole else trainer.model_wrapped
     was_training = model.training
     model.eval()
-    ids = torch.tensor([_text(trainer)], device=next(model.parameters()).device if whole else trainer.args.device)
+    ids = torch.tensor(
+        [policy_check.text_for(trainer.processing_class, trainer.model.config)],
+        device=next(model.parameters()).device if whole else trainer.args.device,
+    )
     with contextlib.nullcontext() if whole else trainer.compute_loss_context_manager():
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1]  # [T - 1, V]
     model.train(was_training)

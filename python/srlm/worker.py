@@ -142,7 +142,7 @@ class Generate:
 
         engine = self.load(report)
         try:
-            distance = self.check_policy(engine)
+            distance = self.check_policy(engine, report)
             for task in self.tasks:
                 deaths, longest = self.deaths.get(task.name, {}), self.config.engine.max_model_len
                 guarded = GuardedEngine(engine, task.file, deaths, longest, report)
@@ -164,15 +164,22 @@ class Generate:
 
         return choose.load(self.folder, self.config.model, self.config.engine, report)
 
-    def check_policy(self, engine: Engine) -> float | None:
+    def check_policy(self, engine: Engine, report: Reporter) -> float | None:
         """See `policy_check.check`."""
         from srlm import policy_check
         from srlm.engines import choose
 
-        if not policy_check.is_kept(self.folder):
+        section = self.config.engine
+        if section.policy_check == "off" or not policy_check.is_kept(self.folder):
             return None
-        dtype = str(choose.weights_dtype(self.config.engine)).removeprefix("torch.")
-        return policy_check.check(engine, self.folder, dtype, self.config.engine.max_model_len)
+        dtype = str(choose.weights_dtype(section)).removeprefix("torch.")
+        try:
+            return policy_check.check(engine, self.folder, dtype, section.max_model_len)
+        except StageError as error:
+            if section.policy_check == "stop":
+                raise
+            report.note(str(error))
+            return None
 
 
 @dataclass(frozen=True, slots=True)

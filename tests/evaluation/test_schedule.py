@@ -140,7 +140,9 @@ def test_another_file_of_preferences_is_another_stage(tmp_path):
     preferences.write_text("two", encoding="utf-8")
     again, _ = make(tmp_path / "run", **sections)
     assert names(again.tasks(1)) == ["m1/judge_mine"]
-    assert again.stages.report.notes[0].startswith(f"m1/judge_mine: made again, since {preferences} has changed; ")
+    assert again.stages.report.notes[0].startswith(
+        "m1/judge_mine: made again, since evaluate.preferences.mine has changed; "
+    )
 
 
 def weights(head):

@@ -71,6 +71,10 @@ class EngineSection(Section):
         description="An engine that answers no request for so long is taken to hang: it is started again, and they are "
         "sent again. null: wait for ever.",
     )
+    policy_check: Literal["stop", "warn", "off"] = Field(
+        "stop",
+        description="What to do where an engine does not read a fixed text as the weights do that were trained.",
+    )
     enforce_eager: bool = Field(False, description="Start vLLM without compiling graphs: starts sooner, runs slower.")
 
 

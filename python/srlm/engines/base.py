@@ -56,9 +56,13 @@ class Completion:
 
 
 class Engine(Protocol):
-    """One loaded model that generates."""
+    """One loaded model that generates.
+
+    `sizes` are those that memory did not allow, by their keys: as configured, and as they worked.
+    """
 
     name: str
+    sizes: dict[str, list[int]]
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:

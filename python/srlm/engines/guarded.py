@@ -33,11 +33,12 @@ class GuardedEngine:
     ) -> None:
         """`deaths` are those that a request, by its key, was there at; `file` is the stage's."""
         self._engine, self._deaths, self._max_model_len, self._report = engine, deaths, max_model_len, report
-        self.name, self.tokenizer = engine.name, engine.tokenizer
+        self.name, self.tokenizer, self.sizes = engine.name, engine.tokenizer, engine.sizes
         self.tokens = {"tokens_in": 0, "tokens_out": 0}
         self.failed_file = file.with_name(f"{file.stem}_failed.jsonl")
         self._failed = {row.key: row for row in resume_rows(self.failed_file, FailedRequest, report)}
         self._out: set[str] = set()
+        self._error_of_stage: Exception | None = None
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """See `Engine.generate`; of a request that is set aside no completion comes."""
@@ -57,11 +58,12 @@ class GuardedEngine:
     def facts(self) -> dict[str, Any]:
         """Return what the manifest keeps of a stage that is done."""
         failed = {"failed": dict(Counter(row.reason for row in self._failed.values()))} if self._failed else {}
-        return {"engine": self.name, **self.tokens, **failed}
+        sizes = {"sizes": self._engine.sizes} if self._engine.sizes else {}
+        return {"engine": self.name, **self.tokens, **failed, **sizes}
 
     def _sound(self, requests: Iterable[Request], suspects: list[Request]) -> Iterator[Request]:
         """Hand on the requests that nothing is known against, and put aside or back the others."""
-        for request in requests:
+        for request in self._asked(requests):
             deaths, failed = self._deaths.get(request.key, 0), self._failed.get(request.key)
             if len(request.prompt_ids) + request.sampling.max_tokens > self._max_model_len:
                 if failed is None:
@@ -74,6 +76,14 @@ class GuardedEngine:
                 suspects.append(request)
             else:
                 yield from self._sent([request])
+
+    def _asked(self, requests: Iterable[Request]) -> Iterator[Request]:
+        """Hand on requests; an error in making one is the stage's, not the engine's."""
+        try:
+            yield from requests
+        except Exception as error:
+            self._error_of_stage = error
+            raise
 
     def _sent(self, requests: Iterable[Request]) -> Iterator[Request]:
         for request in requests:
@@ -98,7 +108,7 @@ class GuardedEngine:
         except (InputError, StageError, OSError):
             raise
         except Exception as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or error is self._error_of_stage:
                 raise
             raise EngineError(f"{type(error).__name__}: {error}") from error
 

@@ -48,7 +48,8 @@ class TransformersEngine:
     ) -> None:
         self.tokenizer = tokenizer
         self._model: PreTrainedModel | None = model.eval()
-        self._batch_size = engine.batch_size
+        self._batch_size = self._configured = engine.batch_size
+        self.sizes: dict[str, list[int]] = {}
         self._report = report or SilentReporter()
         self._prefix: tuple[tuple[int, ...], Any] = ((), None)  # token ids, their key-value cache
 
@@ -88,6 +89,7 @@ class TransformersEngine:
 
     def _shrink(self, size: int) -> None:
         self._batch_size, self._prefix = size // 2, ((), None)
+        self.sizes = {"engine.batch_size": [self._configured, self._batch_size]}
         self._report.note(f"engine: {size} requests at once do not fit in memory; goes on with {size // 2} at once")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -33,6 +33,7 @@ class VllmEngine:
         from vllm import LLM
 
         self.tokenizer = tokenizer
+        self.sizes: dict[str, list[int]] = {}
         self._in_flight = 4 * engine.max_num_seqs
         self._llm = LLM(
             model=folder,

@@ -36,7 +36,7 @@ class Schedule:
         """Choose the prompts that models are compared on."""
         stages, files = self.stages, self.stages.run_dir.seed
         head_to_head = stages.config.head_to_head
-        if head_to_head.prompts == 0 or not (head_to_head.against or stages.config.dpo.eval_steps):
+        if not self._wants_held_out():
             return
         valid = read_rows(files("eft_valid.jsonl"), RankedAnswers)
         ift, ranked = read_rows(files("ift.jsonl"), Example), read_rows(files("eft_ranked.jsonl"), RankedAnswers)
@@ -124,7 +124,9 @@ class Schedule:
             judge_file, limit = folder / f"judge_{name}.jsonl", evaluate.judge_prompts
             data = Path(source).absolute()
             judge_task = JudgeTask(f"m{t}/judge_{name}", data, judge_file, of_run=False, limit=limit)
-            planned.append((judge_task, {**judging, **prompts, source: file_hash(Path(source))}, (trained,)))
+            planned.append(
+                (judge_task, {**judging, **prompts, f"evaluate.preferences.{name}": file_hash(data)}, (trained,))
+            )
         if self.has_held_out():
             answers = AnswersTask(f"m{t}/answers", stages.run_dir.seed("held_out.jsonl"), folder / "answers.jsonl")
             planned.append((answers, stages.sections("candidates", "engine"), (trained, "seed/held_out")))
@@ -132,7 +134,7 @@ class Schedule:
             source = evaluate.instructions
             rules = InstructionsTask(f"m{t}/instructions", Path(source).absolute(), folder / "instructions.jsonl")
             length = {"evaluate.instructions_max_tokens": evaluate.instructions_max_tokens}
-            parts = {**stages.sections("engine"), **length, source: file_hash(Path(source))}
+            parts = {**stages.sections("engine"), **length, "evaluate.instructions": file_hash(Path(source))}
             planned.append((rules, parts, (trained,)))
         return planned
 
@@ -141,8 +143,12 @@ class Schedule:
 
     def has_held_out(self) -> bool:
         """Tell whether there are prompts to compare models on."""
-        entry = self.stages.run_dir.entry("seed/held_out")
+        entry = self.stages.run_dir.entry("seed/held_out") if self._wants_held_out() else None
         return entry is not None and entry["rows"] > 0
+
+    def _wants_held_out(self) -> bool:
+        config = self.stages.config
+        return config.head_to_head.prompts > 0 and bool(config.head_to_head.against or config.dpo.eval_steps)
 
     def _comparison(self, later: int, earlier: int) -> CompareTask:
         file = self.stages.run_dir.file
