@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srlm.engines.base import Completion, Request
+from srlm.engines.base import Completion, Request, in_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -55,6 +55,10 @@ class ScriptedEngine:
                 self._left -= 1
                 reply = self._write(request)
                 yield completion(self.tokenizer, request, reply) if isinstance(reply, str) else reply
+
+    def batches(self, requests: list[Request]) -> list[list[Request]]:
+        """See `Engine.batches`."""
+        return in_groups(requests)
 
     def logprobs(self, token_ids: list[int]) -> list[float]:
         """See `Engine.logprobs`; every token is as likely as the next."""

@@ -169,14 +169,14 @@ class Generate:
         from srlm import policy_check
         from srlm.engines import choose
 
-        section = self.config.engine
-        if section.policy_check == "off" or not policy_check.is_kept(self.folder):
+        config = self.config
+        if config.engine.policy_check == "off" or not policy_check.is_kept(self.folder):
             return None
-        dtype = str(choose.weights_dtype(section)).removeprefix("torch.")
+        dtype = str(choose.weights_dtype(config.engine)).removeprefix("torch.")
         try:
-            return policy_check.check(engine, self.folder, dtype, section.max_model_len)
+            return policy_check.check(engine, self.folder, dtype, config.engine.max_model_len)
         except StageError as error:
-            if section.policy_check == "stop":
+            if config.engine.policy_check == "stop":
                 raise
             report.note(str(error))
             return None

@@ -262,3 +262,17 @@ def test_close_releases_the_model(folder, tiny_tokenizer):
     gc.collect()
     assert model() is None
     assert engine._prefix == ((), None)
+
+
+def test_batches_are_those_that_are_drawn_together(folder, tiny_tokenizer):
+    """So that suspects, run a batch at a time, draw to the last bit what all of them at once would."""
+    engine = make_engine(folder, tiny_tokenizer, batch_size=3)
+    some = [*requests(SAMPLED, (9, 40, 17, 80, 33, 12, 8)), Request("greedy", (5, 6, 7), GREEDY, 1)]
+    together = by_key(engine, some)
+    batches = engine.batches(some)
+    assert [[request.key for request in batch] for batch in batches] == [
+        ["r3", "r1", "r4"], ["r2", "r5", "r0"], ["r6"], ["greedy"]
+    ]  # fmt: skip
+    engine = make_engine(folder, tiny_tokenizer, batch_size=3)
+    apart = {done.key: done for batch in batches for done in engine.generate(batch)}
+    assert apart == together

@@ -6,6 +6,7 @@ each one at once. It knows nothing of prompts, judges or files.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -55,6 +56,12 @@ class Completion:
     watched: list[list[float]]  # [tokens][watch], nats
 
 
+def in_groups(requests: list[Request]) -> list[list[Request]]:
+    """Split requests into groups of about the square root of their number: as many groups as each has members."""
+    size = max(1, math.isqrt(len(requests)))
+    return [requests[start : start + size] for start in range(0, len(requests), size)]
+
+
 class Engine(Protocol):
     """One loaded model that generates.
 
@@ -73,6 +80,10 @@ class Engine(Protocol):
 
         Each prompt and the longest answer to it must fit into the engine's context.
         """
+
+    def batches(self, requests: list[Request]) -> list[list[Request]]:
+        """Split requests so that one that ends the engine is narrowed down; what they draw stays as near as can be to
+        what it would be without."""
 
     def logprobs(self, token_ids: list[int]) -> list[float]:
         """Return the log-probability (nats) of every token but the first, given those before it, as one forward pass

@@ -3,7 +3,7 @@
 A request that does not fit the engine, or that an engine has died of several times, is set aside as a row with the
 reason (`FILE_failed.jsonl`), and its completion never comes. Which requests are out is told as it happens, so that the
 driver knows what an engine was at when it died (`srlm.supervisor`). Suspects run last and apart: those that were there
-at one death in groups, at two deaths alone, so that the third death has one cause.
+at one death a batch at a time, at two deaths alone, so that the third death has one cause.
 """
 
 from __future__ import annotations
@@ -44,8 +44,14 @@ class GuardedEngine:
         """See `Engine.generate`; of a request that is set aside no completion comes."""
         suspects: list[Request] = []
         yield from self._completions(self._sound(requests, suspects))
-        for group in _groups(suspects, self._deaths):
+        once = [request for request in suspects if self._deaths[request.key] == 1]
+        alone = [[request] for request in suspects if self._deaths[request.key] > 1]
+        for group in (*self.batches(once), *alone):
             yield from self._completions(self._sent(group))
+
+    def batches(self, requests: list[Request]) -> list[list[Request]]:
+        """See `Engine.batches`."""
+        return self._engine.batches(requests)
 
     def logprobs(self, token_ids: list[int]) -> list[float]:
         """See `Engine.logprobs`."""
@@ -121,17 +127,6 @@ class GuardedEngine:
         with RowWriter(self.failed_file) as writer:
             writer.write(row)
         self._failed[request.key] = row
-
-
-def _groups(suspects: list[Request], deaths: Mapping[str, int]) -> Iterator[list[Request]]:
-    """Return those there at one death in groups of about the square root of their number, then the others alone."""
-    once = [request for request in suspects if deaths[request.key] == 1]
-    size = max(1, math.isqrt(len(once)))
-    for start in range(0, len(once), size):
-        yield once[start : start + size]
-    for request in suspects:
-        if deaths[request.key] > 1:
-            yield [request]
 
 
 def _check_finite(completion: Completion) -> None:

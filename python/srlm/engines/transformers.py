@@ -59,9 +59,13 @@ class TransformersEngine:
         # Lengths are sorted within a window, so that a stage starts to write before the last request is known.
         while window := list(islice(waiting, 16 * self._batch_size)):
             for sampling, group in _by_sampling(window).items():
-                group.sort(key=lambda request: len(request.prompt_ids), reverse=True)
                 while group:
                     yield from self._next_batch(group, sampling)
+
+    def batches(self, requests: list[Request]) -> list[list[Request]]:
+        """See `Engine.batches`: those that `generate` would make of them, since sums depend on what is in a batch."""
+        size, groups = self._batch_size, _by_sampling(requests).values()
+        return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
 
     @torch.inference_mode()
     def logprobs(self, token_ids: list[int]) -> list[float]:
@@ -144,9 +148,12 @@ class TransformersEngine:
 
 
 def _by_sampling(requests: list[Request]) -> dict[Sampling, list[Request]]:
+    """Return the requests that are drawn alike, the longest first."""
     groups: dict[Sampling, list[Request]] = defaultdict(list)
     for request in requests:
         groups[request.sampling].append(request)
+    for group in groups.values():
+        group.sort(key=lambda request: len(request.prompt_ids), reverse=True)
     return groups
 
 

@@ -11,7 +11,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from srlm.engines.base import Completion, Request
+from srlm.engines.base import Completion, Request, in_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -67,6 +67,10 @@ class VllmEngine:
                         yield _completion(running.pop(output.request_id), output.outputs[0])
         finally:  # a caller that has enough stops early; what it left must not come back to the next one
             core.abort_request(list(running))
+
+    def batches(self, requests: list[Request]) -> list[list[Request]]:
+        """See `Engine.batches`; what is drawn together changes all the time here."""
+        return in_groups(requests)
 
     def logprobs(self, token_ids: list[int]) -> list[float]:
         """See `Engine.logprobs`."""
