@@ -99,6 +99,16 @@ def test_a_lack_of_memory_is_not_an_error_of_the_engine(guarded):
         list(some.generate([request("a")]))
 
 
+def test_a_request_that_memory_does_not_hold_is_the_engines_error(guarded):
+    def write(_):
+        raise EngineError("one request of 80 tokens does not fit in memory: CUDA out of memory")
+
+    some, _, report = guarded(write)
+    with pytest.raises(EngineError, match="one request of 80 tokens"):
+        list(some.generate([request("a")]))
+    assert report.out == {"a"}
+
+
 def test_a_stage_that_has_enough_leaves_nothing_out(guarded):
     some, _, report = guarded(group=3)
     found = some.generate(request(key) for key in "abcde")

@@ -111,7 +111,7 @@ class GuardedEngine:
             for key in list(self._out):
                 self._back(key)
             raise
-        except (InputError, StageError, OSError):
+        except (EngineError, InputError, StageError, OSError):
             raise
         except Exception as error:
             if is_out_of_memory(error) or error is self._error_of_stage:

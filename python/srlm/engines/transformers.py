@@ -16,7 +16,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from srlm.engines.base import Completion, Request, Sampling
-from srlm.errors import is_out_of_memory
+from srlm.errors import EngineError, is_out_of_memory
 from srlm.kernels.token_logps import token_logps
 from srlm.reporter import SilentReporter
 
@@ -84,8 +84,11 @@ class TransformersEngine:
             try:
                 done = self._batch(requests, sampling)
             except Exception as error:
-                if not is_out_of_memory(error) or len(requests) == 1:
+                if not is_out_of_memory(error):
                     raise
+                if len(requests) == 1:
+                    length = len(requests[0].prompt_ids)
+                    raise EngineError(f"one request of {length} tokens does not fit in memory: {error}") from error
             else:
                 del group[: len(requests)]
                 return done
