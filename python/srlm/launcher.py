@@ -267,9 +267,11 @@ def _run_distributed(work: Work, launch: LaunchSection, log: Path, report: Repor
                 for connection in connections:
                     connection.send(work)
                 _listen_to_all(connections, report, finish)
-            finally:
-                for connection in connections:  # by which a process of the training sees that its driver is done
+            except BaseException:
+                for connection in connections:  # by which the processes of the training see that they are to end
                     connection.close()
+                raise
+            finally:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(5 if sys.exc_info()[0] else JOIN_SECONDS)
                 if process.poll() is None:
