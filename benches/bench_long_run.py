@@ -12,11 +12,13 @@ The folder is removed in the end unless `--keep` is given.
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from itertools import islice
@@ -58,7 +60,8 @@ class Engine:
 
     def __init__(self, tokens: int) -> None:
         draw = random.Random(0)
-        self.tokenizer = Tokenizer()
+        self.tokenizer: Any = Tokenizer()
+        self.sizes: dict[str, list[int]] = {}
         self._tokens = tokens
         self._text = " ".join(draw.choices(WORDS, k=100_000))
         self._ids = draw.choices(range(49_152), k=100_000)
@@ -69,6 +72,17 @@ class Engine:
         while group := list(islice(waiting, WINDOW)):
             for request in reversed(group):
                 yield self._complete(request)
+
+    def batches(self, requests: list[Request]) -> list[list[Request]]:
+        """See `srlm.engines.base.Engine.batches`."""
+        return [requests]
+
+    def logprobs(self, token_ids: list[int]) -> list[float]:
+        """See `srlm.engines.base.Engine.logprobs`; nobody asks."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """See `srlm.engines.base.Engine.close`."""
 
     def _complete(self, request: Request) -> Completion:
         from srlm.engines.base import Completion
@@ -112,9 +126,10 @@ def make_prompts(run: Path, rows: int, _: int) -> None:
 def generate(run: Path, name: str, tokens: int) -> None:
     """Do a generating stage, as a worker does it."""
     from srlm import chat
+    from srlm.engines.guarded import GuardedEngine
     from srlm.reporter import SilentReporter
     from srlm.stages import data_seed
-    from srlm.worker import CandidatesTask, Metered, VerdictsTask
+    from srlm.worker import CandidatesTask, VerdictsTask
 
     chat.prompt_ids = lambda *_: tuple(range(400))
     prompts, candidates, verdicts = (run / "m2" / f"{some}.jsonl" for some in ("prompts", "candidates", "verdicts"))
@@ -124,11 +139,14 @@ def generate(run: Path, name: str, tokens: int) -> None:
         if name == "candidates"
         else VerdictsTask("m2/verdicts", prompts, candidates, verdicts)
     )
-    print(name, task.run(Metered(Engine(tokens)), config, data_seed(config, 2), SilentReporter()), flush=True)
+    report = SilentReporter()
+    engine = GuardedEngine(Engine(tokens), task.file, {}, config.engine.max_model_len, report)
+    print(name, task.run(engine, config, data_seed(config, 2), report), flush=True)
 
 
 def make_pairs(run: Path, rows: int, _: int) -> None:
     """Choose pairs, as the driver does it; the stages before count as done."""
+    from srlm.launcher import Launcher
     from srlm.loop import Loop
     from srlm.reporter import SilentReporter
     from srlm.run_dir import RunDir
@@ -136,8 +154,10 @@ def make_pairs(run: Path, rows: int, _: int) -> None:
 
     opened = RunDir(run)
     for name in ("candidates", "verdicts"):
-        opened.finish(f"m2/{name}", "key", 0.0, {"rows": rows})
-    Loop(Stages(configured(), opened, None, SilentReporter())).build_pairs(2)  # type: ignore[arg-type]
+        opened.finish(f"m2/{name}", {"key": "key", "made_with": {}}, 0.0, {"rows": rows})
+    report = SilentReporter()
+    launcher = Launcher(opened.log_file, report, configured())  # which has nothing to start here
+    Loop(Stages(configured(), opened, launcher, report)).build_pairs(2)
     print("pairs", (opened.entry("m2/pairs") or {})["rows"], flush=True)
 
 
@@ -180,9 +200,8 @@ def memory(key: str) -> float:
 
 def measured(connection: Connection, stage: str, run: Path, rows: int, tokens: int) -> None:
     """Do a stage in this process and send back what it took."""
-    import srlm.loop
-    import srlm.replay  # noqa: F401  so that the first sample has what every stage imports
-
+    for name in ("loop", "replay"):  # so that the first sample has what every stage imports
+        importlib.import_module(f"srlm.{name}")
     samples, ended, began = [memory("VmRSS")], threading.Event(), time.monotonic()
 
     def sample() -> None:
@@ -268,7 +287,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="10000,100000,1000000", help="candidates, with commas between")
     parser.add_argument("--tokens", type=int, default=200, help="of an answer")
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/srlm-long-run"))  # noqa: S108
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "srlm-long-run")
     parser.add_argument("--leave-out", default="", help="stages, with commas between")
     parser.add_argument("--keep", action="store_true", help="leave the files there")
     parser.add_argument("--out", type=Path, help="write the table to this file, too")

@@ -1,8 +1,8 @@
 """What was made from other settings than now is kept, and makes room: it moves to `RUN_DIR/aside/N`.
 
 Nothing is deleted. A stage goes aside together with all that was made from it, in the manifest and on the disk, and the
-folder keeps their entries and the configuration that they were made with. A kill on the way is harmless: the manifest
-is written last, and the same is done again.
+folder keeps their entries and the configuration that they were made with. A kill on the way loses nothing: the run's
+manifest is written last, so the rest follows with the next command, perhaps to the next folder.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from srlm import config as configuration
 from srlm.errors import InputError
+from srlm.json_lines import read_object
 from srlm.records import write_text
 
 if TYPE_CHECKING:
@@ -139,8 +140,7 @@ def _next(path: Path) -> Path:
 
 
 def _entries(folder: Path) -> dict[str, Any]:
-    file = folder / "manifest.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    return read_object(folder / "manifest.json")
 
 
 def _numbered(run: Path) -> list[Path]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from srlm import __version__
+from srlm.json_lines import read_object
 from srlm.records import content_id, write_text
-from srlm.run_dir import read_object
 
 FILE = "environments.json"
 GPU_FACTS = "name,memory.total,driver_version"

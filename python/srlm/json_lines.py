@@ -64,6 +64,23 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read: {reason_of(error)}; name another file") from error
 
 
+def read_object(file: Path) -> dict[str, Any]:
+    """Return a JSON object that a run wrote as a file of its own; {} without the file.
+
+    Raises:
+        InputError: it is not what a run writes.
+    """
+    if not file.is_file():
+        return {}
+    try:
+        found = parse_json(read_bytes(file).decode("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file}: not valid JSON ({error}); restore it from a backup") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{file}: not a JSON object; restore it from a backup")
+    return found
+
+
 def reason_of(error: Exception) -> str:
     """Return in a few words why a file cannot be opened or read."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

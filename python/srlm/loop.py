@@ -51,7 +51,6 @@ class Loop:
         self.config: Config = self.stages.config
         self.run_dir: RunDir = self.stages.run_dir
         self.evaluation = schedule.Schedule(self.stages)
-        self._hashes: dict[str, str | None] = {}
 
     def run(self) -> None:
         """Train and evaluate M1 to M_T."""
@@ -289,9 +288,7 @@ class Loop:
 
     def _base_weights(self, folder: str) -> str | None:
         """Return a hash of a model that is none of the run's, where it is on this machine."""
-        if folder not in self._hashes:
-            self._hashes[folder] = models.weights_hash(folder) if models.is_local(folder) else None
-        return self._hashes[folder]
+        return self.run_dir.weights_hash(folder) if models.is_local(folder) else None
 
     def _split_prompts(self, t: int, tasks: list[Task]) -> tuple[list[Task], list[Task]]:
         name = f"m{t}/prompts"

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from srlm import models
 from srlm.errors import StageError
+from srlm.json_lines import read_object
 from srlm.models import POLICY_FILE as FILE
-from srlm.run_dir import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

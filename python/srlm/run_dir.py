@@ -11,20 +11,21 @@ import contextlib
 import importlib.metadata
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from srlm import __version__, aside, models
 from srlm import config as configuration
 from srlm.errors import InputError
-from srlm.json_lines import parse_json, read_bytes
+from srlm.json_lines import read_object
 from srlm.records import RowWriter, file_hash, write_text
 from srlm.run_lock import LOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 BEGUN = "begun.json"
+WEIGHTS = "weights.json"
 # Keys that are in no stage's key: they change how far a run goes, on what and how fast, not what comes out (but for the
 # rounding of sums). Which model answers at an endpoint is none of them.
 EXTENDABLE = (
@@ -153,6 +154,15 @@ class RunDir:
         known = [record.get("path", "") for record in self.known().values()]
         return any(some == path or some.startswith(f"{path}/") for some in known)
 
+    def weights_hash(self, folder: str) -> str:
+        """Return `models.weights_hash` of a model from elsewhere, read anew where size or time of a file differ."""
+        known, found = read_object(self.path / WEIGHTS), fingerprint(Path(folder))
+        kept = known.get(folder)
+        if kept is None or kept["fingerprint"] != found:
+            kept = {"sha256": models.weights_hash(folder), "fingerprint": found}
+            write_text(self.path / WEIGHTS, json.dumps({**known, folder: kept}, indent=1) + "\n")
+        return str(kept["sha256"])
+
     def begin(self, name: str, record: dict[str, Any]) -> None:
         """Record what a stage is made with, before its first row."""
         if self._begun.get(name) != record:
@@ -219,23 +229,6 @@ def _entries(file: Path, needed: tuple[str, ...] = ()) -> dict[str, dict[str, An
             if field not in entry:
                 raise InputError(f"{file}: the entry {name!r} has no {field!r}; restore it from a backup")
     return entries
-
-
-def read_object(file: Path) -> dict[str, Any]:
-    """Return a JSON object that a run wrote as a file of its own; {} without the file.
-
-    Raises:
-        InputError: it is not what a run writes.
-    """
-    if not file.is_file():
-        return {}
-    try:
-        found = parse_json(read_bytes(file).decode("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file}: not valid JSON ({error}); restore it from a backup") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{file}: not a JSON object; restore it from a backup")
-    return found
 
 
 def read_config(path: Path) -> configuration.Config:

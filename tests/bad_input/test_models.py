@@ -186,6 +186,6 @@ def test_a_run_by_such_a_template_has_made_its_folder_only(shell: Shell, model: 
     assert {name: found[name] for name in before} == before
     made = {name.removeprefix("runs/quickstart/").partition("/")[0] for name in found.keys() - before.keys()}
     assert made <= {
-        *("runs", "quickstart", "config.yaml", "manifest.json", "begun.json", "environments.json", "log.jsonl"),
-        *("logs", "run.lock", "seed"),
+        *("runs", "quickstart", "config.yaml", "manifest.json", "begun.json", "environments.json", "weights.json"),
+        *("log.jsonl", "logs", "run.lock", "seed"),
     }

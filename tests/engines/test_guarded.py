@@ -46,8 +46,8 @@ def test_what_does_not_fit_is_set_aside_and_not_asked_again(guarded, tmp_path):
     found = list(some.generate([request("a"), request("long", 13), request("just", 12)]))
     assert [done.key for done in found] == keys(engine) == ["a", "just"]
     file = tmp_path / "rows_failed.jsonl"
-    assert read_rows(file, FailedRequest) == [FailedRequest("long", "too_long", 13, 8)]
     assert some.facts()["failed"] == {"too_long": 1}
+    assert read_rows(file, FailedRequest) == [FailedRequest("long", "too_long", 13, 8)]
     again, engine, _ = guarded(longest=20)
     assert list(again.generate([request("long", 13)])) == []
     assert (keys(engine), again.facts()["failed"]) == ([], {"too_long": 1})

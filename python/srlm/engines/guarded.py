@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from srlm.errors import EngineError, InputError, StageError, is_out_of_memory
-from srlm.records import FailedRequest, RowWriter, resume_rows, write_rows
+from srlm.records import FailedRequest, resume_rows, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -62,7 +62,8 @@ class GuardedEngine:
         self._engine.close()
 
     def facts(self) -> dict[str, Any]:
-        """Return what the manifest keeps of a stage that is done."""
+        """Return what the manifest keeps of a stage that is done, whose requests without an answer are on the disk."""
+        self._keep()
         failed = {"failed": dict(Counter(row.reason for row in self._failed.values()))} if self._failed else {}
         sizes = {"sizes": self._engine.sizes} if self._engine.sizes else {}
         return {"engine": self.name, **self.tokens, **failed, **sizes}
@@ -72,12 +73,12 @@ class GuardedEngine:
         for request in self._asked(requests):
             deaths, failed = self._deaths.get(request.key, 0), self._failed.get(request.key)
             if len(request.prompt_ids) + request.sampling.max_tokens > self._max_model_len:
-                if failed is None:
-                    self._fail(request, "too_long")
+                self._fail(request, "too_long")
             elif failed is not None and failed.reason == "engine_died":
                 continue
             elif deaths >= MOST_DEATHS:
                 self._fail(request, "engine_died")
+                self._keep()  # at once: only the driver that is at work now knows
             elif deaths:
                 suspects.append(request)
             else:
@@ -95,8 +96,7 @@ class GuardedEngine:
         for request in requests:
             self.tokens["tokens_in"] += len(request.prompt_ids)
             self._out.add(request.key)
-            if self._failed.pop(request.key, None):  # it was too long for another engine
-                write_rows(self.failed_file, self._failed.values())
+            self._failed.pop(request.key, None)  # it was too long for another engine
             self._report.sent(request.key)
             yield request
 
@@ -123,10 +123,12 @@ class GuardedEngine:
         self._report.back(key)
 
     def _fail(self, request: Request, reason: str) -> None:
-        row = FailedRequest(request.key, reason, len(request.prompt_ids), request.sampling.max_tokens)
-        with RowWriter(self.failed_file) as writer:
-            writer.write(row)
-        self._failed[request.key] = row
+        length, longest = len(request.prompt_ids), request.sampling.max_tokens
+        self._failed[request.key] = FailedRequest(request.key, reason, length, longest)
+
+    def _keep(self) -> None:
+        if self._failed or self.failed_file.exists():
+            write_rows(self.failed_file, self._failed.values())
 
 
 def _check_finite(completion: Completion) -> None:

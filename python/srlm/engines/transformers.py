@@ -53,6 +53,12 @@ class TransformersEngine:
         self._report = report or SilentReporter()
         self._prefix: tuple[tuple[int, ...], Any] = ((), None)  # token ids, their key-value cache
 
+    @property
+    def _loaded(self) -> PreTrainedModel:
+        if self._model is None:
+            raise RuntimeError("the engine is closed")
+        return self._model
+
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """See `Engine.generate`."""
         waiting = iter(requests)
@@ -70,8 +76,7 @@ class TransformersEngine:
     @torch.inference_mode()
     def logprobs(self, token_ids: list[int]) -> list[float]:
         """See `Engine.logprobs`."""
-        model = self._model
-        assert model is not None, "the engine is closed"  # noqa: S101
+        model = self._loaded
         ids = torch.tensor([token_ids], device=model.device)  # [1, T]
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1]  # [T - 1, V]
         found: list[float] = token_logps(logits, ids[0, 1:]).tolist()
@@ -107,8 +112,7 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def _batch(self, requests: list[Request], sampling: Sampling) -> list[Completion]:
-        model = self._model
-        assert model is not None, "the engine is closed"  # noqa: S101
+        model = self._loaded
         shared = self._shared_prefix(requests)
         input_ids, mask = _pad(requests, len(shared), self.tokenizer.pad_token_id)  # [B, L], [B, L]
         draw = _Draw(requests, sampling, model.device)
@@ -142,9 +146,8 @@ class TransformersEngine:
         if not prefix:
             return None
         if self._prefix[0] != prefix:
-            assert self._model is not None  # noqa: S101
-            ids = torch.tensor([prefix], device=self._model.device)  # [1, P]
-            self._prefix = (prefix, self._model(input_ids=ids, use_cache=True).past_key_values)
+            ids = torch.tensor([prefix], device=self._loaded.device)  # [1, P]
+            self._prefix = (prefix, self._loaded(input_ids=ids, use_cache=True).past_key_values)
         cache = copy.deepcopy(self._prefix[1])
         cache.batch_repeat_interleave(rows)
         return cache

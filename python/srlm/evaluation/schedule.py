@@ -95,7 +95,8 @@ class Schedule:
     def _judge_weights(self) -> str | None:
         """Hash of the weights of a judge that is a folder of its own: read once, they may be many gigabytes."""
         judge = self.stages.config.head_to_head.judge
-        return models.weights_hash(judge) if run_model(judge) is None and models.is_local(judge) else None
+        of_its_own = run_model(judge) is None and models.is_local(judge)
+        return self.stages.run_dir.weights_hash(judge) if of_its_own else None
 
     def judge_stages(self) -> tuple[str, ...]:
         """Return the stage that trained the judge, where it is one of the run's models."""

@@ -16,7 +16,8 @@ import yaml
 from srlm import gates
 from srlm.errors import InputError
 from srlm.evaluation.estimates import NONE, Estimate
-from srlm.run_dir import config_file, read_manifest, read_object
+from srlm.json_lines import read_object
+from srlm.run_dir import config_file, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
