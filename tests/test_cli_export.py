@@ -66,7 +66,7 @@ MT_BENCH = ("mt-bench", "--questions", "question.jsonl", "--out", "mine.jsonl")
     ("before", "after", "differs"),
     [
         ((*ALPACA, "--model", "m"), (*ALPACA, "--model", "n"), "model"),
-        ((*ALPACA, "--model", "m"), (*ALPACA, "--model", "m", "candidates.temperature=0.1"), "candidates"),
+        ((*ALPACA, "--model", "m"), (*ALPACA, "--model", "m", "candidates.temperature=0.1"), "candidates.temperature"),
         ((*ALPACA, "--model", "m"), (*ALPACA, "--model", "m", "seed=3"), "seed"),
         ((*MT_BENCH, "--model", "m"), (*MT_BENCH, "--model", "n"), "model"),
         ((*MT_BENCH, "--model", "m"), (*MT_BENCH, "--model", "m", "--max-tokens", "9"), "--max-tokens"),

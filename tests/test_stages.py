@@ -1,4 +1,4 @@
-"""What decides a stage's key: settings, and the content of files that they name."""
+"""What makes a stage done, and what is made again."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ import pytest
 from srlm import config as configuration
 from srlm.errors import InputError, StageError
 from srlm.run_dir import RunDir
-from srlm.stages import Stages, sections
+from srlm.stages import Stages
 from srlm.worker import Resolve
 
 from tests.scripted import Recorder
@@ -14,51 +14,6 @@ from tests.scripted import Recorder
 
 def build(**values):
     return configuration.build({"model": {"name": "m"}} | values)
-
-
-def test_only_the_named_sections_and_the_seed_count():
-    one, other = build(judge={"samples": 2}), build(judge={"samples": 3})
-    assert sections(one, "engine") == sections(other, "engine")
-    assert sections(one, "judge") != sections(other, "judge")
-    assert sections(one) != sections(build(seed=1))
-
-
-@pytest.mark.parametrize(
-    ("section", "key", "fields"),
-    [
-        ("judge", "judge prompt", "{prompt} {response}"),
-        ("head_to_head", "comparing prompt", "{prompt} {first} {second}"),
-    ],
-)
-def test_the_content_of_a_prompt_file_counts(tmp_path, section, key, fields):
-    file = tmp_path / "prompt.txt"
-    file.write_text(fields, encoding="utf-8")
-    config = build(**{section: {"prompt_file": str(file)}})
-    before = sections(config, section)
-    file.write_text(f"{fields}!", encoding="utf-8")
-    assert {name for name, part in sections(config, section).items() if part != before[name]} == {key}
-
-
-def test_the_content_of_a_chat_template_counts_for_every_stage(tmp_path):
-    file = tmp_path / "template.jinja"
-    file.write_text("{{ messages }}", encoding="utf-8")
-    config = build(model={"name": "m", "chat_template": str(file)})
-    before = sections(config)
-    file.write_text("{{ messages }}!", encoding="utf-8")
-    assert sections(config) != before
-
-
-def test_what_changes_speed_and_memory_only_does_not_count():
-    some, other = (
-        build(
-            sft={"save_steps": count, "micro_batch_size": count},
-            dpo={"gradient_checkpointing": count == 2},
-            engine={"batch_size": count, "max_num_seqs": count, "enforce_eager": count == 2},
-        )
-        for count in (1, 2)
-    )
-    assert sections(some, "sft", "dpo", "engine") == sections(other, "sft", "dpo", "engine")
-    assert sections(some, "engine") != sections(build(engine={"max_model_len": 9}), "engine")
 
 
 @dataclass

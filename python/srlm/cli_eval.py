@@ -85,7 +85,7 @@ def judge_command(data: Path, what: Measured) -> None:
     from srlm.evaluation.preferences import read_preferences
     from srlm.evaluation.summary import judge_table
     from srlm.evaluation.tasks import JudgeTask
-    from srlm.stages import sections
+    from srlm.keys import sections
 
     judge.check(what.config.judge)
     read_preferences(data)
@@ -103,7 +103,7 @@ def instructions_command(data: Path, what: Measured) -> None:
     from srlm.evaluation.instructions import read_instructions
     from srlm.evaluation.summary import instructions_table
     from srlm.evaluation.tasks import InstructionsTask
-    from srlm.stages import sections
+    from srlm.keys import sections
 
     read_instructions(data)
     longest = what.config.evaluate.instructions_max_tokens
@@ -128,8 +128,8 @@ def compare_command(
     from srlm.evaluation.schedule import ENDPOINT, judge_name, other_model
     from srlm.evaluation.summary import comparison_table
     from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint
+    from srlm.keys import COMPARING, ONCE, sections
     from srlm.records import Prompt, content_id, write_rows
-    from srlm.stages import sections
     from srlm.worker import Generate
 
     _check_ours(out)
@@ -145,9 +145,9 @@ def compare_command(
     with launcher(loaded, ("generate",)) as workers:
         names = {"a": model_a, "b": model_b, **({} if judge == ENDPOINT else {"judge": judge})}
         folders = {name: resolve(workers, model, revision(loaded, model)) for name, model in names.items()}
-        settings = sections(loaded, "candidates", "engine", "head_to_head", "judge")
-        server = {"endpoint": [loaded.endpoint.base_url, loaded.endpoint.model]} if judge == ENDPOINT else {}
-        _claim(out, folders, {"prompts": file_hash(prompts), **settings, **server})
+        read = ("candidates", "engine", "head_to_head", "judge", *(("endpoint",) if judge == ENDPOINT else ()))
+        settings = sections(loaded, *read, but=(*ONCE, *COMPARING))
+        _claim(out, folders, {"prompts": file_hash(prompts), **settings})
         write_rows(files["prompts"], rows)
         for name in ("a", "b"):
             answers: tuple[Task, ...] = (AnswersTask(name, files["prompts"], files[name]),)

@@ -36,13 +36,13 @@ def alpaca_eval_command(
 ) -> None:
     """Answer AlpacaEval's instructions, drawn as candidates are."""
     from srlm.export import AlpacaEvalTask, read_instructions
-    from srlm.stages import sections
+    from srlm.keys import ONCE, sections
 
     read_instructions(existing(instructions))
     _ending(out, ".json")
     task = AlpacaEvalTask("alpaca-eval", existing(instructions), out.absolute(), name)
     loaded = stage_config(config, overrides, model)
-    settings = {"instructions": file_hash(instructions), **sections(loaded, "candidates", "engine")}
+    settings = {"instructions": file_hash(instructions), **sections(loaded, "candidates", "engine", but=ONCE)}
     _answer(loaded, model, task, task.kept, settings)
     click.echo(out)
 
@@ -65,8 +65,8 @@ def mt_bench_command(
     overrides: tuple[str, ...],
 ) -> None:
     """Answer MT-Bench's questions of two turns."""
+    from srlm.keys import sections
     from srlm.mt_bench import MtBenchTask, read_questions
-    from srlm.stages import sections
 
     read_questions(existing(questions))
     _ending(out, ".jsonl")

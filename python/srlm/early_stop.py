@@ -15,6 +15,7 @@ import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from srlm import keys
 from srlm.errors import StageError
 from srlm.evaluation.tasks import AnswersTask
 from srlm.worker import Generate
@@ -80,7 +81,8 @@ class EarlyStop:
     def _leg(self, work: Train, pause: int) -> Leg:
         """Train to an optimizer step, from the pause before it."""
         name, folder = f"m{self.t}/step_{pause}", self._folder()
-        if not self.stages.is_done(name, folder, {**self.stages.sections("dpo"), "pause": pause}, self.made_from):
+        parts = {**self.stages.sections("dpo", but=keys.LEG), "pause": pause}
+        if not self.stages.is_done(name, folder, parts, self.made_from):
             self.stages.launch(
                 replace(work, name=name, target=self._model("end"), pause_at=pause, pause_to=self._model(pause))
             )
@@ -90,7 +92,8 @@ class EarlyStop:
     def _answer(self, leg: Leg) -> None:
         run_dir, file = self.stages.run_dir, self._file(leg, "answers")
         task = AnswersTask(f"m{self.t}/step_{leg.step}_answers", run_dir.seed("held_out.jsonl"), file)
-        parts, made_from = self.stages.sections("candidates", "engine"), (leg.name, "seed/held_out")
+        parts = self.stages.sections("candidates", "engine", but=keys.ONCE)
+        made_from = (leg.name, "seed/held_out")
         if not self.stages.is_done(task.name, file, parts, made_from):
             config = self.stages.config
             self.stages.launch(Generate(config, str(self._weights(leg)), config.seed, (task,)))

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srlm import eft, gates, judge, models, pairs, seed
+from srlm import eft, gates, judge, keys, models, pairs, seed
 from srlm.early_stop import EarlyStop
 from srlm.errors import StageError
 from srlm.evaluation import schedule
@@ -97,9 +97,9 @@ class Loop:
         """Let the IFT-trained model judge the answers that humans ranked (the paper's way to EFT)."""
         file = self.run_dir.seed("judgements.jsonl")
         task = JudgementsTask("seed/judgements", self.run_dir.seed("eft_ranked.jsonl"), file)
-        if not self.stages.is_done(
-            task.name, file, self.stages.sections("judge", "eft", "engine"), ("m0/sft", "seed/eft_ranked")
-        ):
+        but = (*keys.JUDGEMENTS, *keys.drawing(self.config.judge))
+        parts = self.stages.sections("judge", "eft.samples", "engine", but=but)
+        if not self.stages.is_done(task.name, file, parts, ("m0/sft", "seed/eft_ranked")):
             self.stages.launch(Generate(self.config, str(self.run_dir.model(0)), self.config.seed, (task,)))
 
     def build_eft(self) -> None:
@@ -107,9 +107,9 @@ class Loop:
         config, files = self.config, self.run_dir.seed
         judged = ("seed/judgements",) if self._judges_seed else ()
         file = files("eft_train.jsonl")
-        if self.stages.is_done(
-            "seed/eft_train", file, self.stages.sections("judge", "eft"), ("seed/eft_ranked", *judged)
-        ):
+        but = keys.ASKING if judged else (*keys.ASKING, "eft.samples")
+        parts = self.stages.sections("judge", "eft", but=but)
+        if self.stages.is_done("seed/eft_train", file, parts, ("seed/eft_ranked", *judged)):
             return
         ranked = read_rows(files("eft_ranked.jsonl"), RankedAnswers)
         if judged:
@@ -155,7 +155,8 @@ class Loop:
     def build_pairs(self, t: int) -> None:
         """Choose the pairs (or the perfect answers) that M_t will be trained on."""
         config, file = self.config, self._training_file(t)
-        if self.stages.is_done(f"m{t}/pairs", file, self.stages.sections("pairs", "judge"), (f"m{t}/verdicts",)):
+        parts = self.stages.sections("pairs", "judge.score", "judge.max_score")
+        if self.stages.is_done(f"m{t}/pairs", file, parts, (f"m{t}/verdicts",)):
             return
         prompts, candidates, verdicts = (
             self.run_dir.file(t, f"{name}.jsonl") for name in ("prompts", "candidates", "verdicts")
@@ -186,9 +187,9 @@ class Loop:
             self.train_sft(name, base, made_from, (f"../{name}/positives.jsonl",))
             return
         every = self.config.dpo.eval_steps
-        parts = self.stages.sections("dpo")
+        parts = self.stages.sections("dpo", but=keys.LEG if every is None else ())
         if every is not None:  # then the judge decides, too, which checkpoint becomes the model
-            parts = {**self.stages.sections("dpo", "candidates"), **self.evaluation.judge_parts()}
+            parts |= self.stages.sections("candidates", but=keys.ONCE) | self.evaluation.judge_parts()
             made_from = (*made_from, "seed/held_out", *self.evaluation.judge_stages())
         if self.stages.is_done(f"{name}/dpo", self.run_dir.model(t), parts, made_from):
             return
@@ -206,7 +207,8 @@ class Loop:
         target = self.run_dir.model(int(name[1:]))
         parts = self.stages.sections("sft")
         if int(name[1:]) < 2:
-            parts |= self.stages.sections("model") | {"the base model's weights": self._base_weights(base)}
+            weights = self._base_weights(base)
+            parts |= self.stages.sections("model", but=keys.BASE_MODEL) | {keys.BASE_WEIGHTS: weights}
         if not self.stages.is_done(f"{name}/sft", target, parts, made_from):
             data = tuple(self.run_dir.seed(file).resolve() for file in files)
             self.stages.launch(self._training(f"{name}/sft", "sft", base, data))
@@ -264,27 +266,36 @@ class Loop:
             self.run_dir.file(t, f"{name}.jsonl") for name in ("prompts", "candidates", "verdicts", "prompts_dropped")
         )
         trained = self.stages.trained(t - 1)
-        ordered: list[tuple[Task, str, tuple[str, ...]]] = [
+        parts, but = self.stages.sections, ("judge.score", *keys.drawing(self.config.judge))
+        ordered: list[tuple[Task, dict[str, Any], tuple[str, ...]]] = [
             (
                 PromptsTask(f"m{t}/prompts", self.run_dir.seed("ift.jsonl"), prompts, dropped),
-                "prompts",
+                self._prompts_parts(),
                 ("seed/ift", trained),
             ),
-            (CandidatesTask(f"m{t}/candidates", prompts, candidates), "candidates", (f"m{t}/prompts", trained)),
-            (VerdictsTask(f"m{t}/verdicts", prompts, candidates, verdicts), "judge", (f"m{t}/candidates", trained)),
+            (
+                CandidatesTask(f"m{t}/candidates", prompts, candidates),
+                parts("engine", "candidates"),
+                (f"m{t}/prompts", trained),
+            ),
+            (
+                VerdictsTask(f"m{t}/verdicts", prompts, candidates, verdicts),
+                parts("engine", "judge", but=but),
+                (f"m{t}/candidates", trained),
+            ),
         ]
         return [
             task
-            for task, section, made_from in ordered
-            if not self.stages.is_done(task.name, task.file, self._generation_parts(section), made_from)
+            for task, made_with, made_from in ordered
+            if not self.stages.is_done(task.name, task.file, made_with, made_from)
         ]
 
-    def _generation_parts(self, section: str) -> dict[str, Any]:
-        parts = self.stages.sections("engine", section)
+    def _prompts_parts(self) -> dict[str, Any]:
         writer = self.config.prompts.model
-        if section == "prompts" and writer is not None:
-            parts["prompts.model's weights"] = self._base_weights(writer)
-        return parts
+        weights = None if writer is None else self._base_weights(writer)
+        if weights is None:
+            return self.stages.sections("engine", "prompts")
+        return self.stages.sections("engine", "prompts", but=("prompts.model",)) | {"prompts.model's weights": weights}
 
     def _base_weights(self, folder: str) -> str | None:
         """Return a hash of a model that is none of the run's, where it is on this machine."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from srlm import config as configuration
-from srlm import models
+from srlm import keys, models
 from srlm.launcher import Launcher
 from srlm.loop import Loop
 from srlm.records import content_id
@@ -35,9 +35,10 @@ class Preview(Stages):
         return True
 
     def part_hash(self, name: str, part: str, value: object) -> str:
-        """See `Stages.part_hash`; weights that would have to be looked up are taken to be those of then."""
+        """See `Stages.part_hash`; weights that would have to be looked up are those of then if their name is."""
         known = self.run_dir.known().get(name, {}).get("made_with", {})
-        return str(known[part]) if value is None and part in known else content_id(value)
+        looked_up = part == keys.BASE_WEIGHTS and value is None and not set(keys.BASE_MODEL) & self.changes().keys()
+        return str(known[part]) if looked_up and part in known else content_id(value)
 
     def changes(self) -> dict[str, str]:
         """See `Stages.changes`; the run has not been given this configuration yet."""

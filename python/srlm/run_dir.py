@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
 BEGUN = "begun.json"
 WEIGHTS = "weights.json"
-# Keys that are in no stage's key: they change how far a run goes, on what and how fast, not what comes out (but for the
-# rounding of sums). Which model answers at an endpoint is none of them.
+# Keys that are in no stage's key: they change how far a run goes, on what, how fast and when it is stopped, not what
+# comes out (but for the rounding of sums). Which model answers at an endpoint is none of them.
 EXTENDABLE = (
     "iterations",
     "launch.",
     "gates.",
     "report_to",
+    "pairs.min_count",
     *(f"{section}.{key}" for section in ("sft", "dpo") for key in ("save_steps", "micro_batch_size")),
     *(f"{section}.gradient_checkpointing" for section in ("sft", "dpo")),
     *(f"engine.{key}" for key in ("batch_size", "tensor_parallel_size", "gpu_memory_utilization", "cpu_cache_gib")),

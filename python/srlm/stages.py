@@ -6,11 +6,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from srlm import aside, judge, models
+from srlm import aside, keys, models
 from srlm.errors import InputError, StageError
-from srlm.evaluation import comparing
 from srlm.records import content_id
-from srlm.run_dir import EXTENDABLE, content_hash, fingerprint
+from srlm.run_dir import content_hash, fingerprint
 from srlm.worker import Resolve
 
 if TYPE_CHECKING:
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
     from srlm.worker import Work
 
 # Raise it when the same settings and weights would give other rows than with the code before.
-FORMAT = 1
+FORMAT = 2
+FORMAT_PART = "srlm's format of rows"
 SHOWN = 3  # names of stages in a sentence
 
 
@@ -56,9 +56,9 @@ class Stages:
     _planned: dict[str, Planned] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
-    def sections(self, *names: str) -> dict[str, Any]:
-        """Return parts of the configuration for a stage's key, with the text of the files that they name."""
-        return sections(self.config, *names)
+    def sections(self, *names: str, but: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return parts of the configuration for a stage's key (see `keys.sections`)."""
+        return keys.sections(self.config, *names, but=but)
 
     def is_done(self, name: str, file: Path, parts: Mapping[str, Any], made_from: tuple[str, ...] = ()) -> bool:
         """Tell whether a stage is done from what it would be made from now.
@@ -98,7 +98,7 @@ class Stages:
 
     def plan(self, name: str, file: Path, parts: Mapping[str, Any], made_from: tuple[str, ...] = ()) -> Planned:
         """Return what a stage would be made from now; its key stands for it in the keys of what is made from it."""
-        every = {**parts, "srlm's format of rows": FORMAT}
+        every = {**parts, FORMAT_PART: FORMAT}
         hashes = {part: self.part_hash(name, part, value) for part, value in every.items()}
         key = content_id(name, sorted(hashes.items()), [self._key(stage) for stage in made_from])
         self._planned[name] = Planned(key, hashes, made_from, file)
@@ -146,9 +146,10 @@ class Stages:
         """Say what a stage is made from that it was not made from before."""
         made_with = before.get("made_with", {})
         parts = [part for part in planned.hashes if made_with.get(part) != planned.hashes[part]]
-        keys = {key: change for key, change in self.changes().items() if key.split(".")[0] in parts}
-        named = [part for part in parts if part not in {key.split(".")[0] for key in keys}]
-        said = [*(f"{key} is {change}" for key, change in keys.items()), *(f"{part} has changed" for part in named)]
+        if FORMAT_PART in parts:  # then its other parts may go by other names
+            return f"{FORMAT_PART} has changed"
+        changes, others = keys.differing(self.changes(), parts)
+        said = [*(f"{key} is {change}" for key, change in changes.items()), *(f"{part} has changed" for part in others)]
         return ", ".join(said) or "what it was made from has changed"
 
     def changes(self) -> dict[str, str]:
@@ -176,20 +177,3 @@ def _listed(names: list[str]) -> str:
 def data_seed(config: Config, t: int) -> int:
     """Return the seed of the data for M_t: one of its own for each iteration, so that no two draw alike."""
     return config.seed * 1000 + t
-
-
-def sections(config: Config, *names: str) -> dict[str, Any]:
-    """Return parts of a configuration that decide what comes out, with the text of the files that they name."""
-    values = config.model_dump(mode="json", by_alias=True)
-    for key in EXTENDABLE:
-        section, _, name = key.partition(".")
-        if name:
-            values[section].pop(name)
-    parts = {name: values[name] for name in ("seed", *names)}
-    if "judge" in names:
-        parts["judge prompt"] = judge.read_template(config.judge)
-    if "head_to_head" in names:
-        parts["comparing prompt"] = comparing.read_template(config.head_to_head)
-    if config.model.chat_template is not None:
-        parts["chat template"] = models.read_chat_template(config.model.chat_template)
-    return parts

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srlm import models
+from srlm import keys, models
 from srlm.evaluation import comparing, held_out
 from srlm.evaluation.opponents import opponents
 from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, InstructionsTask, JudgeTask
@@ -42,7 +42,8 @@ class Schedule:
         ift, ranked = read_rows(files("ift.jsonl"), Example), read_rows(files("eft_ranked.jsonl"), RankedAnswers)
         rows = held_out.held_out_prompts(head_to_head, valid, ift=ift, ranked=ranked, seed=stages.config.seed)
         file = files("held_out.jsonl")
-        if not stages.is_done("seed/held_out", file, {"head_to_head": [row.id for row in rows]}):
+        parts = {"seed": stages.config.seed, "head_to_head": [row.id for row in rows]}
+        if not stages.is_done("seed/held_out", file, parts):
             write_rows(file, rows)
             stages.finish("seed/held_out", {"rows": len(rows)})
 
@@ -83,13 +84,11 @@ class Schedule:
     def judge_parts(self) -> dict[str, Any]:
         """Return what of the configuration decides how two answers are compared, for a stage's key."""
         config = self.stages.config
-        judge = config.head_to_head.judge
-        parts = self.stages.sections(
-            "engine", "head_to_head", *(("judge",) if config.head_to_head.by == "scores" else ())
-        )
-        how = config.head_to_head.model_dump(mode="json", include={"judge", "by", "justify", "max_tokens"})
-        endpoint = [config.endpoint.base_url, config.endpoint.model] if judge == ENDPOINT else []
-        return {**parts, "head_to_head": how, "endpoint": endpoint, "judge's weights": self._judge_weights}
+        names = ["engine", "head_to_head"]
+        names += ["judge"] if config.head_to_head.by == "scores" else []
+        names += ["endpoint"] if config.head_to_head.judge == ENDPOINT else []
+        parts = self.stages.sections(*names, but=(*keys.COMPARING, *keys.drawing(config.judge)))
+        return {**parts, "judge's weights": self._judge_weights}
 
     @cached_property
     def _judge_weights(self) -> str | None:
@@ -111,7 +110,7 @@ class Schedule:
     def _planned(self, t: int) -> list[tuple[Task, dict[str, Any], tuple[str, ...]]]:
         stages, folder = self.stages, self.stages.run_dir.file(t, "")
         trained, evaluate = stages.trained(t), stages.config.evaluate
-        judging = stages.sections("judge", "engine")
+        judging = stages.sections("judge", "engine", but=keys.drawing(stages.config.judge))
         prompts = {"evaluate.judge_prompts": evaluate.judge_prompts}
         planned: list[tuple[Task, dict[str, Any], tuple[str, ...]]] = []
         valid = stages.run_dir.entry("seed/eft_valid")
@@ -130,7 +129,8 @@ class Schedule:
             )
         if self.has_held_out():
             answers = AnswersTask(f"m{t}/answers", stages.run_dir.seed("held_out.jsonl"), folder / "answers.jsonl")
-            planned.append((answers, stages.sections("candidates", "engine"), (trained, "seed/held_out")))
+            parts = stages.sections("candidates", "engine", but=keys.ONCE)
+            planned.append((answers, parts, (trained, "seed/held_out")))
         if evaluate.instructions is not None:
             source = evaluate.instructions
             rules = InstructionsTask(f"m{t}/instructions", Path(source).absolute(), folder / "instructions.jsonl")
