@@ -41,6 +41,7 @@ lint: $(VENV)/extension
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy benches/bench_*.py
 	$(BIN)/python -m mypy.stubtest srlm._native --ignore-disjoint-bases
 
 format:

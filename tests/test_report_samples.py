@@ -92,5 +92,5 @@ def test_a_broken_row_is_named(tmp_path):
     make_run(tmp_path)
     file = tmp_path / "m2" / "pairs.jsonl"
     file.write_text(file.read_text() + "{broken\n")
-    with pytest.raises(InputError, match=r"pairs\.jsonl, line 3: not a JSON object"):
+    with pytest.raises(InputError, match=r"pairs\.jsonl, line 3: not valid JSON: "):
         read_samples(read_run(tmp_path), 10)

@@ -34,6 +34,7 @@ TARGETS = ("driver", "worker", "all")
 UNORDERED = ("candidates.jsonl", "verdicts.jsonl", "answers.jsonl", "judge_held_out.jsonl", "vs_m1.jsonl")
 LONGEST = 600  # seconds that a run may take to its end
 AHEAD = 6  # stages, at most, until the next kill
+WITHIN = (0.1, 2)  # after so many times the mean time of a stage, at most
 
 
 @dataclass
@@ -89,10 +90,10 @@ def torture(model: str, folder: Path, kills: int, seed: int) -> Found:
         run = folder / f"run{found.runs}"
         process = start(file, run)
         while found.kills.total() < kills and len(done_stages(run)) < stages:
-            # Some stages on, or in the one at work; and then at any moment of a stage.
+            # Some stages on, or in the one at work; and then at any moment of a short stage, or of a long one.
             if not wait_for(process, run, len(done_stages(run)) + choose.randint(0, AHEAD)):
                 break
-            time.sleep(choose.uniform(0, 2 * a_stage))
+            time.sleep(choose.uniform(0, choose.choice(WITHIN) * a_stage))
             if process.poll() is not None:
                 break
             found.stages[at_work(run)] += 1
@@ -103,6 +104,7 @@ def torture(model: str, folder: Path, kills: int, seed: int) -> Found:
         _finish(start(file, run), run)
         found.runs += 1
         found.rows += compare(calm, run)
+        print(f"{found.kills.total()} kills, {found.runs} runs finished, {found.rows} rows equal", flush=True)
     return found
 
 

@@ -6,7 +6,6 @@ measured". The rows of pairs and verdicts are not read here: there may be millio
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import yaml
 from srlm import gates
 from srlm.errors import InputError
 from srlm.evaluation.estimates import NONE, Estimate
-from srlm.json_lines import read_object
+from srlm.json_lines import parse_line, read_object
 from srlm.run_dir import config_file, read_manifest
 
 if TYPE_CHECKING:
@@ -206,10 +205,4 @@ def whole_lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 def _whole_rows(file: Path) -> Iterator[Entry]:
     for number, line in whole_lines(file):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{file}, line {number}: not valid JSON ({error}); restore the line") from error
-        if not isinstance(row, dict):
-            raise InputError(f"{file}, line {number}: not a JSON object; restore the line")
-        yield row
+        yield parse_line(line, file, number) or {}

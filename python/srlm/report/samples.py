@@ -7,7 +7,6 @@ inside a text, where JSON escapes every quote.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from array import array
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from srlm.errors import InputError
 from srlm.ids import id_number
+from srlm.json_lines import parse_line
 from srlm.records import Pair, Verdict, derived_seed, row_from
 from srlm.report.collect import whole_lines
 
@@ -98,12 +97,7 @@ def _draw(files: Iterable[tuple[int, Path]], count: int, seed: int) -> _Drawn:
 
 
 def _parsed(line: bytes, file: Path, number: int, kind: type[Pair | Verdict]) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}, line {number}: not a JSON object ({error}); restore the line") from error
-    if not isinstance(row, dict):
-        raise InputError(f"{file}, line {number}: not a JSON object; restore the line")
+    row = parse_line(line, file, number) or {}
     row_from(row, kind, f"{file}, line {number}")
     return row
 
