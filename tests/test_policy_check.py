@@ -57,6 +57,24 @@ def test_a_training_that_bfloat16_rounds_away_is_no_stale_one(tiny_model, tmp_pa
     second = Trial(tmp_path / "second", str(first.job.target)).dpo(learning_rate=1e-6, max_steps=1)
     for done in (first, second):
         policy_check.check(load(done.job.target, torch.bfloat16), str(done.job.target), "bfloat16")
+    said = policy_check.lost_by_rounding(str(second.job.target), "bfloat16")
+    assert said is not None
+    assert "rounding to bfloat16 takes most of what this training changed" in said
+    assert policy_check.lost_by_rounding(str(second.job.target), "float32") is None
+    assert policy_check.lost_by_rounding(str(first.job.target), "bfloat16") is None  # the base has no reading
+
+
+def test_a_training_that_is_left_by_rounding_is_not_said_to_be_lost(trained):
+    assert policy_check.lost_by_rounding(str(trained["dpo"]), "bfloat16") is None
+
+
+def test_a_worker_says_what_rounding_takes(trained, monkeypatch):
+    config = configuration.build({"model": {"name": "tiny"}, "engine": {"kind": "transformers", "dtype": "bfloat16"}})
+    work, report = Generate(config, str(trained["dpo"]), 0, ()), Recorder()
+    monkeypatch.setattr(policy_check, "LEAST_LEFT", math.inf)
+    work.check_policy(load(trained["dpo"], torch.bfloat16), report)
+    (note,) = report.notes
+    assert note.startswith(f"{trained['dpo']}: rounding to bfloat16 takes most of what this training changed: ")
 
 
 @pytest.mark.parametrize(("wanted", "held"), [("sft", "base"), ("dpo", "sft"), ("lora", "base"), ("sft", "dpo")])

@@ -37,6 +37,7 @@ CHARACTERS = 8 * MOST_TOKENS
 # The mean distance in nats a token that rounding explains. In float32 two implementations of the same weights differ by
 # some 1e-5, in bfloat16 by 0.03 to 0.04 on a model of 135M (docs/reliability.md).
 TOLERANCE = {"float32": 1e-3, "float16": 3e-2, "bfloat16": 0.1}
+LEAST_LEFT = 0.5  # of what a training changed, once rounded
 STANDARD_ERRORS, LEAST_SLOPE = 4.0, 0.25  # beyond these a slope is no chance, and no trifle
 
 
@@ -143,6 +144,24 @@ def check(engine: Engine, folder: str, dtype: str, longest: int = MOST_TOKENS) -
                 f"back to that one. Look for other weights in {folder}; engine.policy_check=warn goes on"
             )
     return distance
+
+
+def lost_by_rounding(folder: str, dtype: str) -> str | None:
+    """Say so where rounding the weights to `dtype` takes most of what the training changed, as far as is known.
+
+    An engine in that type then writes and judges much as the model before did.
+    """
+    kept = read_object(Path(folder) / FILE)
+    if dtype == "float32" or dtype not in kept or kept["before"] is None:
+        return None
+    whole, rounded = (mean_distance(kept[name], kept["before"][name]) for name in ("float32", dtype))
+    if rounded >= LEAST_LEFT * whole:
+        return None
+    return (
+        f"{folder}: rounding to {dtype} takes most of what this training changed: {whole:.2g} nats a token in a fixed "
+        f"text, of which {rounded:.2g} are left. The engine writes much as with the weights before; a higher learning "
+        "rate or more steps change more, and engine.dtype=float32 rounds nothing"
+    )
 
 
 def slope(values: Sequence[float], on: Sequence[float]) -> tuple[float, float]:

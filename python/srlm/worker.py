@@ -173,6 +173,8 @@ class Generate:
         if config.engine.policy_check == "off" or not policy_check.is_kept(self.folder):
             return None
         dtype = str(choose.weights_dtype(config.engine)).removeprefix("torch.")
+        if lost := policy_check.lost_by_rounding(self.folder, dtype):
+            report.note(lost)
         try:
             return policy_check.check(engine, self.folder, dtype, config.engine.max_model_len)
         except StageError as error:
