@@ -16,6 +16,22 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal the tests out to the processes that share them, slow ones first: what is left to share at the end is short.
+
+    Each process is given a stretch of the list (`--dist worksteal`). Slow ones of a module stay together.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    fast = [item for item in items if not item.get_closest_marker("slow")]
+    items[:] = [
+        item
+        for process in range(processes)
+        for some in (slow, fast)
+        for item in some[len(some) * process // processes : len(some) * (process + 1) // processes]
+    ]
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a tiny random chat model."""

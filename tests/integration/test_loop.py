@@ -17,6 +17,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from tests.once import once
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -93,16 +95,19 @@ def rows(file: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def finished(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run on the transformers engine, undisturbed; its configuration is beside it."""
-    folder = tmp_path_factory.mktemp("finished")
-    check_run(config(tiny_model, folder, "transformers", evaluated=True), folder / "run", "transformers")
-    return folder / "run"
+
+    def make(folder: Path) -> None:
+        check_run(config(tiny_model, folder, "transformers", evaluated=True), folder / "run", "transformers")
+
+    return once(tmp_path_factory, "finished", make) / "run"
 
 
-def test_the_whole_loop_on_transformers(finished: Path) -> None:
-    again = srlm("run", str(finished.with_name("tiny.yaml")), "--run-dir", str(finished))
+def test_the_whole_loop_on_transformers(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    again = srlm("run", str(finished.with_name("tiny.yaml")), "--run-dir", str(run))
     assert "candidates:" not in again.stderr  # nothing is done twice
-    manifest = json.loads((finished / "manifest.json").read_text(encoding="utf-8"))
-    assert srlm("status", str(finished)).stdout.count("done") == len(manifest)
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    assert srlm("status", str(run)).stdout.count("done") == len(manifest)
 
 
 def test_every_model_is_evaluated(finished: Path) -> None:
