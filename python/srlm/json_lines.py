@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BOM = b"\xef\xbb\xbf"
+MEND = "mend or remove the line"  # advice of a file of the user's
 
 
 def read_objects(path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -38,11 +39,11 @@ def iter_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(f"{path}: cannot be read: {reason_of(error)}; name another file") from error
 
 
-def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any] | None:
+def parse_line(line: bytes, path: Path, number: int, advice: str = MEND) -> dict[str, Any] | None:
     """Return the object of one line of a file, None for a blank one; errors as in `iter_objects`."""
     where = f"{path}, line {number}"
     text = _decoded(line.removeprefix(BOM) if number == 1 else line, where)
-    return _object(_parse(text, where), where) if text.strip() else None
+    return _object(_parse(text, where, advice), where, advice) if text.strip() else None
 
 
 def is_blank(line: bytes, path: Path, number: int) -> bool:
@@ -158,14 +159,14 @@ def parse_json(text: str) -> Any:  # noqa: ANN401  whatever JSON holds
         raise ValueError(str(error).partition(" for integer string conversion")[0]) from error
 
 
-def _parse(text: str, where: str, advice: str = "mend or remove the line") -> object:
+def _parse(text: str, where: str, advice: str = MEND) -> object:
     try:
         return parse_json(text)
     except ValueError as error:
         raise InputError(f"{where}: not valid JSON: {error}; {advice}") from error
 
 
-def _object(value: object, where: str) -> dict[str, Any]:
+def _object(value: object, where: str, advice: str = MEND) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{where}: expected a JSON object, found {type(value).__name__}; mend or remove it")
+        raise InputError(f"{where}: expected a JSON object, found {type(value).__name__}; {advice}")
     return value

@@ -109,7 +109,7 @@ READ = [
     Case(
         "report: metrics that are a list",
         ("report", "run"),
-        ("run/m1/metrics.jsonl, line 1", "not a JSON object", "restore"),
+        ("run/m1/metrics.jsonl, line 1", "expected a JSON object, found list", "restore"),
         {**RUN, "run/manifest.json": ENTRY.replace("seed/ift", "m1/sft"), "run/m1/metrics.jsonl": "[]\n"},
     ),
     Case(
@@ -154,7 +154,7 @@ def finished(shell: Shell, name: str, content: str) -> dict[str, str]:
 
 BROKEN_ROWS = [
     ("pairs", {"id": 1}, "unknown field 'id'"),
-    ("pairs", [], "not a JSON object"),
+    ("pairs", [], "expected a JSON object, found list"),
     ("verdicts", {"candidate_id": "c0", "outcome": "scored"}, "field 'expected_score' is missing"),
 ]
 

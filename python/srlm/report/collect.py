@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Entry = dict[str, Any]
+RESTORE = "restore the line"  # a run's rows are not to be mended
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,4 +206,4 @@ def whole_lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 def _whole_rows(file: Path) -> Iterator[Entry]:
     for number, line in whole_lines(file):
-        yield parse_line(line, file, number) or {}
+        yield parse_line(line, file, number, RESTORE) or {}

@@ -18,7 +18,7 @@ import numpy as np
 from srlm.ids import id_number
 from srlm.json_lines import parse_line
 from srlm.records import Pair, Verdict, derived_seed, row_from
-from srlm.report.collect import whole_lines
+from srlm.report.collect import RESTORE, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,7 +97,7 @@ def _draw(files: Iterable[tuple[int, Path]], count: int, seed: int) -> _Drawn:
 
 
 def _parsed(line: bytes, file: Path, number: int, kind: type[Pair | Verdict]) -> dict[str, Any]:
-    row = parse_line(line, file, number) or {}
+    row = parse_line(line, file, number, RESTORE) or {}
     row_from(row, kind, f"{file}, line {number}")
     return row
 
