@@ -233,6 +233,8 @@ def test_a_base_model_by_name_is_not_looked_up(tiny_model, tmp_path, monkeypatch
     assert changed(run, "pairs.min_margin=1")[0] == {"pairs"}
     assert changed(run, "model.revision=main")[0] == {"sft"}
     assert changed(run, "model.name=owner/other")[0] == {"sft"}
+    again = stages_made_again(run, configuration.load(str(run / "config.yaml"), ("model.name=owner/other",)))
+    assert again["m1/sft"] == "model.name is owner/name → owner/other"
 
 
 def test_the_sentence_names_what_is_read(run):

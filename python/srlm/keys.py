@@ -74,4 +74,4 @@ def differing(changes: dict[str, str], parts: list[str]) -> tuple[dict[str, str]
 
 
 def _covers(part: str, key: str) -> bool:
-    return key == part or key.startswith(f"{part}.")
+    return key == part or key.startswith(f"{part}.") or (part == BASE_WEIGHTS and key in BASE_MODEL)

@@ -149,7 +149,8 @@ class Stages:
         if FORMAT_PART in parts:  # then its other parts may go by other names
             return f"{FORMAT_PART} has changed"
         changes, others = keys.differing(self.changes(), parts)
-        said = [*(f"{key} is {change}" for key, change in changes.items()), *(f"{part} has changed" for part in others)]
+        said = [f"{key} is {change}" for key, change in changes.items()]
+        said += [f"{part} {'have' if part.endswith('weights') else 'has'} changed" for part in others]
         return ", ".join(said) or "what it was made from has changed"
 
     def changes(self) -> dict[str, str]:
