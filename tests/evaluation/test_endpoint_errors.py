@@ -11,10 +11,24 @@ import pytest
 from srlm.config import EndpointSection
 from srlm.errors import InputError, StageError
 from srlm.evaluation import endpoint_errors
-from srlm.evaluation.endpoint import Usage
+from srlm.evaluation.comparing import read_word
+from srlm.evaluation.endpoint import REFUSED, Usage
 from srlm.evaluation.endpoint_access import address, api_key
 
-from tests.scripted_server import KEY, Handler, ask, cache, completion, echo, failure, server, start, texts
+from tests.scripted_server import (
+    KEY,
+    Handler,
+    ask,
+    asks,
+    cache,
+    completion,
+    echo,
+    failure,
+    question,
+    server,
+    start,
+    texts,
+)
 
 __all__ = ["cache", "server", "start"]  # fixtures
 
@@ -174,6 +188,40 @@ def test_a_refusal_is_one_line_and_final(server, start, cache, caplog, status, b
     assert len(server.bodies) == 1
     assert KEY not in caplog.text
     assert cache.read_text() == ""
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_one_question_that_is_refused_ends_nothing(server, start, cache, status):
+    """Where the server answers others, its settings are right: a filter of contents, say, is no reason to stop."""
+
+    def respond(body, number):
+        return (
+            (status, {}, {"error": {"message": "Verdict: A is filtered"}})
+            if question(body) == "bad"
+            else echo(body, number)
+        )
+
+    server.respond = respond
+    for _ in range(2):  # an answer that is kept from before tells as much as one that is given
+        endpoint = start(concurrency=1)
+        replies = {reply.key: reply for reply in endpoint.ask(asks("good", "bad", "fine"))}
+        assert [replies[f"key {name}"].text for name in ("good", "fine")] == ["re: good", "re: fine"]
+        refused = replies["key bad"]
+        assert (refused.finish_reason, refused.cached) == (REFUSED, False)
+        assert refused.text == f"(no reply: the server refuses this question, HTTP {status})"
+        assert read_word(refused.text) == "missing"
+        assert endpoint.usage.refused == 1
+        assert "Verdict: A is filtered" in endpoint.first_refusal
+    assert "bad" not in cache.read_text()
+    assert [question(body) for body in server.bodies] == ["good", "bad", "fine", "bad"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_key_or_a_model_that_is_refused_later_ends_it(server, start, status):
+    server.respond = lambda body, number: echo(body, number) if number == 0 else (status, {}, {"error": "no more"})
+    error = failure(start(concurrency=1), *asks("good", "bad"))
+    assert isinstance(error, InputError)
+    assert f"HTTP {status}" in str(error)
 
 
 @pytest.mark.parametrize("body", ["<html>welcome</html>", '{"hello": 1}', '{"id": ', "[]"])

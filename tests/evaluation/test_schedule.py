@@ -172,8 +172,8 @@ def test_another_judge_is_another_comparison(tmp_path, changed):
     later, launcher = make(tmp_path / "run", **sections)  # as the same command does, later
     later.compare(2)
     assert [task.name for work in launcher.works for task in work.tasks] == ["m2/vs_m1"]
-    reason = {"weights": "judge's weights", "prompt": "comparing prompt"}[changed]
-    assert later.stages.report.notes[0].startswith(f"m2/vs_m1: made again, since {reason} has changed; ")
+    reason = {"weights": "judge's weights have", "prompt": "comparing prompt has"}[changed]
+    assert later.stages.report.notes[0].startswith(f"m2/vs_m1: made again, since {reason} changed; ")
 
 
 @pytest.mark.parametrize(

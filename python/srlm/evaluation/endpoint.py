@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from srlm.config import EndpointSection
     from srlm.records import Message
 
+REFUSED = "refused"
 FIRST_WAIT = 1.0  # seconds: six retries wait for more than a minute in all, which is what limits are counted by
 _LONGEST_BLOCK = 0.5  # seconds
 
@@ -50,7 +51,8 @@ class Ask:
 class Reply:
     """The answer to the question with this key. `finish_reason` is the server's word: `stop`, `length` …
 
-    The text may be empty. `cached` tells that nothing was sent for this question.
+    The text may be empty. `cached` tells that nothing was sent for this question. What the server refuses, though it
+    has answered others, has the `finish_reason` REFUSED, and a text of our own that says so.
     """
 
     key: str
@@ -64,7 +66,8 @@ class Usage:
     """What was sent, and what it cost in the currency of the prices.
 
     `requests` are questions that were sent, each counted once; `retries` their further tries; `cached` the questions
-    for which nothing was sent. Tokens are as the server counts them, 0 where it does not.
+    for which nothing was sent; `refused` those that the server would not answer. Tokens are as the server counts them,
+    0 where it does not.
     """
 
     requests: int
@@ -73,6 +76,7 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
     cost: float
+    refused: int = 0
 
 
 class Endpoint:
@@ -96,6 +100,8 @@ class Endpoint:
             raise no_model(endpoint, key)
         self._endpoint = endpoint
         self._counts: Counter[str] = Counter()
+        self._answers = False  # whether the server has answered anything by these settings
+        self.first_refusal: str | None = None  # of a question, in the server's words
         self._client = ChatClient(endpoint, key, first_wait)
         self._cache = AnswerCache(cache)
         self._loop = asyncio.new_event_loop()
@@ -117,7 +123,8 @@ class Endpoint:
         When the caller stops early, or an error is raised, the others in flight are taken back.
 
         Raises:
-            InputError: the server refuses the key, the model or a request; one line says what to mend.
+            InputError: the server refuses the key or the model, or its first question, so that the settings are to be
+                mended; one line says how.
             StageError: a question failed too often.
         """
         running: dict[str, _Running] = {}
@@ -128,6 +135,7 @@ class Endpoint:
                 if question in running:
                     running[question].keys.append(ask.key)
                 elif (kept := self._cache.get(question)) is not None:
+                    self._answers = True
                     yield self._reply(ask.key, kept, cached=True)
                 else:
                     running[question] = _Running(self._start(question, ask, finished), [ask.key])
@@ -151,6 +159,7 @@ class Endpoint:
             prompt_tokens=counts["prompt_tokens"],
             completion_tokens=counts["completion_tokens"],
             cost=cost / 1e6,
+            refused=counts[REFUSED],
         )
 
     def close(self) -> None:
@@ -170,7 +179,18 @@ class Endpoint:
 
     async def _answer(self, question: str, ask: Ask) -> KeptAnswer:
         self._counts["requests"] += 1
-        answer = await self._client.answer(ask)
+        from srlm.evaluation.endpoint_errors import RefusedError
+
+        try:
+            answer = await self._client.answer(ask)
+        except RefusedError as error:
+            if not self._answers:
+                raise
+            # Of one question: its content is filtered, say, or too long. That is not kept as an answer.
+            self._counts[REFUSED] += 1
+            self.first_refusal = self.first_refusal or str(error)
+            return KeptAnswer(question, f"(no reply: the server refuses this question, HTTP {error.status})", REFUSED)
+        self._answers = True
         kept = KeptAnswer(question, answer.text, answer.finish_reason)
         self._cache.add(kept)
         self._counts["prompt_tokens"] += answer.prompt_tokens

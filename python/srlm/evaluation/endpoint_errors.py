@@ -34,6 +34,14 @@ class NoChoiceError(Exception):
     """The server answered with success, but with an error or nothing where the model's text should be."""
 
 
+class RefusedError(InputError):
+    """The server refuses one question; whether it answers others is not said."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 Failure = openai.APIConnectionError | openai.APIStatusError | TimeoutError | NoChoiceError
 FAILURES = (openai.APIConnectionError, openai.APIStatusError, TimeoutError, NoChoiceError)
 
@@ -92,9 +100,10 @@ def refusal(error: openai.APIStatusError, endpoint: EndpointSection, key: str) -
             f"{where} has no model {endpoint.model!r}, or is no such address ({what}); mend endpoint.model or "
             "endpoint.base_url, which mostly ends in /v1"
         )
-    return InputError(
+    return RefusedError(
         f"{where} refuses what it is asked ({what}); choose an endpoint.model that takes it, or mend the setting that "
-        "is named"
+        "is named",
+        error.status_code,
     )
 
 

@@ -174,4 +174,9 @@ class CompareThroughEndpoint:
             with Endpoint(self.config.endpoint, self.cache) as endpoint:
                 judge = EndpointJudge(endpoint, self.config.head_to_head)
                 result = task.compare(judge, self.config, report)
+                if endpoint.first_refusal is not None:
+                    report.note(
+                        f"{task.name}: {endpoint.usage.refused} questions were refused, and have no verdict; "
+                        f"the first: {endpoint.first_refusal}"
+                    )
                 finish(task.name, {**result, "usage": asdict(endpoint.usage)})
