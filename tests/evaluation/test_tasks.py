@@ -2,10 +2,13 @@
 
 import pytest
 from srlm import config as configuration
-from srlm.evaluation.tasks import AnswersTask, CompareTask, JudgeTask
+from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, JudgeTask
 from srlm.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows, write_rows
 
 from tests.scripted import Interrupted, Recorder, ScriptedEngine
+from tests.scripted_server import KEY, completion, question, server
+
+__all__ = ["server"]  # a fixture
 
 
 def ranked(*scores, name):
@@ -139,3 +142,30 @@ def test_only_prompts_that_both_answered_are_compared(tmp_path, tiny_tokenizer):
     found = task.run(engine, build(), 0, Recorder())
     assert (found["prompts"], found["wins"], found["judge"], found["rows"]) == (1, 1, "m1", 2)
     assert {row.prompt_id for row in read_rows(files[3], Comparison)} == {"p"}
+
+
+def test_a_question_that_an_endpoint_refuses_has_no_verdict_and_is_said(tmp_path, server, monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    prompts = [Prompt(f"p{n}", f"question {n}", "seed", [], -1) for n in range(3)]
+    write_rows(tmp_path / "prompts.jsonl", prompts)
+    for side in "ab":
+        rows = [Candidate(f"{side}{n}", f"p{n}", 0, f"{side} says {n}", [1], -1.0, "stop", 0) for n in range(3)]
+        write_rows(tmp_path / f"{side}.jsonl", rows)
+
+    def respond(body, _):
+        return (
+            (400, {}, {"error": "filtered"}) if "question 1" in question(body) else (200, {}, completion("Verdict: A"))
+        )
+
+    server.respond = respond
+    endpoint = {"base_url": server.url, "model": "judge", "api_key_env": "JUDGE_KEY", "concurrency": 1}
+    files = [tmp_path / f"{name}.jsonl" for name in ("prompts", "a", "b", "comparisons")]
+    work = CompareThroughEndpoint(
+        build(endpoint=endpoint), tmp_path / "cache.jsonl", (CompareTask("m2/vs_m1", *files, "judge (endpoint)"),)
+    )
+    results, report = {}, Recorder()
+    work.run(report, results.__setitem__)
+    assert (results["m2/vs_m1"]["unread"], results["m2/vs_m1"]["usage"]["refused"]) == (1, 2)
+    assert report.notes[0].startswith("m2/vs_m1: 2 questions were refused, and have no verdict; the first: ")
+    assert "filtered" in report.notes[0]
+    assert [row.verdict for row in read_rows(files[-1], Comparison)].count("missing") == 2
