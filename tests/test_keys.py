@@ -1,5 +1,6 @@
 """What decides a stage's key: settings, and the content of files that they name; and what a change makes again."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,11 @@ def changed(run, *words):
 @pytest.fixture(scope="module")
 def run(tiny_model, tmp_path_factory):
     """A run whose judge gives reasons, and whose judge examples come from human ranks."""
-    return finished(tmp_path_factory.mktemp("ranks"), tiny_model)
+    folder = tmp_path_factory.mktemp("ranks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (folder / "other.jsonl").write_text('"Why is the sky blue?"\n', encoding="utf-8")
+        yield finished(folder, tiny_model)
 
 
 JUDGED = {"verdicts", "judge_held_out"}
@@ -130,18 +135,23 @@ CHANGES = {
     "judge.max_score=9": {*JUDGED, "eft_train", "pairs"},
     "pairs.method=margin": {"pairs"},
     "pairs.min_margin=1": {"pairs"},
-    "pairs.top_k=9": {"pairs"},
-    "pairs.rho=0.3": {"pairs"},
-    "pairs.max_per_prompt=9": {"pairs"},
+    "pairs.top_k=9": set(),  # these only with methods that read them
+    "pairs.rho=0.3": set(),
+    "pairs.max_per_prompt=9": set(),
     "pairs.keep_truncated=true": {"pairs"},
     "sft.learning_rate=1": {"sft"},
     "sft.lora={rank: 4}": {"sft"},
     "dpo.beta=1": {"dpo"},
     "dpo.eval_steps=9": {"dpo"},
     "dpo.patience=9": set(),  # only with eval_steps
+    "evaluate.instructions_max_tokens=9": set(),  # only with instructions
     "evaluate.judge_prompts=9": {"judge_held_out"},
     "head_to_head.prompts=1": {"held_out"},
     "head_to_head.against=[first]": set(),
+    "head_to_head.prompt_files=[other.jsonl]": {"held_out"},
+    "seed_data.eft_limit=4": {"eft_ranked", "eft_valid", "held_out"},
+    "seed_data.ift_limit=4": {"ift"},
+    "seed_data.valid_fraction=0.5": {"eft_ranked", "eft_valid", "held_out"},
     "head_to_head.judge=m2": {"vs_m1"},
     "head_to_head.by=scores": {"vs_m1"},
     "head_to_head.justify=false": {"vs_m1"},
@@ -157,11 +167,11 @@ CHANGES = {
     "engine.stall_seconds=9": set(),
     "endpoint.timeout=9": set(),
 }
-# Their content counts, not the setting; and what a training reads of its own section needs no row a key above.
-BY_CONTENT = ("seed_data.", "model.name", "model.revision", "model.chat_template", "evaluate.preferences")
-BY_CONTENT += ("evaluate.instructions", "judge.prompt_file", "head_to_head.prompt_file", "name")
-WHOLE_SECTIONS = ("sft.", "dpo.", "prompts.")
-ELSEWHERE = ("judge.score_pattern", "endpoint.model")  # in tests of their own
+# Their content counts, not the setting: tried below, and in the tests of the stages.
+BY_CONTENT = {"seed_data.ift", "seed_data.eft", "model.name", "model.revision", "model.chat_template", "name"}
+BY_CONTENT |= {"judge.prompt_file", "head_to_head.prompt_file", "evaluate.preferences", "evaluate.instructions"}
+ELSEWHERE = {"judge.score_pattern", "endpoint.model", "dpo.simpo_gamma"}  # below
+WHOLE_SECTIONS = ("sft.", "dpo.", "prompts.")  # one key stands for the others
 
 
 @pytest.mark.parametrize(("word", "kinds"), CHANGES.items())
@@ -170,13 +180,9 @@ def test_what_a_setting_changes(run, word, kinds):
 
 
 def test_every_setting_is_tried():
-    tried = tuple(word.partition("=")[0] for word in CHANGES)
-    left = [
-        key
-        for key, _, _ in describe()
-        if not key.startswith((*tried, *EXTENDABLE, *BY_CONTENT, *WHOLE_SECTIONS, *ELSEWHERE))
-    ]
-    assert left == []
+    tried = {word.partition("=")[0] for word in CHANGES} | BY_CONTENT | ELSEWHERE
+    left = {key for key, _, _ in describe() if not key.startswith((*WHOLE_SECTIONS, *EXTENDABLE))} - tried
+    assert left == set()
 
 
 def test_what_follows_from_another_number_of_verdicts(run):
@@ -186,8 +192,65 @@ def test_what_follows_from_another_number_of_verdicts(run):
     assert again == {"m1/judge_held_out", "m2/judge_held_out", *later}
 
 
+@pytest.mark.parametrize("method", ["margin", "length_controlled", "top_bottom"])
+def test_methods_of_choosing_pairs_read_their_own_settings(tiny_model, tmp_path, method):
+    run = finished(tmp_path, tiny_model, pairs={"method": method})
+    words = {"pairs.rho=0.3", "pairs.top_k=9", "pairs.max_per_prompt=9"}
+    read = {
+        "margin": {"pairs.max_per_prompt=9"},
+        "length_controlled": {"pairs.rho=0.3"},
+        "top_bottom": {"pairs.top_k=9", "pairs.max_per_prompt=9"},
+    }
+    assert {word for word in words if changed(run, word)[0]} == read[method]
+
+
+def test_a_writer_of_prompts_does_not_follow_from_the_models(tiny_model, tmp_path):
+    run = finished(tmp_path, tiny_model, prompts={"model": tiny_model})
+    _, again = changed(run, "sft.learning_rate=1")
+    assert "m2/candidates" in again
+    assert "m2/prompts" not in again
+
+
+def test_comparing_reads_what_its_way_needs(tiny_model, tmp_path):
+    words = ("head_to_head.max_tokens=9", "head_to_head.justify=true")
+    by_scores = finished(tmp_path / "a", tiny_model, head_to_head={"by": "scores", "justify": False})
+    assert changed(by_scores, *words)[0] == set()
+    assert changed(by_scores, "judge.samples=9")[0] == {*JUDGED, "vs_m1"}
+    by_a_token = finished(tmp_path / "b", tiny_model, head_to_head={"justify": False})
+    assert changed(by_a_token, words[0])[0] == set()
+    assert changed(by_a_token, words[1])[0] == {"vs_m1"}
+
+
+def test_what_is_asked_for_on_the_way_is_made_again_too(tiny_model, tmp_path):
+    """Instructions, more preferences, how far a model is from M1, and the legs of a training."""
+    rules = {"key": 1, "prompt": "Say tea.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    (tmp_path / "rules.jsonl").write_text(json.dumps(rules) + "\n", encoding="utf-8")
+    preferred = {"prompt": "Say tea.", "chosen": "tea", "rejected": "no"}
+    (tmp_path / "words.jsonl").write_text(json.dumps(preferred) + "\n", encoding="utf-8")
+    files = {"instructions": str(tmp_path / "rules.jsonl"), "preferences": {"words": str(tmp_path / "words.jsonl")}}
+    run = finished(tmp_path, tiny_model, iterations=3, evaluate=files, dpo={"eval_steps": 5})
+    folder = RunDir(run)
+    leg = {"key": "k", "path": "m3/checkpoints", "made_from": ["m3/pairs"], "made_with": {}}
+    folder.finish("m3/step_5", leg, 0.0, {})
+    folder.finish("m3/m1_readings", {**leg, "made_from": ["m3/candidates"]}, 0.0, {})
+    assert changed(run, "evaluate.instructions_max_tokens=9")[0] == {"instructions"}
+    assert changed(run, "judge.samples=9")[0] == {*JUDGED, "judge_words"}
+    assert "m3/m1_readings" in changed(run, "candidates.temperature=0.1")[1]
+    assert "m3/step_5" in changed(run, "pairs.min_margin=1")[1]
+    (tmp_path / "words.jsonl").write_text(json.dumps({**preferred, "chosen": "Tea"}) + "\n", encoding="utf-8")
+    assert changed(run)[0] == {"judge_words"}
+
+
+def test_a_run_that_was_killed_at_once_can_be_looked_at(tiny_model, tmp_path):
+    config = configuration.build({"model": {"name": tiny_model}, "eft": {"from": "ranks"}})
+    run = RunDir.open(tmp_path / "run", config)
+    assert changed(run.path, "judge.samples=9") == (set(), set())
+
+
 def test_a_judge_that_reads_one_token_draws_none(tiny_model, tmp_path):
     run = finished(tmp_path, tiny_model, judge={"justify": False})
+    made = finished(tmp_path / "judgements", tiny_model, judge={"justify": False}, eft={"from": "judgements"})
+    assert changed(made, "eft.samples=9")[0] == set()
     words = ("judge.samples=9", "judge.temperature=0.1", "judge.top_p=0.1", "judge.max_tokens=9")
     assert changed(run, *words)[0] == set()
 
@@ -207,6 +270,7 @@ def test_patience_decides_a_training_with_comparisons(tiny_model, tmp_path):
     assert changed(run, "dpo.patience=9")[0] == {"dpo"}
     assert changed(run, "candidates.per_prompt=9")[0] == {"candidates"}
     assert changed(run, "head_to_head.max_tokens=9")[0] == {"dpo", "vs_m1"}
+    assert changed(run, "dpo.simpo_gamma=9")[0] == {"dpo"}
 
 
 def test_who_answers_at_an_endpoint_counts(tiny_model, tmp_path):
@@ -243,3 +307,20 @@ def test_the_sentence_names_what_is_read(run):
     assert again["m1/answers"] == "candidates.top_p is 0.9 → 0.5"
     assert again["m2/candidates"] == "candidates.per_prompt is 4 → 9, candidates.top_p is 0.9 → 0.5"
     assert again["m1/sft"].startswith("sft.lora")
+
+
+@pytest.mark.parametrize(
+    ("word", "stage", "reason"),
+    [
+        ("dpo.eval_steps=9", "m2/dpo", "dpo.eval_steps is None → 9"),
+        ("head_to_head.by=scores", "m2/vs_m1", "head_to_head.by is comparison → scores"),
+        ("judge.justify=false", "m2/verdicts", "judge.justify is True → False"),
+        ("model.chat_template=plain", "m1/sft", "model.chat_template is None → plain"),
+        ("prompts.model=.", "m2/prompts", "prompts.model is None → ."),
+        ("seed=1", "seed/ift", "seed is 0 → 1"),
+        ("head_to_head.prompts=1", "seed/held_out", "head_to_head.prompts is 256 → 1"),
+    ],
+)
+def test_the_sentence_names_no_setting_that_did_not_change(run, word, stage, reason):
+    again = stages_made_again(run, configuration.load(str(run / "config.yaml"), (word, "sft.batch_size=32")))
+    assert again[stage].removesuffix(", sft.batch_size is 16 → 32") in (reason, f"{reason}, judge prompt has changed")

@@ -112,7 +112,7 @@ def test_another_version_of_the_code_makes_rows_again(stages, tmp_path, monkeypa
     monkeypatch.setattr("srlm.stages.FORMAT", 99)
     again = Stages(build(), RunDir(tmp_path), ScriptedLauncher(), Recorder())
     assert make(again, *NAMES) == list(NAMES)
-    assert "since srlm's format of rows has changed" in again.report.notes[0]
+    assert "since srlm's format of runs has changed" in again.report.notes[0]
 
 
 def test_rows_that_were_changed_by_hand_stop_the_run(stages, tmp_path):

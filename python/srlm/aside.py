@@ -52,7 +52,7 @@ def set_aside(run: RunDir, name: str) -> Aside:
     known = run.known()
     if name not in known:
         raise InputError(f"{run.path}: has no stage {name!r}; it has: {', '.join(known) or 'none'}")
-    names = _with_what_follows(known, name)
+    names = with_what_follows(known, name)
     stay = {record.get("path") for stage, record in known.items() if stage not in names}
     paths = [run.path / path for stage in names for path in _paths(stage, known[stage]) if path not in stay]
     folder = run.aside = _room(run, names, paths)
@@ -87,7 +87,7 @@ def kept(path: Path) -> dict[str, dict[str, Any]]:
     return {f"{FOLDER}/{folder.name}": entries for folder in _numbered(path) if (entries := _entries(folder))}
 
 
-def _with_what_follows(known: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
+def with_what_follows(known: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
     """Return the stage, those made from it, and those whose files lie where theirs do, in the order of `known`."""
     found, paths = {name}, {known[name].get("path")}
     while True:

@@ -85,13 +85,14 @@ def judge_command(data: Path, what: Measured) -> None:
     from srlm.evaluation.preferences import read_preferences
     from srlm.evaluation.summary import judge_table
     from srlm.evaluation.tasks import JudgeTask
-    from srlm.keys import sections
+    from srlm.keys import drawing, sections
 
     judge.check(what.config.judge)
     read_preferences(data)
     limit = what.config.evaluate.judge_prompts or None
     tasks = {name: JudgeTask(name, data, what.rows(name), of_run=False, limit=limit) for name in what.models}
-    inputs = {"data": file_hash(data), **sections(what.config, "judge", "engine"), "evaluate.judge_prompts": limit}
+    how = sections(what.config, "judge", "engine", but=("judge.score", *drawing(what.config.judge)))
+    inputs = {"data": file_hash(data), **how, "evaluate.judge_prompts": limit}
     console(stderr=False).print(judge_table(_measure(what, tasks, inputs), str(data)))
 
 
@@ -125,10 +126,10 @@ def compare_command(
 ) -> None:
     """Let two models answer the same prompts and a judge compare, in both orders."""
     from srlm.evaluation import comparing, held_out
-    from srlm.evaluation.schedule import ENDPOINT, judge_name, other_model
+    from srlm.evaluation.schedule import judge_name, other_model
     from srlm.evaluation.summary import comparison_table
     from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint
-    from srlm.keys import COMPARING, ONCE, sections
+    from srlm.keys import ENDPOINT, ONCE, comparing_two, sections
     from srlm.records import Prompt, content_id, write_rows
     from srlm.worker import Generate
 
@@ -145,8 +146,10 @@ def compare_command(
     with launcher(loaded, ("generate",)) as workers:
         names = {"a": model_a, "b": model_b, **({} if judge == ENDPOINT else {"judge": judge})}
         folders = {name: resolve(workers, model, revision(loaded, model)) for name, model in names.items()}
-        read = ("candidates", "engine", "head_to_head", "judge", *(("endpoint",) if judge == ENDPOINT else ()))
-        settings = sections(loaded, *read, but=(*ONCE, *COMPARING))
+        read = ["candidates", "engine", "head_to_head"]
+        read += ["judge"] if loaded.head_to_head.by == "scores" else []
+        read += ["endpoint"] if judge == ENDPOINT else []
+        settings = sections(loaded, *read, but=(*ONCE, *comparing_two(loaded)))
         _claim(out, folders, {"prompts": file_hash(prompts), **settings})
         write_rows(files["prompts"], rows)
         for name in ("a", "b"):

@@ -81,8 +81,7 @@ class EarlyStop:
     def _leg(self, work: Train, pause: int) -> Leg:
         """Train to an optimizer step, from the pause before it."""
         name, folder = f"m{self.t}/step_{pause}", self._folder()
-        parts = {**self.stages.sections("dpo", but=keys.LEG), "pause": pause}
-        if not self.stages.is_done(name, folder, parts, self.made_from):
+        if not self.stages.is_done(name, folder, {**self.stages.sections("dpo"), "pause": pause}, self.made_from):
             self.stages.launch(
                 replace(work, name=name, target=self._model("end"), pause_at=pause, pause_to=self._model(pause))
             )

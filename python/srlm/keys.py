@@ -13,8 +13,9 @@ from srlm.evaluation import comparing
 from srlm.run_dir import EXTENDABLE
 
 if TYPE_CHECKING:
-    from srlm.config import Config, JudgeSection
+    from srlm.config import Config, JudgeSection, PairsSection
 
+ENDPOINT = "endpoint"  # who compares: a server
 # Names of files whose content is a part of its own: a file that is somewhere else is the same file.
 NAMES = ("judge.prompt_file", "head_to_head.prompt_file", "model.chat_template")
 # The names of the base model: its weights are a part of their own.
@@ -28,8 +29,19 @@ ASKING = ("judge.samples", "judge.temperature", "judge.top_p", "judge.max_tokens
 JUDGEMENTS = ("judge.samples", "judge.score")
 # Which prompts are compared, and on whom, is no matter of one comparison.
 COMPARING = ("head_to_head.prompts", "head_to_head.prompt_files", "head_to_head.against")
-# Which checkpoint is the last to be compared is no matter of one of them.
-LEG = ("dpo.patience",)
+# Which checkpoint is the last to be compared, where none is compared.
+NO_CHECKPOINTS = ("dpo.patience",)
+# Parts that are no settings, and the settings that they come from.
+EXPLAINED_BY = {
+    BASE_WEIGHTS: BASE_MODEL,
+    "seed_data": ("seed",),
+    "held-out prompts": ("head_to_head.prompts", "head_to_head.prompt_files", "seed_data", "seed"),
+    "judge prompt": ("judge.prompt_file",),
+    "comparing prompt": ("head_to_head.prompt_file",),
+    "chat template": ("model.chat_template",),
+    "prompts.model's weights": ("prompts.model",),
+    "judge's weights": ("head_to_head.judge",),
+}
 
 
 def sections(config: Config, *names: str, but: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -55,7 +67,7 @@ def sections(config: Config, *names: str, but: tuple[str, ...] = ()) -> dict[str
     }
     if "judge" in names:
         parts["judge prompt"] = judge.read_template(config.judge)
-    if "head_to_head" in names:
+    if "head_to_head" in names and config.head_to_head.by == "comparison":
         parts["comparing prompt"] = comparing.read_template(config.head_to_head)
     if config.model.chat_template is not None:
         parts["chat template"] = models.read_chat_template(config.model.chat_template)
@@ -64,7 +76,31 @@ def sections(config: Config, *names: str, but: tuple[str, ...] = ()) -> dict[str
 
 def drawing(judge: JudgeSection) -> tuple[str, ...]:
     """Return the keys of drawing replies if none is drawn: without reasons a judge writes one token, the likeliest."""
-    return () if judge.justify else ("judge.samples", "judge.temperature", "judge.top_p", "judge.max_tokens")
+    if judge.justify:
+        return ()
+    return ("judge.samples", "judge.temperature", "judge.top_p", "judge.max_tokens", "eft.samples")
+
+
+def comparing_two(config: Config) -> tuple[str, ...]:
+    """Return the keys that comparing two answers does not read: which pairs there are, and what another way needs."""
+    how = config.head_to_head
+    if how.by == "scores":
+        unread = ("head_to_head.justify", "head_to_head.max_tokens", *drawing(config.judge))
+    elif how.justify or how.judge == ENDPOINT:
+        unread = ()
+    else:
+        unread = ("head_to_head.max_tokens",)  # one token is read
+    return (*COMPARING, *unread)
+
+
+def choosing(pairs: PairsSection) -> tuple[str, ...]:
+    """Return the keys of choosing pairs that the method does not read."""
+    read = {
+        "pairs.rho": ("length_controlled",),
+        "pairs.top_k": ("top_bottom",),
+        "pairs.max_per_prompt": ("margin", "top_bottom"),
+    }
+    return tuple(key for key, methods in read.items() if pairs.method not in methods)
 
 
 def differing(changes: dict[str, str], parts: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -74,4 +110,4 @@ def differing(changes: dict[str, str], parts: list[str]) -> tuple[dict[str, str]
 
 
 def _covers(part: str, key: str) -> bool:
-    return key == part or key.startswith(f"{part}.") or (part == BASE_WEIGHTS and key in BASE_MODEL)
+    return any(key == name or key.startswith(f"{name}.") for name in (part, *EXPLAINED_BY.get(part, ())))

@@ -76,14 +76,13 @@ class Loop:
             self.stages.report.note(
                 f"seed: {given - len(ift)} IFT examples left out: their prompts are held out for the judge"
             )
-        content = [*(row.id for row in ift), *(row.id for row in [*train, *valid])]
         files_of_rows: dict[str, list[Any]] = {"ift": ift, "eft_ranked": train, "eft_valid": valid}
         for name, rows in files_of_rows.items():
             file = files(f"{name}.jsonl")
-            if not self.stages.is_done(f"seed/{name}", file, {"seed_data": content}):
+            if not self.stages.is_done(f"seed/{name}", file, {"seed_data": [row.id for row in rows]}):
                 write_rows(file, rows)
                 self.stages.finish(f"seed/{name}", {"rows": len(rows)})
-        self.evaluation.make_held_out()
+        self.evaluation.make_held_out(ift=ift, ranked=train, valid=valid)
 
     def sft(self, base: str) -> None:
         """Fine-tune M0 on IFT and EFT, which gives M1."""
@@ -107,7 +106,7 @@ class Loop:
         config, files = self.config, self.run_dir.seed
         judged = ("seed/judgements",) if self._judges_seed else ()
         file = files("eft_train.jsonl")
-        but = keys.ASKING if judged else (*keys.ASKING, "eft.samples")
+        but = (*keys.ASKING, *keys.drawing(config.judge)) if judged else (*keys.ASKING, "eft.samples")
         parts = self.stages.sections("judge", "eft", but=but)
         if self.stages.is_done("seed/eft_train", file, parts, ("seed/eft_ranked", *judged)):
             return
@@ -155,7 +154,7 @@ class Loop:
     def build_pairs(self, t: int) -> None:
         """Choose the pairs (or the perfect answers) that M_t will be trained on."""
         config, file = self.config, self._training_file(t)
-        parts = self.stages.sections("pairs", "judge.score", "judge.max_score")
+        parts = self.stages.sections("pairs", "judge.score", "judge.max_score", but=keys.choosing(config.pairs))
         if self.stages.is_done(f"m{t}/pairs", file, parts, (f"m{t}/verdicts",)):
             return
         prompts, candidates, verdicts = (
@@ -187,7 +186,7 @@ class Loop:
             self.train_sft(name, base, made_from, (f"../{name}/positives.jsonl",))
             return
         every = self.config.dpo.eval_steps
-        parts = self.stages.sections("dpo", but=keys.LEG if every is None else ())
+        parts = self.stages.sections("dpo", but=keys.NO_CHECKPOINTS if every is None else ())
         if every is not None:  # then the judge decides, too, which checkpoint becomes the model
             parts |= self.stages.sections("candidates", but=keys.ONCE) | self.evaluation.judge_parts()
             made_from = (*made_from, "seed/held_out", *self.evaluation.judge_stages())
@@ -271,7 +270,7 @@ class Loop:
             (
                 PromptsTask(f"m{t}/prompts", self.run_dir.seed("ift.jsonl"), prompts, dropped),
                 self._prompts_parts(),
-                ("seed/ift", trained),
+                ("seed/ift", trained) if self.config.prompts.model is None else ("seed/ift",),
             ),
             (
                 CandidatesTask(f"m{t}/candidates", prompts, candidates),

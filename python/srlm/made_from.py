@@ -51,5 +51,7 @@ def _read(note: Path) -> dict[str, Any]:
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return what differs, models by their names; a model that is only on one side does not."""
     noted = before["models"]
-    settings = sorted(key for key in {*before, *now} - {"models"} if before.get(key) != now.get(key))
+    every = sorted(key for key in {*before, *now} - {"models"} if before.get(key) != now.get(key))
+    # What only one side has follows from what else differs, unless nothing does.
+    settings = [key for key in every if key in before and key in now] or every
     return settings + [f"model {name}".rstrip() for name, key in now["models"].items() if noted.get(name, key) != key]

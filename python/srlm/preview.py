@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from srlm import config as configuration
 from srlm import keys, models
+from srlm.aside import with_what_follows
 from srlm.launcher import Launcher
 from srlm.loop import Loop
 from srlm.records import content_id
 from srlm.reporter import SilentReporter
 from srlm.run_dir import RunDir, read_config
-from srlm.stages import Stages
+from srlm.stages import MADE_FROM, Stages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,4 +60,8 @@ def stages_made_again(path: Path, config: Config) -> dict[str, str]:
     run = RunDir(path)
     preview = Preview(config, run, Launcher(run.log_file, report, config), report)
     Loop(preview).run()
-    return preview.again
+    known = run.known()
+    for name in list(preview.again):  # also stages that the loop asks for while it does this one
+        for follower in with_what_follows(known, name):
+            preview.again.setdefault(follower, MADE_FROM)
+    return {name: preview.again[name] for name in known if name in preview.again}

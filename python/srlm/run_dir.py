@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 BEGUN = "begun.json"
 WEIGHTS = "weights.json"
-# Keys that are in no stage's key: they change how far a run goes, on what, how fast and when it is stopped, not what
-# comes out (but for the rounding of sums). Which model answers at an endpoint is none of them.
+# Keys that are in no stage's key: they change how far a run goes, on what, how fast and when it is stopped, not what is
+# asked for. What comes out may differ in the rounding of sums, and a training in what its dropout draws and in how SFT
+# orders its rows. Which model answers at an endpoint is none of them.
 EXTENDABLE = (
     "iterations",
     "launch.",

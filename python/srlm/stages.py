@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from srlm.run_dir import RunDir
     from srlm.worker import Work
 
-# Raise it when the same settings and weights would give other rows than with the code before.
+# Raise it when the same settings and weights would give other rows than with the code before, or other keys.
 FORMAT = 2
-FORMAT_PART = "srlm's format of rows"
+FORMAT_PART = "srlm's format of runs"
+MADE_FROM = "what it was made from has changed"
 SHOWN = 3  # names of stages in a sentence
 
 
@@ -145,13 +146,16 @@ class Stages:
     def why(self, before: Mapping[str, Any], planned: Planned) -> str:
         """Say what a stage is made from that it was not made from before."""
         made_with = before.get("made_with", {})
-        parts = [part for part in planned.hashes if made_with.get(part) != planned.hashes[part]]
+        every = dict.fromkeys([*planned.hashes, *made_with])
+        parts = [part for part in every if made_with.get(part) != planned.hashes.get(part)]
         if FORMAT_PART in parts:  # then its other parts may go by other names
             return f"{FORMAT_PART} has changed"
         changes, others = keys.differing(self.changes(), parts)
+        # What is only read now, or no longer, follows from what else has changed, unless nothing has.
+        others = [part for part in others if part in made_with and part in planned.hashes] or others * (not changes)
         said = [f"{key} is {change}" for key, change in changes.items()]
-        said += [f"{part} {'have' if part.endswith('weights') else 'has'} changed" for part in others]
-        return ", ".join(said) or "what it was made from has changed"
+        said += [f"{part} {'have' if part.endswith(('weights', 'prompts')) else 'has'} changed" for part in others]
+        return ", ".join(said) or MADE_FROM
 
     def changes(self) -> dict[str, str]:
         """Return the keys that differ from the configuration before: `before → now`."""

@@ -10,7 +10,7 @@ from srlm.evaluation import schedule
 from srlm.evaluation.opponents import opponents
 from srlm.evaluation.schedule import Schedule, run_model
 from srlm.evaluation.tasks import CompareThroughEndpoint
-from srlm.records import Example, RankedAnswers, write_rows
+from srlm.records import Example, RankedAnswers
 from srlm.run_dir import RunDir
 from srlm.stages import Stages
 from srlm.status import stage_names
@@ -40,17 +40,12 @@ def make(path: Path, **sections) -> tuple[Schedule, ScriptedLauncher]:
     config = configuration.build({"model": {"name": "m"}} | sections)
     launcher = ScriptedLauncher()
     stages = Stages(config, RunDir(path), launcher, Recorder())
-    write_rows(stages.run_dir.seed("eft_valid.jsonl"), RANKED)
-    write_rows(stages.run_dir.seed("eft_ranked.jsonl"), [replace(RANKED[0], prompt="taught")])
-    write_rows(
-        stages.run_dir.seed("ift.jsonl"),
-        [Example("e", [{"role": "user", "content": "x"}], [{"role": "assistant", "content": "b"}])],
-    )
     for name, rows in (("seed/eft_valid", 4), ("m1/sft", 1), ("m2/dpo", 1), ("m3/dpo", 1)):
         if stages.run_dir.entry(name) is None:
             stages.run_dir.finish(name, {"key": name}, 0.0, {"rows": rows})
     made = Schedule(stages)
-    made.make_held_out()
+    ift = [Example("e", [{"role": "user", "content": "x"}], [{"role": "assistant", "content": "b"}])]
+    made.make_held_out(ift=ift, ranked=[replace(RANKED[0], prompt="taught")], valid=RANKED)
     return made, launcher
 
 

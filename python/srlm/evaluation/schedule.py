@@ -15,15 +15,17 @@ from srlm import keys, models
 from srlm.evaluation import comparing, held_out
 from srlm.evaluation.opponents import opponents
 from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, InstructionsTask, JudgeTask
-from srlm.records import Example, RankedAnswers, file_hash, read_rows, write_rows
+from srlm.keys import ENDPOINT
+from srlm.records import file_hash, write_rows
 from srlm.worker import Generate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from srlm.config import Config
+    from srlm.records import Example, RankedAnswers
     from srlm.stages import Stages
     from srlm.worker import Task
-
-ENDPOINT = "endpoint"
 
 
 @dataclass
@@ -32,18 +34,16 @@ class Schedule:
 
     stages: Stages
 
-    def make_held_out(self) -> None:
-        """Choose the prompts that models are compared on."""
-        stages, files = self.stages, self.stages.run_dir.seed
-        head_to_head = stages.config.head_to_head
+    def make_held_out(
+        self, *, ift: Sequence[Example], ranked: Sequence[RankedAnswers], valid: Sequence[RankedAnswers]
+    ) -> None:
+        """Choose the prompts that models are compared on (see `held_out.held_out_prompts`)."""
+        stages, head_to_head = self.stages, self.stages.config.head_to_head
         if not self._wants_held_out():
             return
-        valid = read_rows(files("eft_valid.jsonl"), RankedAnswers)
-        ift, ranked = read_rows(files("ift.jsonl"), Example), read_rows(files("eft_ranked.jsonl"), RankedAnswers)
         rows = held_out.held_out_prompts(head_to_head, valid, ift=ift, ranked=ranked, seed=stages.config.seed)
-        file = files("held_out.jsonl")
-        parts = {"seed": stages.config.seed, "head_to_head": [row.id for row in rows]}
-        if not stages.is_done("seed/held_out", file, parts):
+        file = stages.run_dir.seed("held_out.jsonl")
+        if not stages.is_done("seed/held_out", file, {"held-out prompts": [row.id for row in rows]}):
             write_rows(file, rows)
             stages.finish("seed/held_out", {"rows": len(rows)})
 
@@ -87,7 +87,7 @@ class Schedule:
         names = ["engine", "head_to_head"]
         names += ["judge"] if config.head_to_head.by == "scores" else []
         names += ["endpoint"] if config.head_to_head.judge == ENDPOINT else []
-        parts = self.stages.sections(*names, but=(*keys.COMPARING, *keys.drawing(config.judge)))
+        parts = self.stages.sections(*names, but=keys.comparing_two(config))
         return {**parts, "judge's weights": self._judge_weights}
 
     @cached_property
