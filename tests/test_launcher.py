@@ -348,17 +348,6 @@ def running(pid):
 
 
 @pytest.mark.slow
-def test_two_processes(tmp_path, tiny_model, monkeypatch):
-    work, report, results = run_train(tmp_path, tiny_model, monkeypatch, processes=2)
-    trained = results["m1/sft"]
-    assert (trained["rows"], trained["steps"]) == (8, 2)
-    assert (report.starts, report.advanced) == ([("sft", 2, 0)], 2)
-    assert (work.target / "model.safetensors").is_file()
-    assert not list(work.target.parent.glob("*.partial"))
-    assert len(work.metrics.read_text(encoding="utf-8").strip().split("\n")) == 3  # two steps and a summary
-
-
-@pytest.mark.slow
 def test_two_processes_that_fail(tmp_path, tiny_model, monkeypatch):
     with pytest.raises(InputError, match=r"none of 8 examples fits sft\.max_length"):
         run_train(tmp_path, tiny_model, monkeypatch, processes=2, sft={"max_length": 2})

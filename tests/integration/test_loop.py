@@ -340,8 +340,11 @@ def test_training_by_two_processes(tiny_model: str, tmp_path: Path) -> None:
     words = ("launch.processes=2", "sft.micro_batch_size=2")
     done = srlm("sft", "--model", tiny_model, "--data", str(ift), "--out", str(out), "--config", file, *words)
     assert "rows 16" in done.stdout
+    assert "sft: 12/12 rows" in done.stderr  # 16 rows x 6 epochs / batch of 8
     assert (out / "model.safetensors").is_file()
-    assert [row["step"] for row in rows(tmp_path / "two.metrics.jsonl")][-1] == 12  # 16 rows x 6 epochs / batch of 8
+    assert not list(tmp_path.rglob("*.partial"))
+    steps = [row["step"] for row in rows(tmp_path / "two.metrics.jsonl")]
+    assert steps == [*range(1, 13), 12]  # each once, and a summary
 
 
 def test_a_full_disk_loses_nothing(tiny_model: str, tmp_path: Path) -> None:
