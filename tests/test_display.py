@@ -5,7 +5,7 @@ import re
 
 import pytest
 from rich.console import Console
-from srlm.display import ROWS, Display, RowsPerSecond, closing_table
+from srlm.display import ROWS, Display, Rate, closing_table
 from srlm.run_dir import RunDir
 
 
@@ -28,14 +28,21 @@ def test_a_line_for_each_stage_without_a_terminal():
         display.advance(2)
         display.note("prompts: gave up [bold]early[/bold] at 7 of 10 after a very long list of attempts, more than fit")
         display.start("candidates", 5)
+        display.start("dpo", 9)
+        display.advance(9)
+        display.start("reference", 3)
+        display.start("model owner/name", 1)
         display.say("[red]said[/red]")
     lines = [re.sub(r"\d+\.\d s", "N s", line) for line in console.file.getvalue().split("\n")]
     assert lines == [
         "seed: 3/3 rows, N s",
         "prompts: gave up [bold]early[/bold] at 7 of 10 after a very long list of attempts, more than fit",
         "m2 prompts: 7/10 rows, N s",
-        "[red]said[/red]",
         "m2 candidates: 0/5 rows, N s",
+        "m2 dpo: 9/9 steps, N s",
+        "m2 reference: 0/3 batches, N s",
+        "[red]said[/red]",
+        "m2 model owner/name: 0/1 models, N s",
         "",
     ]
 
@@ -82,9 +89,9 @@ def test_rate_counts_this_runs_rows_only():
     display.start("verdicts", 100, 90)
     task = display._bars.tasks[0]
     task.start_time = task.get_time() - 2.0
-    assert RowsPerSecond().render(task).plain == "- rows/s"
+    assert Rate().render(task).plain == "- rows/s"
     display.advance(6)
-    rate = float(RowsPerSecond().render(task).plain.removesuffix(" rows/s"))
+    rate = float(Rate().render(task).plain.removesuffix(" rows/s"))
     assert rate == pytest.approx(3.0, abs=0.2)
 
 

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from srlm.evaluation.summary import share
+from srlm.reporter import unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from srlm.run_dir import RunDir
 
 
-class RowsPerSecond(ProgressColumn):
-    """Finished rows over the time since the stage began."""
+class Rate(ProgressColumn):
+    """What is finished over the time since the stage began."""
 
     def render(self, task: Task) -> Text:
         """Return the rate as text."""
         done = task.completed - task.fields["done_before"]
-        return Text(f"{done / task.elapsed:.1f} rows/s" if task.elapsed and done else "- rows/s")
+        rate = f"{done / task.elapsed:.1f}" if task.elapsed and done else "-"
+        return Text(f"{rate} {task.fields['unit']}/s")
 
 
 class Display:
@@ -49,7 +51,7 @@ class Display:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            RowsPerSecond(),
+            Rate(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
@@ -57,7 +59,7 @@ class Display:
         )
         self._title = ""
         self._task: TaskID | None = None
-        self._stage, self._total, self._before, self._done, self._began = "", 0, 0, 0, 0.0
+        self._stage, self._unit, self._total, self._before, self._done, self._began = "", "rows", 0, 0, 0, 0.0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -77,10 +79,10 @@ class Display:
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """See `Reporter.start`."""
         self._end()
-        self._stage, self._total = f"{self._title} {stage}".strip(), total
+        self._stage, self._total, self._unit = f"{self._title} {stage}".strip(), total, unit(stage)
         self._before = self._done = done
         self._began = time.monotonic()
-        self._task = self._bars.add_task(self._stage, total=total, completed=done, done_before=done)
+        self._task = self._bars.add_task(self._stage, total=total, completed=done, done_before=done, unit=self._unit)
 
     def advance(self, rows: int = 1) -> None:
         """See `Reporter.advance`."""
@@ -108,7 +110,7 @@ class Display:
         self._bars.stop_task(self._task)
         self._task = None
         if not self.console.is_terminal:
-            self.say(f"{self._stage}: {self._done}/{self._total} rows, {time.monotonic() - self._began:.1f} s")
+            self.say(f"{self._stage}: {self._done}/{self._total} {self._unit}, {time.monotonic() - self._began:.1f} s")
 
 
 def closing_table(run: RunDir, iterations: int) -> Table:

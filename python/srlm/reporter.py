@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Protocol
 
+UNITS = {"sft": "steps", "dpo": "steps", "reference": "batches"}  # what is counted of a stage, if not rows
+
+
+def unit(stage: str) -> str:
+    """Return what is counted of a stage."""
+    return "models" if stage.startswith("model ") else UNITS.get(stage, "rows")
+
 
 class Reporter(Protocol):
     """Told by a stage how far it is."""
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
-        """A stage begins: `total` rows, of which an earlier run has `done`."""
+        """A stage begins: `total` rows (see `unit`), of which an earlier run has `done`."""
 
     def advance(self, rows: int = 1) -> None:
         """The stage that began last has finished `rows` more."""

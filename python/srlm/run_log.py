@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from srlm.reporter import unit
+
 if TYPE_CHECKING:
     from srlm.display import Display
     from srlm.run_dir import RunDir
@@ -23,7 +25,7 @@ class LoggedDisplay:
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """See `Reporter.start`."""
-        self._run_dir.log("began", stage=f"{self._title} {stage}".strip(), rows=total, rows_done=done)
+        self._run_dir.log("began", stage=f"{self._title} {stage}".strip(), total=total, done=done, unit=unit(stage))
         self._display.start(stage, total, done)
 
     def advance(self, rows: int = 1) -> None:

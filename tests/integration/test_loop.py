@@ -340,7 +340,7 @@ def test_training_by_two_processes(tiny_model: str, tmp_path: Path) -> None:
     words = ("launch.processes=2", "sft.micro_batch_size=2")
     done = srlm("sft", "--model", tiny_model, "--data", str(ift), "--out", str(out), "--config", file, *words)
     assert "rows 16" in done.stdout
-    assert "sft: 12/12 rows" in done.stderr  # 16 rows x 6 epochs / batch of 8
+    assert "sft: 12/12 steps" in done.stderr  # 16 rows x 6 epochs / batch of 8
     assert (out / "model.safetensors").is_file()
     assert not list(tmp_path.rglob("*.partial"))
     steps = [row["step"] for row in rows(tmp_path / "two.metrics.jsonl")]
