@@ -242,6 +242,8 @@ def check_run(file: str, run_dir: Path, engine: str) -> None:
         assert word in done.stderr
     manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["m2/candidates"]["engine"] == engine
+    environments = json.loads((run_dir / "environments.json").read_text(encoding="utf-8"))
+    assert {entry["environment"] for entry in manifest.values()} == environments.keys()
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
