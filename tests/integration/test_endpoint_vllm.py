@@ -17,7 +17,7 @@ import pytest
 from srlm.config import EndpointSection
 from srlm.engines import choose
 from srlm.errors import InputError
-from srlm.evaluation.endpoint import Ask, Endpoint, Reply
+from srlm.evaluation.endpoint import REFUSED, Ask, Endpoint, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,8 +120,14 @@ def test_a_real_server(
     with Endpoint(section, tmp_path / "one.jsonl") as endpoint:
         first = by_key(endpoint.ask(questions()))
         usage = endpoint.usage
-        with pytest.raises(InputError, match=r"refuses what it is asked \(HTTP 400: .*max_model_len=512"):
-            list(endpoint.ask([Ask("long", [{"role": "user", "content": "x"}], 1.0, 0.9, 600, 0)]))
+        too_long = Ask("long", [{"role": "user", "content": "x"}], 1.0, 0.9, 600, 0)
+        assert by_key(endpoint.ask([too_long]))["long"][1] == REFUSED  # it has answered others
+        assert "max_model_len=512" in str(endpoint.first_refusal)
+    with (
+        Endpoint(section, tmp_path / "first.jsonl") as endpoint,
+        pytest.raises(InputError, match=r"refuses what it is asked \(HTTP 400: .*max_model_len=512"),
+    ):
+        list(endpoint.ask([too_long]))
     assert sorted(first) == [f"q{number}" for number in range(8)]
     assert {finish for _, finish in first.values()} <= {"stop", "length"}
     assert len(set(first.values())) == 8
