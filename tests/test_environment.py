@@ -1,6 +1,7 @@
 """What a run runs on, as it is kept."""
 
 import json
+import shutil
 import subprocess
 from importlib.metadata import version
 
@@ -41,7 +42,7 @@ def checkout(tmp_path, monkeypatch):
 
 def git(folder, *words):
     who = ("-c", "user.name=a", "-c", "user.email=a@b")
-    done = subprocess.run(["git", "-C", folder, *who, *words], check=True, capture_output=True, text=True)  # noqa: S607
+    done = subprocess.run([shutil.which("git"), "-C", folder, *who, *words], check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
 

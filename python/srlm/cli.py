@@ -96,12 +96,14 @@ def status(run_dir: Path, overrides: tuple[str, ...]) -> None:
     With key=value: also which stages `srlm run` would make again with these settings.
     """
     from srlm import config as configuration
-    from srlm.preview import stages_made_again
     from srlm.run_dir import config_file
     from srlm.status import aside_lines, status_table
 
-    config = configuration.load(str(config_file(run_dir)), overrides)
-    again = stages_made_again(run_dir, config) if overrides else {}
+    config, again = configuration.load(str(config_file(run_dir)), overrides), {}
+    if overrides:
+        from srlm.preview import stages_made_again  # with the loop, which the status alone need not wait for
+
+        again = stages_made_again(run_dir, config)
     terminal = console(stderr=False)
     terminal.print(status_table(run_dir, config, again))
     reasons = (f"{name} would be made again, since {reason}" for name, reason in again.items())

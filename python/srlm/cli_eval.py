@@ -129,7 +129,7 @@ def compare_command(
     from srlm.evaluation.schedule import judge_name, other_model
     from srlm.evaluation.summary import comparison_table
     from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint
-    from srlm.keys import ENDPOINT, ONCE, comparing_two, sections
+    from srlm.keys import ENDPOINT, ONCE, compared, sections
     from srlm.records import Prompt, content_id, write_rows
     from srlm.worker import Generate
 
@@ -146,10 +146,7 @@ def compare_command(
     with launcher(loaded, ("generate",)) as workers:
         names = {"a": model_a, "b": model_b, **({} if judge == ENDPOINT else {"judge": judge})}
         folders = {name: resolve(workers, model, revision(loaded, model)) for name, model in names.items()}
-        read = ["candidates", "engine", "head_to_head"]
-        read += ["judge"] if loaded.head_to_head.by == "scores" else []
-        read += ["endpoint"] if judge == ENDPOINT else []
-        settings = sections(loaded, *read, but=(*ONCE, *comparing_two(loaded)))
+        settings = {**sections(loaded, "candidates", but=ONCE), **compared(loaded)}
         _claim(out, folders, {"prompts": file_hash(prompts), **settings})
         write_rows(files["prompts"], rows)
         for name in ("a", "b"):

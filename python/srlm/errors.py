@@ -14,6 +14,15 @@ class InputError(Exception):
     """
 
 
+class RefusedError(InputError):
+    """A server refuses one question, with this HTTP status; whether it answers others is not said."""
+
+    def __init__(self, text: str, status: int) -> None:
+        """See the class."""
+        super().__init__(text)
+        self.status = status
+
+
 class StageError(Exception):
     """A stage could not do its work (a crashed worker, an iteration without pairs): one clear line, exit code 1."""
 

@@ -81,16 +81,18 @@ def drawing(judge: JudgeSection) -> tuple[str, ...]:
     return ("judge.samples", "judge.temperature", "judge.top_p", "judge.max_tokens", "eft.samples")
 
 
-def comparing_two(config: Config) -> tuple[str, ...]:
-    """Return the keys that comparing two answers does not read: which pairs there are, and what another way needs."""
-    how = config.head_to_head
+def compared(config: Config) -> dict[str, Any]:
+    """Return what decides how two answers are compared: of the settings, what the way of comparing reads."""
+    how, names = config.head_to_head, ["engine", "head_to_head"]
+    but: tuple[str, ...] = COMPARING
     if how.by == "scores":
-        unread = ("head_to_head.justify", "head_to_head.max_tokens", *drawing(config.judge))
-    elif how.justify or how.judge == ENDPOINT:
-        unread = ()
-    else:
-        unread = ("head_to_head.max_tokens",)  # one token is read
-    return (*COMPARING, *unread)
+        names.append("judge")
+        but += ("head_to_head.justify", "head_to_head.max_tokens", *drawing(config.judge))
+    elif not how.justify and how.judge != ENDPOINT:
+        but += ("head_to_head.max_tokens",)  # one token is read
+    if how.judge == ENDPOINT:
+        names.append("endpoint")
+    return sections(config, *names, but=but)
 
 
 def choosing(pairs: PairsSection) -> tuple[str, ...]:

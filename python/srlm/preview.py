@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 class Preview(Stages):
     """Stages that are only looked at: each counts as done, so that the loop goes on to the next."""
 
+    changed: dict[str, str] = field(default_factory=dict)  # keys, from the run's configuration to this one
     again: dict[str, str] = field(default_factory=dict)  # stages that would be made again, and why
 
     def is_done(self, name: str, file: Path, parts: Mapping[str, Any], made_from: tuple[str, ...] = ()) -> bool:
@@ -43,7 +44,7 @@ class Preview(Stages):
 
     def changes(self) -> dict[str, str]:
         """See `Stages.changes`; the run has not been given this configuration yet."""
-        return configuration.changes(read_config(self.run_dir.path), self.config)
+        return self.changed
 
     def resolve(self, model: str, revision: str | None) -> str:
         """Return the folder of a model; one that would have to be looked up stays a name."""
@@ -58,7 +59,8 @@ def stages_made_again(path: Path, config: Config) -> dict[str, str]:
     """
     report = SilentReporter()
     run = RunDir(path)
-    preview = Preview(config, run, Launcher(run.log_file, report, config), report)
+    changed = configuration.changes(read_config(path), config)
+    preview = Preview(config, run, Launcher(run.log_file, report, config), report, changed=changed)
     Loop(preview).run()
     known = run.known()
     for name in list(preview.again):  # also stages that the loop asks for while it does this one

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
+from srlm.errors import RefusedError
 from srlm.evaluation.answer_cache import AnswerCache, KeptAnswer, question_id
 from srlm.evaluation.endpoint_access import api_key
 
@@ -179,8 +180,6 @@ class Endpoint:
 
     async def _answer(self, question: str, ask: Ask) -> KeptAnswer:
         self._counts["requests"] += 1
-        from srlm.evaluation.endpoint_errors import RefusedError
-
         try:
             answer = await self._client.answer(ask)
         except RefusedError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import openai
 
-from srlm.errors import InputError, StageError
+from srlm.errors import InputError, RefusedError, StageError
 from srlm.evaluation.endpoint_access import NO_KEY, address
 
 if TYPE_CHECKING:
@@ -32,14 +32,6 @@ _UNSUPPORTED = re.compile(
 
 class NoChoiceError(Exception):
     """The server answered with success, but with an error or nothing where the model's text should be."""
-
-
-class RefusedError(InputError):
-    """The server refuses one question; whether it answers others is not said."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 Failure = openai.APIConnectionError | openai.APIStatusError | TimeoutError | NoChoiceError

@@ -83,12 +83,7 @@ class Schedule:
 
     def judge_parts(self) -> dict[str, Any]:
         """Return what of the configuration decides how two answers are compared, for a stage's key."""
-        config = self.stages.config
-        names = ["engine", "head_to_head"]
-        names += ["judge"] if config.head_to_head.by == "scores" else []
-        names += ["endpoint"] if config.head_to_head.judge == ENDPOINT else []
-        parts = self.stages.sections(*names, but=keys.comparing_two(config))
-        return {**parts, "judge's weights": self._judge_weights}
+        return {**keys.compared(self.stages.config), "judge's weights": self._judge_weights}
 
     @cached_property
     def _judge_weights(self) -> str | None:
