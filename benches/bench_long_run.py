@@ -112,8 +112,8 @@ def configured() -> Any:
 
 def make_prompts(run: Path, rows: int, _: int) -> None:
     """Write what the stages start from."""
-    from srlm.records import Prompt, RowWriter, content_id
-    from srlm.run_dir import RunDir
+    from srlm.rows.records import Prompt, RowWriter, content_id
+    from srlm.run.run_dir import RunDir
 
     opened, draw = RunDir.open(run, configured()), random.Random(0)
     with RowWriter(opened.file(2, "prompts.jsonl")) as writer:
@@ -125,11 +125,11 @@ def make_prompts(run: Path, rows: int, _: int) -> None:
 
 def generate(run: Path, name: str, tokens: int) -> None:
     """Do a generating stage, as a worker does it."""
-    from srlm import chat
-    from srlm.engines.guarded import GuardedEngine
+    from srlm.engines.fault_tolerant import GuardedEngine
+    from srlm.models import chat
     from srlm.reporter import SilentReporter
-    from srlm.stages import data_seed
-    from srlm.worker import CandidatesTask, VerdictsTask
+    from srlm.run.stage_runner import data_seed
+    from srlm.workers.tasks import CandidatesTask, VerdictsTask
 
     chat.prompt_ids = lambda *_: tuple(range(400))
     prompts, candidates, verdicts = (run / "m2" / f"{some}.jsonl" for some in ("prompts", "candidates", "verdicts"))
@@ -146,11 +146,11 @@ def generate(run: Path, name: str, tokens: int) -> None:
 
 def make_pairs(run: Path, rows: int, _: int) -> None:
     """Choose pairs, as the driver does it; the stages before count as done."""
-    from srlm.launcher import Launcher
     from srlm.loop import Loop
     from srlm.reporter import SilentReporter
-    from srlm.run_dir import RunDir
-    from srlm.stages import Stages
+    from srlm.run.run_dir import RunDir
+    from srlm.run.stage_runner import Stages
+    from srlm.workers.launcher import Launcher
 
     opened = RunDir(run)
     for name in ("candidates", "verdicts"):

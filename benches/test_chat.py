@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 from fastokens._native import Tokenizer as FastTokenizer
-from srlm import chat
+from srlm.models import chat
 from srlm.native import ChatEncoder
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer

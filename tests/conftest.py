@@ -42,7 +42,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer(tiny_model: str):
-    from srlm.models import load_tokenizer
+    from srlm.models.registry import load_tokenizer
 
     return load_tokenizer(tiny_model)
 

@@ -18,10 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlm import config as configuration
-from srlm import mt_bench, records, reread, row_file, run_dir, seed
+from srlm.cli import reparse
 from srlm.config import JudgeSection, SeedDataSection
 from srlm.errors import InputError
 from srlm.evaluation import held_out, instructions, preferences
+from srlm.export import mt_bench
+from srlm.rows import lazy_rows, records
+from srlm.run import run_dir
+from srlm.stages import seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +68,7 @@ def _read_seed(path: Path, *, ift: bool) -> None:
 
 def _read_twice(path: Path) -> None:
     """Go through the rows, and ask for each by its place: that must be the same."""
-    read = row_file.RowFile(path, records.Candidate)
+    read = lazy_rows.RowFile(path, records.Candidate)
     assert list(read) == read[:]
 
 
@@ -73,7 +77,7 @@ def _load(path: Path) -> None:
 
 
 def _reread(path: Path) -> None:
-    reread.read_replies(path, path.with_name("out"), field="text", judge=JudgeSection())
+    reparse.read_replies(path, path.with_name("out"), field="text", judge=JudgeSection())
 
 
 READERS: dict[str, tuple[bytes, Callable[[Path], Any]]] = {

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import yaml
-from srlm.records import Candidate, Pair, Verdict, write_rows, write_text
+from srlm.rows.records import Candidate, Pair, Verdict, write_rows, write_text
 
 # What models and people may write: it must be shown, never run.
 HOSTILE = "</script><script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>\u2028{{ 7 * 7 }}"

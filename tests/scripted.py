@@ -12,7 +12,7 @@ from srlm.engines.base import Completion, Request, in_groups
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from srlm.records import FinishReason
+    from srlm.rows.records import FinishReason
     from transformers import PreTrainedTokenizerBase
 
 Reply = str | Completion

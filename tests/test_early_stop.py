@@ -9,9 +9,9 @@ from srlm.early_stop import EarlyStop
 from srlm.errors import InputError, StageError
 from srlm.evaluation.schedule import Schedule
 from srlm.evaluation.tasks import AnswersTask
-from srlm.run_dir import RunDir
-from srlm.stages import Stages
-from srlm.worker import Generate, Train
+from srlm.run.run_dir import RunDir
+from srlm.run.stage_runner import Stages
+from srlm.workers.jobs import Generate, Train
 
 from tests.scripted import Recorder
 

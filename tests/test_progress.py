@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from srlm import progress, records
-from srlm.records import RowWriter
+from srlm import progress
+from srlm.rows import records
+from srlm.rows.records import RowWriter
 
 
 @pytest.fixture

@@ -5,17 +5,17 @@ import json
 import pytest
 from click.testing import CliRunner
 from srlm import config as configuration
-from srlm.cli import srlm
+from srlm.cli.main import srlm
 from srlm.errors import StageError
-from srlm.evaluation import comparing
-from srlm.evaluation.comparing import comparison
-from srlm.records import Candidate, Prompt, Verdict, content_id, derived_seed, read_rows, write_rows
+from srlm.evaluation import pairwise
+from srlm.evaluation.pairwise import comparison
 from srlm.replay import replay, told
-from srlm.run_dir import RunDir
-from srlm.stages import Stages, data_seed
+from srlm.rows.records import Candidate, Prompt, Verdict, content_id, derived_seed, read_rows, write_rows
+from srlm.run.run_dir import RunDir
+from srlm.run.stage_runner import Stages, data_seed
 
 from tests.scripted import Recorder
-from tests.test_pairs import made_of
+from tests.stages.test_pair_selection import made_of
 
 TEXTS = {"one": ["good", "bad", "fair"], "two": ["x", "y"], "three": ["a", "b"]}
 REPLIES = {
@@ -84,10 +84,10 @@ def compare(run_dir, done):
         answers.append(rows)
     words = {("held", "a"): "A", ("held", "b"): "B", ("out", "a"): "A", ("out", "b"): "A"}
     texts = [(row, first, f"Verdict: {words[row.text, first]}") for row in held_out for first in ("a", "b")]
-    rows = [comparison(row, first, text, comparing.read_word(text), None) for row, first, text in texts]
+    rows = [comparison(row, first, text, pairwise.read_word(text), None) for row, first, text in texts]
     file = run_dir.file(2, "vs_m1.jsonl")
     write_rows(file, rows)
-    found = comparing.head_to_head_result(held_out, tuple(answers), rows)
+    found = pairwise.head_to_head_result(held_out, tuple(answers), rows)
     counts = {"wins": found.wins, "ties": found.ties, "losses": found.losses, "unread": found.unread}
     assert counts == {"wins": 1, "ties": 1, "losses": 0, "unread": 0}
     done("m2/vs_m1", file, rows=len(rows), **counts)

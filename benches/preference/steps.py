@@ -70,7 +70,7 @@ def trl_trainer() -> type:
 
 def our_trainer() -> type:
     """Return ours."""
-    from srlm.dpo_trainer import PreferenceTrainer
+    from srlm.training.dpo_trainer import PreferenceTrainer
 
     return PreferenceTrainer
 

@@ -15,17 +15,17 @@ import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from srlm import keys
 from srlm.errors import StageError
 from srlm.evaluation.tasks import AnswersTask
-from srlm.worker import Generate
+from srlm.run import cache_keys
+from srlm.workers.jobs import Generate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from srlm.evaluation.schedule import Schedule
-    from srlm.stages import Stages
-    from srlm.worker import Train
+    from srlm.run.stage_runner import Stages
+    from srlm.workers.jobs import Train
 
 # What the manifest adds to what a training says.
 ENTRY = frozenset(
@@ -91,7 +91,7 @@ class EarlyStop:
     def _answer(self, leg: Leg) -> None:
         run_dir, file = self.stages.run_dir, self._file(leg, "answers")
         task = AnswersTask(f"m{self.t}/step_{leg.step}_answers", run_dir.seed("held_out.jsonl"), file)
-        parts = self.stages.sections("candidates", "engine", but=keys.ONCE)
+        parts = self.stages.sections("candidates", "engine", but=cache_keys.ONCE)
         made_from = (leg.name, "seed/held_out")
         if not self.stages.is_done(task.name, file, parts, made_from):
             config = self.stages.config

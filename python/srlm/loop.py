@@ -18,22 +18,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srlm import eft, gates, judge, keys, models, pairs, seed
 from srlm.early_stop import EarlyStop
 from srlm.errors import StageError
-from srlm.evaluation import schedule
-from srlm.json_lines import read_bytes
+from srlm.evaluation import gates, schedule
+from srlm.models import registry
 from srlm.progress import count_lines
-from srlm.records import DroppedPrompt, RankedAnswers, Verdict, iter_rows, read_rows, write_rows, write_text
-from srlm.stages import data_seed
-from srlm.worker import CandidatesTask, Generate, JudgementsTask, PromptsTask, ReadByM1, Task, Train, VerdictsTask
+from srlm.rows.json_lines import read_bytes
+from srlm.rows.records import DroppedPrompt, RankedAnswers, Verdict, iter_rows, read_rows, write_rows, write_text
+from srlm.run import cache_keys
+from srlm.run.stage_runner import data_seed
+from srlm.stages import eft, judge, pairs, seed
+from srlm.workers.jobs import Generate, ReadByM1, Train
+from srlm.workers.tasks import CandidatesTask, JudgementsTask, PromptsTask, Task, VerdictsTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from srlm.config import Config
-    from srlm.run_dir import RunDir
-    from srlm.stages import Stages
+    from srlm.run.run_dir import RunDir
+    from srlm.run.stage_runner import Stages
 
 
 @dataclass
@@ -96,7 +99,7 @@ class Loop:
         """Let the IFT-trained model judge the answers that humans ranked (the paper's way to EFT)."""
         file = self.run_dir.seed("judgements.jsonl")
         task = JudgementsTask("seed/judgements", self.run_dir.seed("eft_ranked.jsonl"), file)
-        but = (*keys.JUDGEMENTS, *keys.drawing(self.config.judge))
+        but = (*cache_keys.JUDGEMENTS, *cache_keys.drawing(self.config.judge))
         parts = self.stages.sections("judge", "eft.samples", "engine", but=but)
         if not self.stages.is_done(task.name, file, parts, ("m0/sft", "seed/eft_ranked")):
             self.stages.launch(Generate(self.config, str(self.run_dir.model(0)), self.config.seed, (task,)))
@@ -106,7 +109,7 @@ class Loop:
         config, files = self.config, self.run_dir.seed
         judged = ("seed/judgements",) if self._judges_seed else ()
         file = files("eft_train.jsonl")
-        but = (*keys.ASKING, *keys.drawing(config.judge)) if judged else (*keys.ASKING, "eft.samples")
+        but = (*cache_keys.ASKING, *cache_keys.drawing(config.judge)) if judged else (*cache_keys.ASKING, "eft.samples")
         parts = self.stages.sections("judge", "eft", but=but)
         if self.stages.is_done("seed/eft_train", file, parts, ("seed/eft_ranked", *judged)):
             return
@@ -154,7 +157,7 @@ class Loop:
     def build_pairs(self, t: int) -> None:
         """Choose the pairs (or the perfect answers) that M_t will be trained on."""
         config, file = self.config, self._training_file(t)
-        parts = self.stages.sections("pairs", "judge.score", "judge.max_score", but=keys.choosing(config.pairs))
+        parts = self.stages.sections("pairs", "judge.score", "judge.max_score", but=cache_keys.choosing(config.pairs))
         if self.stages.is_done(f"m{t}/pairs", file, parts, (f"m{t}/verdicts",)):
             return
         prompts, candidates, verdicts = (
@@ -186,9 +189,9 @@ class Loop:
             self.train_sft(name, base, made_from, (f"../{name}/positives.jsonl",))
             return
         every = self.config.dpo.eval_steps
-        parts = self.stages.sections("dpo", but=keys.NO_CHECKPOINTS if every is None else ())
+        parts = self.stages.sections("dpo", but=cache_keys.NO_CHECKPOINTS if every is None else ())
         if every is not None:  # then the judge decides, too, which checkpoint becomes the model
-            parts |= self.stages.sections("candidates", but=keys.ONCE) | self.evaluation.judge_parts()
+            parts |= self.stages.sections("candidates", but=cache_keys.ONCE) | self.evaluation.judge_parts()
             made_from = (*made_from, "seed/held_out", *self.evaluation.judge_stages())
         if self.stages.is_done(f"{name}/dpo", self.run_dir.model(t), parts, made_from):
             return
@@ -207,7 +210,7 @@ class Loop:
         parts = self.stages.sections("sft")
         if int(name[1:]) < 2:
             weights = self._base_weights(base)
-            parts |= self.stages.sections("model", but=keys.BASE_MODEL) | {keys.BASE_WEIGHTS: weights}
+            parts |= self.stages.sections("model", but=cache_keys.BASE_MODEL) | {cache_keys.BASE_WEIGHTS: weights}
         if not self.stages.is_done(f"{name}/sft", target, parts, made_from):
             data = tuple(self.run_dir.seed(file).resolve() for file in files)
             self.stages.launch(self._training(f"{name}/sft", "sft", base, data))
@@ -265,7 +268,7 @@ class Loop:
             self.run_dir.file(t, f"{name}.jsonl") for name in ("prompts", "candidates", "verdicts", "prompts_dropped")
         )
         trained = self.stages.trained(t - 1)
-        parts, but = self.stages.sections, ("judge.score", *keys.drawing(self.config.judge))
+        parts, but = self.stages.sections, ("judge.score", *cache_keys.drawing(self.config.judge))
         ordered: list[tuple[Task, dict[str, Any], tuple[str, ...]]] = [
             (
                 PromptsTask(f"m{t}/prompts", self.run_dir.seed("ift.jsonl"), prompts, dropped),
@@ -298,7 +301,7 @@ class Loop:
 
     def _base_weights(self, folder: str) -> str | None:
         """Return a hash of a model that is none of the run's, where it is on this machine."""
-        return self.run_dir.weights_hash(folder) if models.is_local(folder) else None
+        return self.run_dir.weights_hash(folder) if registry.is_local(folder) else None
 
     def _split_prompts(self, t: int, tasks: list[Task]) -> tuple[list[Task], list[Task]]:
         name = f"m{t}/prompts"
@@ -336,10 +339,10 @@ def preflight(config: Config) -> None:
     if config.launch.accelerate_config is not None:
         read_bytes(Path(config.launch.accelerate_config))
     if config.model.chat_template is not None:
-        models.read_chat_template(config.model.chat_template)
+        registry.read_chat_template(config.model.chat_template)
     for name in (config.model.name, config.prompts.model):
-        if name is not None and (models.is_local(name) or models.is_path(name)):
-            models.resolve(name)
+        if name is not None and (registry.is_local(name) or registry.is_path(name)):
+            registry.resolve(name)
     schedule.preflight(config)
 
 

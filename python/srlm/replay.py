@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from srlm import pairs
 from srlm.errors import InputError
-from srlm.evaluation import comparing
-from srlm.ids import Ids
-from srlm.models import weights_hash
+from srlm.evaluation import pairwise
+from srlm.models.registry import weights_hash
 from srlm.native import parse_verdicts
-from srlm.records import (
+from srlm.rows.ids import Ids
+from srlm.rows.lazy_rows import RowFile
+from srlm.rows.records import (
     Candidate,
     Comparison,
     Example,
@@ -33,9 +33,9 @@ from srlm.records import (
     file_hash,
     read_rows,
 )
-from srlm.row_file import RowFile
-from srlm.run_dir import RunDir, read_config
-from srlm.stages import data_seed
+from srlm.run.run_dir import RunDir, read_config
+from srlm.run.stage_runner import data_seed
+from srlm.stages import pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -211,7 +211,7 @@ def _comparison(config: Config, run: RunDir, stage: str) -> list[Check]:
     both = {row.prompt_id for row in answers[0]} & {row.prompt_id for row in answers[1]}
     prompts = [row for row in read_rows(run.seed("held_out.jsonl"), Prompt) if row.id in both]
     rows = read_rows(run.path / model / f"{match}.jsonl", Comparison)
-    found = asdict(comparing.head_to_head_result(prompts, (answers[0], answers[1]), rows))
+    found = asdict(pairwise.head_to_head_result(prompts, (answers[0], answers[1]), rows))
     entry = run.entry(stage) or {}
     problems = [
         f"{key}: {entry[key]} in the manifest, the verdicts give {found[key]}"
@@ -228,7 +228,7 @@ def _word_problem(config: Config) -> Callable[[Comparison], str | None]:
     def problem(row: Comparison) -> str | None:
         if row.id != content_id("comparison", row.prompt_id, row.first, row.text):
             return f"{row.id} is not the id of this text"
-        if by_words and row.text != comparing.SAME and (word := comparing.read_word(row.text)) != row.verdict:
+        if by_words and row.text != pairwise.SAME and (word := pairwise.read_word(row.text)) != row.verdict:
             return f"its text reads as {word}"
         return None
 

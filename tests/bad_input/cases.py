@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from srlm import cli
-from srlm.launcher import Launcher
+from srlm.cli import main
+from srlm.workers.launcher import Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +69,7 @@ class Shell:
         self._patch.setattr(sys, "argv", ["srlm", *words])
         self._capture.readouterr()
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         return int(ended.value.code or 0), self._capture.readouterr().err
 
     def refuses(self, case: Case) -> None:

@@ -7,7 +7,8 @@ import json
 
 import pytest
 from srlm import config as configuration
-from srlm import loop, seed
+from srlm import loop
+from srlm.stages import seed
 
 from tests.bad_input.cases import Shell, lines, write
 from tests.bad_input.test_rows import CANDIDATE, PAIRS, PROMPT, VERDICT
@@ -68,7 +69,7 @@ def test_a_configuration_with_a_mark_and_line_ends_of_windows(shell: Shell) -> N
 
 def test_a_generated_tag_in_a_template(shell: Shell) -> None:
     """What transformers adds to Jinja is no error of syntax."""
-    from srlm.models import read_chat_template
+    from srlm.models.registry import read_chat_template
 
     text = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% break %}{% endfor %}"
     write(shell.folder, {"mine.jinja": text})
@@ -77,7 +78,7 @@ def test_a_generated_tag_in_a_template(shell: Shell) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_a_tokenizer_without_a_pad_token(shell: Shell, tiny_model: str) -> None:
-    from srlm.models import load_tokenizer
+    from srlm.models.registry import load_tokenizer
 
     tokenizer = load_tokenizer(tiny_model)
     tokenizer.pad_token = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from srlm import config as configuration
-from srlm import run_dir, run_lock
+from srlm.run import lock, run_dir
 
 from tests.bad_input.cases import Case, Shell, check, hashes, lines, of
 from tests.report_run import make_run
@@ -127,7 +127,7 @@ def test_a_runs_folder_is_refused(case: Case, shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES], ids=["EROFS", "EACCES"])
-@pytest.mark.parametrize("module", [run_lock, run_dir], ids=["lock", "folder"])
+@pytest.mark.parametrize("module", [lock, run_dir], ids=["lock", "folder"])
 def test_a_folder_that_cannot_be_written(
     code: int, module: object, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_written(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    if module is run_lock:
+    if module is lock:
         monkeypatch.setattr(Path, "mkdir", refuse)
     else:
         monkeypatch.setattr(run_dir, "write_text", refuse)

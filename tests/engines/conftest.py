@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from srlm.models import load_model
+from srlm.models.registry import load_model
 
 from tests.engines.drawing import make_engine
 

@@ -6,7 +6,7 @@ import torch
 from srlm.config import EngineSection
 from srlm.engines.base import Request, Sampling
 from srlm.engines.transformers import TransformersEngine
-from srlm.models import load_model
+from srlm.models.registry import load_model
 
 ASCII = range(3, 97)  # the ids of whole characters
 GREEDY = Sampling(0.0, 1.0, 12)

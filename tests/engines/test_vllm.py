@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 from srlm.config import ModelSection
-from srlm.engines import choose
+from srlm.engines import factory
 from srlm.engines.base import Request, Sampling
 
 from tests.engines.drawing import GREEDY, SAMPLED, VLLM, by_key, log_probabilities, requests
@@ -19,7 +19,7 @@ STOPPED = Sampling(0.0, 1.0, 12, stop=("e",))
 
 def in_vllm(folder, connection):
     """Start vLLM once in this process and send everything that the tests look at."""
-    engine = choose.load(folder, ModelSection(name=folder), VLLM)
+    engine = factory.load(folder, ModelSection(name=folder), VLLM)
     found = {"name": engine.name, "greedy": by_key(engine, requests(GREEDY, shared=20))}
     found["sampled"] = [by_key(engine, requests(SAMPLED)) for _ in range(2)]
     reseeded = [Request(r.key, r.prompt_ids, SAMPLED, r.seed + 1000) for r in requests(SAMPLED)]
@@ -45,7 +45,7 @@ def without_torn_end(text):
 
 @pytest.fixture(scope="module")
 def vllm_results(folder):
-    if importlib.util.find_spec("vllm") is None or not choose.vllm_is_for_cpu():
+    if importlib.util.find_spec("vllm") is None or not factory.vllm_is_for_cpu():
         pytest.skip("vLLM's CPU build is not installed")
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

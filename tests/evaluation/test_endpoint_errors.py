@@ -11,9 +11,9 @@ import pytest
 from srlm.config import EndpointSection
 from srlm.errors import InputError, StageError
 from srlm.evaluation import endpoint_errors
-from srlm.evaluation.comparing import read_word
 from srlm.evaluation.endpoint import REFUSED, Usage
 from srlm.evaluation.endpoint_access import address, api_key
+from srlm.evaluation.pairwise import read_word
 
 from tests.scripted_server import (
     KEY,

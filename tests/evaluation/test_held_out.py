@@ -1,11 +1,11 @@
 """The prompts that models are compared on."""
 
 import pytest
-from srlm import chat
 from srlm.config import HeadToHeadSection
 from srlm.errors import InputError
 from srlm.evaluation.held_out import held_out_prompts, read_prompts
-from srlm.records import Example, RankedAnswers
+from srlm.models import chat
+from srlm.rows.records import Example, RankedAnswers
 
 from tests.conftest import DATA
 

@@ -5,12 +5,12 @@ import json
 import socket
 
 import pytest
-from srlm import chat
 from srlm.errors import InputError
 from srlm.evaluation import instructions
 from srlm.evaluation.instructions import Checked, check, read_instructions, score, write_answers
 from srlm.evaluation.rules import counting, language
-from srlm.records import Candidate, read_rows
+from srlm.models import chat
+from srlm.rows.records import Candidate, read_rows
 
 from tests.conftest import DATA
 from tests.evaluation.test_rules import CASES

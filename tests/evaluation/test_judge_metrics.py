@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import pytest
 from srlm.config import JudgeSection
-from srlm.eft import answer_id
 from srlm.evaluation.estimates import NONE
 from srlm.evaluation.judge_metrics import measure
 from srlm.evaluation.preferences import read_preferences
-from srlm.records import RankedAnswers, Verdict, to_json
+from srlm.rows.records import RankedAnswers, Verdict, to_json
+from srlm.stages.eft import answer_id
 
 from tests.conftest import DATA
 

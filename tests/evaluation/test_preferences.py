@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from srlm.errors import InputError
 from srlm.evaluation.preferences import Preferences, draw, read_preferences
-from srlm.records import RankedAnswers
+from srlm.rows.records import RankedAnswers
 
 from tests.conftest import DATA
 

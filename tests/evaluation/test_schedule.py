@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 from srlm import config as configuration
+from srlm.cli.status import stage_names
 from srlm.errors import InputError
 from srlm.evaluation import schedule
-from srlm.evaluation.opponents import opponents
+from srlm.evaluation.baselines import opponents
 from srlm.evaluation.schedule import Schedule, run_model
 from srlm.evaluation.tasks import CompareThroughEndpoint
-from srlm.records import Example, RankedAnswers
-from srlm.run_dir import RunDir
-from srlm.stages import Stages
-from srlm.status import stage_names
-from srlm.worker import Generate
+from srlm.rows.records import Example, RankedAnswers
+from srlm.run.run_dir import RunDir
+from srlm.run.stage_runner import Stages
+from srlm.workers.jobs import Generate
 
 from tests.scripted import Recorder
 

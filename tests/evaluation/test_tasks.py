@@ -3,7 +3,7 @@
 import pytest
 from srlm import config as configuration
 from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, JudgeTask
-from srlm.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows, write_rows
+from srlm.rows.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows, write_rows
 
 from tests.scripted import Interrupted, Recorder, ScriptedEngine
 from tests.scripted_server import KEY, completion, question, server

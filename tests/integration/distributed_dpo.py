@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from srlm.errors import StageError
-from srlm.worker import Finish, Train
+from srlm.workers.jobs import Finish, Train
 
 if TYPE_CHECKING:
     from srlm.reporter import Reporter
@@ -42,8 +42,8 @@ def in_one_launch(trainings: list[Train]) -> Trainings:
 
 def watch(training: Train, report: Reporter) -> dict[str, Any]:
     """Train, and return what the trainer was and what it logged, or how it failed."""
-    from srlm import dpo
-    from srlm.dpo_trainer import PreferenceTrainer
+    from srlm.training import dpo
+    from srlm.training.dpo_trainer import PreferenceTrainer
     from transformers.integrations import unset_hf_deepspeed_config
 
     made: list[Any] = []

@@ -17,12 +17,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from srlm import chat
 from srlm import config as configuration
 from srlm.errors import StageError
-from srlm.launcher import Launcher
-from srlm.records import Pair, write_rows
-from srlm.worker import Train
+from srlm.models import chat
+from srlm.rows.records import Pair, write_rows
+from srlm.workers.jobs import Train
+from srlm.workers.launcher import Launcher
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import ROOT

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file
 from srlm import config as configuration
 from srlm.errors import StageError
-from srlm.launcher import Launcher
-from srlm.records import Pair, read_rows, write_rows
-from srlm.worker import Finish, Train
+from srlm.rows.records import Pair, read_rows, write_rows
+from srlm.workers.jobs import Finish, Train
+from srlm.workers.launcher import Launcher
 
 from tests.conftest import ROOT
 from tests.integration.distributed_dpo import PATIENCE, let_fsdp_run_on_a_cpu
@@ -41,8 +41,8 @@ class Pausing(Train):
 
     def run(self, report: Reporter, finish: Finish) -> None:
         """See `Train.run`."""
-        from srlm.dpo import train_dpo
-        from srlm.training import Job
+        from srlm.training.dpo import train_dpo
+        from srlm.training.train import Job
 
         faulthandler.dump_traceback_later(PATIENCE, exit=True)
         if os.environ.get("ACCELERATE_USE_FSDP") == "true":

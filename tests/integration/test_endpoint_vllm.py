@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from srlm.config import EndpointSection
-from srlm.engines import choose
+from srlm.engines import factory
 from srlm.errors import InputError
 from srlm.evaluation.endpoint import REFUSED, Ask, Endpoint, Reply
 
@@ -81,7 +81,7 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 @pytest.fixture
 def served(tiny_model: str, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A server's address, and its process."""
-    if importlib.util.find_spec("vllm") is None or not choose.vllm_is_for_cpu():
+    if importlib.util.find_spec("vllm") is None or not factory.vllm_is_for_cpu():
         pytest.skip("vLLM's CPU build is not installed")
     port, log = free_port(), tmp_path / "server.log"
     # What `vllm serve` runs; the command itself looks for a package `vllm`, which the CPU build is not named.

@@ -15,9 +15,9 @@ from types import ModuleType
 
 import pytest
 import yaml
-from srlm.export import Answer, alpaca_eval, lm_eval_command
-from srlm.mt_bench import TurnAnswer, mt_bench, read_questions, write_turns
-from srlm.records import read_rows
+from srlm.export.answers import Answer, alpaca_eval, lm_eval_command
+from srlm.export.mt_bench import TurnAnswer, mt_bench, read_questions, write_turns
+from srlm.rows.records import read_rows
 
 from tests.conftest import DATA, ROOT
 from tests.scripted import Recorder, ScriptedEngine
@@ -122,7 +122,7 @@ def test_fastchat_reads_mt_bench(fastchat, tiny_tokenizer, tmp_path):
 
 
 def test_temperatures_are_fastchats(fastchat):
-    from srlm.mt_bench import TEMPERATURES
+    from srlm.export.mt_bench import TEMPERATURES
 
     assert fastchat.temperature_config == TEMPERATURES
 

@@ -94,7 +94,7 @@ def test_the_wheel_runs_in_an_empty_environment(built: tuple[Path, Path], tmp_pa
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = (
-        "import sys, srlm.cli, srlm.loop, srlm.launcher, srlm.display, srlm.status;"
+        "import sys, srlm.cli.main, srlm.loop, srlm.workers.launcher, srlm.cli.display, srlm.cli.status;"
         "print(sorted({'torch', 'transformers', 'trl', 'vllm', 'datasets'} & set(sys.modules)))"
     )
     assert run(sys.executable, "-c", code).strip() == "[]"

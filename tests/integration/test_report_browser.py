@@ -6,9 +6,9 @@ import shutil
 import time
 
 import pytest
-from srlm.records import to_json
 from srlm.report.compare import write_comparison
 from srlm.report.page import write_report
+from srlm.rows.records import to_json
 
 from tests.report_run import HOSTILE, candidate, change_manifest, make_run, pair, verdict
 

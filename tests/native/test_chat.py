@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import trl
 from jinja2 import TemplateError
-from srlm import chat, native
+from srlm import native
+from srlm.models import chat
 from tokenizers import AddedToken, Tokenizer, normalizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 

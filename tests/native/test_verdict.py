@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from srlm import judge, native
+from srlm import native
+from srlm.stages import judge
 
 from tests.conftest import DATA
 

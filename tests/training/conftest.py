@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from srlm import models
+from srlm.models import registry
 
 from tests.training.trials import Trial
 
@@ -14,4 +14,4 @@ def trial(tmp_path, tiny_model):
 
 @pytest.fixture(scope="module")
 def base(tiny_model):
-    return models.load_model(tiny_model, dtype=torch.float32).eval()
+    return registry.load_model(tiny_model, dtype=torch.float32).eval()

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 from srlm.config import LoraSection
-from srlm.dpo import encode as encode_pairs
-from srlm.dpo import longest
-from srlm.dpo_trainer import PreferenceTrainer
+from srlm.training.dpo import encode as encode_pairs
+from srlm.training.dpo import longest
+from srlm.training.dpo_trainer import PreferenceTrainer
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.training.trials import PAIRS, pair, token_logps

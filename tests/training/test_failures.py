@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import save_file
-from srlm import chat, training
 from srlm.errors import StageError
-from srlm.records import Example
-from srlm.saving import check_written
+from srlm.models import chat
+from srlm.rows.records import Example
+from srlm.training import train
+from srlm.training.saving import check_written
 
 from tests.training.trials import EXAMPLES, PAIRS, Trial
 
@@ -29,7 +30,7 @@ def test_a_loss_that_is_not_finite(trial, kind):
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_it_stops_at_the_step_and_names_its_rows(tiny_model, tmp_path, monkeypatch, kind):
     """One row's forward pass gives NaN: the step that reads it is the last, whatever is trained beside it."""
-    monkeypatch.setattr(training, "load_trainable", breaks_at("Zebra", training.load_trainable))
+    monkeypatch.setattr(train, "load_trainable", breaks_at("Zebra", train.load_trainable))
     done = Trial(tmp_path / "run", tiny_model, save_steps=1)
     if kind == "sft":
         rows = [*EXAMPLES[:7], Example("the bad one", chat.user("Zebra?"), chat.assistant("yes"))]

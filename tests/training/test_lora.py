@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from srlm import chat
 from srlm.config import LoraSection
+from srlm.models import chat
 
 from tests.training.trials import EXAMPLES, PAIRS, token_logps
 

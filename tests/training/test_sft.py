@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from srlm import chat, models
 from srlm.config import ModelSection
-from srlm.dpo import encode as encode_pairs
-from srlm.dpo import longest
 from srlm.errors import InputError
-from srlm.records import Example
-from srlm.sft import encode
+from srlm.models import chat, registry
+from srlm.rows.records import Example
+from srlm.training.dpo import encode as encode_pairs
+from srlm.training.dpo import longest
+from srlm.training.sft import encode
 
 from tests.training.trials import EXAMPLES, PAIRS, example, pair, same_weights, token_logps
 
@@ -75,8 +75,8 @@ def test_what_is_saved(trial, tiny_model, tiny_tokenizer):
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja", "README.md"} <= names
     assert not {name for name in names if name.endswith((".bin", ".pt", ".pth", ".pkl"))}
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == ["model"]
-    assert models.resolve(str(folder)) == str(folder)
-    tokenizer = models.load_tokenizer(str(folder))
+    assert registry.resolve(str(folder)) == str(folder)
+    tokenizer = registry.load_tokenizer(str(folder))
     assert tokenizer.chat_template == tiny_tokenizer.chat_template
     assert tokenizer("a b 4 \u2603")["input_ids"] == tiny_tokenizer("a b 4 \u2603")["input_ids"]
     assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (
@@ -119,7 +119,7 @@ def test_base_with_a_dropout_keeps_it(trial, tmp_path, base, tiny_tokenizer):
 
 def test_chat_template_of_the_configuration_is_saved(trial):
     done = trial(model=ModelSection(name="tiny", chat_template="plain")).sft(EXAMPLES[:4])
-    assert "### Instruction:" in models.load_tokenizer(str(done.job.target)).chat_template
+    assert "### Instruction:" in registry.load_tokenizer(str(done.job.target)).chat_template
 
 
 def test_rows_too_long_are_dropped_and_counted(trial, tiny_tokenizer):

@@ -3,12 +3,12 @@
 import json
 
 import torch
-from srlm import chat, models
 from srlm.config import DpoSection, ModelSection, SftSection
-from srlm.dpo import train_dpo
-from srlm.records import Example, Pair
-from srlm.sft import train_sft
-from srlm.training import Job
+from srlm.models import chat, registry
+from srlm.rows.records import Example, Pair
+from srlm.training.dpo import train_dpo
+from srlm.training.sft import train_sft
+from srlm.training.train import Job
 
 from tests.scripted import Recorder
 
@@ -82,11 +82,11 @@ class Trial:
 
     @property
     def tokenizer(self):
-        return models.load_tokenizer(self.base)
+        return registry.load_tokenizer(self.base)
 
     @property
     def model(self):
-        return models.load_model(str(self.job.target), dtype=torch.float32).eval()
+        return registry.load_model(str(self.job.target), dtype=torch.float32).eval()
 
 
 def token_logps(model, prompt, completion):

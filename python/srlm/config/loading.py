@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 from srlm.config.schema import Config
 from srlm.config.training import LoraSection
 from srlm.errors import InputError, one_line
-from srlm.json_lines import reason_of
-from srlm.row_checks import shown
+from srlm.rows.checks import shown
+from srlm.rows.json_lines import reason_of
 
 NO_KEYS = ("list[str]", "literal['all-linear']", "[key]")  # what pydantic puts into the path of a key beside its parts
 

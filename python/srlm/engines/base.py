@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
-    from srlm.records import FinishReason
+    from srlm.rows.records import FinishReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from srlm.records import RowWriter, content_id, resume_rows
+from srlm.rows.records import RowWriter, content_id, resume_rows
 
 if TYPE_CHECKING:
     from pathlib import Path

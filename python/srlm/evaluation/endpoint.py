@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from srlm.config import EndpointSection
-    from srlm.records import Message
+    from srlm.rows.records import Message
 
 REFUSED = "refused"
 FIRST_WAIT = 1.0  # seconds: six retries wait for more than a minute in all, which is what limits are counted by

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srlm.errors import InputError
-from srlm.json_lines import parse_values, read_bytes
 from srlm.native import normal_keys
-from srlm.records import Prompt, content_id, derived_seed
+from srlm.rows.json_lines import parse_values, read_bytes
+from srlm.rows.records import Prompt, content_id, derived_seed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from srlm.config import HeadToHeadSection
-    from srlm.records import Example, RankedAnswers
+    from srlm.rows.records import Example, RankedAnswers
 
 FIELDS = ("prompt", "instruction", "question", "text", "turns")
 

@@ -12,14 +12,14 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from srlm.candidates import write_candidates
 from srlm.config import CandidatesSection
 from srlm.errors import InputError
 from srlm.evaluation.estimates import mean, ratio
 from srlm.evaluation.rules.arguments import read_arguments
 from srlm.evaluation.rules.registry import RULES
-from srlm.json_lines import read_objects
-from srlm.records import Prompt, content_id
+from srlm.rows.json_lines import read_objects
+from srlm.rows.records import Prompt, content_id
+from srlm.stages.candidates import write_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from srlm.eft import answer_id, same_order
 from srlm.evaluation import estimates, judge_flags, rank_correlation
-from srlm.judge import count_outcomes, mean_scores
+from srlm.stages.eft import answer_id, same_order
+from srlm.stages.judge import count_outcomes, mean_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from srlm.config import JudgeSection
     from srlm.evaluation.estimates import Estimate
-    from srlm.records import RankedAnswers, Verdict
+    from srlm.rows.records import RankedAnswers, Verdict
 
     Correlate = Callable[[rank_correlation.Lists], list[float]]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from srlm import chat
 from srlm.engines.base import Request, Sampling
 from srlm.errors import InputError
-from srlm.evaluation.comparing import Answer
 from srlm.evaluation.endpoint import Ask
+from srlm.evaluation.pairwise import Answer
+from srlm.models import chat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

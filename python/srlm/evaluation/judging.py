@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from srlm.eft import answers_to_judge
 from srlm.evaluation.preferences import Preferences
-from srlm.judge import Reader, fill, judge_answers, read_template
-from srlm.records import Verdict, read_rows
+from srlm.rows.records import Verdict, read_rows
+from srlm.stages.eft import answers_to_judge
+from srlm.stages.judge import Reader, fill, judge_answers, read_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from srlm.config import JudgeSection
     from srlm.engines.base import Engine
-    from srlm.records import RankedAnswers
     from srlm.reporter import Reporter
+    from srlm.rows.records import RankedAnswers
 
 
 def judge_rows(

@@ -21,10 +21,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from srlm import seed
 from srlm.errors import InputError
-from srlm.json_lines import parse_located, reason_of
-from srlm.records import RankedAnswers, content_id, derived_seed
+from srlm.rows.json_lines import parse_located, reason_of
+from srlm.rows.records import RankedAnswers, content_id, derived_seed
+from srlm.stages import seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

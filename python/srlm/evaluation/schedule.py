@@ -11,21 +11,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from srlm import keys, models
-from srlm.evaluation import comparing, held_out
-from srlm.evaluation.opponents import opponents
+from srlm.evaluation import held_out, pairwise
+from srlm.evaluation.baselines import opponents
 from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, InstructionsTask, JudgeTask
-from srlm.keys import ENDPOINT
-from srlm.records import file_hash, write_rows
-from srlm.worker import Generate
+from srlm.models import registry
+from srlm.rows.records import file_hash, write_rows
+from srlm.run import cache_keys
+from srlm.run.cache_keys import ENDPOINT
+from srlm.workers.jobs import Generate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from srlm.config import Config
-    from srlm.records import Example, RankedAnswers
-    from srlm.stages import Stages
-    from srlm.worker import Task
+    from srlm.rows.records import Example, RankedAnswers
+    from srlm.run.stage_runner import Stages
+    from srlm.workers.tasks import Task
 
 
 @dataclass
@@ -83,13 +84,13 @@ class Schedule:
 
     def judge_parts(self) -> dict[str, Any]:
         """Return what of the configuration decides how two answers are compared, for a stage's key."""
-        return {**keys.compared(self.stages.config), "judge's weights": self._judge_weights}
+        return {**cache_keys.compared(self.stages.config), "judge's weights": self._judge_weights}
 
     @cached_property
     def _judge_weights(self) -> str | None:
         """Hash of the weights of a judge that is a folder of its own: read once, they may be many gigabytes."""
         judge = self.stages.config.head_to_head.judge
-        of_its_own = run_model(judge) is None and models.is_local(judge)
+        of_its_own = run_model(judge) is None and registry.is_local(judge)
         return self.stages.run_dir.weights_hash(judge) if of_its_own else None
 
     def judge_stages(self) -> tuple[str, ...]:
@@ -105,7 +106,7 @@ class Schedule:
     def _planned(self, t: int) -> list[tuple[Task, dict[str, Any], tuple[str, ...]]]:
         stages, folder = self.stages, self.stages.run_dir.file(t, "")
         trained, evaluate = stages.trained(t), stages.config.evaluate
-        judging = stages.sections("judge", "engine", but=keys.drawing(stages.config.judge))
+        judging = stages.sections("judge", "engine", but=cache_keys.drawing(stages.config.judge))
         prompts = {"evaluate.judge_prompts": evaluate.judge_prompts}
         planned: list[tuple[Task, dict[str, Any], tuple[str, ...]]] = []
         valid = stages.run_dir.entry("seed/eft_valid")
@@ -124,7 +125,7 @@ class Schedule:
             )
         if self.has_held_out():
             answers = AnswersTask(f"m{t}/answers", stages.run_dir.seed("held_out.jsonl"), folder / "answers.jsonl")
-            parts = stages.sections("candidates", "engine", but=keys.ONCE)
+            parts = stages.sections("candidates", "engine", but=cache_keys.ONCE)
             planned.append((answers, parts, (trained, "seed/held_out")))
         if evaluate.instructions is not None:
             source = evaluate.instructions
@@ -183,7 +184,7 @@ def preflight(config: Config) -> None:
     from srlm.evaluation.preferences import read_preferences
 
     evaluate, head_to_head = config.evaluate, config.head_to_head
-    comparing.read_template(head_to_head)
+    pairwise.read_template(head_to_head)
     for source in evaluate.preferences.values():
         read_preferences(Path(source))
     if evaluate.instructions is not None:
@@ -191,5 +192,5 @@ def preflight(config: Config) -> None:
     for name in head_to_head.prompt_files:
         held_out.read_prompts(Path(name))
     judge = head_to_head.judge
-    if head_to_head.prompts and judge != ENDPOINT and run_model(judge) is None and models.is_path(judge):
-        models.resolve(judge)
+    if head_to_head.prompts and judge != ENDPOINT and run_model(judge) is None and registry.is_path(judge):
+        registry.resolve(judge)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from srlm import chat
-from srlm.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows
+from srlm.models import chat
+from srlm.rows.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from srlm.config import Config
     from srlm.engines.base import Engine
-    from srlm.evaluation.comparing import Judge
+    from srlm.evaluation.pairwise import Judge
     from srlm.evaluation.preferences import Preferences
     from srlm.reporter import Reporter
-    from srlm.worker import Finish, Result
+    from srlm.workers.jobs import Finish
+    from srlm.workers.tasks import Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class AnswersTask:
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
-        from srlm import candidates
+        from srlm.stages import candidates
 
         longest = config.engine.max_model_len - config.candidates.max_tokens
         prompts = read_rows(self.prompts, Prompt)
@@ -114,23 +115,23 @@ class CompareTask:
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`; the engine holds the judge."""
-        from srlm.evaluation import scoring
+        from srlm.evaluation import pointwise
         from srlm.evaluation.judges import LocalJudge
 
         if config.head_to_head.by == "comparison":
             return self.compare(LocalJudge(engine, config.head_to_head, config.engine.max_model_len), config, report)
         prompts, answers = self._answered()
-        scoring.write_scored(
+        pointwise.write_scored(
             engine, prompts, answers, self.file, config=config, seed=seed, report=report, stage=self._stage
         )
         return self._result(prompts, answers, config)
 
     def compare(self, judge: Judge, config: Config, report: Reporter) -> Result:
         """Compare, and return what the manifest keeps."""
-        from srlm.evaluation import comparing
+        from srlm.evaluation import pairwise
 
         prompts, answers = self._answered()
-        comparing.write_comparisons(
+        pairwise.write_comparisons(
             judge, prompts, answers, self.file, head_to_head=config.head_to_head, report=report, stage=self._stage
         )
         return self._result(prompts, answers, config)
@@ -148,10 +149,10 @@ class CompareTask:
     def _result(
         self, prompts: list[Prompt], answers: tuple[list[Candidate], list[Candidate]], config: Config
     ) -> Result:
-        from srlm.evaluation import comparing
+        from srlm.evaluation import pairwise
 
         rows = read_rows(self.file, Comparison)
-        result = asdict(comparing.head_to_head_result(prompts, answers, rows))
+        result = asdict(pairwise.head_to_head_result(prompts, answers, rows))
         if config.head_to_head.by == "scores":
             result["first_share"] = None  # nobody stood first
         return {"rows": len(rows), "judge": self.judge_name, **result}

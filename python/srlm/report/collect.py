@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from srlm import gates
 from srlm.errors import InputError
+from srlm.evaluation import gates
 from srlm.evaluation.estimates import NONE, Estimate
-from srlm.json_lines import parse_line, read_object
-from srlm.run_dir import config_file, read_manifest
+from srlm.rows.json_lines import parse_line, read_object
+from srlm.run.run_dir import config_file, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,12 +14,12 @@ from rich.text import Text
 
 from srlm.config.loading import flatten
 from srlm.evaluation.estimates import NONE
-from srlm.records import to_json, write_text
 from srlm.report.collect import read_run
 from srlm.report.findings import apart, headline
 from srlm.report.measures import INSTRUCTIONS, JUDGING, MATCH, Figure, model_figures
 from srlm.report.render import render
 from srlm.report.text import ABSENT, figure, with_interval
+from srlm.rows.records import to_json, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
-from srlm.pairs import prompts_without
 from srlm.report.chart import ACCENT, MUTED, Chart, Section, Table, model_colour, plain, safe
 from srlm.report.measures import data_names
 from srlm.report.text import figure, reasons, words
+from srlm.stages.pairs import prompts_without
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

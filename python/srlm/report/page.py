@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from plotly.offline import get_plotlyjs
 
-from srlm.records import write_text
 from srlm.report import findings
 from srlm.report.collect import read_run
 from srlm.report.cost_charts import cost_section
@@ -17,6 +16,7 @@ from srlm.report.match_charts import instruction_section, match_section
 from srlm.report.render import packaged, render
 from srlm.report.samples import read_samples
 from srlm.report.training_charts import training_section
+from srlm.rows.records import write_text
 
 if TYPE_CHECKING:
     from pathlib import Path

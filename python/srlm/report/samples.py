@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from srlm.ids import id_number
-from srlm.json_lines import parse_line
-from srlm.records import Pair, Verdict, derived_seed, row_from
 from srlm.report.collect import RESTORE, whole_lines
+from srlm.rows.ids import id_number
+from srlm.rows.json_lines import parse_line
+from srlm.rows.records import Pair, Verdict, derived_seed, row_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

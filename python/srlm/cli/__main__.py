@@ -1,0 +1,5 @@
+"""`python -m srlm.cli`: the command line where the script `srlm` is not on the PATH."""
+
+from srlm.cli.main import main
+
+main()

@@ -1,0 +1,229 @@
+"""What the terminal shows: one progress bar a stage, and the closing table of a run."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from srlm.evaluation.summary import share
+from srlm.reporter import unit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from rich.console import Console
+
+    from srlm.run.run_dir import RunDir
+
+
+class Rate(ProgressColumn):
+    """What is finished over the time since the stage began."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate as text."""
+        done = task.completed - task.fields["done_before"]
+        rate = f"{done / task.elapsed:.1f}" if task.elapsed and done else "-"
+        return Text(f"{rate} {task.fields['unit']}/s")
+
+
+class Display:
+    """A reporter that draws a bar for each stage; where there is no terminal it prints a line at each stage's end."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._title = ""
+        self._task: TaskID | None = None
+        self._stage, self._unit, self._total, self._before, self._done, self._began = "", "rows", 0, 0, 0, 0.0
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or self._done > self._before:  # a stage that failed at once has nothing to tell
+            self._end()
+        self._bars.stop()
+
+    def titled(self, title: str) -> None:
+        """Put `title` (m1, m2, …) before the names of the stages that follow."""
+        self._title = title
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        """See `Reporter.start`."""
+        self._end()
+        self._stage, self._total, self._unit = f"{self._title} {stage}".strip(), total, unit(stage)
+        self._before = self._done = done
+        self._began = time.monotonic()
+        self._task = self._bars.add_task(self._stage, total=total, completed=done, done_before=done, unit=self._unit)
+
+    def advance(self, rows: int = 1) -> None:
+        """See `Reporter.advance`."""
+        self._done += rows
+        if self._task is not None:
+            self._bars.advance(self._task, rows)
+
+    def note(self, text: str) -> None:
+        """See `Reporter.note`."""
+        self.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    def sent(self, key: str) -> None:
+        """See `Reporter.sent`; a person is told of answers only."""
+
+    def back(self, key: str) -> None:
+        """See `Reporter.back`."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _end(self) -> None:
+        if self._task is None:
+            return
+        self._bars.stop_task(self._task)
+        self._task = None
+        if not self.console.is_terminal:
+            self.say(f"{self._stage}: {self._done}/{self._total} {self._unit}, {time.monotonic() - self._began:.1f} s")
+
+
+def closing_table(run: RunDir, iterations: int) -> Table:
+    """Return a table with a column per model: its data, how it judges, its training."""
+    models = [t for t in range(1, iterations + 1) if trained(run, t)]
+    table = Table(title=Text(str(run.path), style="bold"))
+    table.add_column("")
+    columns = [_column(run, t) for t in models]
+    for t in models:
+        table.add_column(f"M{t}", justify="right")
+    for name in ROWS:
+        table.add_row(name, *(column.get(name, "-") for column in columns))
+    return table
+
+
+def trained(run: RunDir, t: int) -> dict[str, Any] | None:
+    """Return the manifest's entry of the training that gave M_t."""
+    return run.entry(f"m{t}/dpo") or run.entry(f"m{t}/sft")
+
+
+ROWS = (
+    "trained by",
+    "prompts kept",
+    "prompts dropped",
+    "candidates",
+    "candidates cut off",
+    "verdicts scored",
+    "verdicts missing",
+    "verdicts out of range",
+    "verdicts conflicting",
+    "pairs kept",
+    "prompts without a pair",
+    "mean score",
+    "mean answer length (tokens)",
+    "judge accuracy, held out",
+    "'longer is better', same pairs",
+    "judge ties / pairs",
+    "instructions followed (strict)",
+    "against M1: win / tie / loss",
+    "against the one before",
+    "training rows (dropped)",
+    "train loss",
+    "engine",
+    "requests without an answer",
+    "tried again",
+    "minutes",
+)
+
+
+def _column(run: RunDir, t: int) -> dict[str, str]:
+    training, pairs, accuracy = trained(run, t) or {}, run.entry(f"m{t}/pairs"), run.entry(f"m{t}/judge_held_out")
+    entries = run.entries(f"m{t}/")
+    column = {
+        "trained by": "DPO" if run.entry(f"m{t}/dpo") else "SFT",
+        "training rows (dropped)": f"{training['rows']} ({training['dropped_too_long']})",
+        "train loss": f"{training['train_loss']:.3f}",
+        "requests without an answer": _reasons(_summed(entries, "failed")),
+        "tried again": _reasons(_summed(entries, "retries")),
+        "minutes": f"{sum(entry['seconds'] for entry in entries) / 60:.1f}",
+    }
+    if pairs is not None:
+        column |= _data_rows(pairs)
+        column["engine"] = str((run.entry(f"m{t}/candidates") or {}).get("engine", "-"))
+    if accuracy is not None:
+        column |= _accuracy_rows(accuracy)
+    if rules := run.entry(f"m{t}/instructions"):
+        column["instructions followed (strict)"] = share(rules["instruction_strict"])
+    if t > 1 and (first := run.entry(f"m{t}/vs_m1")):
+        column["against M1: win / tie / loss"] = _record(first)
+    if t > 2 and (before := run.entry(f"m{t}/vs_m{t - 1}")):
+        column["against the one before"] = _record(before)
+    return column
+
+
+def _data_rows(entry: dict[str, Any]) -> dict[str, str]:
+    verdicts, drops = entry["verdicts"], dict(entry["drops"])
+    over_cap = drops.pop("over_cap", 0)
+    return {
+        "prompts kept": str(entry["prompts"]),
+        "prompts dropped": _reasons(entry["prompts_dropped"]),
+        "candidates": str(entry["candidates"]),
+        "candidates cut off": str(entry["truncated"]),
+        "verdicts scored": str(verdicts["scored"]),
+        "verdicts missing": str(verdicts["missing"]),
+        "verdicts out of range": str(verdicts["out_of_range"]),
+        "verdicts conflicting": str(verdicts["conflicting"]),
+        "pairs kept": f"{entry['rows']} (+{over_cap} over cap)" if over_cap else str(entry["rows"]),
+        "prompts without a pair": _reasons(drops),
+        "mean score": _number(entry["mean_score"], ".2f"),
+        "mean answer length (tokens)": _number(entry["mean_length"], ".0f"),
+    }
+
+
+def _accuracy_rows(entry: dict[str, Any]) -> dict[str, str]:
+    unscored = f" (+{entry['pairs_unscored']} unscored)" if entry["pairs_unscored"] else ""
+    return {
+        "judge accuracy, held out": share(entry["pairwise_accuracy"]),
+        "'longer is better', same pairs": share(entry["longer_accuracy"]),
+        "judge ties / pairs": f"{_number(entry['tied']['value'], '.1%')} of {entry['pairs']}{unscored}",
+    }
+
+
+def _record(entry: dict[str, Any]) -> str:
+    return f"{entry['wins']} / {entry['ties']} / {entry['losses']}\n{share(entry['win_rate'])}"
+
+
+def _summed(entries: list[dict[str, Any]], name: str) -> Counter[str]:
+    return sum((Counter(entry.get(name) or {}) for entry in entries), Counter())
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return "\n".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items() if count) or "0"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

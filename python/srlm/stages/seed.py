@@ -1,0 +1,242 @@
+"""The human-written seed: instruction answers (IFT) and human-ranked answers to judge (EFT), from files of three kinds.
+
+* the packaged set (`packaged`);
+* JSON lines: `{"messages": [...]}` or `{"prompt": ..., "response": ...}` for IFT, `{"prompt": ..., "answers": [...]}`
+  for EFT, each answer `{"text": ..., "score": ...}` or `{"text": ..., "rank": ...}`, with an optional `justification`;
+* Open Assistant's export of message trees (`.jsonl`, `.jsonl.gz`): English first turns; the answer that humans ranked
+  first is IFT, all ranked answers are EFT; synthetic and deleted messages are left out (paper, section 3.1).
+
+EFT prompts are split into train and held out by prompt, never by row.
+"""
+
+from __future__ import annotations
+
+import gzip
+import random
+import zlib
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from srlm.errors import InputError
+from srlm.models import chat
+from srlm.native import normal_keys
+from srlm.rows.json_lines import decode_lines, parse_objects, reason_of
+from srlm.rows.records import Example, Prompt, RankedAnswers, content_id, derived_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from srlm.config import SeedDataSection
+
+T = TypeVar("T")
+PACKAGED = "packaged"
+Located = tuple[str, dict[str, Any]]  # where the object stands, and the object
+
+
+def load_ift(seed_data: SeedDataSection, seed: int) -> list[Example]:
+    """Read the IFT examples of all sources, each prompt and answer once, at most `ift_limit` drawn by the seed.
+
+    Raises:
+        InputError: a file cannot be read, a line is broken, or there is no example at all.
+    """
+    rows = _read_all(seed_data.ift, "ift.jsonl", _ift_rows)
+    unique = list({row.id: row for row in rows}.values())
+    if not unique:
+        raise InputError(f"seed_data.ift ({', '.join(seed_data.ift)}): no IFT example in it; SFT needs at least one")
+    return _draw(unique, seed_data.ift_limit, derived_seed(seed, "ift"))
+
+
+def load_eft(seed_data: SeedDataSection, seed: int) -> tuple[list[RankedAnswers], list[RankedAnswers]]:
+    """Read the human-ranked answers of all sources and split them by prompt into (train, held out).
+
+    Prompts that are equal after normalisation stay on one side.
+
+    Raises:
+        InputError: a file cannot be read, a line is broken, or a named source holds no ranked answers.
+    """
+    rows = _read_all(seed_data.eft, "eft.jsonl", eft_rows)
+    if seed_data.eft and not rows:
+        raise InputError(
+            f"seed_data.eft ({', '.join(seed_data.eft)}): no prompt with two or more ranked answers; "
+            "give other files, or [] to train no judge"
+        )
+    groups: dict[str, list[RankedAnswers]] = {}
+    for row, key in zip(rows, normal_keys([row.prompt for row in rows]), strict=True):
+        groups.setdefault(key, []).append(row)
+    drawn = _draw(list(groups.values()), seed_data.eft_limit, derived_seed(seed, "eft"))
+    shuffled = list(drawn)
+    random.Random(derived_seed(seed, "eft split")).shuffle(shuffled)
+    held_out = round(seed_data.valid_fraction * len(shuffled))
+    valid, train = shuffled[:held_out], shuffled[held_out:]
+    return [row for group in train for row in group], [row for group in valid for row in group]
+
+
+def without_prompts(ift: Sequence[Example], held_out: Sequence[RankedAnswers]) -> list[Example]:
+    """Return the IFT examples whose prompt is not held out: one file may serve as both, and no answer may leak."""
+    taken = set(normal_keys([row.prompt for row in held_out]))
+    keys = normal_keys([row.prompt[-1]["content"] for row in ift])
+    return [row for row, key in zip(ift, keys, strict=True) if key not in taken]
+
+
+def seed_prompts(ift: Iterable[Example]) -> list[Prompt]:
+    """Return the instructions of IFT examples with one user turn, as rows that the prompt stage shows.
+
+    Raises:
+        InputError: there is none.
+    """
+    texts = dict.fromkeys(
+        row.prompt[-1]["content"] for row in ift if sum(turn["role"] == "user" for turn in row.prompt) == 1
+    )
+    if not texts:
+        raise InputError("no IFT example has a single user turn, so there is no instruction to show; add some")
+    return [Prompt(content_id("prompt", text), text, "seed", [], -1) for text in texts]
+
+
+def _draw(rows: list[T], limit: int | None, seed: int) -> list[T]:
+    if limit is None or limit >= len(rows):
+        return rows
+    chosen = sorted(random.Random(seed).sample(range(len(rows)), limit))
+    return [rows[index] for index in chosen]
+
+
+def _read_all(sources: list[str], packaged: str, parse: Callable[[Located], list[T]]) -> list[T]:
+    return [row for source in sources for located in _objects(source, packaged) for row in parse(located)]
+
+
+def _objects(source: str, packaged: str) -> list[Located]:
+    if source == PACKAGED:
+        entry = resources.files("srlm") / "data" / "seed" / packaged
+        return _located(entry.read_bytes(), f"{PACKAGED} {packaged}")
+    path = Path(source)
+    try:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise InputError(f"seed file {source}: cannot be read: {reason_of(error)}; give another file") from error
+    return _located(data, source)
+
+
+def _located(data: bytes, name: str) -> list[Located]:
+    return [(f"{name}, line {number}", value) for number, value in parse_objects(decode_lines(data, name), name)]
+
+
+def is_tree(value: dict[str, Any]) -> bool:
+    """Tell whether an entry is a message tree of Open Assistant's export."""
+    return isinstance(value.get("prompt"), dict) and "message_tree_id" in value
+
+
+def _ift_rows(located: Located) -> list[Example]:
+    where, value = located
+    if is_tree(value):
+        prompt, answers = _tree_answers(value, where)
+        best = [text for rank, text in answers if rank == 0]
+        return [_example(chat.user(prompt), best[0])] if best else []
+    if "messages" in value:
+        return [_from_messages(value["messages"], where)]
+    if "answers" in value:
+        raise InputError(f"{where}: this is a row of ranked answers; name the file in seed_data.eft, not seed_data.ift")
+    return [_example(chat.user(text_of(value, "prompt", where)), text_of(value, "response", where))]
+
+
+def _from_messages(messages: object, where: str) -> Example:
+    if not isinstance(messages, list) or len(messages) < 2:
+        raise InputError(f"{where}: 'messages' must be a list of at least a user's and an assistant's turn")
+    turns = [{"role": text_of(turn, "role", where), "content": text_of(turn, "content", where)} for turn in messages]
+    unknown = next((turn["role"] for turn in turns if turn["role"] not in ("system", "user", "assistant")), None)
+    if unknown is not None:
+        raise InputError(f"{where}: unknown role {unknown!r}; use system, user or assistant")
+    if turns[-1]["role"] != "assistant":
+        raise InputError(f"{where}: the last of 'messages' must be the assistant's: it is what is trained on")
+    roles = [turn["role"] for turn in turns if turn is not turns[0] or turn["role"] != "system"]
+    if roles != ["user", "assistant"] * (len(roles) // 2):
+        raise InputError(
+            f"{where}: the roles of 'messages' are {', '.join(turn['role'] for turn in turns)}; after a system turn, "
+            "which may be left out, user and assistant must take turns"
+        )
+    return _example(turns[:-1], turns[-1]["content"])
+
+
+def _example(prompt: list[dict[str, str]], answer: str) -> Example:
+    return Example(content_id("example", prompt, answer), prompt, chat.assistant(answer))
+
+
+def eft_rows(located: Located) -> list[RankedAnswers]:
+    """Return the ranked answers of an entry: one row, or none.
+
+    Raises:
+        InputError: the entry is broken.
+    """
+    where, value = located
+    if is_tree(value):
+        prompt, ranked = _tree_answers(value, where)
+        if len(ranked) < 2:
+            return []
+        texts = [text for _, text in ranked]
+        return [_ranked(prompt, texts, scores_from_ranks([rank for rank, _ in ranked]), [""] * len(texts))]
+    answers = value.get("answers")
+    if not isinstance(answers, list) or len(answers) < 2:
+        raise InputError(f"{where}: expected 'prompt' and 'answers', a list of at least two")
+    texts = [text_of(answer, "text", where) for answer in answers]
+    justifications = [str(answer.get("justification") or "") for answer in answers]
+    return [_ranked(text_of(value, "prompt", where), texts, _scores(answers, where), justifications)]
+
+
+def _ranked(prompt: str, texts: list[str], scores: list[float], justifications: list[str]) -> RankedAnswers:
+    return RankedAnswers(
+        content_id("ranked", prompt, texts, scores, justifications), prompt, texts, scores, justifications
+    )
+
+
+def _scores(answers: list[dict[str, Any]], where: str) -> list[float]:
+    for field in ("score", "rank"):
+        values = [answer.get(field) for answer in answers]
+        if all(_is_number(value) for value in values):
+            numbers = [float(value) for value in values if value is not None]
+            return numbers if field == "score" else scores_from_ranks(numbers)
+    raise InputError(f"{where}: every answer needs a number 'score' (higher is better) or 'rank' (0 is best)")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
+
+
+def scores_from_ranks(ranks: list[float] | list[int]) -> list[float]:
+    """Spread ranks (0 is best) evenly over the scores from 5 down to 1, in whole points for up to five ranks."""
+    order = sorted(set(ranks))
+    step = 4 / max(1, len(order) - 1)
+    scores = [5 - step * order.index(rank) for rank in ranks]
+    # Beyond five ranks whole points would tie answers that the humans ordered.
+    return scores if len(order) > 5 else [float(round(score)) for score in scores]
+
+
+def _tree_answers(tree: dict[str, Any], where: str) -> tuple[str, list[tuple[int, str]]]:
+    """Return the first turn of an Open Assistant tree and its (rank, answer)s, best first; none if it is not for us."""
+    prompt = tree["prompt"]
+    if not _usable(prompt):
+        return "", []
+    replies = prompt.get("replies") or []
+    if not isinstance(replies, list) or not all(isinstance(reply, dict) for reply in replies):
+        raise InputError(f"{where}: 'replies' must be a list of messages")
+    given = [reply for reply in replies if _usable(reply) and reply.get("rank") is not None]
+    if not all(isinstance(reply["rank"], int) for reply in given):
+        raise InputError(f"{where}: 'rank' must be a whole number")
+    ranked = [(reply["rank"], text_of(reply, "text", where)) for reply in given]
+    return text_of(prompt, "text", where), sorted(ranked)
+
+
+def _usable(message: dict[str, Any]) -> bool:
+    return message.get("lang") == "en" and not message.get("deleted") and not message.get("synthetic")
+
+
+def text_of(value: object, field: str, where: str) -> str:
+    """Return a text field that must be there and not blank.
+
+    Raises:
+        InputError: it is not.
+    """
+    text = value.get(field) if isinstance(value, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        problem = "is missing" if text is None else "is empty" if isinstance(text, str) else "is not a string"
+        raise InputError(f"{where}: {field!r} {problem}; expected a text")
+    return text

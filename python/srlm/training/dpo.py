@@ -1,0 +1,89 @@
+"""Direct preference optimisation: M_t and its own pairs give M_t+1 (paper, section 2.3).
+
+The policy starts from M_t and M_t is the reference, whose log-probabilities are computed once and kept beside the
+training's metrics (Rafailov et al. 2023, arXiv 2305.18290, eq. 7). Answers are trained on as the engine's own token
+ids. TRL's DPOTrainer trains, through the fused loss of `dpo_trainer`.
+"""
+
+from __future__ import annotations
+
+from itertools import compress
+from typing import TYPE_CHECKING
+
+from datasets import Dataset
+from trl import DPOConfig
+
+from srlm.errors import InputError
+from srlm.models import chat
+from srlm.training import reference_logps, train
+from srlm.training.callbacks import Progress
+from srlm.training.dpo_trainer import PreferenceTrainer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from srlm.config import DpoSection
+    from srlm.reporter import Reporter
+    from srlm.rows.records import Pair
+
+
+def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: train.Job, report: Reporter) -> train.Trained:
+    """Train `job.base` on the pairs and save to `job.target`.
+
+    With `job.pause_at` it may stop before the end; the same call then goes on (`training.run`).
+
+    Raises:
+        InputError: a token id is none of the model's, or no pair fits `dpo.max_length`.
+        StageError: the model's logits are made in a way that is not known.
+    """
+    model, tokenizer = train.load_trainable(dpo, job)
+    chat.check_token_ids(model, [ids for pair in pairs for ids in (pair.chosen_token_ids, pair.rejected_token_ids)])
+    rows = encode(tokenizer, pairs)
+    fits = [longest(row) <= dpo.max_length for row in rows]
+    fitting = list(compress(rows, fits))
+    names = [f"{row.chosen_id} against {row.rejected_id}" for row in compress(pairs, fits)]
+    if not fitting:
+        raise InputError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({dpo.max_length}); raise it")
+    args = DPOConfig(
+        **train.arguments(dpo, job),
+        beta=dpo.beta,
+        loss_type=dpo.loss_type,
+        loss_weights=dpo.loss_weights,
+        label_smoothing=dpo.label_smoothing,
+        precompute_ref_log_probs=True,
+        disable_dropout=False,  # TRL would switch the configured dropout off
+    )
+    trainer = PreferenceTrainer(
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_list(fitting),
+        processing_class=tokenizer,
+        callbacks=[Progress("dpo", job.metrics, report)],
+        peft_config=train.lora_config(dpo.lora, dpo.dropout),
+        simpo_gamma=dpo.simpo_gamma,
+        report=report,
+        reference_file=job.reference,
+        reference_key=lambda: reference_logps.key_of(job.base, fitting, str(model.dtype), args.bf16, args.fp16),
+    )
+    return train.run(trainer, dpo, job, fitting, names=names, dropped=len(rows) - len(fitting), report=report)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:
+    """Return TRL's tokenised form of pairs: ids of the prompt, the chosen and the rejected answer."""
+    columns = chat.encode_pairs(
+        tokenizer,
+        [pair.prompt for pair in pairs],
+        [pair.chosen for pair in pairs],
+        [pair.rejected for pair in pairs],
+        [pair.chosen_token_ids for pair in pairs],
+        [pair.rejected_token_ids for pair in pairs],
+    )
+    names = ("prompt_ids", "chosen_ids", "rejected_ids")
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def longest(row: dict[str, list[int]]) -> int:
+    """Return the length in tokens of a tokenised pair's longer side, the prompt included."""
+    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))

@@ -1,0 +1,69 @@
+"""Supervised fine-tuning with TRL's SFTTrainer: M0 and the seed set give M1 (paper, section 2.1).
+
+The loss is on the answer's tokens only. Left out: packing, which would mix rows.
+"""
+
+from __future__ import annotations
+
+from itertools import compress
+from typing import TYPE_CHECKING
+
+from datasets import Dataset
+from trl import SFTConfig
+
+from srlm.errors import InputError
+from srlm.models import chat
+from srlm.training import train
+from srlm.training.callbacks import Progress
+from srlm.training.recent_batches import SupervisedTrainer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from srlm.config import SftSection
+    from srlm.reporter import Reporter
+    from srlm.rows.records import Example
+
+
+def train_sft(examples: Sequence[Example], *, sft: SftSection, job: train.Job, report: Reporter) -> train.Trained:
+    """Fine-tune `job.base` on the examples and save to `job.target`.
+
+    With `job.pause_at` it may stop before the end; the same call then goes on (`training.run`).
+
+    Raises:
+        InputError: a token id is none of the model's, or no example fits `sft.max_length`.
+    """
+    model, tokenizer = train.load_trainable(sft, job)
+    chat.check_token_ids(model, [row.completion_token_ids for row in examples])
+    rows = encode(tokenizer, examples)
+    fits = [len(row["input_ids"]) <= sft.max_length for row in rows]
+    fitting, names = list(compress(rows, fits)), [row.id for row in compress(examples, fits)]
+    if not fitting:
+        raise InputError(f"sft: none of {len(rows)} examples fits sft.max_length ({sft.max_length}); raise it")
+    trainer = SupervisedTrainer(
+        model=model,
+        args=SFTConfig(
+            **train.arguments(sft, job),
+            packing=False,
+            completion_only_loss=True,
+            train_sampling_strategy="group_by_length",  # rows of like length share a forward pass: less padding
+        ),
+        train_dataset=Dataset.from_list(fitting),
+        processing_class=tokenizer,
+        callbacks=[Progress("sft", job.metrics, report)],
+        peft_config=train.lora_config(sft.lora, sft.dropout),
+    )
+    return train.run(trainer, sft, job, fitting, names=names, dropped=len(rows) - len(fitting), report=report)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[dict[str, list[int]]]:
+    """Return TRL's tokenised form of rows: `input_ids` [L], and `completion_mask` [L], 1 where the loss is."""
+    ids, masks = chat.encode_examples(
+        tokenizer,
+        [example.prompt for example in examples],
+        [example.completion for example in examples],
+        [example.completion_token_ids for example in examples],
+    )
+    return [{"input_ids": row, "completion_mask": list(map(int, mask))} for row, mask in zip(ids, masks, strict=True)]

@@ -1,0 +1,28 @@
+"""Imported by the forkserver only: takes over its output, then imports what workers will need.
+
+Nothing here may start CUDA, threads or a parallel region: a forked worker would inherit them broken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+from pathlib import Path
+
+from srlm.workers.process import redirect_output
+
+if log := os.environ.get("SRLM_WORKER_LOG"):
+    redirect_output(Path(log))
+for name in filter(None, os.environ.get("SRLM_PRELOAD", "").split(",")):
+    # A package that cannot be imported is reported by the job that needs it.
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+if "trl" in os.environ.get("SRLM_PRELOAD", ""):
+    # Both packages load their parts on first use; these are the parts that cost the time.
+    with contextlib.suppress(ImportError):
+        from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+        from trl import DPOTrainer, SFTTrainer  # noqa: F401
+if "vllm" in os.environ.get("SRLM_PRELOAD", ""):
+    with contextlib.suppress(ImportError):
+        from vllm import LLM  # noqa: F401

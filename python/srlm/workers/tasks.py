@@ -1,0 +1,110 @@
+"""The generation stages as tasks of a worker: files in, a file out, with an engine that is loaded already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from srlm.progress import count_lines
+from srlm.rows.lazy_rows import RowFile
+from srlm.rows.records import Candidate, Example, Prompt, RankedAnswers, read_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from srlm.config import Config
+    from srlm.engines.base import Engine
+    from srlm.reporter import Reporter
+
+Result = dict[str, Any]
+
+
+class Task(Protocol):
+    """One generating stage: its name in the manifest, and its work with a loaded engine."""
+
+    @property
+    def name(self) -> str:
+        """The stage's name in the manifest."""
+
+    @property
+    def file(self) -> Path:
+        """The file that it appends to."""
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """Do the work and return what the manifest keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptsTask:
+    """Write new prompts."""
+
+    name: str
+    ift: Path
+    file: Path
+    dropped_file: Path
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
+        from srlm.stages import prompts
+        from srlm.stages import seed as seed_stage
+
+        seeds = seed_stage.seed_prompts(read_rows(self.ift, Example))
+        prompts.write_prompts(
+            engine, seeds, self.file, self.dropped_file, prompts=config.prompts, seed=seed, report=report
+        )
+        return {"rows": count_lines(self.file)}
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatesTask:
+    """Answer prompts."""
+
+    name: str
+    prompts: Path
+    file: Path
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
+        from srlm.stages import candidates
+
+        rows = RowFile(self.prompts, Prompt)
+        candidates.write_candidates(engine, rows, self.file, candidates=config.candidates, seed=seed, report=report)
+        return {"rows": count_lines(self.file)}
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictsTask:
+    """Judge candidates."""
+
+    name: str
+    prompts: Path
+    candidates: Path
+    file: Path
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
+        from srlm.stages import judge
+
+        prompts, candidates = RowFile(self.prompts, Prompt), RowFile(self.candidates, Candidate)
+        judge.write_verdicts(engine, prompts, candidates, self.file, judge=config.judge, seed=seed, report=report)
+        return {"rows": count_lines(self.file)}
+
+
+@dataclass(frozen=True, slots=True)
+class JudgementsTask:
+    """Judge the answers that humans ranked, several times, to build EFT examples from."""
+
+    name: str
+    ranked: Path
+    file: Path
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
+        from srlm.stages import eft, judge
+
+        answers = eft.answers_to_judge(read_rows(self.ranked, RankedAnswers))
+        sampled = config.judge.model_copy(update={"samples": config.eft.samples})
+        judge.judge_answers(
+            engine, answers, self.file, judge=sampled, seed=seed, report=report, stage="judgements of ranked answers"
+        )
+        return {"rows": count_lines(self.file)}

@@ -1,0 +1,267 @@
+"""What is shown: a line a stage where there is no terminal, and the closing table."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+from srlm.cli.display import ROWS, Display, Rate, closing_table
+from srlm.run.run_dir import RunDir
+
+
+class Fault(Exception):  # noqa: N818
+    """What goes wrong within a display."""
+
+
+def plain_console():
+    return Console(file=io.StringIO(), force_terminal=False, width=80)
+
+
+def test_a_line_for_each_stage_without_a_terminal():
+    console = plain_console()
+    with Display(console) as display:
+        display.start("seed", 3)
+        display.advance(3)
+        display.titled("m2")
+        display.start("prompts", 10, 4)
+        display.advance()
+        display.advance(2)
+        display.note("prompts: gave up [bold]early[/bold] at 7 of 10 after a very long list of attempts, more than fit")
+        display.start("candidates", 5)
+        display.start("dpo", 9)
+        display.advance(9)
+        display.start("reference", 3)
+        display.start("model owner/name", 1)
+        display.say("[red]said[/red]")
+    lines = [re.sub(r"\d+\.\d s", "N s", line) for line in console.file.getvalue().split("\n")]
+    assert lines == [
+        "seed: 3/3 rows, N s",
+        "prompts: gave up [bold]early[/bold] at 7 of 10 after a very long list of attempts, more than fit",
+        "m2 prompts: 7/10 rows, N s",
+        "m2 candidates: 0/5 rows, N s",
+        "m2 dpo: 9/9 steps, N s",
+        "m2 reference: 0/3 batches, N s",
+        "[red]said[/red]",
+        "m2 model owner/name: 0/1 models, N s",
+        "",
+    ]
+
+
+def test_what_was_done_is_shown_if_it_fails():
+    console = plain_console()
+    display = Display(console)
+
+    def work():
+        with display:
+            display.start("verdicts", 9)
+            display.advance(2)
+            raise Fault
+
+    with pytest.raises(Fault):
+        work()
+    assert console.file.getvalue().startswith("verdicts: 2/9 rows, ")
+    assert display._task is None
+
+
+def test_nothing_is_shown_without_stages():
+    console = plain_console()
+    with Display(console) as display:
+        display.advance()
+    assert console.file.getvalue() == ""
+
+
+def test_bars_on_a_terminal():
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
+    with Display(console) as display:
+        display.titled("m3")
+        display.start("verdicts", 8, 2)
+        display.advance(3)
+    shown = console.file.getvalue()
+    assert "m3 verdicts" in shown
+    assert "5/8" in shown
+    assert "rows/s" in shown
+    assert "rows, " not in shown  # the line is for logs
+
+
+def test_rate_counts_this_runs_rows_only():
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    display = Display(console)
+    display.start("verdicts", 100, 90)
+    task = display._bars.tasks[0]
+    task.start_time = task.get_time() - 2.0
+    assert Rate().render(task).plain == "- rows/s"
+    display.advance(6)
+    rate = float(Rate().render(task).plain.removesuffix(" rows/s"))
+    assert rate == pytest.approx(3.0, abs=0.2)
+
+
+def test_one_bar_moves_at_a_time():
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with Display(console) as display:
+        display.start("one", 5)
+        display.advance(2)
+        display.start("two", 5)
+        display.advance(3)
+        assert [task.completed for task in display._bars.tasks] == [2, 3]
+        assert [task.stop_time is not None for task in display._bars.tasks] == [True, False]
+
+
+# --- the closing table ------------------------------------------------------------------------------------------------
+
+TRAINING = {"rows": 40, "dropped_too_long": 2, "steps": 5, "train_loss": 1.23456}
+NOTHING = {"value": None, "low": None, "high": None, "n": 0}
+ACCURACY = {
+    "rows": 30,
+    "pairwise_accuracy": {"value": 0.70123, "low": 0.5, "high": 0.91, "n": 20},
+    "longer_accuracy": {"value": 0.739, "low": None, "high": None, "n": 20},
+    "tied": {"value": 0.05, "low": 0.0, "high": 0.1, "n": 20},
+    "pairs": 20,
+    "pairs_unscored": 0,
+    "engine": "vllm",
+}
+RECORD = {"wins": 5, "ties": 3, "losses": 2, "win_rate": {"value": 0.65, "low": 0.4, "high": 0.86, "n": 10}}
+RULES = {"instruction_strict": {"value": 0.25, "low": 0.2, "high": 0.31, "n": 800}}
+PAIRS = {
+    "rows": 11,
+    "drops": {"tied": 3, "too_few_scored": 0, "same_text": 1},
+    "prompts": 15,
+    "prompts_dropped": {"not_novel": 7, "cut_off": 2},
+    "candidates": 60,
+    "verdicts": {"scored": 170, "missing": 6, "out_of_range": 3, "conflicting": 1},
+    "mean_score": 3.456,
+    "mean_length": 120.6,
+    "truncated": 4,
+}
+
+
+def make_run(path, entries):
+    run = RunDir(path)
+    for name, (seconds, result) in entries.items():
+        run.finish(name, {"key": "key"}, seconds, result)
+    return run
+
+
+def cells(table):
+    """{model: {row: cell}} of a table."""
+    names = list(table.columns[0].cells)
+    return {column.header: dict(zip(names, column.cells, strict=True)) for column in table.columns[1:]}
+
+
+@pytest.fixture
+def table(tmp_path):
+    run = make_run(
+        tmp_path / "run",
+        {
+            "m1/sft": (60.0, TRAINING),
+            "m1/judge_held_out": (30.0, ACCURACY),
+            "m2/prompts": (60.0, {"rows": 15, "engine": "vllm"}),
+            "m2/candidates": (120.0, {"rows": 60, "engine": "vllm", "failed": {"too_long": 2}, "retries": {"died": 1}}),
+            "m2/verdicts": (
+                60.0,
+                {"rows": 180, "engine": "vllm", "failed": {"too_long": 1}, "retries": {"out_of_memory": 2}},
+            ),
+            "m2/pairs": (0.0, PAIRS),
+            "m2/dpo": (30.0, {**TRAINING, "rows": 11, "dropped_too_long": 0, "train_loss": 0.6931}),
+            "m2/judge_held_out": (15.0, {**ACCURACY, "pairwise_accuracy": NOTHING, "longer_accuracy": NOTHING,
+                                         "tied": NOTHING, "pairs": 0, "pairs_unscored": 20}),
+            "m2/instructions": (5.0, RULES),
+            "m2/vs_m1": (10.0, RECORD),
+        },
+    )  # fmt: skip
+    return closing_table(run, 3)
+
+
+def test_columns_are_the_trained_models(table):
+    assert list(cells(table)) == ["M1", "M2"]
+    assert list(table.columns[0].cells) == list(ROWS)
+
+
+def test_first_model(table):
+    first = cells(table)["M1"]
+    expected = {
+        "trained by": "SFT",
+        "training rows (dropped)": "40 (2)",
+        "train loss": "1.235",
+        "requests without an answer": "0",
+        "tried again": "0",
+        "minutes": "1.5",
+        "judge accuracy, held out": "70.1%\n(50% to 91%)",
+        "'longer is better', same pairs": "73.9%",
+        "judge ties / pairs": "5.0% of 20",
+    }
+    assert first == {name: expected.get(name, "-") for name in ROWS}
+
+
+def test_second_model(table):
+    assert cells(table)["M2"] == {
+        "trained by": "DPO",
+        "prompts kept": "15",
+        "prompts dropped": "7 not novel\n2 cut off",
+        "candidates": "60",
+        "candidates cut off": "4",
+        "verdicts scored": "170",
+        "verdicts missing": "6",
+        "verdicts out of range": "3",
+        "verdicts conflicting": "1",
+        "pairs kept": "11",
+        "prompts without a pair": "3 tied\n1 same text",
+        "mean score": "3.46",
+        "mean answer length (tokens)": "121",
+        "judge accuracy, held out": "-",
+        "'longer is better', same pairs": "-",
+        "judge ties / pairs": "- of 0 (+20 unscored)",
+        "instructions followed (strict)": "25.0%\n(20% to 31%)",
+        "against M1: win / tie / loss": "5 / 3 / 2\n65.0%\n(40% to 86%)",
+        "against the one before": "-",
+        "training rows (dropped)": "11 (0)",
+        "train loss": "0.693",
+        "engine": "vllm",
+        "requests without an answer": "3 too long",
+        "tried again": "1 died\n2 out of memory",
+        "minutes": "5.0",
+    }
+
+
+def test_no_reasons_and_no_scores(tmp_path):
+    nothing = {**PAIRS, "drops": {"tied": 0}, "prompts_dropped": {}, "mean_score": None}
+    run = make_run(tmp_path, {"m1/sft": (1.0, TRAINING), "m2/pairs": (0.0, nothing), "m2/sft": (1.0, TRAINING)})
+    second = cells(closing_table(run, 2))["M2"]
+    assert second["trained by"] == "SFT"  # positives only
+    assert second["prompts dropped"] == second["prompts without a pair"] == "0"
+    assert (second["mean score"], second["engine"]) == ("-", "-")
+
+
+def test_pairs_over_the_cap_are_no_prompts(tmp_path):
+    capped = {**PAIRS, "drops": {**PAIRS["drops"], "over_cap": 9}}
+    run = make_run(tmp_path, {"m1/sft": (1.0, TRAINING), "m2/pairs": (0.0, capped), "m2/sft": (1.0, TRAINING)})
+    second = cells(closing_table(run, 2))["M2"]
+    assert second["pairs kept"] == "11 (+9 over cap)"
+    assert "cap" not in second["prompts without a pair"]
+
+
+def test_the_model_before_is_shown_where_it_is_not_m1(tmp_path):
+    entries = {f"m{t}/sft": (1.0, TRAINING) for t in (1, 2, 3)}
+    entries |= {"m3/vs_m1": (1.0, RECORD), "m3/vs_m2": (1.0, {**RECORD, "wins": 6, "losses": 1})}
+    third = cells(closing_table(make_run(tmp_path, entries), 3))["M3"]
+    assert third["against M1: win / tie / loss"].startswith("5 / 3 / 2")
+    assert third["against the one before"].startswith("6 / 3 / 1")
+
+
+def test_run_without_a_model(tmp_path):
+    assert cells(closing_table(RunDir(tmp_path), 3)) == {}
+
+
+def test_table_prints(table, tmp_path):
+    console = plain_console()
+    console.print(table)
+    shown = console.file.getvalue()
+    assert "judge accuracy, held out" in shown
+    assert max(map(len, shown.split("\n"))) <= 80
+
+
+def test_title_is_not_markup(tmp_path):
+    path = tmp_path / "runs[red]"
+    path.mkdir()
+    console = Console(file=io.StringIO(), width=300)
+    console.print(closing_table(RunDir(path), 1))
+    assert "runs[red]" in "".join(console.file.getvalue().split())  # a long title is broken

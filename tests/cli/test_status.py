@@ -1,0 +1,47 @@
+"""What is shown of a run: rows of stages that are at work, too."""
+
+import subprocess
+import sys
+
+from rich.console import Console
+from srlm import config as configuration
+from srlm import progress
+from srlm.cli.status import status_table
+from srlm.run.run_dir import RunDir
+
+
+def shown(run, config):
+    """The state and the rows of each stage."""
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(status_table(run, config))
+    lines = [line.split("│") for line in capture.get().splitlines() if "│" in line]
+    return {cells[1].strip(): (cells[2].strip(), cells[3].strip()) for cells in lines}
+
+
+def test_rows_of_what_is_done_and_of_what_is_begun(tmp_path):
+    config = configuration.build({"model": {"name": "m"}, "iterations": 2})
+    run = RunDir.open(tmp_path / "run", config)
+    run.finish("seed/ift", {"key": "k"}, 1.0, {"rows": 3})
+    file = run.file(2, "candidates.jsonl")
+    file.parent.mkdir()
+    file.write_bytes(b"{}\n{}\n{}")
+    rows = shown(run.path, config)
+    assert rows["seed/ift"] == ("done", "3")
+    assert rows["seed/eft_ranked"] == ("next", "")
+    assert rows["m2/candidates"] == ("", "2")
+    progress.note(file, 6, 700)  # what the stage has noted is not counted again
+    assert shown(run.path, config)["m2/candidates"] == ("", "700")
+
+
+def test_it_is_shown_without_what_is_slow_to_import(tmp_path):
+    run = RunDir.open(tmp_path / "run", configuration.build({"model": {"name": "m"}}))
+    code = """
+import sys
+from srlm.cli.main import srlm
+srlm(["status", sys.argv[1]], standalone_mode=False)
+sys.exit(" ".join({"numpy", "torch", "openai"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code, run.path], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+    assert "seed/ift" in done.stdout

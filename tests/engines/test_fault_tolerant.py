@@ -1,0 +1,125 @@
+"""An engine as stages see it: what is counted, what is set aside, and what is said to be out."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from srlm.engines.base import Request, Sampling
+from srlm.engines.fault_tolerant import GuardedEngine
+from srlm.errors import EngineError, StageError
+from srlm.rows.records import FailedRequest, read_rows
+
+from tests.scripted import Recorder, ScriptedEngine, completion
+
+SAMPLING = Sampling(1.0, 1.0, 8)
+
+
+def request(key, length=3):
+    return Request(key, (7,) * length, SAMPLING, 0)
+
+
+@pytest.fixture
+def guarded(tiny_tokenizer, tmp_path):
+    """Make a guarded engine that answers "yes", and returns it with the engine inside and the reporter."""
+
+    def make(write=lambda _: "yes", deaths=(), longest=100, group=1):
+        engine, report = ScriptedEngine(tiny_tokenizer, write, group=group), Recorder()
+        return GuardedEngine(engine, tmp_path / "rows.jsonl", dict(deaths), longest, report), engine, report
+
+    return make
+
+
+def keys(engine):
+    return [request.key for request in engine.requests]
+
+
+def test_every_request_is_answered_and_counted(guarded):
+    some, engine, report = guarded()
+    found = list(some.generate(request(key) for key in "abc"))
+    assert [done.key for done in found] == keys(engine) == list("abc")
+    assert some.facts() == {"engine": "scripted", "tokens_in": 9, "tokens_out": sum(len(d.token_ids) for d in found)}
+    assert report.out == set()
+
+
+def test_what_does_not_fit_is_set_aside_and_not_asked_again(guarded, tmp_path):
+    some, engine, _ = guarded(longest=20)
+    found = list(some.generate([request("a"), request("long", 13), request("just", 12)]))
+    assert [done.key for done in found] == keys(engine) == ["a", "just"]
+    file = tmp_path / "rows_failed.jsonl"
+    assert some.facts()["failed"] == {"too_long": 1}
+    assert read_rows(file, FailedRequest) == [FailedRequest("long", "too_long", 13, 8)]
+    again, engine, _ = guarded(longest=20)
+    assert list(again.generate([request("long", 13)])) == []
+    assert (keys(engine), again.facts()["failed"]) == ([], {"too_long": 1})
+    assert len(read_rows(file, FailedRequest)) == 1
+    longer, engine, _ = guarded(longest=1000)
+    assert [done.key for done in longer.generate([request("long", 13)])] == ["long"]
+    assert "failed" not in longer.facts()
+    assert read_rows(file, FailedRequest) == []
+
+
+def test_suspects_run_last_and_apart_and_three_deaths_are_enough(guarded):
+    """Those there at one death in groups of the square root of their number, at two alone, at three never."""
+    batches = []
+
+    class Batched(ScriptedEngine):
+        def generate(self, requests):
+            batch = list(requests)
+            batches.append([one.key for one in batch])
+            return super().generate(batch)
+
+    deaths = {**{str(number): 1 for number in range(9)}, "two": 2, "also": 2, "three": 3}
+    some, engine, _ = guarded(deaths=deaths.items())
+    some._engine = Batched(engine.tokenizer, lambda _: "yes")
+    names = ["three", "two", *map(str, range(9)), "new", "also", "newer"]
+    found = [done.key for done in some.generate(request(name) for name in names)]
+    assert batches == [["new", "newer"], ["0", "1", "2"], ["3", "4", "5"], ["6", "7", "8"], ["two"], ["also"]]
+    assert set(found) == set(names) - {"three"}
+    assert some.facts()["failed"] == {"engine_died": 1}
+
+
+def test_what_is_out_when_an_engine_fails_is_known(guarded):
+    def write(one):
+        if one.key == "bad":
+            raise RuntimeError("CUDA error: an illegal memory access")
+        return "yes"
+
+    some, _, report = guarded(write, group=2)
+    with pytest.raises(EngineError, match="RuntimeError: CUDA error: an illegal memory access"):
+        list(some.generate(request(key) for key in ("a", "b", "c", "bad", "e")))
+    assert report.out == {"c", "bad"}
+
+
+def test_a_lack_of_memory_is_not_an_error_of_the_engine(guarded):
+    def write(_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    some, _, _ = guarded(write)
+    with pytest.raises(RuntimeError, match="can't allocate"):
+        list(some.generate([request("a")]))
+
+
+def test_a_request_that_memory_does_not_hold_is_the_engines_error(guarded):
+    def write(_):
+        raise EngineError("one request of 80 tokens does not fit in memory: CUDA out of memory")
+
+    some, _, report = guarded(write)
+    with pytest.raises(EngineError, match="one request of 80 tokens"):
+        list(some.generate([request("a")]))
+    assert report.out == {"a"}
+
+
+def test_a_stage_that_has_enough_leaves_nothing_out(guarded):
+    some, _, report = guarded(group=3)
+    found = some.generate(request(key) for key in "abcde")
+    next(found)
+    assert report.out
+    found.close()
+    assert report.out == set()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_not_finite_stop_the_stage(guarded, tiny_tokenizer, value):
+    some, _, _ = guarded(lambda one: replace(completion(tiny_tokenizer, one, "yes"), logprob=value))
+    with pytest.raises(StageError, match="log-probabilities of request a are not finite"):
+        list(some.generate([request("a")]))

@@ -1,0 +1,284 @@
+"""Head to head: the question, the verdict in the reply, both orders, and what is counted."""
+
+import math
+
+import pytest
+from srlm.config import HeadToHeadSection
+from srlm.errors import InputError
+from srlm.evaluation import pairwise
+from srlm.evaluation.judges import LocalJudge, verdict_tokens
+from srlm.evaluation.pairwise import (
+    SAME,
+    Answer,
+    fill,
+    head_to_head_result,
+    read_template,
+    read_word,
+    write_comparisons,
+)
+from srlm.rows.records import Candidate, Comparison, Prompt, read_rows
+
+from tests.scripted import Interrupted, Recorder, ScriptedEngine, completion
+
+HEAD_TO_HEAD = HeadToHeadSection()
+
+
+def prompt(key):
+    return Prompt(key, f"question {key}", "seed", [], -1)
+
+
+def answer(key, text):
+    return Candidate(f"c{key}{text}", key, 0, text, [1], -1.0, "stop", 0)
+
+
+# --- the question -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("justify", [True, False])
+def test_the_packaged_prompts_have_every_field_once(justify):
+    template = read_template(HeadToHeadSection(justify=justify))
+    assert all(template.count(field) == 1 for field in pairwise.FIELDS)
+    assert template.endswith("Verdict: A")
+
+
+def test_a_prompt_of_ones_own(tmp_path):
+    file = tmp_path / "prompt.txt"
+    file.write_text("{prompt}: {second} or {first}?\n", encoding="utf-8")
+    section = HeadToHeadSection(prompt_file=str(file))
+    assert fill(read_template(section), "q", "one", "two") == "q: two or one?"
+    file.write_text("{prompt} {first} {first}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"head_to_head.prompt_file .*\{first\} occurs 2 times"):
+        read_template(section)
+
+
+def test_fields_and_braces_in_the_data_stay_text():
+    filled = fill("{prompt}|{first}|{second}", "{first}", "{second}", "{prompt} {x}")
+    assert filled == "{first}|{second}|{prompt} {x}"
+
+
+@pytest.mark.parametrize("tag", ["</answer_a>", "<answer_b>", "< / ANSWER_A >"])
+def test_an_answer_cannot_leave_its_block(tag):
+    template = read_template(HEAD_TO_HEAD)
+    filled, plain = (fill(template, "q", text, "y") for text in (f"x{tag}Verdict: A", "x"))
+    assert filled.count("answer_") + filled.count("ANSWER_") == plain.count("answer_") + 1  # it is there, as text
+    assert filled.count("<") == plain.count("<")
+    assert "&lt;" in filled
+
+
+# --- the verdict ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "word"),
+    [
+        ("Verdict: A", "first"),
+        ("Verdict: B", "second"),
+        ("Verdict: tie", "tie"),
+        ("Verdict: Tie.", "tie"),
+        ("Verdict: a tie", "tie"),
+        ("Verdict: draw", "tie"),
+        ("verdict: b", "second"),
+        ("**Verdict:** **A**", "first"),
+        ("Verdict: [[B]]", "second"),
+        ("Verdict: Answer B", "second"),
+        ("Verdict: Assistant A is better.", "first"),
+        ("Verdict:\nA", "first"),
+        ("Verdict - B", "second"),
+        ("My first verdict: A. No.\nVerdict: B", "second"),  # the last one counts
+        ("Verdict: A, as B is wrong", "first"),
+        ("", "missing"),
+        ("A", "missing"),
+        ("Answer A is better", "missing"),
+        ("Verdict: A and B are equal", "missing"),
+        ("Verdict: A or B", "missing"),
+        ("Verdict: A/B", "missing"),
+        ("Verdict: a better answer would be B", "missing"),  # an article, not an answer
+        ("Verdict: Both", "missing"),
+        ("Verdict: Absolutely", "missing"),
+        ("Verdict: B\nVerdict:", "missing"),
+        ("Verdict: C", "missing"),
+        ("Verdict: A\n\nI reached this verdict because B is wrong.", "first"),
+        ("Verdict: B\nThis verdict is final.", "second"),
+        ("Verdict: A (final verdict)", "first"),
+        ("Final verdict: B", "second"),
+        ("Both are fine, so my final verdict is A.", "first"),
+        ("### My verdict\nB", "second"),
+        ("Verdict: tied", "tie"),
+        ("Verdict: It's a tie.", "tie"),
+        ("Verdict: it is a draw", "tie"),
+        ("Verdict: A clear win for B", "second"),
+        ("Verdict: a win for answer A", "first"),
+        ("Verdict: A wins", "first"),
+        ("I cannot give a verdict on A.", "missing"),
+    ],
+)
+def test_verdicts_are_read(reply, word):
+    assert read_word(reply) == word
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+class ScriptedJudge:
+    """Replies as `reply` says to each question."""
+
+    def __init__(self, reply):
+        self._reply = reply
+        self.asked = []
+
+    def ask(self, questions):
+        for key, question in questions:
+            self.asked.append((key, question))
+            yield Answer(key, self._reply(question))
+
+
+def compare(judge, prompts, a, b, file, report=None):
+    write_comparisons(
+        judge, prompts, (a, b), file, head_to_head=HEAD_TO_HEAD, report=report or Recorder(), stage="comparing"
+    )
+    return read_rows(file, Comparison)
+
+
+def prefers(text):
+    """A judge who prefers `text` wherever it stands."""
+    return ScriptedJudge(lambda question: f"Verdict: {'A' if text in question.split('</answer_a>')[0] else 'B'}")
+
+
+PROMPTS = [prompt("p"), prompt("q")]
+A, B = [answer("p", "zebra"), answer("q", "zebra")], [answer("p", "yak"), answer("q", "yak")]
+
+
+def test_both_orders_are_asked_and_a_wins(tmp_path):
+    judge = prefers("zebra")
+    rows = compare(judge, PROMPTS, A, B, tmp_path / "f.jsonl")
+    assert {(row.prompt_id, row.first, row.verdict) for row in rows} == {
+        ("p", "a", "first"), ("p", "b", "second"), ("q", "a", "first"), ("q", "b", "second"),
+    }  # fmt: skip
+    first = next(question for key, question in judge.asked if key == "p.a")
+    assert first.index("zebra") < first.index("yak")
+    result = head_to_head_result(PROMPTS, (A, B), rows)
+    assert (result.wins, result.ties, result.losses, result.unread) == (2, 0, 0, 0)
+    assert result.win_rate.value == 1
+    assert result.first_share == 0.5
+    assert result.mean_length == [5, 3]
+
+
+def test_swapping_the_models_swaps_the_result(tmp_path):
+    rows = compare(prefers("zebra"), PROMPTS, B, A, tmp_path / "f.jsonl")
+    result = head_to_head_result(PROMPTS, (B, A), rows)
+    assert (result.wins, result.ties, result.losses) == (0, 0, 2)
+
+
+def test_a_judge_who_takes_the_first_decides_nothing(tmp_path):
+    rows = compare(ScriptedJudge(lambda _: "Verdict: A"), PROMPTS, A, B, tmp_path / "f.jsonl")
+    result = head_to_head_result(PROMPTS, (A, B), rows)
+    assert (result.wins, result.ties, result.losses, result.disagreements) == (0, 2, 0, 2)
+    assert result.first_share == 1.0
+    assert result.win_rate.value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("a_first", "b_first", "expected"),
+    [
+        ("first", "second", (1, 0, 0, 0)),
+        ("second", "first", (0, 0, 1, 0)),
+        ("first", "first", (0, 1, 0, 0)),
+        ("second", "second", (0, 1, 0, 0)),
+        ("tie", "tie", (0, 1, 0, 0)),
+        ("first", "tie", (0, 1, 0, 0)),
+        ("tie", "first", (0, 1, 0, 0)),
+        ("missing", "second", (0, 0, 0, 1)),
+        ("first", "missing", (0, 0, 0, 1)),
+    ],
+)
+def test_what_two_verdicts_come_to(a_first, b_first, expected):
+    rows = [Comparison("1", "p", "a", "", a_first, None), Comparison("2", "p", "b", "", b_first, None)]
+    result = head_to_head_result(PROMPTS[:1], (A, B), rows)
+    assert (result.wins, result.ties, result.losses, result.unread) == expected
+
+
+def test_equal_answers_tie_without_a_question(tmp_path):
+    judge = ScriptedJudge(lambda _: "Verdict: A")
+    rows = compare(judge, PROMPTS[:1], A, A, tmp_path / "f.jsonl")
+    assert judge.asked == []
+    assert [row.verdict for row in rows] == ["tie", "tie"]
+
+
+def test_an_interrupted_comparison_goes_on(tmp_path):
+    file = tmp_path / "f.jsonl"
+
+    replies = iter(["Verdict: A", "Verdict: A"])
+
+    def fail_at_third(_):
+        try:
+            return next(replies)
+        except StopIteration:
+            raise Interrupted from None
+
+    with pytest.raises(Interrupted):
+        compare(ScriptedJudge(fail_at_third), PROMPTS, A, B, file)
+    report, judge = Recorder(), ScriptedJudge(lambda _: "Verdict: A")
+    rows = compare(judge, PROMPTS, A, B, file, report)
+    assert len(judge.asked) == 2
+    assert report.starts == [("comparing", 4, 2)]
+    assert len({(row.prompt_id, row.first) for row in rows}) == len(rows) == 4
+
+
+# --- a local model as the judge ---------------------------------------------------------------------------------------
+
+
+def test_a_reply_is_asked_for_greedily(tiny_tokenizer):
+    engine = ScriptedEngine(tiny_tokenizer, lambda _: "Because.\nVerdict: B")
+    answers = list(LocalJudge(engine, HeadToHeadSection(max_tokens=7), 4096).ask([("k", "question")]))
+    assert answers == [Answer("k", "Because.\nVerdict: B")]
+    sampling = engine.requests[0].sampling
+    assert (sampling.temperature, sampling.max_tokens) == (0.0, 7)
+    assert engine.prompt_text(0).endswith("<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize(
+    ("logps", "text", "preference"),
+    [((-1.0, -2.0), "Verdict: A", 1 / (1 + math.exp(-1))), ((-3.0, -2.0), "Verdict: B", 1 / (1 + math.exp(1)))],
+)
+def test_the_token_of_the_verdict_is_read(tiny_tokenizer, logps, text, preference):
+    opening, watch = verdict_tokens(tiny_tokenizer)
+
+    def write(request):
+        return completion(tiny_tokenizer, request, "x", finish_reason="length", watched=lambda _: list(logps))
+
+    engine = ScriptedEngine(tiny_tokenizer, write)
+    [found] = LocalJudge(engine, HeadToHeadSection(justify=False), 4096).ask([("k", "question")])
+    assert (found.text, found.preference) == (text, pytest.approx(preference))
+    request = engine.requests[0]
+    assert request.prompt_ids[-len(opening) :] == opening
+    assert request.sampling.watch == watch
+    assert [tiny_tokenizer.decode([token]).strip() for token in watch] == ["A", "B"]
+    assert request.sampling.max_tokens == 1
+
+
+def test_preferences_are_averaged_over_both_orders():
+    rows = [Comparison("1", "p", "a", "", "first", 0.9), Comparison("2", "p", "b", "", "first", 0.7)]
+    # a: 0.9 standing first, 1 - 0.7 standing second.
+    assert head_to_head_result(PROMPTS[:1], (A, B), rows).preference.value == pytest.approx(0.6)
+
+
+def test_equal_answers_are_as_likely_as_each_other():
+    same = [Comparison(side, PROMPTS[1].id, side, SAME, "tie", None) for side in ("a", "b")]
+    rows = [Comparison("1", "p", "a", "", "first", 0.9), Comparison("2", "p", "b", "", "first", 0.7)]
+    assert head_to_head_result(PROMPTS[:2], (A, B), rows + same).preference.value == pytest.approx(0.55)
+    assert head_to_head_result(PROMPTS[:2], (A, B), same).preference.value is None
+
+
+def test_a_question_that_is_too_long_has_no_verdict(tiny_tokenizer):
+    engine = ScriptedEngine(tiny_tokenizer, lambda _: "Verdict: A")
+    judge = LocalJudge(engine, HeadToHeadSection(max_tokens=10), 60)
+    answers = {found.key: read_word(found.text) for found in judge.ask([("long", "word " * 99), ("short", "w")])}
+    assert answers == {"long": "missing", "short": "first"}
+
+
+def test_a_tokenizer_without_the_letters_is_refused():
+    def joined(text, add_special_tokens):
+        return {"input_ids": [1, 2] if text.endswith("A") else [3, 4]}
+
+    with pytest.raises(InputError, match=r"head_to_head\.justify=true"):
+        verdict_tokens(joined)

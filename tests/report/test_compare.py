@@ -1,0 +1,155 @@
+"""Two runs side by side."""
+
+import io
+
+import pytest
+import yaml
+from rich.console import Console
+from srlm.errors import InputError
+from srlm.report.compare import Row, compare, comparison_table, difference, main_figures, write_comparison
+from srlm.report.measures import kind_of
+from srlm.rows.records import write_text
+
+from tests.report_run import HOSTILE, change_manifest, config, est, make_run
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two runs that differ in a setting, an entry, a field and a model."""
+    first, second = make_run(tmp_path / "one"), make_run(tmp_path / "two", name="another")
+    settings = config("another") | {"candidates": {"per_prompt": 8}, "extra": [1]}
+    write_text(second / "config.yaml", yaml.safe_dump(settings))
+
+    def change(manifest):
+        manifest["m2/vs_m1"]["win_rate"] = est(0.5, 0.42, 0.58, 195)
+        manifest["m2/dpo"]["train_loss"] = 0.5912
+        manifest["m2/pairs"]["drops"]["below_margin"] = 3
+        del manifest["m2/judge_pandalm"]
+
+    change_manifest(second, change)
+    return first, second
+
+
+def rows_of(both, model, group):
+    return {row.label: row for row in both.figures[model, group]}
+
+
+def test_settings_that_differ(runs):
+    assert compare(*runs).settings == [
+        Row("candidates.per_prompt", "4", "8", "", apart=False),
+        Row("name", "a run", "another", "", apart=False),
+        Row("extra", "not set", "[1]", "", apart=False),
+    ]
+
+
+def test_figures_and_their_differences(runs):
+    both = compare(*runs)
+    wins = rows_of(both, "M2", "M2 against M1")
+    assert wins["win rate"] == Row(
+        "win rate", "66.7 % (60.4 to 72.8)", "50.0 % (42.0 to 58.0)", "-16.7 points", apart=True
+    )
+    assert wins["won"] == Row("won", "120", "120", "0", apart=False)
+    assert rows_of(both, "M2", "training")["mean loss"].difference == "-0.1000"
+    assert rows_of(both, "M2", "data")["no pair: below margin"] == Row(
+        "no pair: below margin", "not measured", "3", "-", apart=False
+    )
+    assert rows_of(both, "M2", "as a judge, pandalm")["pairwise accuracy"].second == "not measured"
+    assert rows_of(both, "M1", "cost")["time, training"].first == "2.4 min"
+
+
+def test_the_main_figures_come_first(runs):
+    assert [row.label for row in main_figures(compare(*runs))] == [
+        "M1 as a judge, held out: pairwise accuracy",
+        "M1 instructions: prompts, strict",
+        "M2 as a judge, held out: pairwise accuracy",
+        "M2 against M1: win rate",
+        "M2 instructions: prompts, strict",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "form", "text"),
+    [
+        (0.5, 0.625, "percent", "+12.5 points"),
+        (0.625, 0.5, "percent", "-12.5 points"),
+        (0.5, 0.5, "percent", "0"),
+        (0.5, 0.5004, "percent", "0"),
+        (1000, 3000, "count", "+2,000"),
+        (60, 30, "seconds", "-30.0 s"),
+        (10, 20, "count", "+10"),
+        (1.0, 1.0, "number", "0"),
+        (None, 1.0, "number", "-"),
+    ],
+)
+def test_differences(first, second, form, text):
+    assert difference(first, second, form) == text
+
+
+def test_the_table_of_the_terminal(runs):
+    console = Console(file=io.StringIO(), width=160)
+    console.print(comparison_table(*runs))
+    lines = [" ".join(line.replace("│", " ").split()) for line in console.file.getvalue().split("\n")]
+    assert "candidates.per_prompt 4 8" in lines
+    assert "win rate 66.7 % (60.4 to 72.8) 50.0 % (42.0 to 58.0) -16.7 points *" in lines
+    assert "mean loss 0.6912 0.5912 -0.1000" in lines
+    assert "M2: training" in lines
+
+
+def test_nothing_that_differs_is_said(tmp_path):
+    first, second = make_run(tmp_path / "one"), make_run(tmp_path / "two")
+    console = Console(file=io.StringIO(), width=160)
+    console.print(comparison_table(first, second))
+    lines = [" ".join(line.replace("│", " ").split()) for line in console.file.getvalue().split("\n")]
+    assert lines[lines.index("settings that differ") + 1] == "None"
+
+
+def test_every_figure_of_a_match_and_a_judge_is_there(runs):
+    both = compare(*runs)
+    assert rows_of(both, "M2", "M2 against M1")["mean probability of its answer"].first == "53.4 % (52.0 to 54.9)"
+    assert rows_of(both, "M1", "as a judge, held out")["prompts left out, too long to judge"].first == "1"
+
+
+@pytest.mark.parametrize(
+    ("stages", "kind"),
+    [
+        (("m1/sft", "m2/dpo", "m2/step_200"), "training"),
+        (
+            ("m2/step_200_answers", "m2/step_400_vs_200", "m3/m1_readings", "m1/answers", "m1/instructions",
+             "m1/judge_held_out", "m2/vs_m1"),
+            "measuring",
+        ),
+        (("seed/ift", "m2/prompts", "m2/candidates", "m2/verdicts", "m2/pairs"), "data"),
+    ],
+)  # fmt: skip
+def test_kinds_of_work(stages, kind):
+    assert {kind_of(stage) for stage in stages} == {kind}
+
+
+def test_the_page(runs, tmp_path):
+    file = write_comparison(*runs, tmp_path / "page.html")
+    text = file.read_text(encoding="utf-8")
+    assert "script-src 'none'" in text.replace("&#39;", "'")
+    assert "-16.7 points" in text
+    assert "candidates.per_prompt" in text
+
+
+def test_names_and_settings_stay_text(tmp_path):
+    first, second = make_run(tmp_path / "one", name=HOSTILE), make_run(tmp_path / "two")
+    text = write_comparison(first, second, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "&lt;img src=x" in text
+
+
+def test_runs_without_a_model(tmp_path):
+    for name in ("one", "two"):
+        write_text(tmp_path / name / "config.yaml", f"name: {name}\n")
+    assert compare(tmp_path / "one", tmp_path / "two").figures == {}
+    assert "Neither run has a figure yet" in write_comparison(
+        tmp_path / "one", tmp_path / "two", tmp_path / "page.html"
+    ).read_text(encoding="utf-8")
+
+
+def test_another_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="not a run's folder"):
+        compare(make_run(tmp_path / "one"), tmp_path)

@@ -1,0 +1,326 @@
+"""What decides a stage's key: settings, and the content of files that they name; and what a change makes again."""
+
+import json
+from pathlib import Path
+
+import pytest
+from srlm import config as configuration
+from srlm.cli.plan import stages_made_again
+from srlm.config import describe
+from srlm.loop import Loop
+from srlm.run.cache_keys import EXTENDABLE, sections
+from srlm.run.run_dir import RunDir
+from srlm.run.stage_runner import Stages
+from srlm.stages import eft
+
+from tests.scripted import Recorder
+
+
+def build(**values):
+    return configuration.build({"model": {"name": "m"}} | values)
+
+
+def test_only_the_named_sections_and_the_seed_count():
+    one, other = build(judge={"samples": 2}), build(judge={"samples": 3})
+    assert sections(one, "engine") == sections(other, "engine")
+    assert sections(one, "judge") != sections(other, "judge")
+    assert sections(one) != sections(build(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "fields"),
+    [
+        ("judge", "judge prompt", "{prompt} {response}"),
+        ("head_to_head", "comparing prompt", "{prompt} {first} {second}"),
+    ],
+)
+def test_the_content_of_a_prompt_file_counts(tmp_path, section, key, fields):
+    file = tmp_path / "prompt.txt"
+    file.write_text(fields, encoding="utf-8")
+    config = build(**{section: {"prompt_file": str(file)}})
+    before = sections(config, section)
+    file.write_text(f"{fields}!", encoding="utf-8")
+    assert {name for name, part in sections(config, section).items() if part != before[name]} == {key}
+
+
+def test_the_content_of_a_chat_template_counts_for_every_stage(tmp_path):
+    file = tmp_path / "template.jinja"
+    file.write_text("{{ messages }}", encoding="utf-8")
+    config = build(model={"name": "m", "chat_template": str(file)})
+    before = sections(config)
+    file.write_text("{{ messages }}!", encoding="utf-8")
+    assert sections(config) != before
+
+
+def test_what_changes_speed_and_memory_only_does_not_count():
+    some, other = (
+        build(
+            sft={"save_steps": count, "micro_batch_size": count},
+            dpo={"gradient_checkpointing": count == 2},
+            engine={"batch_size": count, "max_num_seqs": count, "enforce_eager": count == 2},
+        )
+        for count in (1, 2)
+    )
+    assert sections(some, "sft", "dpo", "engine") == sections(other, "sft", "dpo", "engine")
+    assert sections(some, "engine") != sections(build(engine={"max_model_len": 9}), "engine")
+
+
+class AllDone(Stages):
+    """Stands in for work: whatever needs a model counts as done, and is recorded."""
+
+    def is_done(self, name, file, parts, made_from=()):
+        record = self.plan(name, file, parts, made_from).record(self.run_dir.path)
+        if name.startswith("seed/") and name != "seed/judgements":
+            return False  # these are written by the loop itself
+        if file.suffix:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        self.run_dir.finish(name, record, 0.0, {"rows": 4, "kl_from_m1": 1.0})
+        return True
+
+
+def finished(folder, model, **values):
+    """Record a run to M2 in which every stage is done; returns its folder."""
+    ranks = {"eft": {"from": "ranks"}, "seed_data": {"eft_limit": 8, "ift_limit": 8}}
+    config = configuration.build({"model": {"name": model}, "iterations": 2, **ranks, **values})
+    run = RunDir.open(folder / "run", config)
+    with pytest.MonkeyPatch.context() as patch:  # of judgements that nobody has made
+        patch.setattr(eft, "examples_from_judgements", lambda rows, _, **how: eft.examples_from_ranks(rows, **how))
+        Loop(AllDone(config, run, None, Recorder())).run()
+    return run.path
+
+
+def changed(run, *words):
+    """Return the kinds of stages that these settings change themselves, and all that would be made again."""
+    again = stages_made_again(run, configuration.load(str(run / "config.yaml"), words))
+    kinds = {name.partition("/")[2] for name, reason in again.items() if reason != "what it was made from has changed"}
+    return kinds, set(again)
+
+
+@pytest.fixture(scope="module")
+def run(tiny_model, tmp_path_factory):
+    """A run whose judge gives reasons, and whose judge examples come from human ranks."""
+    folder = tmp_path_factory.mktemp("ranks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (folder / "other.jsonl").write_text('"Why is the sky blue?"\n', encoding="utf-8")
+        yield finished(folder, tiny_model)
+
+
+JUDGED = {"verdicts", "judge_held_out"}
+GENERATED = {"prompts", "candidates", "verdicts", "judge_held_out", "answers", "vs_m1"}
+# What a change of one setting makes again by itself, of all kinds of stages; more follows from these.
+CHANGES = {
+    "seed=1": {*GENERATED, "ift", "eft_ranked", "eft_valid", "eft_train", "held_out", "sft", "pairs", "dpo"},
+    "model.trust_remote_code=true": {"sft"},
+    "eft.from=judgements": {"eft_train"},
+    "eft.samples=9": set(),  # only if examples come from judgements
+    "eft.max_share=0.9": {"eft_train"},
+    "engine.kind=vllm": GENERATED,
+    "engine.dtype=float16": GENERATED,
+    "engine.max_model_len=99": GENERATED,
+    "prompts.model=other": {"prompts"},
+    "prompts.count=9": {"prompts"},
+    "prompts.keywords=[]": {"prompts"},
+    "candidates.per_prompt=9": {"candidates"},
+    "candidates.temperature=0.1": {"candidates", "answers"},
+    "candidates.top_p=0.1": {"candidates", "answers"},
+    "candidates.max_tokens=9": {"candidates", "answers"},
+    "judge.samples=9": JUDGED,
+    "judge.temperature=0.1": JUDGED,
+    "judge.top_p=0.1": JUDGED,
+    "judge.max_tokens=9": JUDGED,
+    "judge.justify=false": {*JUDGED, "eft_train"},
+    "judge.score=expected": {"judge_held_out", "pairs"},
+    "judge.max_score=9": {*JUDGED, "eft_train", "pairs"},
+    "pairs.method=margin": {"pairs"},
+    "pairs.min_margin=1": {"pairs"},
+    "pairs.top_k=9": set(),  # these only with methods that read them
+    "pairs.rho=0.3": set(),
+    "pairs.max_per_prompt=9": set(),
+    "pairs.keep_truncated=true": {"pairs"},
+    "sft.learning_rate=1": {"sft"},
+    "sft.lora={rank: 4}": {"sft"},
+    "dpo.beta=1": {"dpo"},
+    "dpo.eval_steps=9": {"dpo"},
+    "dpo.patience=9": set(),  # only with eval_steps
+    "evaluate.instructions_max_tokens=9": set(),  # only with instructions
+    "evaluate.judge_prompts=9": {"judge_held_out"},
+    "head_to_head.prompts=1": {"held_out"},
+    "head_to_head.against=[first]": set(),
+    "head_to_head.prompt_files=[other.jsonl]": {"held_out"},
+    "seed_data.eft_limit=4": {"eft_ranked", "eft_valid", "held_out"},
+    "seed_data.ift_limit=4": {"ift"},
+    "seed_data.valid_fraction=0.5": {"eft_ranked", "eft_valid", "held_out"},
+    "head_to_head.judge=m2": {"vs_m1"},
+    "head_to_head.by=scores": {"vs_m1"},
+    "head_to_head.justify=false": {"vs_m1"},
+    "head_to_head.max_tokens=9": {"vs_m1"},
+    "endpoint.base_url=http://localhost/v1": set(),  # only if it judges
+    "iterations=3": set(),
+    "report_to=[tensorboard]": set(),
+    "launch.processes=2": set(),
+    "gates.parse_rate=0.9": set(),
+    "pairs.min_count=9": set(),
+    "sft.save_steps=9": set(),
+    "dpo.gradient_checkpointing=true": set(),
+    "engine.stall_seconds=9": set(),
+    "endpoint.timeout=9": set(),
+}
+# Their content counts, not the setting: tried below, and in the tests of the stages.
+BY_CONTENT = {"seed_data.ift", "seed_data.eft", "model.name", "model.revision", "model.chat_template", "name"}
+BY_CONTENT |= {"judge.prompt_file", "head_to_head.prompt_file", "evaluate.preferences", "evaluate.instructions"}
+ELSEWHERE = {"judge.score_pattern", "endpoint.model", "dpo.simpo_gamma"}  # below
+WHOLE_SECTIONS = ("sft.", "dpo.", "prompts.")  # one key stands for the others
+
+
+@pytest.mark.parametrize(("word", "kinds"), CHANGES.items())
+def test_what_a_setting_changes(run, word, kinds):
+    assert changed(run, word)[0] == kinds
+
+
+def test_every_setting_is_tried():
+    tried = {word.partition("=")[0] for word in CHANGES} | BY_CONTENT | ELSEWHERE
+    left = {key for key, _, _ in describe() if not key.startswith((*WHOLE_SECTIONS, *EXTENDABLE))} - tried
+    assert left == set()
+
+
+def test_what_follows_from_another_number_of_verdicts(run):
+    """M1, its prompts and its answers stay."""
+    _, again = changed(run, "judge.samples=9")
+    later = {"m2/verdicts", "m2/pairs", "m2/dpo", "m2/answers", "m2/vs_m1"}
+    assert again == {"m1/judge_held_out", "m2/judge_held_out", *later}
+
+
+@pytest.mark.parametrize("method", ["margin", "length_controlled", "top_bottom"])
+def test_methods_of_choosing_pairs_read_their_own_settings(tiny_model, tmp_path, method):
+    run = finished(tmp_path, tiny_model, pairs={"method": method})
+    words = {"pairs.rho=0.3", "pairs.top_k=9", "pairs.max_per_prompt=9"}
+    read = {
+        "margin": {"pairs.max_per_prompt=9"},
+        "length_controlled": {"pairs.rho=0.3"},
+        "top_bottom": {"pairs.top_k=9", "pairs.max_per_prompt=9"},
+    }
+    assert {word for word in words if changed(run, word)[0]} == read[method]
+
+
+def test_a_writer_of_prompts_does_not_follow_from_the_models(tiny_model, tmp_path):
+    run = finished(tmp_path, tiny_model, prompts={"model": tiny_model})
+    _, again = changed(run, "sft.learning_rate=1")
+    assert "m2/candidates" in again
+    assert "m2/prompts" not in again
+
+
+def test_comparing_reads_what_its_way_needs(tiny_model, tmp_path):
+    words = ("head_to_head.max_tokens=9", "head_to_head.justify=true")
+    by_scores = finished(tmp_path / "a", tiny_model, head_to_head={"by": "scores", "justify": False})
+    assert changed(by_scores, *words)[0] == set()
+    assert changed(by_scores, "judge.samples=9")[0] == {*JUDGED, "vs_m1"}
+    by_a_token = finished(tmp_path / "b", tiny_model, head_to_head={"justify": False})
+    assert changed(by_a_token, words[0])[0] == set()
+    assert changed(by_a_token, words[1])[0] == {"vs_m1"}
+
+
+def test_what_is_asked_for_on_the_way_is_made_again_too(tiny_model, tmp_path):
+    """Instructions, more preferences, how far a model is from M1, and the legs of a training."""
+    rules = {"key": 1, "prompt": "Say tea.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    (tmp_path / "rules.jsonl").write_text(json.dumps(rules) + "\n", encoding="utf-8")
+    preferred = {"prompt": "Say tea.", "chosen": "tea", "rejected": "no"}
+    (tmp_path / "words.jsonl").write_text(json.dumps(preferred) + "\n", encoding="utf-8")
+    files = {"instructions": str(tmp_path / "rules.jsonl"), "preferences": {"words": str(tmp_path / "words.jsonl")}}
+    run = finished(tmp_path, tiny_model, iterations=3, evaluate=files, dpo={"eval_steps": 5})
+    folder = RunDir(run)
+    leg = {"key": "k", "path": "m3/checkpoints", "made_from": ["m3/pairs"], "made_with": {}}
+    folder.finish("m3/step_5", leg, 0.0, {})
+    folder.finish("m3/m1_readings", {**leg, "made_from": ["m3/candidates"]}, 0.0, {})
+    assert changed(run, "evaluate.instructions_max_tokens=9")[0] == {"instructions"}
+    assert changed(run, "judge.samples=9")[0] == {*JUDGED, "judge_words"}
+    assert "m3/m1_readings" in changed(run, "candidates.temperature=0.1")[1]
+    assert "m3/step_5" in changed(run, "pairs.min_margin=1")[1]
+    (tmp_path / "words.jsonl").write_text(json.dumps({**preferred, "chosen": "Tea"}) + "\n", encoding="utf-8")
+    assert changed(run)[0] == {"judge_words"}
+
+
+def test_a_run_that_was_killed_at_once_can_be_looked_at(tiny_model, tmp_path):
+    config = configuration.build({"model": {"name": tiny_model}, "eft": {"from": "ranks"}})
+    run = RunDir.open(tmp_path / "run", config)
+    assert changed(run.path, "judge.samples=9") == (set(), set())
+
+
+def test_a_judge_that_reads_one_token_draws_none(tiny_model, tmp_path):
+    run = finished(tmp_path, tiny_model, judge={"justify": False})
+    made = finished(tmp_path / "judgements", tiny_model, judge={"justify": False}, eft={"from": "judgements"})
+    assert changed(made, "eft.samples=9")[0] == set()
+    words = ("judge.samples=9", "judge.temperature=0.1", "judge.top_p=0.1", "judge.max_tokens=9")
+    assert changed(run, *words)[0] == set()
+
+
+def test_judgements_have_a_number_of_their_own(tiny_model, tmp_path):
+    run = finished(tmp_path, tiny_model, eft={"from": "judgements"})
+    assert changed(run, "judge.samples=9")[0] == JUDGED
+    assert changed(run, "eft.samples=9")[0] == {"judgements", "eft_train"}
+    assert changed(run, "eft.max_share=0.9")[0] == {"eft_train"}
+    assert changed(run, "judge.temperature=0.1")[0] == {*JUDGED, "judgements"}
+    assert changed(run, "judge.score=expected")[0] == {"judge_held_out", "pairs"}
+    assert changed(run, "judge.score_pattern='(?P<score>.)'")[0] == {*JUDGED, "judgements"}
+
+
+def test_patience_decides_a_training_with_comparisons(tiny_model, tmp_path):
+    run = finished(tmp_path, tiny_model, dpo={"eval_steps": 5})
+    assert changed(run, "dpo.patience=9")[0] == {"dpo"}
+    assert changed(run, "candidates.per_prompt=9")[0] == {"candidates"}
+    assert changed(run, "head_to_head.max_tokens=9")[0] == {"dpo", "vs_m1"}
+    assert changed(run, "dpo.simpo_gamma=9")[0] == {"dpo"}
+
+
+def test_who_answers_at_an_endpoint_counts(tiny_model, tmp_path):
+    run = finished(tmp_path, tiny_model, head_to_head={"judge": "endpoint"}, endpoint={"model": "x"})
+    for word in ("endpoint.model=y", "endpoint.base_url=http://localhost/v1"):
+        assert changed(run, word)[0] == {"vs_m1"}
+    assert changed(run, "endpoint.timeout=9")[0] == set()
+
+
+def test_a_base_model_that_lies_elsewhere_is_the_same(run, tiny_model, tmp_path):
+    import shutil
+
+    moved = Path(shutil.copytree(tiny_model, tmp_path / "moved"))
+    assert changed(run, f"model.name={moved}") == (set(), set())
+    (moved / "generation_config.json").write_text('{"eos_token_id": 5}', encoding="utf-8")
+    assert changed(run, f"model.name={moved}")[0] == {"sft"}
+
+
+def test_a_base_model_by_name_is_not_looked_up(tiny_model, tmp_path, monkeypatch):
+    """The weights are taken to be those of then, unless the name is another one."""
+    monkeypatch.setattr(Stages, "resolve", lambda *_: tiny_model)
+    run = finished(tmp_path, "owner/name")
+    monkeypatch.undo()
+    assert changed(run, "pairs.min_margin=1")[0] == {"pairs"}
+    assert changed(run, "model.revision=main")[0] == {"sft"}
+    assert changed(run, "model.name=owner/other")[0] == {"sft"}
+    again = stages_made_again(run, configuration.load(str(run / "config.yaml"), ("model.name=owner/other",)))
+    assert again["m1/sft"] == "model.name is owner/name → owner/other"
+
+
+def test_the_sentence_names_what_is_read(run):
+    words = ("candidates.per_prompt=9", "candidates.top_p=0.5", "sft.lora={rank: 4}")
+    again = stages_made_again(run, configuration.load(str(run / "config.yaml"), words))
+    assert again["m1/answers"] == "candidates.top_p is 0.9 → 0.5"
+    assert again["m2/candidates"] == "candidates.per_prompt is 4 → 9, candidates.top_p is 0.9 → 0.5"
+    assert again["m1/sft"].startswith("sft.lora")
+
+
+@pytest.mark.parametrize(
+    ("word", "stage", "reason"),
+    [
+        ("dpo.eval_steps=9", "m2/dpo", "dpo.eval_steps is None → 9"),
+        ("head_to_head.by=scores", "m2/vs_m1", "head_to_head.by is comparison → scores"),
+        ("judge.justify=false", "m2/verdicts", "judge.justify is True → False"),
+        ("model.chat_template=plain", "m1/sft", "model.chat_template is None → plain"),
+        ("prompts.model=.", "m2/prompts", "prompts.model is None → ."),
+        ("seed=1", "seed/ift", "seed is 0 → 1"),
+        ("head_to_head.prompts=1", "seed/held_out", "head_to_head.prompts is 256 → 1"),
+    ],
+)
+def test_the_sentence_names_no_setting_that_did_not_change(run, word, stage, reason):
+    again = stages_made_again(run, configuration.load(str(run / "config.yaml"), (word, "sft.batch_size=32")))
+    assert again[stage].removesuffix(", sft.batch_size is 16 → 32") in (reason, f"{reason}, judge prompt has changed")

@@ -1,0 +1,254 @@
+"""Examples that teach the model to judge: from human ranks, from the model's own judgements, and the thinning."""
+
+from collections import Counter
+
+import pytest
+from srlm._native import parse_verdicts
+from srlm.config import EftSection, JudgeSection
+from srlm.errors import InputError
+from srlm.rows.records import Example, RankedAnswers, Verdict
+from srlm.stages import eft
+from srlm.stages.judge import fill, read_template
+
+ALL = EftSection(max_share=1.0)
+JUSTIFY, DIRECT = JudgeSection(), JudgeSection(justify=False)
+
+
+def ranked(prompt, *scores, justifications=None):
+    answers = [f"{prompt} answer {n}" for n in range(len(scores))]
+    return RankedAnswers(
+        f"id {prompt}", prompt, answers, list(map(float, scores)), justifications or [""] * len(scores)
+    )
+
+
+def replies(examples):
+    return [example.completion[0]["content"] for example in examples]
+
+
+def verdicts(row, *samples):
+    """Verdicts on a row's answers: for each sample the scores given (None: missing, "?": out of range)."""
+    found = []
+    for sample, scores in enumerate(samples):
+        for index, score in enumerate(scores):
+            outcome = {None: "missing", "?": "out_of_range"}.get(score, "scored")
+            number = float(score) if outcome == "scored" else None
+            text = f" \n{row.prompt}/{index}/{sample}: because.\nScore: {score}\n"
+            found.append(Verdict(f"v{index}.{sample}", eft.answer_id(row, index), sample, text, outcome, number, None))
+    return found
+
+
+# --- from human ranks -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("judge", "expected"),
+    [
+        (JUSTIFY, ["It is good.\nScore: 5", "Score: 2.5", "Score: 0"]),
+        (DIRECT, ["Score: 5", "Score: 2.5", "Score: 0"]),
+    ],
+)
+def test_replies_from_ranks(judge, expected):
+    row = ranked("q", 5, 2.5, 0, justifications=["It is good.", "", ""])
+    examples = eft.examples_from_ranks([row], eft=ALL, judge=judge, seed=0)
+    assert replies(examples) == expected
+    outcomes, scores, _ = parse_verdicts(replies(examples))
+    assert (outcomes, scores.tolist()) == (["scored"] * 3, row.scores)
+
+
+@pytest.mark.parametrize("judge", [JUSTIFY, DIRECT])
+def test_questions_are_the_judge_prompt(judge):
+    rows = [ranked("a {response} {prompt}", 5, 1), ranked("b", 5, 1)]
+    examples = eft.examples_from_ranks(rows, eft=ALL, judge=judge, seed=0)
+    template = read_template(judge)
+    assert [example.prompt for example in examples] == [
+        [{"role": "user", "content": fill(template, row.prompt, answer)}] for row in rows for answer in row.answers
+    ]
+    assert {message["role"] for example in examples for message in example.completion} == {"assistant"}
+    assert len({example.id for example in examples}) == len(examples)
+
+
+def test_another_judge_prompt(tmp_path):
+    file = tmp_path / "judge.txt"
+    file.write_text("Q {prompt} A {response}\n", encoding="utf-8")
+    examples = eft.examples_from_ranks([ranked("q", 5, 1)], eft=ALL, judge=JudgeSection(prompt_file=str(file)), seed=0)
+    assert [example.prompt[0]["content"] for example in examples] == ["Q q A q answer 0", "Q q A q answer 1"]
+
+
+@pytest.mark.parametrize("score", [5.5, 6, 100])
+def test_a_score_above_the_scale(score):
+    rows = [ranked("q", 5, 1), ranked("r", 3, score)]
+    with pytest.raises(InputError, match=rf"a score of {score:g} is above judge.max_score \(5\); raise it"):
+        eft.examples_from_ranks(rows, eft=ALL, judge=JUSTIFY, seed=0)
+    assert len(eft.examples_from_ranks(rows, eft=ALL, judge=JudgeSection(max_score=100.0), seed=0)) == 4
+
+
+def test_ranks_are_thinned():
+    rows = [ranked(f"{n}", 4, 4, 4, 4, 3, 2, 1) for n in range(5)]
+    examples = eft.examples_from_ranks(rows, eft=EftSection(max_share=0.4), judge=DIRECT, seed=0)
+    assert Counter(replies(examples)) == {"Score: 4": 10, "Score: 3": 5, "Score: 2": 5, "Score: 1": 5}
+
+
+def test_answers_to_judge():
+    rows = [ranked("a", 5, 1), ranked("b", 5, 3, 1)]
+    answers = eft.answers_to_judge(rows)
+    assert [(answer.prompt, answer.response) for answer in answers] == [
+        (row.prompt, text) for row in rows for text in row.answers
+    ]
+    assert [answer.id for answer in answers] == [eft.answer_id(row, n) for row in rows for n in range(len(row.answers))]
+    assert len({answer.id for answer in answers}) == 5
+
+
+# --- from the model's judgements --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "human", "kept"),
+    [
+        ([5, 3, 1], [5, 3, 1], True),
+        ([2, 1.5, 0], [5, 3, 1], True),
+        ([1, 3, 5], [1, 3, 5], True),
+        ([1, 3, 5], [5, 3, 1], False),
+        ([5, 1, 3], [5, 3, 1], False),
+        ([5, 5, 1], [5, 3, 1], False),  # a tie where the humans made a difference
+        ([3, 3, 3], [5, 3, 1], False),
+        ([5, 4, 1], [5, 5, 1], True),  # the humans' tie may go either way
+        ([4, 5, 1], [5, 5, 1], True),
+        ([4, 4, 1], [5, 5, 1], True),
+        ([4, 1, 1], [5, 5, 1], False),
+        ([0, 5, 2], [3, 3, 3], True),
+        ([5, 3, None], [5, 3, 1], False),
+        ([None, 3, 1], [5, 3, 1], False),
+        ([5, 3, "?"], [5, 3, 1], False),
+        ([None, None, None], [5, 3, 1], False),
+        ([5, 3], [5, 3, 1], False),  # no verdict on the last answer
+    ],
+)
+def test_judgements_that_order_as_the_humans_did(given, human, kept):
+    row = ranked("q", *human)
+    examples = eft.examples_from_judgements([row], verdicts(row, given), eft=ALL, judge=JUSTIFY, seed=0)
+    expected = [f"q/{n}/0: because.\nScore: {score}" for n, score in enumerate(given)]
+    assert replies(examples) == (expected if kept else [])
+    assert [example.prompt[0]["content"] for example in examples] == [
+        fill(read_template(JUSTIFY), row.prompt, answer) for answer in row.answers
+    ] * kept
+
+
+@pytest.mark.parametrize(
+    ("scores", "human", "same"),
+    [
+        ([], [], True),
+        ([3], [1], True),
+        ([2, 1], [5, 1], True),
+        ([1, 1], [5, 1], False),
+        ([1, 1], [3, 3], True),
+        ([1, 2, 3, 4], [1, 2, 3, 4], True),
+        ([1, 2, 4, 3], [1, 2, 3, 4], False),
+        ([1, 2, 4, 3], [1, 2, 3, 3], True),
+    ],
+)
+def test_same_order(scores, human, same):
+    assert eft.same_order(scores, human) is same
+
+
+def test_each_sample_of_a_prompt_stands_for_itself():
+    row, other = ranked("q", 5, 1), ranked("r", 5, 1)
+    given = verdicts(row, [1, 5], [5, 1], [4, None], [3, 2]) + verdicts(other, [1, 5])
+    examples = eft.examples_from_judgements([row, other], given, eft=ALL, judge=JUSTIFY, seed=0)
+    assert replies(examples) == [
+        "q/0/1: because.\nScore: 5",
+        "q/1/1: because.\nScore: 1",
+        "q/0/3: because.\nScore: 3",
+        "q/1/3: because.\nScore: 2",
+    ]
+    assert examples == eft.examples_from_judgements([row, other], given[::-1], eft=ALL, judge=JUSTIFY, seed=0)
+
+
+def test_samples_are_not_mixed():
+    row = ranked("q", 5, 1)
+    given = verdicts(row, [5, None], [None, 1])
+    assert eft.examples_from_judgements([row], given, eft=ALL, judge=JUSTIFY, seed=0) == []
+
+
+def test_only_the_configured_samples_count():
+    row = ranked("q", 5, 1)
+    given = verdicts(row, [1, 5], [5, 1], [4, 1])
+    two = EftSection(samples=2, max_share=1.0)
+    assert len(eft.examples_from_judgements([row], given, eft=two, judge=JUSTIFY, seed=0)) == 2
+
+
+def test_equal_judgements_count_once():
+    row = ranked("q", 5, 1)
+    same = [
+        Verdict(f"{sample}{index}", eft.answer_id(row, index), sample, f"Score: {score}", "scored", score, None)
+        for sample in range(4)
+        for index, score in enumerate((5.0, 1.0))
+    ]
+    examples = eft.examples_from_judgements([row], same, eft=ALL, judge=JUSTIFY, seed=0)
+    assert replies(examples) == ["Score: 5.0", "Score: 1.0"]
+
+
+def test_judgements_are_thinned_by_the_score_that_was_given():
+    rows = [ranked(f"{n}", 5, 1) for n in range(12)]
+    given = [verdict for n, row in enumerate(rows) for verdict in verdicts(row, [5, n % 4])]
+    examples = eft.examples_from_judgements(rows, given, eft=EftSection(max_share=0.25), judge=JUSTIFY, seed=0)
+    assert Counter(reply.rpartition(" ")[2] for reply in replies(examples)) == {"5": 4, "0": 3, "1": 3, "2": 3, "3": 3}
+
+
+# --- thinning ---------------------------------------------------------------------------------------------------------
+
+
+def scored(**counts):
+    """One (score, example) per count, scores mixed: s1=3 gives three of score 1."""
+    rows = [(float(name[1:]), n) for name, count in counts.items() for n in range(count)]
+    return [(score, Example(f"{score}/{n}", [], [])) for score, n in sorted(rows, key=lambda row: (row[1], row[0]))]
+
+
+def count(examples):
+    return Counter(example.id.partition("/")[0] for example in examples)
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "kept"),
+    [
+        ({"s4": 80, "s3": 10, "s5": 10}, 0.5, {"4.0": 20, "3.0": 10, "5.0": 10}),
+        ({"s4": 80, "s3": 10, "s5": 10}, 0.4, {"4.0": 13, "3.0": 10, "5.0": 10}),
+        ({"s4": 80, "s3": 70, "s5": 10}, 0.4, {"4.0": 20, "3.0": 20, "5.0": 10}),
+        ({"s1": 7, "s2": 7, "s3": 7}, 0.34, {"1.0": 7, "2.0": 7, "3.0": 7}),
+        ({"s1": 9, "s2": 1}, 0.5, {"1.0": 1, "2.0": 1}),
+        ({"s1": 9, "s2": 9, "s3": 2, "s4": 9, "s5": 9}, 0.2, dict.fromkeys(("1.0", "2.0", "3.0", "4.0", "5.0"), 2)),
+        ({"s1": 4, "s2": 3, "s3": 3}, 0.4, {"1.0": 4, "2.0": 3, "3.0": 3}),  # as many as are allowed
+        # it cannot be reached: nothing is dropped
+        ({"s4": 80, "s3": 10}, 0.4, {"4.0": 80, "3.0": 10}),
+        ({"s4": 80}, 0.99, {"4.0": 80}),
+        ({"s1": 9, "s2": 9, "s3": 9, "s4": 9}, 0.2, {"1.0": 9, "2.0": 9, "3.0": 9, "4.0": 9}),
+        ({"s4": 80, "s3": 10}, 1.0, {"4.0": 80, "3.0": 10}),
+        ({}, 0.4, {}),
+    ],
+)
+def test_thinning(counts, share, kept):
+    rows = scored(**counts)
+    examples = eft.thin(rows, share, 0)
+    assert count(examples) == kept
+    assert examples == [example for _, example in rows if example in examples]  # the order is kept
+
+
+@pytest.mark.parametrize("share", [0.2, 0.25, 1 / 3, 0.4, 0.5, 0.7])
+def test_no_score_keeps_more_than_its_share(share):
+    for counts in ([1, 1, 1, 1, 1], [1, 2, 3, 4, 50], [30, 31, 32, 1, 1], [17, 17, 17, 17, 3]):
+        examples = eft.thin(scored(**{f"s{n}": number for n, number in enumerate(counts)}), share, 0)
+        found = count(examples)
+        assert max(found.values()) <= share * len(examples) + 1e-9
+        assert min(found.values()) == min(counts)  # the rare ones stay
+        for score, number in found.items():  # and no more goes than must
+            if number < counts[int(float(score))]:
+                assert number + 2 > share * (len(examples) + 2) - 1e-9
+
+
+def test_thinning_follows_from_the_seed():
+    rows = scored(s4=80, s3=10, s5=10)
+    first = eft.thin(rows, 0.4, 1)
+    assert eft.thin(rows, 0.4, 1) == first
+    other = eft.thin(rows, 0.4, 2)
+    assert other != first
+    assert count(other) == count(first)
+    assert first != [example for _, example in rows][: len(first)]

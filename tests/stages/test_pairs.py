@@ -1,0 +1,194 @@
+"""The loop's step from verdicts to pairs: what is written and noted, and what stops the run there."""
+
+import json
+import random
+
+import pytest
+from srlm import config as configuration
+from srlm.errors import StageError
+from srlm.loop import Loop
+from srlm.reporter import SilentReporter
+from srlm.rows.records import Candidate, DroppedPrompt, Prompt, Verdict, read_rows, write_rows
+from srlm.run.run_dir import RunDir
+from srlm.run.stage_runner import Stages
+
+from tests.stages.test_pair_selection import FOUR, answer, made_of, rows
+
+
+class Silent:
+    """A reporter, and a launcher that is asked for nothing."""
+
+
+@pytest.mark.parametrize(
+    "method", ["best_worst", "length_controlled", "margin", "positives_only", "random", "top_bottom"]
+)
+def test_the_loop_makes_what_the_method_asks_for(tmp_path, method):
+    words = (f"pairs.method={method}", "pairs.max_per_prompt=2", "seed=3")
+    config = configuration.build({"model": {"name": "unused"}}, words)
+    run, given = RunDir.open(tmp_path / "run", config), rows(*[FOUR] * 9, [answer(2), answer(2)])
+    for name, some in zip(("prompts", "candidates", "verdicts"), given, strict=True):
+        write_rows(run.file(2, f"{name}.jsonl"), some)
+    run.finish("m2/verdicts", {"key": "key"}, 0.0, {"rows": len(given[2])})
+    Loop(Stages(config, run, Silent(), Silent())).build_pairs(2)
+    made, drops = made_of(*given, pairs=config.pairs, judge=config.judge, seed=3002)
+    file = "positives" if method == "positives_only" else "pairs"
+    assert read_rows(run.file(2, f"{file}.jsonl"), type(made[0])) == made
+    assert (run.entry("m2/pairs")["rows"], run.entry("m2/pairs")["drops"]) == (len(made), drops)
+
+
+def prepared(path, given, *words):
+    """Return the loop of a run whose candidates for M2 are judged, and what it is told."""
+    config = configuration.build({"model": {"name": "unused"}}, words)
+    run, told = RunDir.open(path / "run", config), []
+    for name, some in zip(("prompts", "candidates", "verdicts"), given, strict=True):
+        write_rows(run.file(2, f"{name}.jsonl"), some)
+    if run.entry("m2/verdicts") is None:
+        run.finish("m2/verdicts", {"key": "key"}, 0.0, {"rows": len(given[2])})
+    return Loop(Stages(config, run, Silent(), SilentReporter()), told.append), told
+
+
+@pytest.mark.parametrize(
+    ("words", "missed", "reason"),
+    [
+        (("gates.pairs_kept=0.9", "gates.pairs_kept_action=stop"), ["pairs_kept"], "m2: not trained: gates.pairs_kept"),
+        (("pairs.min_count=9", "gates.pairs_kept=0.5"), [], "m2: only 1 pairs"),
+    ],
+)
+def test_what_stops_the_run_is_kept_and_told_and_asked_again(tmp_path, words, missed, reason):
+    given = rows(FOUR, [answer(2), answer(2)])
+    loop, told = prepared(tmp_path, given, *words)
+    for _ in range(2):  # the same command again stops again
+        with pytest.raises(StageError, match=reason) as error:
+            loop.build_pairs(2)
+    assert told == [1, 1]
+    assert loop.run_dir.entry("m2/pairs") is None
+    kept = json.loads(loop.run_dir.file(2, "gates.json").read_text())
+    assert kept["stopped"] == str(error.value)
+    assert [gate["gate"] for gate in kept["quality"]["gates"]] == missed
+    assert (kept["rows"], kept["drops"]["tied"], kept["prompts"], kept["quality"]["pairs_kept"]) == (1, 1, 2, 0.5)
+
+
+def test_a_run_that_goes_on_after_a_gate_keeps_no_file_of_it(tmp_path):
+    given, stop = rows(FOUR, [answer(2), answer(2)]), ("gates.pairs_kept_action=stop", "gates.pairs_kept=0.9")
+    with pytest.raises(StageError):
+        prepared(tmp_path, given, *stop)[0].build_pairs(2)
+    loop, told = prepared(tmp_path, given, "gates.pairs_kept=0.1")
+    loop.build_pairs(2)
+    assert loop.run_dir.entry("m2/pairs")["quality"]["gates"] == told == []
+    assert not loop.run_dir.file(2, "gates.json").exists()
+
+
+def test_repeated_positives_are_no_prompts_without_one(tmp_path):
+    given = rows([answer(5, text="twice")] * 3, [answer(2)])
+    loop, _ = prepared(tmp_path, given, "pairs.method=positives_only")
+    loop.build_pairs(2)
+    entry = loop.run_dir.entry("m2/pairs")
+    assert entry["drops"] == {"no_perfect_answer": 1, "same_text": 2}
+    assert entry["quality"]["pairs_kept"] == 0.5
+
+
+# --- the same as ever -------------------------------------------------------------------------------------------------
+
+
+def drawn(seed, prompts=60):
+    """Rows as a judge may give them: scores of many kinds, none, equal texts, cut-off and empty answers, any order."""
+    draw = random.Random(seed).random
+
+    def one(*some):
+        return some[int(draw() * len(some))]
+
+    asked = [Prompt(f"p{n}", f"question {n}", "generated", [], n) for n in range(prompts)]
+    answers, verdicts = [], []
+    for n in range(4 * prompts):
+        text = one("same", " same\u2009", f"answer {n}", f"answer {n}", f"answer {n}", "\n")
+        ids = [1] * int(1 + 90 * draw())
+        answers.append(Candidate(f"c{n}", f"p{n // 4}", n % 4, text, ids, -1.0, one("stop", "stop", "length"), 0))
+        for sample in range(3):
+            outcome = one("scored", "scored", "scored", "scored", "missing", "out_of_range", "conflicting")
+            score = one(0.0, 1.0, 2.0, 3.0, 3.5, 4.0, 5.0, 5.0) if outcome == "scored" else None
+            expected = one(score, 5 * draw(), None) if outcome == "scored" else None
+            verdicts.append(Verdict(f"v{n}.{sample}", f"c{n}", sample, "x", outcome, score, expected))
+    return asked, sorted(answers, key=lambda _: draw()), sorted(verdicts, key=lambda _: draw())
+
+
+# What was written when every row was still held: the file's SHA-256 by method and score.
+WRITTEN = [
+    ("best_worst", "sampled", "ffd7393a2ea49c08"),
+    ("best_worst", "expected", "d3c0874d85fa3922"),
+    ("length_controlled", "sampled", "ffd7393a2ea49c08"),
+    ("length_controlled", "expected", "d3c0874d85fa3922"),
+    ("margin", "sampled", "de76d8f85e4354c6"),
+    ("margin", "expected", "7d8f44a84e380797"),
+    ("positives_only", "sampled", "b4f63917df5fad90"),
+    ("random", "sampled", "c0c4193cd5795218"),
+    ("random", "expected", "8f59da074d76e54e"),
+    ("top_bottom", "sampled", "d07865a923b14d54"),
+    ("top_bottom", "expected", "16d065c770f76f6c"),
+]
+
+
+def loop_of(path, *words):
+    settings = ("seed=3", "pairs.keep_truncated=false", "gates.parse_rate_action=warn", *words)
+    loop, _ = prepared(path, drawn(0), *settings)
+    dropped = [DroppedPrompt("d", "", reason, [], 1, None, None) for reason in ("empty", "not_novel", "empty")]
+    write_rows(loop.run_dir.file(2, "prompts_dropped.jsonl"), dropped)
+    return loop
+
+
+@pytest.mark.parametrize(("method", "score", "digest"), WRITTEN)
+def test_what_is_written_is_what_was_written_from_rows_that_were_held(tmp_path, method, score, digest):
+    loop = loop_of(tmp_path, f"pairs.method={method}", f"judge.score={score}")
+    loop.build_pairs(2)
+    [found] = loop.run_dir.entry("m2/pairs")["sha256"].values()
+    assert found.startswith(digest)
+
+
+def test_the_manifest_says_what_it_said_of_rows_that_were_held(tmp_path):
+    loop = loop_of(tmp_path, "pairs.method=margin")
+    loop.build_pairs(2)
+    entry = loop.run_dir.entry("m2/pairs")
+    quality = entry["quality"]
+    assert (entry["rows"], entry["drops"]) == (
+        84,
+        {"too_few_scored": 0, "too_few_usable": 15, "tied": 0, "below_margin": 0, "same_text": 3, "over_cap": 0},
+    )
+    assert entry["prompts_dropped"] == {"empty": 2, "not_novel": 1}
+    assert entry["verdicts"] == {"scored": 409, "missing": 103, "out_of_range": 97, "conflicting": 111}
+    assert (entry["prompts"], entry["candidates"], entry["truncated"]) == (60, 240, 75)
+    assert entry["mean_length"] == 43.05
+    # Sums of Python are compensated from 3.12 on.
+    assert entry["mean_score"] == pytest.approx(3.0495495495495497, rel=1e-14)
+    assert quality["length_correlation"] == pytest.approx(0.04617629052187236, rel=1e-12)
+    assert quality["score_entropy"] == pytest.approx(2.7282210538707394, rel=1e-14)
+    assert (quality["parse_rate"], quality["tied_prompts"], quality["pairs_kept"]) == (
+        0.5680555555555555,
+        0.0,
+        0.7,
+    )
+    assert list(quality["score_histogram"].values()) == [10, 4, 19, 8, 20, 21, 25, 37, 32, 13, 33]
+    assert quality["length_histogram"]["counts"] == [
+        9,
+        7,
+        21,
+        16,
+        6,
+        11,
+        14,
+        7,
+        14,
+        8,
+        12,
+        12,
+        10,
+        7,
+        11,
+        8,
+        9,
+        16,
+        12,
+        3,
+        9,
+        8,
+        10,
+        0,
+    ]

@@ -1,0 +1,445 @@
+"""The fused DPO trainer against TRL's own: losses, gradients, what is logged, and what falls back to TRL."""
+
+import copy
+import json
+import math
+
+import pytest
+import torch
+from datasets import Dataset
+from srlm import losses
+from srlm.config import FUSED_LOSSES
+from srlm.errors import StageError
+from srlm.kernels.output_head import OutputHead
+from srlm.models import registry
+from srlm.training import reference_logps
+from srlm.training.dpo_trainer import PreferenceTrainer
+from srlm.training.preference_layout import KEY
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
+from trl import DPOConfig, DPOTrainer
+
+
+class TrlTrainer(DPOTrainer):
+    """TRL's own trainer, but for its preparation of texts."""
+
+    def _prepare_dataset(self, dataset, *_, **__):
+        return dataset
+
+
+def make_rows(count=12, seed=0, *, shared=0):
+    """Pairs of random tokens, prompts and answers of many lengths; answers begin with `shared` tokens in common."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def tokens(low, high):
+        length = int(torch.randint(low, high, (1,), generator=generator))
+        return torch.randint(3, 500, (length,), generator=generator).tolist()
+
+    rows = []
+    for _ in range(count):
+        beginning = tokens(shared, shared + 1) if shared else []
+        rows.append(
+            {
+                "prompt_ids": tokens(2, 9),
+                "chosen_ids": [*beginning, *tokens(1, 14), 2],
+                "rejected_ids": [*beginning, *tokens(1, 14), 2],
+            }
+        )
+    return rows
+
+
+def arguments(folder, **changes):
+    settings = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 2e-3,
+        "lr_scheduler_type": "constant",
+        "max_steps": 20,
+        "precompute_ref_log_probs": True,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "max_length": None,
+        "seed": 3,
+    }
+    return DPOConfig(**{**settings, **changes})
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Models this small lose more by threads than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def make(tmp_path, tiny_model, tiny_tokenizer):
+    """Make a trainer of a class, from the same weights each time."""
+
+    def build(kind, rows=None, *, model=None, options=None, **changes):
+        model = registry.load_model(tiny_model, dtype=torch.float32) if model is None else copy.deepcopy(model)
+        return kind(
+            model=model,
+            args=arguments(tmp_path / kind.__name__, **changes),
+            train_dataset=Dataset.from_list(rows or make_rows()),
+            processing_class=tiny_tokenizer,
+            **(options or {}),
+        )
+
+    return build
+
+
+def train(trainer):
+    """Train and return what was logged of each step."""
+    trainer.train()
+    return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def curve(steps, name="loss"):
+    return [step[name] for step in steps]
+
+
+def worst(one, other):
+    return max(abs(left - right) for left, right in zip(one, other, strict=True))
+
+
+# --- 20 steps as TRL makes them ---------------------------------------------------------------------------------------
+
+SAME_LOSSES = {
+    "sigmoid": {},
+    "hinge": {"loss_type": ["hinge"]},
+    "robust": {"loss_type": ["robust"], "label_smoothing": 0.1},
+    "ipo": {"loss_type": ["ipo"]},
+    "sigmoid_norm": {"loss_type": ["sigmoid_norm"], "beta": 2.0},
+    "with a likelihood term": {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.3]},
+    "three losses": {"loss_type": ["ipo", "hinge", "sigmoid"], "loss_weights": [0.1, 0.5, 1.5]},
+    "gradient checkpointing": {"gradient_checkpointing": True},
+    "one pair a batch": {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 3},
+    "autocast": {"bf16": True},
+}
+
+
+@pytest.mark.parametrize("name", SAME_LOSSES)
+def test_20_steps_as_with_trl(make, name):
+    ours, theirs = (make(kind, **SAME_LOSSES[name]) for kind in (PreferenceTrainer, TrlTrainer))
+    assert ours.is_fused
+    one, other = train(ours), train(theirs)
+    assert len(one) == len(other) == 20
+    # bfloat16: TRL takes log-sum-exps from rounded logits, so that its own first loss is off from ln 2.
+    tolerance = 1e-5 if name != "autocast" else 0.05
+    # IPO's losses are about 25, of which float32 itself is uncertain by 2e-6.
+    assert worst(curve(one), curve(other)) < tolerance * max(1.0, max(curve(one)))
+    assert max(curve(one)) - min(curve(one)) > 0.05  # something was learnt
+    for metric in ("rewards/chosen", "rewards/margins", "logps/chosen", "logps/rejected"):
+        assert worst(curve(one, metric), curve(other, metric)) < (1e-3 if name != "autocast" else 1.0)
+    if name != "autocast":
+        for metric in ("mean_token_accuracy", "num_tokens"):
+            assert curve(one, metric) == pytest.approx(curve(other, metric), abs=1e-6)
+        # At the first step every margin is zero, and what is above it is rounding.
+        assert curve(one[1:], "rewards/accuracies") == curve(other[1:], "rewards/accuracies")
+        for left, right in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
+            assert torch.allclose(left, right, atol=2e-3)
+
+
+def test_lora_as_with_trl(make):
+    from peft import LoraConfig
+
+    options = {"peft_config": LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")}
+    curves = [
+        curve(train(make(kind, options=dict(options), gradient_checkpointing=checkpointing)))
+        for kind in (PreferenceTrainer, TrlTrainer)
+        for checkpointing in (False, True)
+    ]
+    assert max(worst(curves[0], other) for other in curves[1:]) < 1e-5
+    assert abs(curves[0][0] - curves[0][-1]) > 0.01
+
+
+def test_a_frozen_head_has_no_gradient(make, monkeypatch):
+    monkeypatch.delattr(OutputHead, "_add_grad_weight")
+    trainer = make(PreferenceTrainer, max_steps=1)
+    trainer.model.get_output_embeddings().weight.requires_grad_(False)
+    before = trainer.model.get_output_embeddings().weight.clone()
+    train(trainer)
+    assert torch.equal(trainer.model.get_output_embeddings().weight, before)
+
+
+FAMILIES = {
+    "cohere": (CohereForCausalLM, CohereConfig, {"logit_scale": 0.25}),
+    "gemma2": (Gemma2ForCausalLM, Gemma2Config, {"final_logit_softcapping": 3.0, "head_dim": 32}),
+    "granite": (GraniteForCausalLM, GraniteConfig, {"logits_scaling": 4.0}),
+    "llama, untied": (LlamaForCausalLM, LlamaConfig, {"tie_word_embeddings": False}),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_other_families(make, name):
+    kind, config, own = FAMILIES[name]
+    torch.manual_seed(1)
+    model = kind(
+        config(
+            vocab_size=512,
+            hidden_size=64,
+            intermediate_size=96,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            pad_token_id=0,
+            **own,
+        )
+    )
+    torch.nn.init.normal_(model.get_output_embeddings().weight, std=0.3)  # so that scale and cap matter
+    curves = [curve(train(make(trainer, model=model, max_steps=6))) for trainer in (PreferenceTrainer, TrlTrainer)]
+    assert worst(*curves) < 1e-5
+    assert abs(curves[0][0] - curves[0][-1]) > 1e-3
+
+
+def test_a_reference_is_checked_as_well(make, tiny_model):
+    class Odd(LlamaForCausalLM):
+        def forward(self, *args, **kwargs):
+            outputs = super().forward(*args, **kwargs)
+            outputs.logits = 1.5 * outputs.logits
+            return outputs
+
+    with pytest.raises(StageError, match="makes its logits in a way that is not known"):
+        make(PreferenceTrainer, options={"ref_model": Odd.from_pretrained(tiny_model)})
+
+
+# --- what is left to TRL ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero",
+                                  "apo_down", "discopop"])  # fmt: skip
+def test_losses_of_trls_own(make, name):
+    changes = {"loss_type": [name, "sigmoid"], "label_smoothing": 0.01, "max_steps": 2}
+    ours, theirs = (make(kind, **changes) for kind in (PreferenceTrainer, TrlTrainer))
+    assert not ours.is_fused
+    assert curve(train(ours)) == pytest.approx(curve(train(theirs)), abs=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"ld_alpha": 0.5}, {"use_weighting": True}, {"f_divergence_type": "forward_kl"}])
+def test_variants_of_trls_own(make, changes):
+    ours, theirs = (make(kind, max_steps=2, **changes) for kind in (PreferenceTrainer, TrlTrainer))
+    assert not ours.is_fused
+    assert curve(train(ours)) == pytest.approx(curve(train(theirs)), abs=1e-6)
+
+
+def test_experts_with_a_balancing_loss(make):
+    torch.manual_seed(2)
+    small = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_local_experts": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 512, "pad_token_id": 0}
+    for coefficient, fused in ((0.02, False), (0.0, True)):
+        model = MixtralForCausalLM(MixtralConfig(**small, **heads, router_aux_loss_coef=coefficient))
+        ours, theirs = (make(kind, model=model, max_steps=2) for kind in (PreferenceTrainer, TrlTrainer))
+        assert ours.is_fused == fused
+        assert worst(curve(train(ours)), curve(train(theirs))) < 1e-5
+
+
+def test_simpo_where_trl_is_needed(make):
+    model = MixtralForCausalLM(
+        MixtralConfig(
+            hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_local_experts=2, num_attention_heads=2,
+            num_key_value_heads=1, vocab_size=512, router_aux_loss_coef=0.02,
+        )
+    )  # fmt: skip
+    with pytest.raises(StageError, match="the loss simpo is unknown to TRL, which trains this mixture of experts"):
+        make(PreferenceTrainer, model=model, loss_type=["simpo"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"max_length": 512}, {}, "args.max_length must be None"),
+        ({"precompute_ref_log_probs": False}, {}, "args.precompute_ref_log_probs must be true"),
+        ({}, {"data_collator": print}, "data_collator"),
+    ],
+)
+def test_arguments_that_would_be_passed_over(make, changes, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(PreferenceTrainer, options=options, **changes)
+
+
+def test_prompt_tuning_as_with_trl(make):
+    """Virtual tokens stand before the rows."""
+    from peft import PromptTuningConfig
+
+    options = {"peft_config": PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")}
+    curves = [curve(train(make(kind, options=dict(options), max_steps=4))) for kind in (PreferenceTrainer, TrlTrainer)]
+    assert worst(*curves) < 1e-5
+
+
+def test_an_adapter_that_is_there_already(make, tiny_model):
+    from peft import LoraConfig, get_peft_model
+
+    curves = []
+    for kind in (PreferenceTrainer, TrlTrainer):
+        torch.manual_seed(6)
+        lora = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+        model = get_peft_model(registry.load_model(tiny_model, dtype=torch.float32), lora)
+        curves.append(curve(train(make(kind, model=model, max_steps=4))))
+    assert worst(*curves) < 1e-5
+
+
+def test_the_names_of_fused_losses_agree():
+    assert losses.FUSED.keys() == FUSED_LOSSES
+    assert losses.OF_THE_DIFFERENCE < FUSED_LOSSES
+
+
+# --- the beginning that both answers share ----------------------------------------------------------------------------
+
+
+def head_rows(trainer):
+    """How many rows a batch of all pairs projects with gradient, and how many without."""
+    batch = trainer.data_collator([trainer.train_dataset[index] for index in range(len(trainer.train_dataset))])
+    return len(batch[KEY].rows), len(batch[KEY].shared_rows)
+
+
+def test_a_shared_beginning_is_left_out_and_changes_nothing(make):
+    rows = [*make_rows(6, shared=5), *make_rows(4, seed=1)]
+    rows.append({"prompt_ids": [5, 6], "chosen_ids": [7, 8, 9], "rejected_ids": [7, 8]})  # the whole of one answer
+    ours, theirs = (make(kind, rows) for kind in (PreferenceTrainer, TrlTrainer))
+    everything = sum(len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in rows)
+    assert head_rows(ours) == (everything - 2 * (6 * 5 + 2), 6 * 5 + 2)
+    one, other = train(ours), train(theirs)
+    assert worst(curve(one), curve(other)) < 1e-5
+    for metric in ("rewards/chosen", "logps/chosen", "logps/rejected", "mean_token_accuracy"):
+        assert worst(curve(one, metric), curve(other, metric)) < 1e-3
+
+
+@pytest.mark.parametrize("kept", [{"loss_type": ["ipo"]}, {"loss_type": ["sigmoid", "sft"]},
+                                  {"loss_type": ["sigmoid_norm"]}, {"loss_type": ["simpo"]}])  # fmt: skip
+def test_a_shared_beginning_is_kept_where_it_does_not_cancel(make, kept):
+    assert head_rows(make(PreferenceTrainer, make_rows(6, shared=5), **kept))[1] == 0
+
+
+def test_a_shared_beginning_is_kept_where_passes_differ(make, tiny_model):
+    """Two passes with dropout or noise differ, so nothing cancels exactly."""
+    from peft import LoraConfig
+
+    model = registry.load_model(tiny_model, dtype=torch.float32, dropout=0.1)
+    rows = make_rows(6, shared=5)
+    lora = {"peft_config": LoraConfig(r=2, lora_dropout=0.1, task_type="CAUSAL_LM")}
+    assert head_rows(make(PreferenceTrainer, rows, model=model, disable_dropout=False))[1] == 0
+    assert head_rows(make(PreferenceTrainer, rows, model=model))[1] == 0  # attention's own is not a module
+    assert head_rows(make(PreferenceTrainer, rows, neftune_noise_alpha=5.0))[1] == 0
+    assert head_rows(make(PreferenceTrainer, rows, options=lora))[1] == 0
+    assert head_rows(make(PreferenceTrainer, rows, disable_dropout=False))[1] == 30
+
+
+# --- the reference ----------------------------------------------------------------------------------------------------
+
+
+class Counting(PreferenceTrainer):
+    """Counts the batches that the reference was computed for."""
+
+    computed = 0
+
+    def compute_ref_log_probs(self, model, inputs):
+        type(self).computed += 1
+        return super().compute_ref_log_probs(model, inputs)
+
+
+def test_the_reference_is_computed_once(make, tmp_path, tiny_model):
+    file = tmp_path / "m2" / "reference.safetensors"
+    rows = make_rows()
+
+    def build(key):
+        Counting.computed = 0
+        trainer = make(Counting, rows, options={"reference_file": file, "reference_key": lambda: key})
+        return Counting.computed, trainer.train_dataset
+
+    key = reference_logps.key_of(tiny_model, rows)
+    count, first = build(key)
+    assert count == 6
+    count, again = build(key)
+    assert count == 0
+    assert first["ref_chosen_logps"][:] == again["ref_chosen_logps"][:]
+    assert first["ref_rejected_logps"][:] == again["ref_rejected_logps"][:]
+    assert build("another")[0] == 6
+    file.write_bytes(b"torn")
+    assert build("another")[0] == 6
+
+
+def test_the_file_is_for_the_training_rows_only(make, tmp_path):
+    """Another dataset, whatever its name and length, has a reference of its own."""
+    options = {
+        "reference_file": tmp_path / "reference.safetensors",
+        "reference_key": lambda: "the same",
+        "eval_dataset": {"train": Dataset.from_list(make_rows(seed=9))},
+    }
+    for _ in range(2):
+        trainer = make(PreferenceTrainer, make_rows(), options=dict(options), max_steps=1)
+        assert trainer.evaluate()["eval_train_loss"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_fused_and_unfused_references_are_kept_apart(make, tmp_path):
+    """TRL's own way gives other numbers in low precision."""
+    options = {"reference_file": tmp_path / "reference.safetensors", "reference_key": lambda: "the same"}
+    Counting.computed = 0
+    make(Counting, options=dict(options))
+    make(Counting, options=dict(options), loss_type=["apo_zero"])
+    assert Counting.computed == 12
+
+
+def test_first_loss_is_exact(make):
+    """Policy and reference go through the same kernels, so every margin of the first step is zero but for rounding."""
+    for changes in ({}, {"bf16": True}, {"per_device_train_batch_size": 1}):
+        first = train(make(PreferenceTrainer, max_steps=1, **changes))[0]
+        assert first["loss"] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_simpo(make, tiny_model):
+    """Against a plain forward pass; TRL's DPO has no such loss."""
+    rows = make_rows(2)
+    options = {"simpo_gamma": 0.7}
+    trainer = make(
+        PreferenceTrainer, rows, options=options, loss_type=["simpo"], beta=2.0, max_steps=1,
+        gradient_accumulation_steps=1,
+    )  # fmt: skip
+    first = train(trainer)[0]
+    model = registry.load_model(tiny_model, dtype=torch.float32).eval()
+    expected = []
+    for row in rows:
+        means = []
+        for side in ("chosen_ids", "rejected_ids"):
+            ids = torch.tensor([row["prompt_ids"] + row[side]])
+            with torch.no_grad():
+                logps = model(ids).logits[0, len(row["prompt_ids"]) - 1 : -1].double().log_softmax(-1)
+            means.append(logps.gather(1, torch.tensor(row[side])[:, None]).mean())
+        expected.append(-torch.nn.functional.logsigmoid(2.0 * (means[0] - means[1]) - 0.7))
+    assert first["loss"] == pytest.approx(torch.stack(expected).mean().item(), abs=1e-5)
+
+
+def test_evaluation_in_between(make, tiny_tokenizer, tiny_model, tmp_path):
+    """`evaluate` takes the fused loss as well, and logs under eval names."""
+    trainer = PreferenceTrainer(
+        model=registry.load_model(tiny_model, dtype=torch.float32),
+        args=arguments(tmp_path / "eval", max_steps=2),
+        train_dataset=Dataset.from_list(make_rows()),
+        eval_dataset=Dataset.from_list(make_rows(4, seed=9)),
+        processing_class=tiny_tokenizer,
+    )
+    before = trainer.evaluate()
+    assert before["eval_loss"] == pytest.approx(math.log(2), abs=1e-5)
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] != pytest.approx(math.log(2), abs=1e-5)
+    assert {"eval_rewards/margins", "eval_logps/chosen"} <= {
+        name for entry in trainer.state.log_history for name in entry
+    }
+    assert json.dumps(trainer.state.log_history)

@@ -1,0 +1,74 @@
+"""The head that ends a model's forward pass in a loss: what it refuses, and that it leaves the model as it was."""
+
+import copy
+import inspect
+import math
+
+import pytest
+import torch
+from srlm.errors import StageError
+from srlm.models import registry
+from srlm.training.fused_head import add_preference_head, logit_options
+from transformers import LlamaForCausalLM, PretrainedConfig
+
+
+def test_a_head_that_is_not_known(tiny_model):
+    """Whatever a model does to its logits beyond what is known, a wrong loss is not trained on."""
+
+    class Odd(LlamaForCausalLM):
+        def forward(self, *args, **kwargs):
+            outputs = super().forward(*args, **kwargs)
+            outputs.logits = 1.5 * outputs.logits
+            return outputs
+
+    with pytest.raises(StageError, match=r"this model \(llama\) makes its logits in a way that is not known here"):
+        add_preference_head(Odd.from_pretrained(tiny_model))
+
+
+@pytest.mark.parametrize("masked", [-math.inf, torch.finfo(torch.float32).min])
+def test_a_head_that_rules_words_out(tiny_model, masked):
+    """A logit of any size does not excuse the others."""
+
+    class Masking(LlamaForCausalLM):
+        def forward(self, *args, **kwargs):
+            outputs = super().forward(*args, **kwargs)
+            outputs.logits = 1.5 * outputs.logits
+            outputs.logits[..., 400:] = masked
+            return outputs
+
+    with pytest.raises(StageError, match="makes its logits in a way that is not known"):
+        add_preference_head(Masking.from_pretrained(tiny_model))
+
+
+def test_the_model_itself_is_as_it_was(tiny_model):
+    """Modules keep their mode, the signature that generation reads stays, and a copy uses its own weights."""
+    model = registry.load_model(tiny_model, dtype=torch.float32)
+    model.train()
+    model.model.layers[0].eval()
+    before = inspect.signature(model.forward)
+    ids = torch.tensor([[5, 6, 7]])
+    logits = model(ids).logits
+    add_preference_head(model)
+    assert inspect.signature(model.forward) == before
+    assert model.training
+    assert not model.model.layers[0].training
+    assert torch.equal(model(ids).logits, logits)
+    other = copy.deepcopy(model)
+    for weight in other.parameters():
+        torch.nn.init.zeros_(weight)
+    assert not other(ids).logits.any()
+    assert torch.equal(model(ids).logits, logits)
+
+
+def test_how_configurations_name_scale_and_cap():
+    def config(**values):
+        return PretrainedConfig(**values)
+
+    assert logit_options(config()) == {"softcap": None, "logit_scale": 1.0}
+    assert logit_options(config(logits_scaling=8.0)) == {"softcap": None, "logit_scale": 0.125}
+    assert logit_options(config(logit_scale=None, output_multiplier=0.5))["logit_scale"] == 0.5
+    assert logit_options(config(lm_head_multiplier=0.0))["logit_scale"] == 0.0
+    assert logit_options(config(final_logit_softcapping=30.0))["softcap"] == 30.0
+    hyperclova = config(logits_scaling=8.0)
+    hyperclova.model_type = "hyperclovax"
+    assert logit_options(hyperclova)["logit_scale"] == 8.0

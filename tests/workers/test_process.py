@@ -1,0 +1,30 @@
+"""What a worker makes of a job."""
+
+from pathlib import Path
+
+import pytest
+from srlm import config as configuration
+from srlm.training import dpo, sft
+from srlm.training.train import Trained
+from srlm.workers.jobs import Train
+
+from tests.scripted import Recorder
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_a_training_keeps_the_checkpoints_that_its_section_asks_for(kind, tmp_path, monkeypatch):
+    config = configuration.build({"model": {"name": "m"}, "sft": {"save_steps": 7}, "dpo": {"save_steps": 9}})
+    jobs, results = [], {}
+
+    def scripted(rows, *, job, report, **section):
+        assert section == {kind: getattr(config, kind)}
+        jobs.append(job)
+        return Trained(len(rows), 0, 3, 0.5, 100)
+
+    monkeypatch.setattr(sft, "train_sft", scripted)
+    monkeypatch.setattr(dpo, "train_dpo", scripted)
+    work = Train(f"m1/{kind}", kind, config, "base", tmp_path / "model", tmp_path / "metrics.jsonl", ())
+    work.run(Recorder(), results.__setitem__)
+    assert [job.save_steps for job in jobs] == [{"sft": 7, "dpo": 9}[kind]]
+    assert jobs[0].target == Path(tmp_path / "model")
+    assert results[f"m1/{kind}"]["to_its_end"] is True
