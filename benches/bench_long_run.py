@@ -1,12 +1,12 @@
-"""Memory and time of an iteration with N candidates: answering, judging, pairs, replay, report and status.
+"""Memory and time of an iteration with N candidates: generation, judging, pairs, replay, report and status.
 
     python benches/bench_long_run.py [--rows 10000,100000,1000000] [--tokens 200] [--folder /tmp/long] [--out FILE.md]
 
-Each stage runs in a process of its own, which samples its resident memory (VmRSS of /proc/self/status, so Linux only)
-five times a second; the peak is the kernel's (VmHWM). No model is loaded: the engine is scripted, and so is its
-tokenizer, which gives the same 400 ids for every prompt. All else is what `srlm run` does. Four answers a prompt and
-one verdict an answer; `again` is the same stage once more on its finished file, as after an interruption at its end.
-The folder is removed in the end unless `--keep` is given.
+Each stage runs in its own process, which samples its resident memory (VmRSS of /proc/self/status, so Linux only) five
+times per second; the peak is VmHWM. No model is loaded: the engine is scripted, and so is its tokenizer, which returns
+the same 400 ids for every prompt. Everything else is the code of `srlm run`. There are four answers per prompt and one
+verdict per answer. `again` runs the same stage once more on its finished file, as after an interruption at its end. The
+directory is removed at the end unless `--keep` is given.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
     from srlm.engines.base import Completion, Request
 
-WINDOW = 256  # requests that the engine takes at once; it gives them back in another order
+WINDOW = 256  # requests that the engine holds at once; it completes them in another order
 PER_PROMPT = 4
-JUDGE_TOKENS = 77  # by which the engine knows that it is to judge
+JUDGE_TOKENS = 77  # identifies judge requests in the scripted engine
 WORDS = [
     "the", "answer", "of", "a", "model", "to", "some", "question", "is", "mostly", "made", "of", "rather",
     "short", "and", "common", "words", "like", "these",
 ]  # fmt: skip
 
 
-# --- what is scripted -------------------------------------------------------------------------------------------------
+# --- scripted engine --------------------------------------------------------------------------------------------------
 
 
 class Tokenizer:
-    """Ids that no tokenizer would give."""
+    """Dummy ids."""
 
     def __call__(self, text: str, **_: object) -> dict[str, list[int]]:
         return {"input_ids": [1, 2]}
@@ -54,7 +54,7 @@ class Tokenizer:
 
 
 class Engine:
-    """Answers with `tokens` tokens of 4.5 characters each; judges in 300 characters and with a random score."""
+    """Generates answers of `tokens` tokens of 4.5 characters, and verdicts of 300 characters with random scores."""
 
     name = "scripted"
 
@@ -111,7 +111,7 @@ def configured() -> Any:
 
 
 def make_prompts(run: Path, rows: int, _: int) -> None:
-    """Write what the stages start from."""
+    """Write the input of the stages."""
     from srlm.rows.records import Prompt, RowWriter, content_id
     from srlm.run.run_dir import RunDir
 
@@ -124,8 +124,8 @@ def make_prompts(run: Path, rows: int, _: int) -> None:
 
 
 def generate(run: Path, name: str, tokens: int) -> None:
-    """Do a generating stage, as a worker does it."""
-    from srlm.engines.fault_tolerant import GuardedEngine
+    """Run a generation stage as a worker does."""
+    from srlm.engines.fault_tolerant import FaultTolerantEngine
     from srlm.models import chat
     from srlm.reporter import SilentReporter
     from srlm.run.stage_runner import data_seed
@@ -140,32 +140,32 @@ def generate(run: Path, name: str, tokens: int) -> None:
         else VerdictsTask("m2/verdicts", prompts, candidates, verdicts)
     )
     report = SilentReporter()
-    engine = GuardedEngine(Engine(tokens), task.file, {}, config.engine.max_model_len, report)
+    engine = FaultTolerantEngine(Engine(tokens), task.file, {}, config.engine.max_model_len, report)
     print(name, task.run(engine, config, data_seed(config, 2), report), flush=True)
 
 
 def make_pairs(run: Path, rows: int, _: int) -> None:
-    """Choose pairs, as the driver does it; the stages before count as done."""
+    """Build pairs as the driver does, with the earlier stages marked as finished."""
     from srlm.loop import Loop
     from srlm.reporter import SilentReporter
     from srlm.run.run_dir import RunDir
-    from srlm.run.stage_runner import Stages
+    from srlm.run.stage_runner import StageRunner
     from srlm.workers.launcher import Launcher
 
     opened = RunDir(run)
     for name in ("candidates", "verdicts"):
-        opened.finish(f"m2/{name}", {"key": "key", "made_with": {}}, 0.0, {"rows": rows})
+        opened.finish(f"m2/{name}", {"key": "key", "input_hashes": {}}, 0.0, {"rows": rows})
     report = SilentReporter()
-    launcher = Launcher(opened.log_file, report, configured())  # which has nothing to start here
-    Loop(Stages(configured(), opened, launcher, report)).build_pairs(2)
+    launcher = Launcher(opened.log_file, report, configured())  # starts nothing here
+    Loop(StageRunner(configured(), opened, launcher, report)).build_pairs(2)
     print("pairs", (opened.entry("m2/pairs") or {})["rows"], flush=True)
 
 
 def check_run(run: Path, _: int, __: int) -> None:
-    """Replay."""
-    from srlm.replay import replay, told
+    """Replay the run."""
+    from srlm.replay import problem_lines, replay
 
-    print("replay", told(replay(run)), flush=True)
+    print("replay", problem_lines(replay(run)), flush=True)
 
 
 def write_page(run: Path, _: int, __: int) -> None:
@@ -187,20 +187,20 @@ STAGES: dict[str, Callable[[Path, int, int], None]] = {
 }
 
 
-# --- measuring --------------------------------------------------------------------------------------------------------
+# --- measurement ------------------------------------------------------------------------------------------------------
 
 
 def memory(key: str) -> float:
-    """Return a figure of this process in MB: VmRSS now, VmHWM at its peak."""
+    """Return the memory of this process in MB: VmRSS (current) or VmHWM (peak)."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) / 1024
     raise LookupError(key)
 
 
-def measured(connection: Connection, stage: str, run: Path, rows: int, tokens: int) -> None:
-    """Do a stage in this process and send back what it took."""
-    for name in ("loop", "replay"):  # so that the first sample has what every stage imports
+def run_measured(connection: Connection, stage: str, run: Path, rows: int, tokens: int) -> None:
+    """Run a stage in this process and send its time and memory."""
+    for name in ("loop", "replay"):  # so that the first sample includes the common imports
         importlib.import_module(f"srlm.{name}")
     samples, ended, began = [memory("VmRSS")], threading.Event(), time.monotonic()
 
@@ -216,11 +216,11 @@ def measured(connection: Connection, stage: str, run: Path, rows: int, tokens: i
     connection.send({"seconds": seconds, "peak": memory("VmHWM"), "samples": samples})
 
 
-def in_a_process(stage: str, run: Path, rows: int, tokens: int) -> dict[str, Any]:
-    """Do a stage in a process of its own."""
+def run_in_process(stage: str, run: Path, rows: int, tokens: int) -> dict[str, Any]:
+    """Run a stage in its own process."""
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=measured, args=(sending, stage, run, rows, tokens))
+    process = context.Process(target=run_measured, args=(sending, stage, run, rows, tokens))
     process.start()
     sending.close()
     try:
@@ -232,7 +232,7 @@ def in_a_process(stage: str, run: Path, rows: int, tokens: int) -> dict[str, Any
 
 
 def status_seconds(run: Path) -> float:
-    """Return how long `srlm status` takes, the best of three."""
+    """Return the time of `srlm status` in seconds, the best of three."""
     times = []
     for _ in range(3):
         began = time.monotonic()
@@ -242,7 +242,7 @@ def status_seconds(run: Path) -> float:
 
 
 def status_lines(run: Path, rows: int) -> Iterator[str]:
-    """Time the status of a run whose manifest knows neither candidates nor verdicts."""
+    """Time the status of a run without candidates and verdicts in its manifest."""
     (run / "manifest.json").unlink()
     gigabytes = sum((run / "m2" / f"{name}.jsonl").stat().st_size for name in ("candidates", "verdicts")) / 1e9
     yield f"| {rows:,} | status, all lines counted ({gigabytes:.2f} GB) | {status_seconds(run):.2f} | | |"
@@ -252,17 +252,17 @@ def status_lines(run: Path, rows: int) -> Iterator[str]:
         return
     for name in ("candidates", "verdicts"):
         file = run / "m2" / f"{name}.jsonl"
-        progress.note(file, file.stat().st_size, rows)
-    yield f"| {rows:,} | status, with the notes of stages at work | {status_seconds(run):.2f} | | |"
+        progress.write_count(file, file.stat().st_size, rows)
+    yield f"| {rows:,} | status, with the counts of running stages | {status_seconds(run):.2f} | | |"
 
 
-def quarters(samples: list[float]) -> str:
+def memory_over_time(samples: list[float]) -> str:
     """Return the memory at the start, after each quarter of the time, and at the end."""
     return " / ".join(f"{samples[round(part * (len(samples) - 1) / 4)]:.0f}" for part in range(5))
 
 
 def report(options: argparse.Namespace) -> Iterator[str]:
-    """Yield the lines of the table as they come."""
+    """Yield the lines of the table."""
     yield "| candidates | stage | seconds | peak MB | MB at 0, 25, 50, 75, 100 % of the time |"
     yield "|---:|---|---:|---:|---|"
     for rows in options.rows:
@@ -271,10 +271,9 @@ def report(options: argparse.Namespace) -> Iterator[str]:
         for stage in STAGES:
             if stage in options.leave_out:
                 continue
-            found = in_a_process(stage, run, rows, options.tokens)
-            line = (
-                f"| {rows:,} | {stage} | {found['seconds']:.1f} | {found['peak']:.0f} | {quarters(found['samples'])} |"
-            )
+            found = run_in_process(stage, run, rows, options.tokens)
+            over_time = memory_over_time(found["samples"])
+            line = f"| {rows:,} | {stage} | {found['seconds']:.1f} | {found['peak']:.0f} | {over_time} |"
             if stage != "prompts":
                 yield line
         yield from status_lines(run, rows)
@@ -283,14 +282,14 @@ def report(options: argparse.Namespace) -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the table as it comes, and write it."""
+    """Print the table line by line, and write it to `--out`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default="10000,100000,1000000", help="candidates, with commas between")
-    parser.add_argument("--tokens", type=int, default=200, help="of an answer")
+    parser.add_argument("--rows", default="10000,100000,1000000", help="numbers of candidates, comma-separated")
+    parser.add_argument("--tokens", type=int, default=200, help="tokens per answer")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "srlm-long-run")
-    parser.add_argument("--leave-out", default="", help="stages, with commas between")
-    parser.add_argument("--keep", action="store_true", help="leave the files there")
-    parser.add_argument("--out", type=Path, help="write the table to this file, too")
+    parser.add_argument("--leave-out", default="", help="stages to skip, comma-separated")
+    parser.add_argument("--keep", action="store_true", help="keep the files")
+    parser.add_argument("--out", type=Path, help="also write the table to this file")
     options = parser.parse_args()
     options.rows = [int(text) for text in options.rows.split(",")]
     options.leave_out = options.leave_out.split(",")

@@ -1,13 +1,13 @@
-"""DPO's loss from hidden states to both gradients, ours beside its rivals, one table a shape; `--step`: a whole step.
+"""The DPO loss from hidden states to both gradients, srlm against other libraries; `--step`: whole optimizer steps.
 
     python benches/bench_preference.py [--device cuda] [--shapes 896x151936] [--ratios 1.6] [--rows N] [--out FILE.md]
     python benches/bench_preference.py --step --model DIR
 
-All contestants start from the same padded hidden states, as TRL's collator pads a micro batch (chosen rows, then
-rejected rows), and end at the gradients of hidden states and weight. Each round runs every contestant once, and the
+All implementations start from the same padded hidden states, as TRL's collator pads a micro-batch (chosen rows, then
+rejected rows), and end at the gradients of hidden states and weight. Each round runs every implementation once, and the
 medians over the rounds are compared. Losses, log-probabilities and gradients are compared with float64 before the
-race, and memory is measured apart from it. The matrix products of every contestant are counted as 6NDV with N useful
-rows, whatever it does.
+timing, and memory is measured separately. The matmuls of every implementation are counted as 6NDV with N useful rows,
+whatever it computes.
 """
 
 from __future__ import annotations
@@ -25,18 +25,26 @@ RATIOS = [0.4, 1.6, 6.0]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; what is not given depends on the device."""
+    """Parse the command line; some defaults depend on the device."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--shapes", help="HIDDENxVOCABULARY, with commas between")
-    parser.add_argument("--ratios", default=",".join(map(str, RATIOS)), help="prompt:answer lengths, with commas")
-    parser.add_argument("--rows", type=int, help="completion tokens (8192; on a CPU 512)")
-    parser.add_argument("--median", type=int, help="of the answers' lengths (180; on a CPU 48, so that pairs remain)")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="bfloat16; on a CPU float32")
+    parser.add_argument("--shapes", help="comma-separated HIDDENxVOCABULARY")
+    parser.add_argument(
+        "--ratios", default=",".join(map(str, RATIOS)), help="comma-separated prompt:answer length ratios"
+    )
+    parser.add_argument("--rows", type=int, help="completion tokens (default: 8192; on a CPU 512)")
+    parser.add_argument(
+        "--median", type=int, help="median answer length (default: 180; on a CPU 48, for several pairs)"
+    )
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "float16"], help="default: bfloat16; on a CPU float32"
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--patience", type=float, default=30.0, help="seconds of rounds after which one sits out")
-    parser.add_argument("--only", default="", help="contestants with this in their name")
-    parser.add_argument("--out", type=Path, help="write the tables to this file, too")
+    parser.add_argument(
+        "--patience", type=float, default=30.0, help="seconds after which an implementation skips the remaining rounds"
+    )
+    parser.add_argument("--only", default="", help="run implementations whose name contains this")
+    parser.add_argument("--out", type=Path, help="also write the tables to this file")
     parser.add_argument("--step", action="store_true", help="time whole steps of --model instead")
     parser.add_argument("--model", help="a model folder")
     parser.add_argument("--pairs", type=int, default=4, help="pairs in a step's batch")
@@ -54,7 +62,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Print the report as it comes, and write it."""
+    """Print the report line by line, and write it to --out."""
     options = parse()
     lines = []
     for line in bench_step(options) if options.step else bench_losses(options):

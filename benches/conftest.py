@@ -1,7 +1,7 @@
-"""One table a bench file: the rivals, ours and the ratio, each timed in turn in the same run.
+"""One table per bench file: baselines, srlm and the ratio, timed alternately in the same run.
 
-Timings on a shared machine are noisy, so each round times every contestant once, and the medians over the rounds are
-compared. Equality is the bench's own business, before the race: it says in words what it checked.
+Timings on a shared machine are noisy, so each round times every implementation once, and the medians over the rounds
+are compared. Each bench checks beforehand that the results are equal, and passes a description of that check.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-# Real text beside the checkout; benches that need it are skipped elsewhere.
+# Real texts next to the checkout; benches that need them are skipped if they are missing.
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a table: medians in seconds, and the work done per run in `unit`."""
+class Row:
+    """One row of a table: medians in seconds, and the work per run in `unit`."""
 
-    what: str
-    rival: str
-    rival_seconds: float
+    task: str
+    baseline: str
+    baseline_seconds: float
     ours_seconds: float
     work: float
     unit: str
     checked: str
 
 
-LINES: dict[str, list[Line]] = defaultdict(list)
+ROWS: dict[str, list[Row]] = defaultdict(list)
 
 
-class Race:
-    """Times ours beside its rivals and keeps the lines of the table."""
+class Comparison:
+    """Times srlm and its baselines, and collects the rows of the table."""
 
-    def __init__(self, table: list[Line], benchmark: BenchmarkFixture) -> None:
+    def __init__(self, table: list[Row], benchmark: BenchmarkFixture) -> None:
         self._table, self._benchmark = table, benchmark
 
     def __call__(
         self,
-        what: str,
+        task: str,
         ours: Callable[[], object],
-        rivals: dict[str, Callable[[], object]],
+        baselines: dict[str, Callable[[], object]],
         *,
         work: float,
         unit: str,
@@ -58,22 +58,23 @@ class Race:
         rounds: int = 5,
         scale: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Race `ours` against `rivals` and return the ratio rival / ours by rival.
+        """Time `ours` and the `baselines`, and return the ratio baseline / ours for each baseline.
 
-        `work` is the size of the task in `unit`, for the rates in the table. A rival too slow for the whole task may
-        be given a sample of it: `scale` says by how much to multiply its time. `checked` says what was compared before.
+        `work` is the size of the task in `unit`, for the rates in the table. A baseline that is too slow for the whole
+        task may run on a sample of it: `scale` is the factor by which its time is multiplied. `checked` describes the
+        check that was made before.
         """
         times: dict[str, list[float]] = defaultdict(list)
         for _ in range(rounds):
-            for name, run in {"ours": ours, **rivals}.items():
+            for name, run in {"ours": ours, **baselines}.items():
                 start = time.perf_counter()
                 run()
                 times[name].append(time.perf_counter() - start)
         mine = statistics.median(times["ours"])
         ratios = {}
-        for name in rivals:
+        for name in baselines:
             theirs = statistics.median(times[name]) * (scale or {}).get(name, 1.0)
-            self._table.append(Line(what, name, theirs, mine, work, unit, checked))
+            self._table.append(Row(task, name, theirs, mine, work, unit, checked))
             ratios[name] = theirs / mine
         self._benchmark.extra_info.update({f"ratio to {name}": ratio for name, ratio in ratios.items()})
         self._benchmark.pedantic(ours, rounds=rounds)
@@ -81,26 +82,28 @@ class Race:
 
 
 @pytest.fixture
-def race(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Race:
-    """Times ours beside its rivals; the lines are printed at the end, one table a file."""
-    return Race(LINES[request.path.name], benchmark)
+def compare(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Comparison:
+    """Times srlm and its baselines; the tables are printed at the end, one per file."""
+    return Comparison(ROWS[request.path.name], benchmark)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the tables."""
-    for name, lines in LINES.items():
+    for name, lines in ROWS.items():
         terminalreporter.section(name)
         for row in _rows(lines):
             terminalreporter.write_line(row)
 
 
-def _rows(lines: list[Line]) -> Iterator[str]:
-    yield "| task | rival | rival | srlm | ratio | checked first |"
+def _rows(lines: list[Row]) -> Iterator[str]:
+    yield "| task | baseline | baseline | srlm | ratio | checked |"
     yield "|---|---|---:|---:|---:|---|"
     for line in lines:
-        rates = [f"{_rate(line.work / seconds)} {line.unit}/s" for seconds in (line.rival_seconds, line.ours_seconds)]
-        ratio = line.rival_seconds / line.ours_seconds
-        yield f"| {line.what} | {line.rival} | {rates[0]} | {rates[1]} | {ratio:.1f} | {line.checked} |"
+        rates = [
+            f"{_rate(line.work / seconds)} {line.unit}/s" for seconds in (line.baseline_seconds, line.ours_seconds)
+        ]
+        ratio = line.baseline_seconds / line.ours_seconds
+        yield f"| {line.task} | {line.baseline} | {rates[0]} | {rates[1]} | {ratio:.1f} | {line.checked} |"
 
 
 def _rate(value: float) -> str:

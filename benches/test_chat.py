@@ -1,6 +1,6 @@
 """Chat encoding: texts to packed ids, conversations to ids, and the preparation of preference pairs.
 
-Every contestant is made anew before each round, so the first call's costs are in the times; loading is not.
+Every tokenizer is created anew for each round, so times include the costs of the first call, but not loading.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from benches.conftest import DATA
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benches.conftest import Race
+    from benches.conftest import Comparison
 
 MODEL = Path(os.environ.get("SRLM_CACHE", "")) / "models" / "smollm2-135m-instruct"
 pytestmark = pytest.mark.skipif(
-    not (DATA.is_dir() and MODEL.is_dir()), reason="needs the real data beside the checkout and the packaged model"
+    not (DATA.is_dir() and MODEL.is_dir()), reason="needs the real data next to the checkout and the packaged model"
 )
 ROWS = 100_000
 ROUNDS = 3
@@ -46,21 +46,21 @@ def pairs() -> list[dict[str, list[dict[str, str]]]]:
     return [
         {"prompt": chat.user(prompt), "chosen": chat.assistant(one), "rejected": chat.assistant(other)}
         for prompt, one, other in found
-        if isinstance(one, str) and isinstance(other, str)  # a few answers are no text
+        if isinstance(one, str) and isinstance(other, str)  # a few answers are not strings
     ]
 
 
 def texts() -> list[str]:
-    """Everything in those pairs and what judges wrote, each text once."""
-    said = [message["content"] for row in pairs() for side in row.values() for message in side]
+    """The distinct texts of these pairs and of judges' replies."""
+    contents = [message["content"] for row in pairs() for side in row.values() for message in side]
     judgments = (DATA / "judge-text" / "mt_bench_gpt4_single.jsonl").read_text("utf-8").strip().split("\n")
-    return list(dict.fromkeys([*said, *(json.loads(line)["judgment"] for line in judgments)]))
+    return list(dict.fromkeys([*contents, *(json.loads(line)["judgment"] for line in judgments)]))
 
 
 def fresh(make: Callable[[], Any]) -> Callable[[], Any]:
-    """Hand out contestants that have not done anything yet, one a call."""
-    waiting = [make() for _ in range(2 * ROUNDS + 3)]
-    return waiting.pop
+    """Return a function that returns an unused instance on each call."""
+    unused = [make() for _ in range(2 * ROUNDS + 3)]
+    return unused.pop
 
 
 def packed(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -70,15 +70,15 @@ def packed(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("rows", [None, ROWS], ids=["each text once", "100,000 rows"])
-def test_texts_to_packed_ids(race: Race, rows: int | None) -> None:
+def test_texts_to_packed_ids(compare: Comparison, rows: int | None) -> None:
     once = texts()
     batch = once if rows is None else (once * (rows // len(once) + 1))[:rows]
-    description = (MODEL / "tokenizer.json").read_text("utf-8")
-    ours = fresh(lambda: ChatEncoder(description))
-    flat = fresh(lambda: FastTokenizer.from_json_str(description))
-    lists = fresh(lambda: FastTokenizer.from_json_str(description))
-    hugging_face = fresh(lambda: Tokenizer.from_str(description))
-    sample = batch[: len(once)]  # the slow rival's share of the batch
+    tokenizer_json = (MODEL / "tokenizer.json").read_text("utf-8")
+    ours = fresh(lambda: ChatEncoder(tokenizer_json))
+    flat = fresh(lambda: FastTokenizer.from_json_str(tokenizer_json))
+    lists = fresh(lambda: FastTokenizer.from_json_str(tokenizer_json))
+    hugging_face = fresh(lambda: Tokenizer.from_str(tokenizer_json))
+    sample = batch[: len(once)]  # the part of the batch for the slow baseline
 
     def by_tokenizers(some: list[str]) -> tuple[np.ndarray, np.ndarray]:
         return packed([row.ids for row in hugging_face().encode_batch_fast(some, add_special_tokens=False)])
@@ -92,7 +92,7 @@ def test_texts_to_packed_ids(race: Race, rows: int | None) -> None:
     assert all(np.array_equal(*arrays) for arrays in zip(by_fastokens(), found, strict=True))
     size = sum(len(text.encode()) for text in batch) / 1e6
     share = size / (sum(len(text.encode()) for text in sample) / 1e6)
-    ratios = race(
+    ratios = compare(
         f"{len(batch):,} texts ({size:.1f} MB) to ids and offsets",
         lambda: ours().encode_texts(batch),
         {
@@ -111,12 +111,12 @@ def test_texts_to_packed_ids(race: Race, rows: int | None) -> None:
         assert ratios["fastokens encode_batch_flat"] >= 1
 
 
-def test_preference_pairs(race: Race) -> None:
+def test_preference_pairs(compare: Comparison) -> None:
     datasets.disable_progress_bars()
     datasets.disable_caching()
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     rows = pairs()
-    encoder = chat.chat_of(tokenizer).encoder
+    encoder = chat.cached_encoder(tokenizer).encoder
     arguments = DPOConfig(output_dir="unused", max_length=None, report_to="none", use_cpu=True, bf16=False)
     trainer = SimpleNamespace(_tokenizer=tokenizer, args=arguments)
     names = ("prompt", "chosen", "rejected")
@@ -131,7 +131,7 @@ def test_preference_pairs(race: Race) -> None:
     prepared = by_trl()
     for name, found in zip(names, by_srlm(), strict=True):
         assert prepared[f"{name}_ids"][:] == chat.ragged_rows(*found)
-    ratios = race(
+    ratios = compare(
         f"{len(rows):,} preference pairs: templates, ids, offsets",
         by_srlm,
         {"TRL's DPO preparation": by_trl},
@@ -143,16 +143,16 @@ def test_preference_pairs(race: Race) -> None:
     assert ratios["TRL's DPO preparation"] >= 40
 
 
-def test_prompts(race: Race) -> None:
+def test_prompts(compare: Comparison) -> None:
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     prompts = [row["prompt"] for row in pairs()]
-    encoder = chat.chat_of(tokenizer).encoder
+    encoder = chat.cached_encoder(tokenizer).encoder
 
     def by_transformers() -> list[list[int]]:
         return tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=True)["input_ids"]
 
     assert chat.ragged_rows(*encoder.encode_prompts(prompts)) == by_transformers()
-    race(
+    compare(
         f"{len(prompts):,} prompts: template and ids",
         lambda: encoder.encode_prompts(prompts),
         {"transformers apply_chat_template": by_transformers},

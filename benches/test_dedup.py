@@ -1,7 +1,7 @@
-"""Exact and near duplicates among 100,000 real texts with real edits, against rensa and against plain Python.
+"""Exact and near duplicates among 100,000 real texts with edits, against rensa and plain Python.
 
-rensa's LSH names candidates without comparing them; ours confirms every link on the sets of n-grams and joins clusters,
-so the two do not give the same answer. What each finds is measured against every pair compared, on 5,000 of the texts.
+rensa's LSH returns candidates without verifying them; srlm verifies every link on the sets of n-grams and builds
+clusters, so the results differ. The quality of both is measured against all pairs of 5,000 of the texts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benches.conftest import DATA
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from benches.conftest import Race
+    from benches.conftest import Comparison
 
 ROWS, THRESHOLD, PERMUTATIONS = 100_000, 0.8, 128
 
@@ -32,7 +32,7 @@ def texts() -> list[str]:
     rng = random.Random(0)
     bases = list(dict.fromkeys(text for text in real_texts() if len(text.split()) > 2))
     if not bases:
-        pytest.skip("the real data is not beside the checkout")
+        pytest.skip("the real data is not next to the checkout")
     vocabulary = " ".join(bases[:500]).split()
     copies = (edited(bases[at % len(bases)], vocabulary, rng) for at in range(ROWS - len(bases)))
     rows = [*bases, *copies]
@@ -93,12 +93,12 @@ def full(token_sets: list[list[str]]) -> Any:
 
 
 def flags(matrix: Any, bands: int) -> list[bool]:
-    """The rows that share a band with another one."""
+    """Whether each row shares a band with another one."""
     return rensa.RMinHashLSH(THRESHOLD, PERMUTATIONS, bands).query_duplicate_flags_matrix_one_shot(matrix)
 
 
 def similar_pairs(texts: list[str], shingles: Callable[[str], list[str]]) -> list[tuple[int, int]]:
-    """All pairs at or above the threshold. Sets too different in size are passed over: they cannot be similar."""
+    """All pairs at or above the threshold. Skips sets that differ too much in size to be similar."""
     sets = [frozenset(shingles(text)) for text in texts]
     order = sorted(range(len(sets)), key=lambda row: len(sets[row]))
     pairs = []
@@ -114,7 +114,7 @@ def similar_pairs(texts: list[str], shingles: Callable[[str], list[str]]) -> lis
 
 
 def quality(texts: list[str], shingles: Callable[[str], list[str]], **options: Any) -> str:
-    """Check our recall and precision, and say them beside those of rensa's flags."""
+    """Check the recall and precision of srlm, and report them with those of rensa."""
     sample = texts[:5000]
     pairs = similar_pairs(sample, shingles)
     found = near_duplicates(sample, threshold=THRESHOLD, **options)
@@ -128,14 +128,14 @@ def quality(texts: list[str], shingles: Callable[[str], list[str]], **options: A
     assert precise
     similar = np.zeros(len(sample), dtype=bool)
     similar[np.array(pairs).ravel()] = True
-    told = [f"{len(pairs)} similar pairs in 5,000 texts: ours recall {recall:.4f}, precision 1"]
+    summary = [f"{len(pairs)} similar pairs in 5,000 texts: srlm recall {recall:.4f}, precision 1"]
     for name, sketch, bands in [("rho", rho, 8), ("full", full, 16)]:
         flagged = np.array(flags(sketch([shingles(text) for text in sample]), bands))
         hit = (flagged & similar).sum()
-        told.append(
-            f"rensa {name} {bands} bands: rows' recall {hit / similar.sum():.3f}, precision {hit / flagged.sum():.3f}"
+        summary.append(
+            f"rensa {name} {bands} bands: row recall {hit / similar.sum():.3f}, precision {hit / flagged.sum():.3f}"
         )
-    return "; ".join(told)
+    return "; ".join(summary)
 
 
 def root(parents: list[int], row: int) -> int:
@@ -153,19 +153,24 @@ def root(parents: list[int], row: int) -> int:
     ],
 )
 def test_near_duplicates(
-    race: Race, texts: list[str], name: str, shingles: Callable[[str], list[str]], rows: int, options: dict[str, Any]
+    compare: Comparison,
+    texts: list[str],
+    name: str,
+    shingles: Callable[[str], list[str]],
+    rows: int,
+    options: dict[str, Any],
 ) -> None:
     checked = quality(texts, shingles, **options)
-    some = texts[:rows]
-    ready = [shingles(text) for text in some]
-    ratios = race(
+    sample = texts[:rows]
+    token_lists = [shingles(text) for text in sample]
+    ratios = compare(
         f"near duplicates of {rows:,} texts by {name}",
-        lambda: near_duplicates(some, threshold=THRESHOLD, **options),
+        lambda: near_duplicates(sample, threshold=THRESHOLD, **options),
         {
-            "rensa rho, 8 bands, from strings": lambda: flags(rho([shingles(text) for text in some]), 8),
-            "rensa full, 16 bands, from strings": lambda: flags(full([shingles(text) for text in some]), 16),
-            "rensa rho, hashing of ready tokens alone": lambda: rho(ready),
-            "rensa full, hashing of ready tokens alone": lambda: full(ready),
+            "rensa rho, 8 bands, from strings": lambda: flags(rho([shingles(text) for text in sample]), 8),
+            "rensa full, 16 bands, from strings": lambda: flags(full([shingles(text) for text in sample]), 16),
+            "rensa rho, hashing only": lambda: rho(token_lists),
+            "rensa full, hashing only": lambda: full(token_lists),
         },
         work=rows,
         unit="texts",
@@ -185,9 +190,9 @@ def plain_exact(texts: list[str]) -> list[int]:
     return [firsts.setdefault(plain_normal(text), row) for row, text in enumerate(texts)]
 
 
-def test_exact_duplicates(race: Race, texts: list[str]) -> None:
+def test_exact_duplicates(compare: Comparison, texts: list[str]) -> None:
     assert exact_duplicates(texts).tolist() == plain_exact(texts)
-    race(
+    compare(
         f"exact duplicates of {ROWS:,} texts",
         lambda: exact_duplicates(texts),
         {"Python: a dict of normal forms": lambda: plain_exact(texts)},

@@ -1,14 +1,14 @@
-"""Novelty at scale: 10,000 new prompts against pools of 5,000, 50,000 and 500,000, by self-instruct's rule.
+"""Novelty at scale: 10,000 new prompts against pools of 5,000, 50,000 and 500,000, by Self-Instruct's rule.
 
-The prompts are made from about 2,000 real ones, as there are not as many real ones at hand. Of 100 made prompts, 85
-follow a real one clause by clause: half of the clauses (what ends in one of `.?!,;:` or at a line's end) are replaced
-by clauses of any real prompt, then 30 % of the words by words drawn as often as the real prompts have them. 15 are
-repeats of an earlier made one, whole or with up to 20 % of the words replaced. So lengths and frequencies are the real
-ones, and no new words come with more prompts: every word's list grows as the pool does, which is the hard case for an
-inverted index. New prompts and pool are drawn from one stream.
+The prompts are synthesised from about 2,000 real ones. 85 % follow a real prompt clause by clause: half of the clauses
+(ending in one of `.?!,;:` or at the end of a line) are replaced by clauses of random real prompts, then 30 % of the
+words by words sampled with their real frequencies. 15 % repeat an earlier synthetic prompt, unchanged or with up to
+20 % of the words replaced. So lengths and word frequencies are realistic, and the vocabulary does not grow with the
+number of prompts: every posting list grows with the pool, which is the hard case for an inverted index. New prompts and
+pool come from the same stream.
 
-The rival is timed on 400 x 5,000 pairs and scaled to new prompts x pool; pairs within the batch are not charged to it,
-nor is splitting into words. Ours is everything that `add_novel` does.
+The baseline is timed on 400 x 5,000 pairs and scaled to new prompts x pool, without pairs within the batch and without
+splitting into words. The time of srlm is that of the whole call of `add_novel`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from benches.conftest import DATA
 
 NEW = 10_000
 THRESHOLD = 0.7
-SAMPLE = (400, 5_000)  # new prompts and pool of a rival's run
+SAMPLE = (400, 5_000)  # new prompts and pool in a run of the baseline
 GROUP = 50
-COSTS: dict[int, float] = {}
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the real prompts are not beside the checkout")
+SECONDS: dict[int, float] = {}
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the real prompts are not next to the checkout")
 
 
 def rows(name):
@@ -42,7 +42,7 @@ def rows(name):
 
 
 def real_prompts():
-    """About 2,000 prompts, each once."""
+    """About 2,000 distinct prompts."""
     prompts = [row["prompt"]["text"] for row in rows("oasst/en_100_tree.jsonl")]
     prompts += rows("oasst/prompt_lottery_en_250_text.jsonl")
     prompts += [row["instruction"] for row in rows("self-instruct/seed_tasks.jsonl")]
@@ -55,28 +55,28 @@ def real_prompts():
     return list(dict.fromkeys(prompts))
 
 
-def made_prompts(seed):
-    """Prompts without end, see above."""
-    chooser = random.Random(seed)
+def synthetic_prompts(seed):
+    """An endless stream of synthetic prompts, see above."""
+    rng = random.Random(seed)
     split = [[part.split() for part in re.split(r"(?<=[.?!,;:\n])\s+", text)] for text in real_prompts()]
     split = [[clause for clause in prompt if clause] for prompt in split]
     clauses = [clause for prompt in split for clause in prompt]
     words = [word for clause in clauses for word in clause]
     made = []
     while True:
-        if made and chooser.random() < 0.15:
-            prompt, share = list(made[chooser.randrange(len(made))]), 0.2 * chooser.random()
+        if made and rng.random() < 0.15:
+            prompt, share = list(made[rng.randrange(len(made))]), 0.2 * rng.random()
         else:
-            kept = (c if chooser.random() < 0.5 else chooser.choice(clauses) for c in chooser.choice(split))
+            kept = (c if rng.random() < 0.5 else rng.choice(clauses) for c in rng.choice(split))
             prompt, share = [word for clause in kept for word in clause], 0.3
-        for _ in range(int(share * len(prompt) + chooser.random())):
-            prompt[int(chooser.random() * len(prompt))] = words[int(chooser.random() * len(words))]
+        for _ in range(int(share * len(prompt) + rng.random())):
+            prompt[int(rng.random() * len(prompt))] = words[int(rng.random() * len(words))]
         made.append(prompt)
         yield " ".join(prompt)
 
 
-class Rival:
-    """RapidFuzz over every pair, on lists of small integers, its fastest input here; splitting is not timed."""
+class Baseline:
+    """RapidFuzz over every pair, on lists of small integers, its fastest input here. Splitting is not timed."""
 
     def __init__(self, new, pool):
         numbers: dict[str, int] = {}
@@ -89,14 +89,14 @@ class Rival:
         return cdist(self.new, self.pool, scorer=LCSseq.similarity, dtype=np.uint16, workers=-1)
 
     def all_pairs_with_cutoff(self):
-        """With what a prompt needs in common with the shortest text that may be similar enough, by groups of length."""
+        """With a cutoff per group of lengths: the words in common with the shortest text that can be similar enough."""
         by_length = sorted(self.new, key=len)
         for group in (by_length[at : at + GROUP] for at in range(0, len(by_length), GROUP)):
             cutoff = int(len(group[0]) * THRESHOLD / (2 - THRESHOLD))
             cdist(group, self.pool, scorer=LCSseq.similarity, dtype=np.uint16, workers=-1, score_cutoff=cutoff)
 
     def decisions(self):
-        """The rule as self-instruct's code has it, pool first, then each new prompt with those kept before it."""
+        """The rule of Self-Instruct's code: each new prompt against the pool and the prompts kept before it."""
         kept, similarities = [], self._f_measures(self.pool)
         among_new = self._f_measures(self.new)
         for row, own in enumerate(among_new):
@@ -120,14 +120,14 @@ def check(new, pool):
     index = NoveltyIndex()
     index.add_all(pool)
     kept, similarity, nearest = index.add_novel(new, THRESHOLD)
-    for row, expected in enumerate(Rival(new, pool).decisions()):
+    for row, expected in enumerate(Baseline(new, pool).decisions()):
         assert (kept[row], nearest[row]) == (expected[0], expected[2]), new[row]
         assert kept[row] or similarity[row] == expected[1]
     assert 0 < kept.sum() < len(new)
 
 
-def lengths_that_fit(new, pool):
-    """The share of pairs that the lengths alone leave over."""
+def share_by_length(new, pool):
+    """The share of pairs that pass the length bound alone."""
     a, b = (np.array([len(re.findall("[a-z0-9]+", text.lower())) for text in texts]) for texts in (new, pool))
     return float(np.mean([np.mean(2 * np.minimum(n, b) / (n + b) > THRESHOLD) for n in a]))
 
@@ -135,17 +135,17 @@ def lengths_that_fit(new, pool):
 def report(pool, new, index, seconds):
     counts = index.counts()
     shares = {name: counts[name] / counts["pairs"] for name in ("met", "signature", "overlap")}
-    left = {"lengths": lengths_that_fit(new[:200], pool[:20_000]), **shares}
+    left = {"lengths": share_by_length(new[:200], pool[:20_000]), **shares}
     print(
-        f"\npool {len(pool):,}: {seconds / NEW * 1e6:.1f} µs a new prompt, {len(index) - len(pool):,} of {NEW:,} kept; "
-        f"index {sys.getsizeof(index) / 1e6:.0f} MB; share of pairs left over by each bound: "
-        + ", ".join(f"{name} {share:.2g}" for name, share in left.items())
+        f"\npool {len(pool):,}: {seconds / NEW * 1e6:.1f} µs per new prompt, "
+        f"{len(index) - len(pool):,} of {NEW:,} kept; index {sys.getsizeof(index) / 1e6:.0f} MB; "
+        "share of pairs that pass each bound: " + ", ".join(f"{name} {share:.2g}" for name, share in left.items())
     )
 
 
 @pytest.mark.parametrize("size", [5_000, 50_000, 500_000])
-def test_new_prompts_against_a_pool(race, capsys, size):
-    texts = list(islice(made_prompts(size), size + NEW))
+def test_new_prompts_against_a_pool(compare, capsys, size):
+    texts = list(islice(synthetic_prompts(size), size + NEW))
     random.Random(0).shuffle(texts)
     new, pool = texts[:NEW], texts[NEW:]
     check(new[:100], pool[:50_000])
@@ -155,23 +155,23 @@ def test_new_prompts_against_a_pool(race, capsys, size):
         index.add_all(pool)
     start = time.perf_counter()
     indexes[0].add_novel(new, THRESHOLD)
-    COSTS[size] = time.perf_counter() - start
+    SECONDS[size] = time.perf_counter() - start
     with capsys.disabled():
-        report(pool, new, indexes[0], COSTS[size])
+        report(pool, new, indexes[0], SECONDS[size])
     fresh = iter(indexes[1:])
-    sample = Rival(new[: SAMPLE[0]], pool[: SAMPLE[1]])
-    rivals = {"RapidFuzz cdist LCSseq": sample.all_pairs, "the same, score_cutoff": sample.all_pairs_with_cutoff}
-    ratios = race(
+    sample = Baseline(new[: SAMPLE[0]], pool[: SAMPLE[1]])
+    baselines = {"RapidFuzz cdist LCSseq": sample.all_pairs, "the same, score_cutoff": sample.all_pairs_with_cutoff}
+    ratios = compare(
         f"{NEW:,} new prompts, pool of {size:,}",
         lambda: next(fresh).add_novel(new, THRESHOLD),
-        rivals,
+        baselines,
         work=NEW,
         unit="prompts",
         checked=f"decisions, similarities and nearest of 100 new with {min(size, 50_000):,}",
         rounds=rounds,
-        scale=dict.fromkeys(rivals, NEW * size / (SAMPLE[0] * SAMPLE[1])),
+        scale=dict.fromkeys(baselines, NEW * size / (SAMPLE[0] * SAMPLE[1])),
     )
     if size == 50_000:
         assert min(ratios.values()) >= 20
-    if size == 500_000 and 5_000 in COSTS:
-        assert COSTS[size] < 50 * COSTS[5_000]  # of a pool a hundred times as large
+    if size == 500_000 and 5_000 in SECONDS:
+        assert SECONDS[size] < 50 * SECONDS[5_000]  # for a pool a hundred times as large

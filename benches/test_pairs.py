@@ -1,6 +1,6 @@
-"""Averaging verdicts and choosing pairs, against polars and a plain loop: 1,000,000 prompts, 4 answers, 3 verdicts.
+"""Mean scores and pair selection, against polars and a plain loop: 1,000,000 prompts, 4 answers, 3 verdicts.
 
-All contestants start from the same numpy columns and must choose the same rows, ties included (the lower row).
+All implementations start from the same numpy columns and must select the same rows, including ties (the lower row).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from benches.conftest import Race
+    from benches.conftest import Comparison
 
 PROMPTS, ANSWERS, VERDICTS = 1_000_000, 4, 3
 SAMPLE = 25_000  # prompts for the plain loop
@@ -33,7 +33,7 @@ Rows = tuple["NDArray[np.int64]", "NDArray[np.int64]"]
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that all start from."""
+    """The input columns."""
 
     prompt: NDArray[np.int64]  # [C]
     candidate: NDArray[np.int64]  # [V] the row of the candidate of each verdict
@@ -44,7 +44,7 @@ class Columns:
 
 
 def make(prompts: int, *, apart: bool = False) -> Columns:
-    """`apart`: candidates of a prompt and verdicts on a candidate are spread over the columns."""
+    """`apart`: the candidates of a prompt and the verdicts on a candidate are not adjacent."""
     rng = np.random.default_rng(0)
     candidates = prompts * ANSWERS
     score = rng.integers(0, 11, candidates * VERDICTS) / 2
@@ -61,7 +61,7 @@ def ours(columns: Columns, texts: list[str] | None = None) -> Rows:
 
 
 def best_and_worst(scored: pl.LazyFrame) -> Rows:
-    """From the columns prompt, score (null where there is none) and row."""
+    """Select pairs from the columns prompt, score (null if there is none) and row."""
     score, row = pl.col("score"), pl.col("row")
     pairs = (
         scored.group_by("prompt", maintain_order=True)
@@ -73,7 +73,7 @@ def best_and_worst(scored: pl.LazyFrame) -> Rows:
 
 
 def polars_groups(columns: Columns) -> Rows:
-    """Means by a group-by over the verdicts, which may stand in any order."""
+    """Means by a group-by over the verdicts, in any order."""
     means = (
         pl.LazyFrame({"candidate": columns.candidate, "score": columns.score})
         .group_by("candidate")
@@ -85,7 +85,7 @@ def polars_groups(columns: Columns) -> Rows:
 
 
 def polars_in_order(columns: Columns) -> Rows:
-    """The same where the verdicts are known to be in the order of the candidates, none without one."""
+    """The same, assuming that verdicts are sorted by candidate and every candidate has one."""
     means = (
         pl.LazyFrame({"candidate": columns.candidate, "score": columns.score})
         .group_by("candidate", maintain_order=True)
@@ -96,7 +96,7 @@ def polars_in_order(columns: Columns) -> Rows:
 
 
 def polars_by_column(columns: Columns) -> Rows:
-    """The same where each candidate is known to have three verdicts, and the rows of a prompt to lie together."""
+    """The same, assuming three verdicts per candidate and adjacent rows of each prompt."""
     row, score = pl.col("row"), pl.col("score")
     pairs = (
         _scores_by_column(columns)
@@ -112,7 +112,7 @@ def polars_by_column(columns: Columns) -> Rows:
 
 
 def polars_by_shape(columns: Columns) -> Rows:
-    """The same where each prompt is known to have four answers, too: no group-by at all, and no look at the prompts."""
+    """The same, assuming four answers per prompt as well: without any group-by, ignoring the prompt column."""
     row, scores = pl.col("row").cast(pl.Int64) * ANSWERS, pl.col("score").arr
     pairs = (
         _scores_by_column(columns)
@@ -133,7 +133,7 @@ def _scores_by_column(columns: Columns) -> pl.LazyFrame:
 
 
 def plain_loop(columns: Columns) -> Rows:
-    """Dicts and lists, as one would write it without columns."""
+    """Plain Python with dicts and lists."""
     verdicts: dict[int, list[float]] = defaultdict(list)
     for candidate, score in zip(columns.candidate.tolist(), columns.score.tolist(), strict=True):
         if not math.isnan(score):
@@ -152,11 +152,11 @@ def plain_loop(columns: Columns) -> Rows:
     return np.array(chosen), np.array(rejected)
 
 
-def check_equal(columns: Columns, rivals: list[Callable[[Columns], Rows]]) -> int:
-    """Compare all rows of all contestants, and return how many pairs there are."""
+def check_equal(columns: Columns, baselines: list[Callable[[Columns], Rows]]) -> int:
+    """Compare all rows of all implementations, and return the number of pairs."""
     expected = ours(columns)
-    for rival in rivals:
-        for mine, theirs in zip(expected, rival(columns), strict=True):
+    for baseline in baselines:
+        for mine, theirs in zip(expected, baseline(columns), strict=True):
             np.testing.assert_array_equal(mine, theirs)
     return len(expected[0])
 
@@ -166,19 +166,19 @@ def columns() -> Columns:
     return make(PROMPTS)
 
 
-def test_columns(race: Race, columns: Columns) -> None:
-    rivals = [polars_groups, polars_in_order, polars_by_column, polars_by_shape]
-    assert check_equal(columns, rivals) > 0.9 * PROMPTS
+def test_columns(compare: Comparison, columns: Columns) -> None:
+    baselines = [polars_groups, polars_in_order, polars_by_column, polars_by_shape]
+    assert check_equal(columns, baselines) > 0.9 * PROMPTS
     small = make(SAMPLE)
     check_equal(small, [plain_loop])
     named: dict[str, Callable[[], object]] = {
         "polars, group_by": lambda: polars_groups(columns),
         "polars, group_by in order": lambda: polars_in_order(columns),
-        "polars, a column a verdict": lambda: polars_by_column(columns),
+        "polars, one column per verdict": lambda: polars_by_column(columns),
         "polars, fixed shape": lambda: polars_by_shape(columns),
         "plain loop": lambda: plain_loop(small),
     }
-    ratios = race(
+    ratios = compare(
         "means and pairs",
         lambda: ours(columns),
         named,
@@ -189,14 +189,14 @@ def test_columns(race: Race, columns: Columns) -> None:
         scale={"plain loop": PROMPTS / SAMPLE},
     )
     assert ratios["plain loop"] >= 50
-    # The others lean on a regular shape, which ours does not.
+    # The others rely on a regular shape; srlm does not.
     assert min(ratios["polars, group_by"], ratios["polars, group_by in order"]) >= 3
 
 
-def test_columns_in_any_order(race: Race) -> None:
+def test_columns_in_any_order(compare: Comparison) -> None:
     columns = make(PROMPTS, apart=True)
     check_equal(columns, [polars_groups])
-    race(
+    compare(
         "the same, rows apart",
         lambda: ours(columns),
         {"polars, group_by": lambda: polars_groups(columns)},
@@ -207,8 +207,8 @@ def test_columns_in_any_order(race: Race) -> None:
     )
 
 
-def test_with_texts(race: Race) -> None:
-    """Ours also looks at the texts, so that a pair of equal ones is dropped; here none are."""
+def test_with_texts(compare: Comparison) -> None:
+    """srlm also compares the texts, to drop pairs with equal ones; here there are none."""
     columns = make(PROMPTS // 4)
     texts = [f"the answer of row {row}" for row in range(len(columns.prompt))]
     with_texts, without = ours(columns, texts), ours(columns)
@@ -223,7 +223,7 @@ def test_with_texts(race: Race) -> None:
 
     for mine, theirs in zip(with_texts, differ(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    race(
+    compare(
         "the same with texts (250,000)",
         lambda: ours(columns, texts),
         {"polars, group_by in order": differ},

@@ -1,4 +1,4 @@
-"""Reading verdicts and JSON lines, beside Python's own `re` and `json`."""
+"""Parsing verdicts and JSON lines, compared with Python's `re` and `json`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benches import verdict_re
 from benches.conftest import DATA
 
 if TYPE_CHECKING:
-    from benches.conftest import Race
+    from benches.conftest import Comparison
 
 REPLIES = DATA / "judge-text" / "mt_bench_gpt4_single.jsonl"
 RULES = Path(__file__).resolve().parents[1] / "docs" / "verdicts.md"
@@ -28,20 +28,20 @@ RATING = r"\[\[(?P<score>\d+(?:\.\d+)?)\]\]"
 def replies() -> list[str]:
     """GPT-4's judgements on MT-Bench, which end `Rating: [[N]]`."""
     if not REPLIES.is_file():
-        pytest.skip("the judge's replies are not beside the checkout")
+        pytest.skip("the judge's replies are not next to the checkout")
     return native.read_text_column(REPLIES, "judgment")[0]
 
 
-def agree(replies: list[str], theirs: list[verdict_re.Verdict], pattern: str | None = None) -> None:
-    """Check outcome and score of every reply."""
+def check_equal(replies: list[str], theirs: list[verdict_re.Verdict], pattern: str | None = None) -> None:
+    """Check the outcome and the score of every reply."""
     outcomes, scores, _ = native.parse_verdicts(replies, max_score=10.0, pattern=pattern)
     ours = [(outcome, None if math.isnan(score) else score) for outcome, score in zip(outcomes, scores, strict=True)]
     for reply, mine, other in zip(replies, ours, theirs, strict=True):
         assert mine == other, reply
 
 
-def test_the_rival_knows_the_rules() -> None:
-    rules = RULES.read_text(encoding="utf-8").partition("## A format of your own")[0]
+def test_the_baseline_implements_the_rules() -> None:
+    rules = RULES.read_text(encoding="utf-8").partition("## A custom format")[0]
     examples = re.findall(r"^\| `(.+)` \| (\w+) \| ?(\S*) \|$", rules, re.MULTILINE)
     for reply, outcome, score in examples:
         text = reply.replace("\\n", "\n").replace("\\|", "|")
@@ -49,16 +49,16 @@ def test_the_rival_knows_the_rules() -> None:
     assert len(examples) > 50
 
 
-def test_a_pattern_of_ones_own(replies: list[str], race: Race, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_custom_pattern(replies: list[str], compare: Comparison, capsys: pytest.CaptureFixture[str]) -> None:
     rows = (replies * (ROWS // len(replies) + 1))[:ROWS]
     last = verdict_re.matcher(RATING)
-    agree(replies, verdict_re.read(replies, 10.0, last), RATING)
+    check_equal(replies, verdict_re.read(replies, 10.0, last), RATING)
     recorded = [json.loads(line)["score"] for line in REPLIES.read_text(encoding="utf-8").split("\n") if line]
     found = native.parse_verdicts(replies, max_score=10.0, pattern=RATING)[1]
     same = sum((math.isnan(score) and old == -1) or score == old for score, old in zip(found, recorded, strict=True))
     with capsys.disabled():
-        print(f"\n{same} of {len(recorded)} recorded scores are read the same (-1: none)")
-    race(
+        print(f"\n{same} of {len(recorded)} recorded scores are equal (-1: none)")
+    compare(
         f"[[N]] in {len(rows)} replies",
         lambda: native.parse_verdicts(rows, max_score=10.0, pattern=RATING),
         {"re": lambda: verdict_re.read(rows, 10.0, last)},
@@ -69,11 +69,11 @@ def test_a_pattern_of_ones_own(replies: list[str], race: Race, capsys: pytest.Ca
     )
 
 
-def test_the_default_label(replies: list[str], race: Race) -> None:
+def test_the_default_label(replies: list[str], compare: Comparison) -> None:
     labelled = [re.sub(r"\[\[(.*?)\]\]", r"\1", text.replace("Rating:", "Score:")) for text in replies]
     rows = (labelled * (ROWS // len(labelled) + 1))[:ROWS]
-    agree(labelled, verdict_re.read(labelled, 10.0))
-    race(
+    check_equal(labelled, verdict_re.read(labelled, 10.0))
+    compare(
         f"Score: N in {len(rows)} replies",
         lambda: native.parse_verdicts(rows, max_score=10.0),
         {"re": lambda: verdict_re.read(rows, 10.0)},
@@ -84,7 +84,7 @@ def test_the_default_label(replies: list[str], race: Race) -> None:
     )
 
 
-def test_json_lines(replies: list[str], race: Race, tmp_path: Path) -> None:
+def test_json_lines(replies: list[str], compare: Comparison, tmp_path: Path) -> None:
     rows = (replies * (ROWS // len(replies) + 1))[:ROWS]
     file = tmp_path / "verdicts.jsonl"
     with file.open("w", encoding="utf-8", newline="\n") as out:
@@ -101,8 +101,8 @@ def test_json_lines(replies: list[str], race: Race, tmp_path: Path) -> None:
     texts, lines = native.read_text_column(file, "text")
     assert texts == by_json() == by_polars() == rows
     assert lines.tolist() == list(range(1, len(rows) + 1))
-    race(
-        f"a field of {len(rows)} lines",
+    compare(
+        f"one field of {len(rows)} lines",
         lambda: native.read_text_column(file, "text"),
         {"json.loads": by_json, "polars.read_ndjson": by_polars},
         work=file.stat().st_size / 1e6,

@@ -1,8 +1,7 @@
-"""The rules of docs/verdicts.md with Python's compiled `re`: the rival of the bench.
+"""The rules of docs/verdicts.md with Python's compiled `re`: the baseline of the bench.
 
-Written to be quick: `re` searches a pattern fast that begins with a literal or a set of characters, and slowly one
-that begins with a look-behind or ignores case, hence the spelling of the word; and what one search can say is not
-asked twice.
+Optimised for speed: `re` is fast for patterns that start with a literal or a character set, and slow for those that
+start with a look-behind or ignore case, hence the spelling of the word. No search is done twice.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ if TYPE_CHECKING:
 
 Verdict = tuple[str, float | None]
 MISSING: Verdict = ("missing", None)
-REFUSED: Verdict = ("out_of_range", None)
+OUT_OF_RANGE: Verdict = ("out_of_range", None)
 CONFLICTING: Verdict = ("conflicting", None)
 
-# Begins with `<` or `[` only, so `re` skips to these; with the case ignored that still holds, as neither has one.
+# Starts with `<` or `[`, so `re` skips to these; this still works with IGNORECASE, since they have no case.
 TAG = re.compile(
     r"<(?:(?P<close>/)?(?P<think>think)>|/s>|eos>|(?:start|end)_of_turn>"
     r"|\|(?:im_(?:start|end|sep)|user|assistant|system|eot_id|eom_id|(?:start|end)_header_id|begin_of_text"
@@ -58,11 +57,11 @@ TAIL = re.compile(
     re.IGNORECASE,
 )
 ALONE = re.compile(rf"(?:{CLOSE}|\.)*(?:\n|\r|\Z)")
-COMPARES = re.compile(rf"{FILL}(?:below|above|under|over|lower|higher|less|more|short)(?![^\W_])", re.IGNORECASE)
+DIFFERENCE = re.compile(rf"{FILL}(?:below|above|under|over|lower|higher|less|more|short)(?![^\W_])", re.IGNORECASE)
 
 
 def parts(text: str) -> list[str]:
-    """Return what the judge itself says: rules 1 and 2."""
+    """Return the parts of the reply that count: rules 1 and 2."""
     found: list[str] = []
     start, end, thinking = 0, len(text), False
     speaker = OPENING_SPEAKER.match(text) or SPEAKER.search(text)
@@ -92,7 +91,7 @@ def parts(text: str) -> list[str]:
 
 
 def value(number: str) -> float:
-    """Return the value of what NUMBER matches."""
+    """Return the value of a match of NUMBER."""
     if number.isdecimal():
         return float(number)
     sign = -1.0 if number[0] in "-\u2010\u2011\u2013\u2014\u2212\uff0d" else 1.0
@@ -103,7 +102,7 @@ def value(number: str) -> float:
 
 def on_scale(score: float, max_score: float) -> Verdict:
     """Return the verdict of a number."""
-    return ("scored", score + 0.0) if 0.0 <= score <= max_score else REFUSED
+    return ("scored", score + 0.0) if 0.0 <= score <= max_score else OUT_OF_RANGE
 
 
 def label(text: str, max_score: float) -> Verdict | None:
@@ -118,7 +117,7 @@ def label(text: str, max_score: float) -> Verdict | None:
 
 
 def at_label(text: str, at: int, max_score: float) -> Verdict | None:
-    """Return the verdict of the label whose word ends at `at`; None if it is no label."""
+    """Return the verdict of the label whose word ends at `at`; None if it is not a label."""
     separator = SEPARATOR.match(text, at)
     if not separator:
         return None
@@ -130,7 +129,7 @@ def at_label(text: str, at: int, max_score: float) -> Verdict | None:
     assert tail is not None
     if "\n" in text[separator.end() : found.start("number")] and not ALONE.match(text, tail.end("all")):
         return MISSING
-    if not colon and COMPARES.match(text, tail.end("all")):
+    if not colon and DIFFERENCE.match(text, tail.end("all")):
         return None
     if tail["comma"] or tail["more"]:
         return CONFLICTING
@@ -138,21 +137,21 @@ def at_label(text: str, at: int, max_score: float) -> Verdict | None:
 
 
 def scaled(number: str, tail: re.Match[str], note: str | None, max_score: float) -> Verdict:
-    """Return the verdict of one number, of whose scale `tail` and `note` may tell."""
+    """Return the verdict of one number, whose scale may be in `tail` or `note`."""
     denominator = tail[3]
     if denominator is not None and value(denominator) != max_score:
-        return REFUSED
+        return OUT_OF_RANGE
     if denominator is None and "%" in tail["all"] and max_score != 100.0:
-        return REFUSED
+        return OUT_OF_RANGE
     if note and "+" not in note:
-        told = [float(digits) for digits in re.findall(r"[0-9]+(?:\.[0-9]+)?", note)]
-        if told and max(told) != max_score:
-            return REFUSED
+        scales = [float(digits) for digits in re.findall(r"[0-9]+(?:\.[0-9]+)?", note)]
+        if scales and max(scales) != max_score:
+            return OUT_OF_RANGE
     return on_scale(value(number), max_score)
 
 
 def matcher(pattern: str) -> Callable[[str, float], Verdict | None]:
-    """Return what reads a part by a pattern of one's own."""
+    """Return a function that parses a part with a custom pattern."""
     compiled = re.compile(pattern)
 
     def last(text: str, max_score: float) -> Verdict | None:

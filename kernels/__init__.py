@@ -1,1 +1,1 @@
-"""Triton kernels, one file each: the jit function, its launcher, and a torch twin under the same signature."""
+"""Triton kernels, one per file: the jit function, its launcher, and a torch implementation with the same signature."""

@@ -1,8 +1,8 @@
-"""From kept exponentials to the gradient of the products, in place.
+"""Gradient with respect to the product x = hidden @ weight.T, written in place over the saved exponentials.
 
-d log p(y) / dx_v = (1[v = y] - p_v) dz_v/dx_v. p_v is the kept exp(z_v - maximum) times exp(maximum - log-sum-exp), one
-factor a row and tile, so no exponential is taken again. The label's own p comes from its log-probability: 1 - p would
-otherwise lose what matters when p is near one.
+d log p(y) / dx_v = (1[v = y] - p_v) dz_v/dx_v. p_v is the saved exp(z_v - maximum) times exp(maximum - logsumexp), one
+factor per row and tile, so no exponential is recomputed. The label's own p comes from its log-probability: with p from
+the rounded exponential, 1 - p would lose its significant digits when p is close to one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from srlm.kernels.fold_logits import BLOCK_ELEMENTS, kept_scale
+from srlm.kernels.online_logsumexp import BLOCK_ELEMENTS, exp_scale
 from srlm.kernels.triton_support import check_rows, use_triton
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def grad_logits(
-    kept: torch.Tensor,
+    exps: torch.Tensor,
     labels: torch.Tensor,
     maximum: torch.Tensor,
     factor: torch.Tensor,
@@ -29,28 +29,28 @@ def grad_logits(
     upstream: torch.Tensor,
     transform: LogitTransform,
 ) -> None:
-    """Overwrite one tile's exponentials with the gradient of the products: Triton on a GPU, torch elsewhere.
+    """Overwrite one tile's exponentials with dL / dx: Triton on a GPU, torch elsewhere.
 
     Args:
-        kept: [R, C], what `fold_logits` kept of the tile.
-        labels: [R] int64, the label's column within this tile; outside [0, C) where it lies in another tile.
-        maximum: [R] float32 (float64 for a float64 `kept`), the tile's own maximum of each row.
-        factor: [R], of the same type, exp(that maximum) / sum_v exp(z_v) over the whole vocabulary.
-        label_logit: [R], of the same type, z at the label.
-        label_logp: [R], of the same type, the label's log-probability.
-        upstream: [R], of the same type, dL / d log p(label).
-        transform: what `fold_logits` was given.
+        exps: [R, C], the exponentials that `online_logsumexp` saved for this tile.
+        labels: [R] int64, the label's column within this tile; outside [0, C) if the label is in another tile.
+        maximum: [R] float32 (float64 for a float64 `exps`), each row's maximum over this tile.
+        factor: [R], same dtype, exp(maximum) / sum_v exp(z_v), the sum over the whole vocabulary.
+        label_logit: [R], same dtype, z at the label.
+        label_logp: [R], same dtype, log p(label).
+        upstream: [R], same dtype, the upstream gradient dL / d log p(label).
+        transform: the transform passed to `online_logsumexp`.
 
     Raises:
         ValueError: a row is not contiguous.
     """
-    check_rows(kept)
-    grad = grad_logits_triton if use_triton(kept) else grad_logits_torch
-    grad(kept, labels, maximum, factor, label_logit, label_logp, upstream, transform)
+    check_rows(exps)
+    grad = grad_logits_triton if use_triton(exps) else grad_logits_torch
+    grad(exps, labels, maximum, factor, label_logit, label_logp, upstream, transform)
 
 
 def grad_logits_torch(
-    kept: torch.Tensor,
+    exps: torch.Tensor,
     labels: torch.Tensor,
     maximum: torch.Tensor,
     factor: torch.Tensor,
@@ -59,26 +59,26 @@ def grad_logits_torch(
     upstream: torch.Tensor,
     transform: LogitTransform,
 ) -> None:
-    """The torch twin of `grad_logits_triton`: the same result, on any device."""
-    rows, columns = kept.shape
-    scale = kept_scale(kept.dtype)
-    times = factor * (-upstream / scale)  # [R], so that kept * times = -upstream * p
+    """Torch implementation of `grad_logits_triton`: the same result, on any device."""
+    rows, columns = exps.shape
+    scale = exp_scale(exps.dtype)
+    row_scale = factor * (-upstream / scale)  # [R], so that exps * row_scale = -upstream * p
     if transform.softcap is None:
-        times *= transform.slope
+        row_scale *= transform.slope
     at_label = upstream * (1 - label_logp.exp()) * _slopes_at(label_logit, transform)  # [R]
     step = max(1, BLOCK_ELEMENTS // max(columns, 1))
     for start in range(0, rows, step):
-        some = slice(start, start + step)
-        tile = kept[some]
+        block = slice(start, start + step)
+        tile = exps[block]
         if transform.softcap is None:
-            tile.mul_(times[some, None])  # computed in the wider of the two types
+            tile.mul_(row_scale[block, None])  # computed in the wider of the two dtypes
             continue
-        wide = tile.to(times.dtype)
-        z = (wide / scale).log_().add_(maximum[some, None])
-        slopes = transform.derivative_(z.clamp_(-transform.cap, transform.cap))  # log 0 is met where p is 0
-        tile.copy_(wide * times[some, None] * slopes)
+        e = tile.to(row_scale.dtype)
+        z = (e / scale).log_().add_(maximum[block, None])
+        slopes = transform.derivative_(z.clamp_(-transform.cap, transform.cap))  # clamped: log 0 = -inf where p is 0
+        tile.copy_(e * row_scale[block, None] * slopes)
     inside = ((labels >= 0) & (labels < columns)).nonzero()[:, 0]
-    kept[inside, labels[inside]] = at_label[inside].to(kept.dtype)
+    exps[inside, labels[inside]] = at_label[inside].to(exps.dtype)
 
 
 def _slopes_at(z: torch.Tensor, transform: LogitTransform) -> torch.Tensor | float:
@@ -86,7 +86,7 @@ def _slopes_at(z: torch.Tensor, transform: LogitTransform) -> torch.Tensor | flo
 
 
 def grad_logits_triton(
-    kept: torch.Tensor,
+    exps: torch.Tensor,
     labels: torch.Tensor,
     maximum: torch.Tensor,
     factor: torch.Tensor,
@@ -96,23 +96,23 @@ def grad_logits_triton(
     transform: LogitTransform,
     block: int = 2048,
 ) -> None:
-    """Launch the Triton kernel, one program a row and `block` columns; see `grad_logits`."""
-    rows, columns = kept.shape
+    """Launch the Triton kernel, one program per row and `block` columns; see `grad_logits`."""
+    rows, columns = exps.shape
     if rows == 0:
         return
     kernel()[(rows, -(-columns // block))](
-        kept,
+        exps,
         labels,
         maximum,
         factor,
         label_logit,
         label_logp,
         upstream,
-        kept.stride(0),
+        exps.stride(0),
         columns,
         transform.slope,
         transform.cap,
-        1 / kept_scale(kept.dtype),
+        1 / exp_scale(exps.dtype),
         HAS_CAP=transform.softcap is not None,
         BLOCK=block,
     )
@@ -120,20 +120,20 @@ def grad_logits_triton(
 
 @functools.cache
 def kernel() -> JITFunction:
-    """Build the jit function; Triton, absent on some platforms, is imported here and not with this module."""
+    """Build the jit function. Triton is imported here because it is not available on every platform."""
     import triton
     import triton.language as tl
 
     @triton.jit
     def _grad_logits(  # type: ignore[no-untyped-def]
-        kept,
+        exps,
         labels,
         maximum,
         factor,
         label_logit,
         label_logp,
         upstream,
-        kept_stride,
+        exps_stride,
         columns,
         slope,
         cap,
@@ -144,17 +144,17 @@ def kernel() -> JITFunction:
         row = tl.program_id(0).to(tl.int64)
         column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         inside = column < columns
-        place = kept + row * kept_stride + column
-        e = tl.load(place, mask=inside, other=0.0).to(tl.float32) * inverse_scale  # [BLOCK]
+        pointer = exps + row * exps_stride + column
+        e = tl.load(pointer, mask=inside, other=0.0).to(tl.float32) * inverse_scale  # [BLOCK]
         is_label = column == tl.load(labels + row)
         p = tl.where(is_label, tl.exp(tl.load(label_logp + row)), e * tl.load(factor + row))
         grad = tl.load(upstream + row) * (tl.where(is_label, 1.0, 0.0) - p) * slope
         if HAS_CAP:
-            # log 0 is met where p is 0: there the slope does not matter, but must be a number.
+            # Where p is 0 the softcap's derivative does not matter, but it must be finite: avoid log 0.
             z = tl.log(tl.maximum(e, 1e-37)) + tl.load(maximum + row)
             z = tl.where(is_label, tl.load(label_logit + row), z)
-            bend = tl.minimum(tl.abs(z) / cap, 1.0)
-            grad *= 1 - bend * bend
-        tl.store(place, grad.to(kept.dtype.element_ty), mask=inside)
+            tanh = tl.minimum(tl.abs(z) / cap, 1.0)
+            grad *= 1 - tanh * tanh
+        tl.store(pointer, grad.to(exps.dtype.element_ty), mask=inside)
 
     return _grad_logits

@@ -1,11 +1,12 @@
-"""Losses of preference pairs from hidden states, their gradients finished in the forward pass.
+"""Preference losses from hidden states, with the gradients computed in the forward pass.
 
-Once a chunk of whole pairs has its log-sum-exps, both sums of every pair in it are known; with the reference's
-log-probabilities given, the loss's gradient is one number per sequence, so the chunk's logits turn into the gradients
-of hidden states and weight at once: 2NDV operations for the logits and 4NDV for the gradients. Taking the logits again
-in a backward pass, as a function of token log-probabilities must, costs 8NDV. The backward pass here only scales.
+After the logsumexp of a chunk of whole pairs, the log-probabilities of both answers of each pair are known. With the
+reference log-probabilities given, the gradient of the loss is one number per sequence, so the chunk's logits become the
+gradients of hidden states and weight at once: 2NDV operations for the logits and 4NDV for the gradients. Recomputing
+the logits in a backward pass, as a function of token log-probabilities must, costs 8NDV. The backward pass here only
+multiplies by the upstream gradient.
 
-DPO's loss (Rafailov et al. 2023, arXiv 2305.18290, eq. 7) and others are plain functions of `PairLogps`; see
+The DPO loss (Rafailov et al. 2023, arXiv 2305.18290, eq. 7) and others are plain functions of `PairLogps`; see
 `srlm.losses`.
 """
 
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from srlm.kernels.logit_transform import LogitTransform
 from srlm.kernels.output_head import Gradients, OutputHead, check_inputs, compute_dtype, new_gradients
-from srlm.kernels.segments import IGNORED, boundaries, spread, sum_rows
+from srlm.kernels.segments import IGNORED, expand_to_rows, sum_rows, validate_cu_seqlens
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
@@ -28,42 +29,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PairLogps:
-    """What a loss of preference pairs is a function of; tensors [p] of the pairs at hand, float32, nats."""
+    """Inputs of a preference loss: tensors [p] of the pairs of one chunk, float32, nats."""
 
     chosen: torch.Tensor  # log p(chosen), differentiable
     rejected: torch.Tensor  # log p(rejected), differentiable
-    ref_chosen: torch.Tensor  # the reference's, zeros where none was given
+    ref_chosen: torch.Tensor  # under the reference; zeros if none was given
     ref_rejected: torch.Tensor
     chosen_lengths: torch.Tensor  # tokens
     rejected_lengths: torch.Tensor
-    mean_chosen_length: torch.Tensor  # scalar, over all pairs of the call, not only those at hand
+    mean_chosen_length: torch.Tensor  # scalar, over all pairs of the call, not only those of the chunk
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceMetrics:
-    """What was seen on the way, per pair [P], without gradient."""
+    """Metrics per pair [P], without gradient."""
 
     losses: torch.Tensor  # before weighting
     chosen_logps: torch.Tensor
     rejected_logps: torch.Tensor
-    chosen_top1: torch.Tensor  # rows of the chosen answer whose label is the likeliest word
+    chosen_top1: torch.Tensor  # rows of the chosen answer whose label is the top-1 token
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """Everything of one call that is not differentiated."""
+    """The arguments of one call that get no gradient."""
 
     labels: torch.Tensor
-    cuts: list[int]  # 2P + 1
+    offsets: list[int]  # 2P + 1
     refs: torch.Tensor  # [P, 2]
-    weights: torch.Tensor  # [P], with the mean's 1 / P
+    weights: torch.Tensor  # [P], including the 1 / P of the mean
     extra: torch.Tensor  # [P]
     lengths: torch.Tensor  # [P, 2]
     mean_chosen_length: torch.Tensor
     loss_fn: Callable[[PairLogps], torch.Tensor]
     transform: LogitTransform
     budget: int | None
-    needed: tuple[bool, bool, bool]  # hidden, weight, bias
+    needs_grad: tuple[bool, bool, bool]  # hidden, weight, bias
 
 
 def preference_loss(
@@ -85,57 +86,58 @@ def preference_loss(
 ) -> tuple[torch.Tensor, PreferenceMetrics]:
     """Return the mean loss over pairs; differentiable once in hidden, weight and bias.
 
-    Chunks hold whole pairs; a pair that is longer than a chunk has its logits taken twice, as in `sequence_logps`.
-    Without gradients (`torch.no_grad`, or nothing that requires one) only the logits are taken.
+    Chunks hold whole pairs. The logits of a pair longer than a chunk are computed twice, as in `sequence_logps`.
+    Without gradients (`torch.no_grad`, or no input that requires one) only the logits are computed.
 
     Args:
-        hidden: [N, D], float32, bfloat16, float16 or float64: the rows that predict a completion's tokens only, pair
-            after pair, each the chosen answer's rows, then the rejected one's.
-        weight: [V, D], the output projection. Under autocast, products take its type. Its gradient is accumulated in
-            float32.
-        labels: [N] int64, the token that each row predicts; a row labelled -100 counts as nothing.
-        pair_cu_seqlens: [2P + 1], where answers begin and end among the rows: chosen, rejected, chosen, ...
+        hidden: [N, D], float32, bfloat16, float16 or float64: only the rows that predict completion tokens, pair after
+            pair, each pair's chosen rows first, then its rejected rows.
+        weight: [V, D], the output projection. Under autocast, the matmuls use autocast's dtype. Its gradient is
+            accumulated in float32.
+        labels: [N] int64, the token that each row predicts; a row labelled -100 is masked.
+        pair_cu_seqlens: [2P + 1], cumulative lengths of the answers over the rows: chosen, rejected, chosen, ...
         ref_logps: [P, 2] log-probabilities of chosen and rejected under the reference; None: zeros.
-        loss_fn: from `PairLogps` of some pairs to their losses [p]; each pair's loss may depend on that pair alone. It
-            is differentiated by autograd, in `chosen` and `rejected` only: what else it closes over gets no gradient.
+        loss_fn: maps the `PairLogps` of a group of pairs to their losses [p]; the loss of a pair may depend on that
+            pair only. Autograd differentiates it in `chosen` and `rejected` only: tensors that it closes over get no
+            gradient.
         weights: [P] factors of the pairs' losses (the mean is still over P), or None.
-        extra_logps: [P] added to both log-probabilities before the loss, without gradient: what the beginning that
-            both answers share has, where its rows are left out because they cancel.
-        lengths: [P, 2] tokens of the answers, where rows were left out; by default the rows that count.
+        extra_logps: [P] added to both log-probabilities before the loss, without gradient: the log-probability of the
+            prefix that both answers share, if its rows are left out because they cancel.
+        lengths: [P, 2] tokens of the answers, if rows were left out; by default the number of rows not masked.
         bias: [V] of the projection, or None.
         softcap: cap * tanh(logit / cap), as in Gemma 2 (arXiv 2408.00118), or None.
-        logit_scale: factor of the logits, before the cap.
-        temperature: divisor of the logits, after the cap.
+        logit_scale: factor of the logits, before the softcap.
+        temperature: divisor of the logits, after the softcap.
         budget: bytes of workspace; by default 1.25 GiB on a GPU and 256 MiB elsewhere.
 
     Returns:
         The loss, a float32 scalar (float64 for float64 hidden states), 0 for no pairs; and the metrics.
 
     Raises:
-        ValueError: shapes, types, labels (checked on the CPU only; on a GPU a wrong one gives NaN) or boundaries that
-            do not fit, or a `loss_fn` that does not return one loss a pair.
+        ValueError: shapes, dtypes, labels (checked on the CPU only; on a GPU an out-of-range label gives NaN) or
+            cu_seqlens are inconsistent, or `loss_fn` does not return one loss per pair.
     """
     check_inputs(hidden, weight, labels, bias)
-    cuts = boundaries(pair_cu_seqlens, hidden.shape[0])
-    if len(cuts) % 2 == 0:
-        raise ValueError(f"pair_cu_seqlens must hold 2P + 1 boundaries, found {len(cuts)}")
-    pairs = len(cuts) // 2
-    wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-    rows = sum_rows(labels != IGNORED, cuts, wide).view(pairs, 2)  # those that count
-    lengths = _given(rows if lengths is None else lengths, "lengths", (pairs, 2), 0.0, hidden, wide)
+    offsets = validate_cu_seqlens(pair_cu_seqlens, hidden.shape[0])
+    if len(offsets) % 2 == 0:
+        raise ValueError(f"pair_cu_seqlens must have 2P + 1 entries, found {len(offsets)}")
+    pairs = len(offsets) // 2
+    acc_dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    rows = sum_rows(labels != IGNORED, offsets, acc_dtype).view(pairs, 2)  # not masked
+    lengths = _pair_tensor(rows if lengths is None else lengths, "lengths", (pairs, 2), 0.0, hidden, acc_dtype)
     grad = torch.is_grad_enabled()
     call = _Call(
         labels=labels,
-        cuts=cuts,
-        refs=_given(ref_logps, "ref_logps", (pairs, 2), 0.0, hidden, wide),
-        weights=_given(weights, "weights", (pairs,), 1.0, hidden, wide) / max(pairs, 1),
-        extra=_given(extra_logps, "extra_logps", (pairs,), 0.0, hidden, wide),
+        offsets=offsets,
+        refs=_pair_tensor(ref_logps, "ref_logps", (pairs, 2), 0.0, hidden, acc_dtype),
+        weights=_pair_tensor(weights, "weights", (pairs,), 1.0, hidden, acc_dtype) / max(pairs, 1),
+        extra=_pair_tensor(extra_logps, "extra_logps", (pairs,), 0.0, hidden, acc_dtype),
         lengths=lengths,
         mean_chosen_length=(rows if extra_logps is None else lengths)[:, 0].sum() / max(pairs, 1),
         loss_fn=loss_fn,
         transform=LogitTransform(softcap, logit_scale, temperature),
         budget=budget,
-        needed=(
+        needs_grad=(
             grad and hidden.requires_grad,
             grad and weight.requires_grad,
             grad and bias is not None and bias.requires_grad,
@@ -145,19 +147,20 @@ def preference_loss(
     return loss, PreferenceMetrics(*metrics)
 
 
-def _given(
+def _pair_tensor(
     values: torch.Tensor | None,
     name: str,
     shape: tuple[int, ...],
     default: float,
     like: torch.Tensor,
-    wide: torch.dtype,
+    acc_dtype: torch.dtype,
 ) -> torch.Tensor:
+    """Return values per pair on the device and in the dtype of the computation, or the default in their shape."""
     if values is None:
-        return torch.full(shape, default, dtype=wide, device=like.device)
+        return torch.full(shape, default, dtype=acc_dtype, device=like.device)
     if values.shape != shape:
         raise ValueError(f"expected {name} {list(shape)}, found {list(values.shape)}")
-    return values.detach().to(like.device, wide)
+    return values.detach().to(like.device, acc_dtype)
 
 
 class _PreferenceLoss(torch.autograd.Function):
@@ -171,85 +174,87 @@ class _PreferenceLoss(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         dtype = compute_dtype(hidden)
         head = OutputHead(weight, bias, call.transform, dtype=dtype, rows=hidden.shape[0], budget=call.budget)
-        gradients = new_gradients(hidden, weight, bias, call.needed, head.wide)
+        gradients = new_gradients(hidden, weight, bias, call.needs_grad, head.acc_dtype)
         pairs = len(call.weights)
-        found = torch.zeros(4, pairs, dtype=head.wide, device=hidden.device)  # as PreferenceMetrics
+        pair_metrics = torch.zeros(4, pairs, dtype=head.acc_dtype, device=hidden.device)  # fields of PreferenceMetrics
         with torch.autocast(hidden.device.type, enabled=False):
-            for some in _groups(call.cuts, head.chunk_rows):
-                found[:, some] = _work_off(head, hidden, call, some, gradients)
-            loss = (found[0] * call.weights).sum()
-        ctx.dtypes = [None if some is None else some.dtype for some in (hidden, weight, bias)]
+            for group in _group_pairs(call.offsets, head.chunk_rows):
+                pair_metrics[:, group] = _process_group(head, hidden, call, group, gradients)
+            loss = (pair_metrics[0] * call.weights).sum()
+        ctx.dtypes = [None if leaf is None else leaf.dtype for leaf in (hidden, weight, bias)]
         ctx.save_for_backward(gradients.hidden, gradients.weight, gradients.bias)
-        ctx.spent = False
-        seen = found.unbind()
-        ctx.mark_non_differentiable(*seen)
-        return loss, *seen
+        ctx.backward_done = False
+        metrics = pair_metrics.unbind()
+        ctx.mark_non_differentiable(*metrics)
+        return loss, *metrics
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, upstream: torch.Tensor, *_: object) -> tuple[torch.Tensor | None, ...]:
-        if ctx.spent:  # the gradients were scaled where they lie, to spare a copy of the weight's
-            raise RuntimeError("preference_loss: its gradients can be taken once; call it again for another backward")
-        ctx.spent = True
-        found = [
+        if ctx.backward_done:  # the saved gradients were scaled in place, which avoids a copy of the weight's gradient
+            raise RuntimeError("preference_loss: backward can run only once; call preference_loss again for another")
+        ctx.backward_done = True
+        grads = [
             None if grad is None else grad.mul_(upstream).to(dtype)
             for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         ]
-        return *found, None
+        return *grads, None
 
 
-def _groups(cuts: list[int], most: int) -> Iterator[slice]:
-    """Group neighbouring pairs into slices of pairs of at most `most` rows; a longer pair is alone."""
-    first, pairs = 0, len(cuts) // 2
+def _group_pairs(offsets: list[int], max_rows: int) -> Iterator[slice]:
+    """Group neighbouring pairs into slices of at most `max_rows` rows; a longer pair is a group of its own."""
+    first, pairs = 0, len(offsets) // 2
     for pair in range(1, pairs + 1):
-        if pair == pairs or cuts[2 * pair + 2] - cuts[2 * first] > most:
+        if pair == pairs or offsets[2 * pair + 2] - offsets[2 * first] > max_rows:
             yield slice(first, pair)
             first = pair
 
 
-def _work_off(head: OutputHead, hidden: torch.Tensor, call: _Call, some: slice, gradients: Gradients) -> torch.Tensor:
-    """Return the metrics [4, p] of some pairs, and add up their gradients."""
-    cuts = call.cuts[2 * some.start : 2 * some.stop + 1]
-    start, end = cuts[0], cuts[-1]
+def _process_group(
+    head: OutputHead, hidden: torch.Tensor, call: _Call, group: slice, gradients: Gradients
+) -> torch.Tensor:
+    """Return the metrics [4, p] of a group of pairs, and accumulate their gradients."""
+    offsets = call.offsets[2 * group.start : 2 * group.stop + 1]
+    start, end = offsets[0], offsets[-1]
     rows, labels = slice(start, end), call.labels
-    local = [cut - start for cut in cuts]
+    local_offsets = [offset - start for offset in offsets]
     if end - start > head.chunk_rows or end == start:
         logps, top1 = head.forward_rows(hidden, labels, start, end)
         statistics = None
     else:
         statistics = head.forward(hidden[rows], labels[rows])
         logps, top1 = statistics.logps, statistics.top1
-    sums = sum_rows(logps, local, head.wide).view(-1, 2) + call.extra[some, None]  # [p, 2]
-    losses, slopes = _differentiate(call, sums, some)
-    if any(call.needed) and end > start:
-        upstream = spread(slopes.reshape(-1), local)
+    sums = sum_rows(logps, local_offsets, head.acc_dtype).view(-1, 2) + call.extra[group, None]  # [p, 2]
+    losses, grad_logps = _loss_and_grad(call, sums, group)
+    if any(call.needs_grad) and end > start:
+        upstream = expand_to_rows(grad_logps.reshape(-1), local_offsets)
         if statistics is None:
             head.backward_rows(hidden, labels, start, end, upstream, gradients)
         else:
             head.backward(hidden[rows], labels[rows], statistics, upstream, gradients, rows)
-    hits = sum_rows(top1, local, head.wide).view(-1, 2)[:, 0]
+    hits = sum_rows(top1, local_offsets, head.acc_dtype).view(-1, 2)[:, 0]
     return torch.stack([losses, sums[:, 0], sums[:, 1], hits])
 
 
-def _differentiate(call: _Call, sums: torch.Tensor, some: slice) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the losses [p] of some pairs, and d loss / d log-probability [p, 2] with the pairs' weights."""
-    differentiated = any(call.needed)
-    with torch.set_grad_enabled(differentiated):
-        leaf = sums.detach().requires_grad_(differentiated)
+def _loss_and_grad(call: _Call, sums: torch.Tensor, group: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the losses [p] of a group of pairs, and d loss / d log-probability [p, 2], multiplied by the weights."""
+    needs_grad = any(call.needs_grad)
+    with torch.set_grad_enabled(needs_grad):
+        leaf = sums.detach().requires_grad_(needs_grad)
         losses = call.loss_fn(
             PairLogps(
                 chosen=leaf[:, 0],
                 rejected=leaf[:, 1],
-                ref_chosen=call.refs[some, 0],
-                ref_rejected=call.refs[some, 1],
-                chosen_lengths=call.lengths[some, 0],
-                rejected_lengths=call.lengths[some, 1],
+                ref_chosen=call.refs[group, 0],
+                ref_rejected=call.refs[group, 1],
+                chosen_lengths=call.lengths[group, 0],
+                rejected_lengths=call.lengths[group, 1],
                 mean_chosen_length=call.mean_chosen_length,
             )
         )
         if losses.shape != leaf.shape[:1]:
-            raise ValueError(f"loss_fn must return one loss a pair, [{len(leaf)}], found {list(losses.shape)}")
-        if not losses.requires_grad:  # nobody asks, or the loss does not depend on the answers
+            raise ValueError(f"loss_fn must return one loss per pair, [{len(leaf)}], found {list(losses.shape)}")
+        if not losses.requires_grad:  # no gradient is needed, or the loss does not depend on the log-probabilities
             return losses.detach(), torch.zeros_like(sums)
-        (slopes,) = torch.autograd.grad((losses * call.weights[some]).sum(), leaf)
-    return losses.detach(), slopes
+        (grad_logps,) = torch.autograd.grad((losses * call.weights[group]).sum(), leaf)
+    return losses.detach(), grad_logps

@@ -1,4 +1,4 @@
-"""Where Triton's kernels run, and what they share."""
+"""When the Triton kernels run, and checks that they share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def use_triton(tensor: torch.Tensor) -> bool:
 
 
 def check_rows(*tensors: torch.Tensor) -> None:
-    """Refuse matrices whose rows are not contiguous, which the kernels read as if they were.
+    """Check that the rows of matrices are contiguous, as the kernels assume.
 
     Raises:
-        ValueError: a last stride is not 1.
+        ValueError: the last stride is not 1.
     """
     for tensor in tensors:
         if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:

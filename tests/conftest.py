@@ -1,4 +1,4 @@
-"""Fixtures that many tests share."""
+"""Shared fixtures."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # processes side by side that each take every core slow each other down
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # parallel processes that each use all cores slow each other down
     cores = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
-# Real data beside the checkout, where there is some; tests that use it are skipped elsewhere.
+# Longer than any wait on a machine several times slower. pytest's own timeout per test (faulthandler_timeout in
+# pyproject.toml) is longer, and ends waits without a limit.
+HANG_SECONDS = 1200
+# Optional real data beside the checkout; tests that use it are skipped without it.
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deal the tests out to the processes that share them, slow ones first: what is left to share at the end is short.
+    """Distribute the tests over the parallel processes, slow ones first, so that only short ones remain at the end.
 
-    Each process is given a stretch of the list (`--dist worksteal`). Slow ones of a module stay together.
+    Each process gets a contiguous part of the list (`--dist worksteal`). The slow tests of a module stay together.
     """
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     slow = [item for item in items if item.get_closest_marker("slow")]
@@ -27,8 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [
         item
         for process in range(processes)
-        for some in (slow, fast)
-        for item in some[len(some) * process // processes : len(some) * (process + 1) // processes]
+        for part in (slow, fast)
+        for item in part[len(part) * process // processes : len(part) * (process + 1) // processes]
     ]
 
 
@@ -49,7 +52,7 @@ def tiny_tokenizer(tiny_model: str):
 
 @pytest.fixture
 def oasst() -> Path:
-    """Open Assistant's real export."""
+    """The real Open Assistant export."""
     file = DATA / "oasst" / "en_100_tree.jsonl"
     if not file.is_file():
         pytest.skip("the Open Assistant export is not beside the checkout")

@@ -1,7 +1,7 @@
-"""Feed the readers of users' files what nobody would write: `python -m tests.fuzz_readers --seconds 600`.
+"""Fuzz the readers of user files: `python -m tests.fuzz_readers --seconds 600`.
 
-Valid files are broken at random (bytes flipped, cut, doubled, spliced with what is known to be nasty). Whatever comes
-of it, a reader returns or says in one line what is wrong (`InputError`); anything else is a defect, and printed.
+Valid files are corrupted at random: bytes are changed, removed or duplicated, and known problematic strings inserted. A
+reader must return, or raise an `InputError` of one line; anything else is a defect, and is printed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,16 @@ EFT = {"prompt": "Q", "answers": [{"text": "A", "score": 5}, {"text": "B", "scor
 RULE = {"key": 1, "prompt": "Q", "instruction_id_list": ["keywords:existence"], "kwargs": [{"keywords": ["tea"]}]}
 LLMBAR = {"input": "Q", "output_1": "A", "output_2": "B", "label": 1}
 QUESTION = {"question_id": 81, "category": "math", "turns": ["Q", "And?"]}
-ENTRY = {"seed/ift": {"key": "k", "seconds": 1.0, "finished": "now", "rows": 1, "path": "seed/ift.jsonl"}}
+ENTRY = {
+    "seed/ift": {
+        "format": run_dir.FORMAT,
+        "cache_key": "k",
+        "seconds": 1.0,
+        "finished": "now",
+        "rows": 1,
+        "path": "seed/ift.jsonl",
+    }
+}
 
 
 def rows(*values: object) -> bytes:
@@ -67,7 +76,7 @@ def _read_seed(path: Path, *, ift: bool) -> None:
 
 
 def _read_twice(path: Path) -> None:
-    """Go through the rows, and ask for each by its place: that must be the same."""
+    """Iterate over the rows, and read each by its index: both must give the same rows."""
     read = lazy_rows.RowFile(path, records.Candidate)
     assert list(read) == read[:]
 
@@ -77,7 +86,7 @@ def _load(path: Path) -> None:
 
 
 def _reread(path: Path) -> None:
-    reparse.read_replies(path, path.with_name("out"), field="text", judge=JudgeSection())
+    reparse.parse_replies(path, path.with_name("out"), field="text", judge=JudgeSection())
 
 
 READERS: dict[str, tuple[bytes, Callable[[Path], Any]]] = {
@@ -92,7 +101,7 @@ READERS: dict[str, tuple[bytes, Callable[[Path], Any]]] = {
     "held-out prompts": (rows({"prompt": "Q"}), held_out.read_prompts),
     "instructions": (rows(RULE), instructions.read_instructions),
     "questions": (rows(QUESTION), mt_bench.read_questions),
-    "manifest": (json.dumps(ENTRY).encode(), lambda path: run_dir.RunDir(path.parent).known()),
+    "manifest": (json.dumps(ENTRY).encode(), lambda path: run_dir.RunDir(path.parent).known_stages()),
     "configuration": (configuration.to_yaml(configuration.load("quickstart")).encode(), _load),
     "replies": (rows({"text": "Score: 3"}), _reread),
 }
@@ -101,40 +110,40 @@ NAMES = {"manifest": "manifest.json", "configuration": "config.yaml"}
 
 @dataclass
 class Found:
-    """How many inputs were tried, by reader and by what came of them; and what should not have."""
+    """The number of inputs by reader and outcome, and the defects found."""
 
     tried: Counter[tuple[str, str]] = field(default_factory=Counter)
     defects: list[str] = field(default_factory=list)
 
 
-def broken(data: bytes, choose: random.Random) -> bytes:
-    """Return data that was broken in one place, or some."""
-    lines = data * choose.choice((1, 1, 2, 3))
-    for _ in range(choose.choice((1, 1, 1, 2, 3, 6))):
-        at = choose.randrange(len(lines) + 1)
-        to = min(len(lines), at + choose.choice((0, 1, 1, 2, 8, 40)))
-        kind = choose.randrange(5)
+def corrupted(data: bytes, rng: random.Random) -> bytes:
+    """Return `data` with one or more random corruptions."""
+    lines = data * rng.choice((1, 1, 2, 3))
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
+        at = rng.randrange(len(lines) + 1)
+        to = min(len(lines), at + rng.choice((0, 1, 1, 2, 8, 40)))
+        kind = rng.randrange(5)
         if kind == 0:
-            lines = lines[:at] + bytes([choose.randrange(256)]) + lines[at + 1 :]
+            lines = lines[:at] + bytes([rng.randrange(256)]) + lines[at + 1 :]
         elif kind == 1:
             lines = lines[:at] + lines[to:]
         elif kind == 2:
             lines = lines[:at] + lines[at:to] * 2 + lines[to:]
         elif kind == 3:
-            lines = lines[:at] + choose.choice(NASTY) + lines[to:]
+            lines = lines[:at] + rng.choice(NASTY) + lines[to:]
         else:
-            lines = lines[:at] if choose.random() < 0.2 else lines[:at] + choose.choice(NASTY) + lines[at:]
+            lines = lines[:at] if rng.random() < 0.2 else lines[:at] + rng.choice(NASTY) + lines[at:]
     return lines
 
 
 def fuzz(folder: Path, seed: int, seconds: float | None = None, inputs: int | None = None) -> Found:
-    """Try inputs until there were so many, or the time is over."""
-    choose, found, began = random.Random(seed), Found(), time.monotonic()
+    """Try `inputs` inputs, or for `seconds` seconds."""
+    rng, found, began = random.Random(seed), Found(), time.monotonic()
     while (inputs is None or found.tried.total() < inputs) and (seconds is None or time.monotonic() - began < seconds):
-        name = choose.choice(list(READERS))
+        name = rng.choice(list(READERS))
         valid, read = READERS[name]
         path = folder / NAMES.get(name, "in.jsonl")
-        data = broken(valid, choose)
+        data = corrupted(valid, rng)
         path.write_bytes(data)
         try:
             read(path)
@@ -150,13 +159,13 @@ def fuzz(folder: Path, seed: int, seconds: float | None = None, inputs: int | No
 
 
 def main() -> None:
-    """Run it from the command line."""
+    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="srlm-fuzz-") as place:
-        found = fuzz(Path(place), options.seed, options.seconds)
+    with tempfile.TemporaryDirectory(prefix="srlm-fuzz-") as folder:
+        found = fuzz(Path(folder), options.seed, options.seconds)
     for (name, outcome), count in sorted(found.tried.items()):
         print(f"{name:24} {outcome:9} {count}")
     print(f"{found.tried.total()} inputs, {len(found.defects)} defects")

@@ -1,4 +1,4 @@
-"""What is dear to make is made by one of the processes that share the tests, and read by all."""
+"""Share an expensive test artifact between parallel test processes: one process builds it, all read it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     import pytest
 
 
-def once(places: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return the folder that `make` has filled, in this process or in another one. Nobody may change what is in it."""
-    root = places.getbasetemp()
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return the folder that `make` has filled, in this process or in another one. Tests must not change its files."""
+    root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    folder, made = root / name, root / f"{name}.made"
+    folder, complete = root / name, root / f"{name}.complete"
     with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
-        if not made.exists():
-            shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # left by a failed attempt
             folder.mkdir()
             make(folder)
-            made.touch()
+            complete.touch()
     return folder

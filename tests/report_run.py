@@ -1,14 +1,15 @@
-"""A scripted run's folder for the report: every file and every entry that a run of M1 and M2 may have."""
+"""A scripted run directory for the report, with every file and manifest entry that a run of M1 and M2 can have."""
 
 import json
 from pathlib import Path
 
 import yaml
 from srlm.rows.records import Candidate, Pair, Verdict, write_rows, write_text
+from srlm.run.run_dir import FORMAT
 
-# What models and people may write: it must be shown, never run.
+# Text that models or users may write: it must be shown, never executed.
 HOSTILE = "</script><script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>\u2028{{ 7 * 7 }}"
-NOT_ABOVE_LENGTH = 'Not shown to be better than "the longer answer is better" (difference -3 to +12 points).'
+NOT_ABOVE_LENGTH = 'Not significantly better than "the longer answer is better" (difference -3 to +12 points).'
 VERSIONS = {"srlm": "0.1.0", "torch": "2.13.0"}
 
 
@@ -21,7 +22,8 @@ NONE = est(None, None, None, 0)
 
 def entry(seconds, rows, **values):
     return {
-        "key": "k",
+        "format": FORMAT,
+        "cache_key": "k",
         "seconds": seconds,
         "finished": "2026-11-28T01:00:00+0000",
         "versions": VERSIONS,
@@ -63,7 +65,7 @@ def manifest():
             0.2, 2, drops={"too_few_scored": 1, "tied": 0, "over_cap": 1}, prompts=3,
             prompts_dropped={"not_novel": 4, "empty": 0}, candidates=8, truncated=1, mean_score=2.5, mean_length=40.0,
             verdicts={"scored": 5, "missing": 1, "out_of_range": 1, "conflicting": 0},
-            quality={
+            data_metrics={
                 "parse_rate": 0.714, "tied_prompts": 0.85, "score_entropy": 1.4, "length_correlation": 0.3,
                 "pairs_kept": 0.667, "kl_from_m1": None, "score_histogram": {"2": 3, "3.5": 2},
                 "length_histogram": {"edges": [0, 20, 40], "counts": [3, 5]},
@@ -82,9 +84,9 @@ def manifest():
         "m2/judge_pandalm": judging(est(0.6, 0.55, 0.65, 900), human_agreement=est(0.72, 0.7, 0.74, 900)),
         "m2/answers": entry(5.0, 3, engine="vllm", tokens_in=30, tokens_out=90),
         "m2/vs_m1": entry(
-            60.0, 200, judge="m1", prompts=200, wins=120, ties=20, losses=55, unread=5,
+            60.0, 200, judge="m1", prompts=200, wins=120, ties=20, losses=55, unparseable=5,
             win_rate=est(0.667, 0.604, 0.728, 195), length_controlled=est(0.512, 0.441, 0.583, 195),
-            preference=est(0.534, 0.52, 0.549, 195), first_share=0.56,
+            preference=est(0.534, 0.52, 0.549, 195), first_position_rate=0.56,
             disagreements=31, mean_length=[420.5, 310.25],
             usage={"requests": 400, "cached": 0, "retries": 1, "prompt_tokens": 9000, "completion_tokens": 1000,
                    "cost": 0.5},
@@ -128,13 +130,13 @@ def metrics(t):
 
 
 def make_run(path: Path, *, name="a run", text="An answer.", iterations=2):
-    """Write the folder; `text` is put into prompts, answers and verdicts."""
+    """Write the run directory; `text` is put into prompts, answers and verdicts."""
     write_text(path / "config.yaml", yaml.safe_dump(config(name) | {"iterations": iterations}, allow_unicode=True))
     write_text(path / "manifest.json", json.dumps(manifest()))
     for t in (1, 2):
         write_rows(path / f"m{t}" / "metrics.jsonl", metrics(t))
         write_rows(path / f"m{t}" / "answers.jsonl", [candidate(10 * t + i) for i in range(3)])
-    # Of eight candidates four are in pairs, one of them cut off; one has no score, one is cut off, two are in no pair.
+    # Of eight candidates, four are in pairs (one truncated), one has no score, one is truncated, two are not in a pair.
     write_rows(
         path / "m2" / "candidates.jsonl", [candidate(i, text, "length" if i in (0, 6) else "stop") for i in range(8)]
     )

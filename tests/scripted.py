@@ -1,4 +1,4 @@
-"""An engine that writes what a test tells it to: the stages run on it as on a model."""
+"""A scripted engine: stages run on it as on a model, and tests decide what it generates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srlm.engines.base import Completion, Request, in_groups
+from srlm.engines.base import Completion, Request, sqrt_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,13 +19,13 @@ Reply = str | Completion
 
 
 class Interrupted(Exception):  # noqa: N818  not an error of the program
-    """What a scripted engine raises once it has written as much as it was told to."""
+    """Raised by a scripted engine after `fail_after` completions."""
 
 
 class ScriptedEngine:
-    """Answers each request with `write(request)`: a text, or a whole completion.
+    """Answers each request with `write(request)`: a text, or a complete `Completion`.
 
-    Completions come back in groups of `group`, the last of a group first. After `fail_after` of them the engine raises.
+    Completions are yielded in groups of `group`, each in reverse order. After `fail_after` of them the engine raises.
     """
 
     name = "scripted"
@@ -41,7 +41,7 @@ class ScriptedEngine:
         self.tokenizer, self._write = tokenizer, write
         self.sizes: dict[str, list[int]] = {}
         self._group, self._left = group, fail_after
-        self.requests: list[Request] = []  # in the order in which they came
+        self.requests: list[Request] = []  # in the order received
         self.closed = False
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
@@ -58,10 +58,10 @@ class ScriptedEngine:
 
     def batches(self, requests: list[Request]) -> list[list[Request]]:
         """See `Engine.batches`."""
-        return in_groups(requests)
+        return sqrt_batches(requests)
 
     def logprobs(self, token_ids: list[int]) -> list[float]:
-        """See `Engine.logprobs`; every token is as likely as the next."""
+        """See `Engine.logprobs`; every token has the same log-probability."""
         return [-1.0] * (len(token_ids) - 1)
 
     def close(self) -> None:
@@ -79,31 +79,31 @@ def completion(
     text: str,
     *,
     finish_reason: FinishReason = "stop",
-    watched: Callable[[int], list[float]] | None = None,
+    requested: Callable[[int], list[float]] | None = None,
 ) -> Completion:
-    """Return the completion that an engine would give for `text`; `watched` gives each token's row, by its place."""
+    """Return the completion of an engine for `text`; `requested` gives the requested log-probabilities by position."""
     ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     if finish_reason == "stop" and len(ids) < request.sampling.max_tokens:
         ids.append(tokenizer.eos_token_id)
-    even = [-1.0] * len(request.sampling.watch)
+    uniform = [-1.0] * len(request.sampling.logprob_token_ids)
     return Completion(
         key=request.key,
         token_ids=ids,
         text=text,
         logprob=-0.5 * len(ids),
         finish_reason=finish_reason,
-        watched=[watched(place) if watched else even for place in range(len(ids))],
+        requested_logprobs=[requested(position) if requested else uniform for position in range(len(ids))],
     )
 
 
 class Recorder:
-    """A reporter that keeps what it is told."""
+    """A reporter that records its calls."""
 
     def __init__(self) -> None:
         self.starts: list[tuple[str, int, int]] = []
         self.advanced = 0
         self.notes: list[str] = []
-        self.out: set[str] = set()  # requests that were sent and are not back
+        self.in_flight: set[str] = set()  # requests in flight
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """See `Reporter.start`."""
@@ -117,17 +117,17 @@ class Recorder:
         """See `Reporter.note`."""
         self.notes.append(text)
 
-    def sent(self, key: str) -> None:
-        """See `Reporter.sent`."""
-        self.out.add(key)
+    def request_started(self, key: str) -> None:
+        """See `Reporter.request_started`."""
+        self.in_flight.add(key)
 
-    def back(self, key: str) -> None:
-        """See `Reporter.back`."""
-        self.out.discard(key)
+    def request_finished(self, key: str) -> None:
+        """See `Reporter.request_finished`."""
+        self.in_flight.discard(key)
 
 
 def folder_of(name):
-    """Stands in for a model's folder: what is in it follows from the name."""
+    """Return a stand-in for a model folder, whose content depends on the name."""
     folder = Path("models") / name.replace("/", "_")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").exists():

@@ -1,6 +1,6 @@
-"""A chat completions server that answers what a test tells it to, and what a test asks it.
+"""A chat completions server with scripted responses, and helpers to send requests to it.
 
-Tests take its fixtures by importing them.
+Tests import its fixtures.
 """
 
 import json
@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from srlm.config import EndpointSection
 from srlm.errors import InputError, StageError
-from srlm.evaluation.endpoint import Ask, Endpoint
+from srlm.evaluation.chat_records import ChatRequest
+from srlm.evaluation.endpoint import Endpoint
 
 KEY = "sk-very-secret-0123456789"
 
@@ -32,9 +33,9 @@ def echo(body, number):
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Answers request `number` (from 0) with `respond(body, number)`: status, headers, and JSON or a text.
+    """Responds to request `number` (from 0) with `respond(body, number)`: status, headers, and JSON or text.
 
-    A status of 0 closes the connection without a word.
+    A status of 0 closes the connection without a response.
     """
 
     daemon_threads = True
@@ -46,7 +47,7 @@ class ScriptedServer(ThreadingHTTPServer):
         self.respond = echo
         self.lock = threading.Lock()
         self.bodies, self.times, self.authorizations = [], [], []
-        self.in_flight = self.most_in_flight = 0
+        self.in_flight = self.max_in_flight = 0
         self.models = ["judge-b", "judge-a"]
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -55,7 +56,7 @@ class ScriptedServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def handle_error(self, request, client_address):
-        """A client that leaves is no event."""
+        """Ignore clients that disconnect."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -63,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # head and body in one packet
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self):
         if self.server.models is None:
@@ -79,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
             server.times.append(time.monotonic())
             server.authorizations.append(self.headers["authorization"])
             server.in_flight += 1
-            server.most_in_flight = max(server.most_in_flight, server.in_flight)
+            server.max_in_flight = max(server.max_in_flight, server.in_flight)
         assert self.path == "/v1/chat/completions"
         result = server.respond(body, number)
         with server.lock:
@@ -116,7 +117,7 @@ def cache(tmp_path):
 
 @pytest.fixture
 def start(server, cache):
-    """Endpoints of the scripted server, which keep their answers in one file and wait for milliseconds."""
+    """A factory of endpoints on the scripted server that share one cache and retry after milliseconds."""
     started = []
 
     def make(first_wait=0.002, **settings):
@@ -129,23 +130,23 @@ def start(server, cache):
         endpoint.close()
 
 
-def ask(key="a", text="which?", **settings):
+def chat_request(key="a", text="which?", **settings):
     values = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 32, "seed": 5} | settings
-    return Ask(key=key, messages=[{"role": "user", "content": text}], **values)
+    return ChatRequest(key=key, messages=[{"role": "user", "content": text}], **values)
 
 
-def asks(*texts):
-    return [ask(f"key {text}", text) for text in texts]
+def chat_requests(*texts_by_key):
+    return [chat_request(f"key {text}", text) for text in texts_by_key]
 
 
-def texts(replies):
-    return {reply.key: reply.text for reply in replies}
+def texts_by_key(responses):
+    return {response.key: response.text for response in responses}
 
 
-def failure(endpoint, *some):
-    """The error of asking, of which nothing may hold the API key or take more than a line."""
+def failure(endpoint, *requests):
+    """The error of a request; its message is one line, and no part of the traceback contains the API key."""
     with pytest.raises((InputError, StageError)) as caught:
-        list(endpoint.ask(some or [ask()]))
+        list(endpoint.complete(requests or [chat_request()]))
     assert KEY not in "".join(traceback.format_exception(caught.value))
     assert len(str(caught.value).splitlines()) == 1
     return caught.value

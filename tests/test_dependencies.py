@@ -1,4 +1,4 @@
-"""What srlm is built on: every dependency is listed with its licence, and none of them asks for more than notices."""
+"""Dependencies: all are listed with their licences in docs/dependencies.md, and none has a copyleft (GPL) licence."""
 
 import importlib.metadata
 import re
@@ -20,33 +20,33 @@ def name_of(requirement):
 
 
 def licence_of(package):
-    """What a package says of its licence: the expression, or the classifiers, or the field."""
+    """Return the licence in a package's metadata: the expression, the classifiers, or the field."""
     facts = importlib.metadata.metadata(package)
     classifiers = [text for text in facts.get_all("Classifier") or [] if text.startswith("License ::")]
     return facts.get("License-Expression") or " ".join(classifiers) or (facts.get("License") or "")[:100]
 
 
-def needed():
-    """The packages that installing srlm installs, as far as they are here."""
+def installed_dependencies():
+    """Return the direct and indirect dependencies of srlm that are installed."""
     found, waiting = set(), [name_of(text) for text in PROJECT["dependencies"]]
     while waiting:
         name = waiting.pop()
         if name in found:
             continue
         try:
-            asks_for = importlib.metadata.requires(name) or []
+            requirements = importlib.metadata.requires(name) or []
         except importlib.metadata.PackageNotFoundError:
-            continue  # for another system
+            continue  # for another platform
         found.add(name)
-        waiting += [name_of(text) for text in asks_for if "extra ==" not in text]
+        waiting += [name_of(text) for text in requirements if "extra ==" not in text]
     return sorted(found)
 
 
 @pytest.mark.parametrize("name", [name_of(text) for text in PROJECT["dependencies"]])
 def test_a_package_is_listed_with_its_licence(name):
-    said = licence_of(name).lower().replace("apache software license", "apache-2.0")
+    licence = licence_of(name).lower().replace("apache software license", "apache-2.0")
     kind = LISTED[name].partition(",")[0].partition("-")[0].lower()
-    assert kind in said
+    assert kind in licence
 
 
 @pytest.mark.parametrize("name", sorted(set(WORKSPACE) - {"srlm-core"}))
@@ -54,8 +54,8 @@ def test_a_crate_is_listed(name):
     assert re.search(rf"\b{name}\b", DOC)
 
 
-def test_nothing_asks_for_the_source_of_what_it_is_part_of():
-    packages = needed()
+def test_no_dependency_has_a_gpl_licence():
+    packages = installed_dependencies()
     assert {"torch", "transformers", "huggingface-hub"} <= set(packages)
     assert [name for name in packages if re.search("GPL|GNU", licence_of(name))] == []
     assert {name for name in packages if not licence_of(name)} <= {"cuda-toolkit", "setuptools"}  # NVIDIA's; MIT

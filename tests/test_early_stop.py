@@ -1,4 +1,4 @@
-"""Early stop: which checkpoints meet, which is kept, when training ends, and going on after a stop of the run."""
+"""Early stopping: which checkpoints are compared, which is kept, when training ends, and resuming."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from srlm.errors import InputError, StageError
 from srlm.evaluation.schedule import Schedule
 from srlm.evaluation.tasks import AnswersTask
 from srlm.run.run_dir import RunDir
-from srlm.run.stage_runner import Stages
+from srlm.run.stage_runner import StageRunner
 from srlm.workers.jobs import Generate, Train
 
 from tests.scripted import Recorder
@@ -20,7 +20,7 @@ EVERY = 10
 
 @dataclass
 class ScriptedLauncher:
-    """Stands in for workers: legs of a training of `length` steps, and comparisons that end as `results` says."""
+    """Stands in for workers: segments of a training of `length` steps, and comparisons with these `results`."""
 
     length: int
     results: dict[tuple[int, int], tuple[int, int]]  # (step, best) -> (wins, losses)
@@ -46,7 +46,7 @@ class ScriptedLauncher:
         folder.mkdir(parents=True)
         steps = min(work.pause_at, self.length)
         (folder / "weights").write_text(str(steps), encoding="utf-8")
-        finish(work.name, {"rows": 5, "steps": steps, "to_its_end": finished, "train_loss": 0.5})
+        finish(work.name, {"rows": 5, "steps": steps, "completed": finished, "train_loss": 0.5})
 
     def generate(self, work, task, finish):
         task.file.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ class ScriptedLauncher:
             assert task.answers_b.parent.name == str(best)
             wins, losses = self.results[step, best]
             ties = 0 if wins + losses == 0 else 1
-            result |= {"wins": wins, "ties": ties, "losses": losses, "unread": 2, "win_rate": {"value": 0.5}}
+            result |= {"wins": wins, "ties": ties, "losses": losses, "unparseable": 2, "win_rate": {"value": 0.5}}
         finish(task.name, result)
 
     @staticmethod
@@ -70,14 +70,18 @@ class ScriptedLauncher:
 
 
 def early_stop(path, launcher, patience=1, held_out=1):
-    """Train once; returns the manifest's entry, what was done, and the step whose weights were kept."""
+    """Train once, and return the manifest entry and the step whose weights were kept."""
     config = configuration.build(
-        {"model": {"name": "m"}, "dpo": {"eval_steps": EVERY, "patience": patience}, "seed_data": {"eft": ["packaged"]}}
+        {
+            "model": {"name": "m"},
+            "dpo": {"eval_steps": EVERY, "early_stopping_patience": patience},
+            "seed_data": {"eft": ["packaged"]},
+        }
     )
-    stages = Stages(config, RunDir(path), launcher, Recorder())
+    stages = StageRunner(config, RunDir(path), launcher, Recorder())
     for name in ("m2/pairs", "seed/held_out", "m1/sft"):
         if stages.run_dir.entry(name) is None:
-            stages.run_dir.finish(name, {"key": "key"}, 0.0, {"rows": held_out if name == "seed/held_out" else 1})
+            stages.run_dir.finish(name, {"cache_key": "key"}, 0.0, {"rows": held_out if name == "seed/held_out" else 1})
     target = path / "m2" / "model"
     work = Train("m2/dpo", "dpo", config, "base", target, path / "m2" / "metrics.jsonl", (), {})
     result = EarlyStop(stages, Schedule(stages), 2, ("m2/pairs",)).train(work, EVERY, patience)
@@ -88,7 +92,7 @@ def kept(result):
     return [(row["step"], row["kept"]) for row in result["checkpoints"]]
 
 
-def test_better_checkpoints_go_on_to_the_end(tmp_path):
+def test_training_continues_while_checkpoints_improve(tmp_path):
     launcher = ScriptedLauncher(25, {(20, 10): (5, 2), (25, 20): (4, 3)})
     result, weights = early_stop(tmp_path, launcher)
     assert kept(result) == [(10, True), (20, True), (25, True)]
@@ -107,7 +111,7 @@ def test_a_lost_comparison_stops_and_the_best_is_kept(tmp_path):
     assert (weights, result["best_step"], result["steps"]) == (20, 20, 30)
     assert result["checkpoints"][2]["wins"] == 2
     assert result["checkpoints"][0]["win_rate"] is None
-    assert not any((tmp_path / "m2" / "checkpoints").rglob("model"))  # no weights but the model's are left
+    assert not any((tmp_path / "m2" / "checkpoints").rglob("model"))  # only the model's weights are left
 
 
 def test_equal_is_not_better(tmp_path):
@@ -115,14 +119,14 @@ def test_equal_is_not_better(tmp_path):
     assert (weights, result["best_step"]) == (10, 10)
 
 
-def test_a_judge_that_cannot_be_read_chooses_no_checkpoint(tmp_path):
+def test_unparseable_verdicts_select_no_checkpoint(tmp_path):
     launcher = ScriptedLauncher(99, {(20, 10): (0, 0)})
-    with pytest.raises(StageError, match=r"no prompt has a readable verdict in both orders \(2 have none\)"):
+    with pytest.raises(StageError, match=r"no prompt has a parseable verdict in both orders \(2 unparseable\)"):
         early_stop(tmp_path, launcher)
     assert not (tmp_path / "m2" / "model").exists()
 
 
-def test_nothing_to_compare_on_trains_nothing(tmp_path):
+def test_no_training_without_held_out_prompts(tmp_path):
     launcher = ScriptedLauncher(99, {})
     with pytest.raises(StageError, match="no held-out prompt"):
         early_stop(tmp_path, launcher, held_out=0)
@@ -143,7 +147,7 @@ def test_a_last_checkpoint_that_loses_is_not_kept(tmp_path):
     assert weights == 10
 
 
-def test_a_training_shorter_than_the_first_pause_is_whole(tmp_path):
+def test_a_training_shorter_than_the_first_pause_is_complete(tmp_path):
     launcher = ScriptedLauncher(7, {})
     result, weights = early_stop(tmp_path, launcher)
     assert (weights, result["best_step"]) == (7, 7)
@@ -153,21 +157,21 @@ def test_a_training_shorter_than_the_first_pause_is_whole(tmp_path):
     "stage",
     ["m2/step_10", "m2/step_10_answers", "m2/step_20", "m2/step_20_vs_10", "m2/step_30_answers", "m2/step_30_vs_20"],
 )
-def test_a_stopped_run_goes_on_and_decides_the_same(tmp_path, stage):
+def test_a_resumed_run_makes_the_same_decisions(tmp_path, stage):
     results = {(20, 10): (5, 2), (30, 20): (2, 3)}
     launcher = ScriptedLauncher(99, results, fail_at=stage)
     with pytest.raises(StageError):
         early_stop(tmp_path, launcher)
     result, weights = early_stop(tmp_path, launcher)
-    calm = ScriptedLauncher(99, results)
-    expected, _ = early_stop(tmp_path / "calm", calm)
+    uninterrupted = ScriptedLauncher(99, results)
+    expected, _ = early_stop(tmp_path / "uninterrupted", uninterrupted)
     assert result["checkpoints"] == expected["checkpoints"]
     assert weights == 20
-    assert launcher.done == calm.done  # nothing twice
+    assert launcher.done == uninterrupted.done  # no stage runs twice
 
 
-def test_going_on_after_the_model_is_in_its_place(tmp_path):
-    """The driver may die between putting the model there and recording that it is done."""
+def test_resuming_after_the_model_is_installed(tmp_path):
+    """The driver may die between installing the model and recording the stage."""
     launcher = ScriptedLauncher(99, {(20, 10): (1, 2)})
     first = early_stop(tmp_path, launcher)
     assert early_stop(tmp_path, launcher) == first
@@ -182,7 +186,7 @@ def test_going_on_after_the_model_is_in_its_place(tmp_path):
         ({"head_to_head": {"judge": "m2"}}, "set head_to_head.judge to m1"),
     ],
 )
-def test_settings_that_cannot_work(values, words):
+def test_invalid_settings(values, words):
     with pytest.raises(InputError) as caught:
         configuration.build({"model": {"name": "m"}, "dpo": {"eval_steps": 5}} | values)
     assert words in str(caught.value)

@@ -114,7 +114,7 @@ def test_another_scale():
     assert outcomes == ["scored", "scored", "out_of_range", "out_of_range"]
 
 
-def test_a_pattern_of_ones_own():
+def test_a_custom_pattern():
     replies = ["rating 4", "rating 1, then rating 2", "rating 7", "rating good", "Score: 4", "<think>rating 4"]
     outcomes, scores, _ = _native.parse_verdicts(replies, pattern=r"rating (?P<score>\w+)")
     assert outcomes == ["scored", "scored", "out_of_range", "missing", "missing", "missing"]
@@ -133,7 +133,7 @@ def test_megabytes_take_linear_time(piece):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ({"pattern": "("}, ["'('", "valid regular expression", "correct it"]),
+        ({"pattern": "("}, ["'('", "valid regular expression", "fix it"]),
         ({"pattern": "[0-9]"}, ["no group named `score`", "(?P<score>"]),
         ({"max_score": 0.0}, ["max_score is 0", "above 0"]),
         ({"max_score": -1.0}, ["max_score is -1"]),
@@ -151,7 +151,7 @@ def test_bad_rules(arguments, parts):
 def test_texts_must_be_a_sequence_of_str():
     with pytest.raises(TypeError, match="replies is a single str"):
         _native.parse_verdicts("Score: 4")
-    with pytest.raises(TypeError, match=r"texts\[1\] is .*NoneType.*; give a str"):
+    with pytest.raises(TypeError, match=r"texts\[1\] is .*NoneType.*; pass a str"):
         _native.normal_keys(["a", None])
 
 
@@ -251,11 +251,11 @@ def test_positives():
 
 def test_bad_columns():
     ints, floats, bools = np.zeros(2, dtype=np.int64), np.zeros(2), np.ones(2, dtype=np.bool_)
-    with pytest.raises(ValueError, match="column `expected` has 1 rows but `prompt` has 2; give every column"):
+    with pytest.raises(ValueError, match="column `expected` has 1 rows but `prompt` has 2; every column needs"):
         _native.select_pairs(ints, floats, floats[:1], bools, ["a", "b"])
     with pytest.raises(ValueError, match="column `texts` has 1 rows"):
         _native.select_positives(ints, floats, bools, ["a"], perfect=5.0)
-    with pytest.raises(ValueError, match="min_margin is -1; give a finite number of at least 0"):
+    with pytest.raises(ValueError, match="min_margin is -1; use a finite number of at least 0"):
         _native.select_pairs(ints, floats, floats, bools, ["a", "b"], min_margin=-1.0)
     with pytest.raises(ValueError, match="perfect is NaN"):
         _native.select_positives(ints, floats, bools, ["a", "b"], perfect=NAN)
@@ -264,7 +264,7 @@ def test_bad_columns():
 
 
 def naive_rouge_l(a, b):
-    """ROUGE-L by the dynamic programme, over words of ASCII letters and digits."""
+    """ROUGE-L by dynamic programming, over lists of words."""
     lengths = np.zeros((len(a) + 1, len(b) + 1), dtype=int)
     for i, x in enumerate(a):
         for j, y in enumerate(b):
@@ -290,7 +290,7 @@ def test_rouge_l(a, b, expected, rouge_score):
         assert _native.rouge_l(first, second) == pytest.approx(rouge_score)
 
 
-def test_rouge_l_against_the_dynamic_programme():
+def test_rouge_l_equals_dynamic_programming():
     rng = np.random.default_rng(1)
     for _ in range(30):
         a, b = (["abcde"[k] for k in rng.integers(0, 5, rng.integers(1, 150))] for _ in range(2))
@@ -326,7 +326,7 @@ def test_normal_keys():
     assert _native.normal_keys([""]) == ["99aa06d3014798d86001c324468d497f"]
 
 
-def test_threads_search_at_the_same_time():
+def test_concurrent_searches():
     index = _native.NoveltyIndex()
     index.add_all([f"text {n}" for n in range(3000)])
     found = []
@@ -376,7 +376,7 @@ def parameters(function):
     return names + [f"*{argument.arg}" for argument in function.args.kwonlyargs]
 
 
-def test_the_stub_names_what_the_module_has():
+def test_the_stub_has_the_modules_names():
     names = declared(stub().body)
     assert public(_native) | {"__version__"} == set(names)
     methods = declared(names["NoveltyIndex"].body)

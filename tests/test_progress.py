@@ -1,4 +1,4 @@
-"""How many rows a file has, counted in blocks and from what a writer has noted."""
+"""Row counts of files: counted in blocks, and from a writer's saved count."""
 
 import json
 
@@ -28,22 +28,22 @@ def test_no_file(file):
     assert progress.rows_so_far(file) == 0
 
 
-def test_a_writer_notes_how_many_rows_there_are_until_it_is_done(file, monkeypatch):
-    now = iter([0.0, 2.0, 2.0, 2.5, 4.0, 4.0])  # at the start, then at each row, twice where the disk is asked
+def test_a_writer_saves_the_row_count_until_it_is_done(file, monkeypatch):
+    now = iter([0.0, 2.0, 2.0, 2.5, 4.0, 4.0])  # at the start, then at each row, twice where the file is synced
     monkeypatch.setattr(records.time, "monotonic", lambda: next(now))
-    noted = file.with_name("rows.jsonl.rows")
+    count = file.with_name("rows.jsonl.rows")
     file.write_bytes(b"{}\n{}\n")
     with RowWriter(file, 2) as writer:
-        assert json.loads(noted.read_text()) == {"bytes": 6, "rows": 2}
-        for rows, bytes_noted, rows_noted in [(3, 9, 3), (4, 9, 3), (5, 15, 5)]:
+        assert json.loads(count.read_text()) == {"bytes": 6, "rows": 2}
+        for rows, saved_bytes, saved_rows in [(3, 9, 3), (4, 9, 3), (5, 15, 5)]:
             writer.write({})
-            assert json.loads(noted.read_text()) == {"bytes": bytes_noted, "rows": rows_noted}
+            assert json.loads(count.read_text()) == {"bytes": saved_bytes, "rows": saved_rows}
             assert progress.rows_so_far(file) == rows
     assert [path.name for path in file.parent.iterdir()] == ["rows.jsonl"]
     assert progress.rows_so_far(file) == 5
 
 
-def test_a_writer_that_is_stopped_leaves_its_note(file):
+def test_an_interrupted_writer_leaves_its_count(file):
     def stopped():
         with RowWriter(file, 0) as writer:
             writer.write({})
@@ -55,23 +55,23 @@ def test_a_writer_that_is_stopped_leaves_its_note(file):
     assert progress.rows_so_far(file) == 1
 
 
-def test_only_what_has_come_since_is_counted(file, monkeypatch):
+def test_only_later_rows_are_counted(file, monkeypatch):
     file.write_bytes(b"{}\n" * 9)
-    progress.note(file, 24, 8)
-    asked = []
-    monkeypatch.setattr(progress, "count_lines", lambda *some: asked.append(some) or 1)
+    progress.write_count(file, 24, 8)
+    calls = []
+    monkeypatch.setattr(progress, "count_lines", lambda *arguments: calls.append(arguments) or 1)
     assert progress.rows_so_far(file) == 9
-    assert asked == [(file, 24)]
+    assert calls == [(file, 24)]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"bytes": 3}', '{"bytes": "x", "rows": 1}'])
-def test_a_note_that_cannot_be_read_is_none(file, text):
+def test_an_invalid_count_is_ignored(file, text):
     file.write_bytes(b"{}\n" * 3)
     file.with_name("rows.jsonl.rows").write_text(text)
     assert progress.rows_so_far(file) == 3
 
 
-def test_a_note_of_more_than_there_is_is_none(file):
+def test_a_count_beyond_the_end_of_the_file_is_ignored(file):
     file.write_bytes(b"{}\n" * 3)
-    progress.note(file, 10, 5)  # the torn row that it counted was cut off
+    progress.write_count(file, 10, 5)  # the torn row that it counted was cut off
     assert progress.rows_so_far(file) == 3

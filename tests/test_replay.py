@@ -1,4 +1,4 @@
-"""`srlm replay`: a run as it was made passes, and whatever is changed in it is named."""
+"""`srlm replay`: an unchanged run passes, and every change is reported."""
 
 import json
 
@@ -9,10 +9,10 @@ from srlm.cli.main import srlm
 from srlm.errors import StageError
 from srlm.evaluation import pairwise
 from srlm.evaluation.pairwise import comparison
-from srlm.replay import replay, told
+from srlm.replay import problem_lines, replay
 from srlm.rows.records import Candidate, Prompt, Verdict, content_id, derived_seed, read_rows, write_rows
 from srlm.run.run_dir import RunDir
-from srlm.run.stage_runner import Stages, data_seed
+from srlm.run.stage_runner import StageRunner, data_seed
 
 from tests.scripted import Recorder
 from tests.stages.test_pair_selection import made_of
@@ -47,7 +47,7 @@ def run(request, tmp_path):
     """A run with data for M2, a model, and M2 compared with M1."""
     config = configuration.build({"model": {"name": "m"}, "iterations": 2, "pairs": {"method": request.param}})
     folder = tmp_path / "run"
-    stages = Stages(config, RunDir.open(folder, config), None, Recorder())
+    stages = StageRunner(config, RunDir.open(folder, config), None, Recorder())
 
     def done(name, file, **facts):
         stages.plan(name, file, {})
@@ -84,27 +84,27 @@ def compare(run_dir, done):
         answers.append(rows)
     words = {("held", "a"): "A", ("held", "b"): "B", ("out", "a"): "A", ("out", "b"): "A"}
     texts = [(row, first, f"Verdict: {words[row.text, first]}") for row in held_out for first in ("a", "b")]
-    rows = [comparison(row, first, text, pairwise.read_word(text), None) for row, first, text in texts]
+    rows = [comparison(row, first, text, pairwise.parse_verdict(text), None) for row, first, text in texts]
     file = run_dir.file(2, "vs_m1.jsonl")
     write_rows(file, rows)
     found = pairwise.head_to_head_result(held_out, tuple(answers), rows)
-    counts = {"wins": found.wins, "ties": found.ties, "losses": found.losses, "unread": found.unread}
-    assert counts == {"wins": 1, "ties": 1, "losses": 0, "unread": 0}
+    counts = {"wins": found.wins, "ties": found.ties, "losses": found.losses, "unparseable": found.unparseable}
+    assert counts == {"wins": 1, "ties": 1, "losses": 0, "unparseable": 0}
     done("m2/vs_m1", file, rows=len(rows), **counts)
 
 
-def names_of(run):
+def training_rows(run):
     return "positives" if (run / "m2" / "positives.jsonl").exists() else "pairs"
 
 
-def test_a_run_as_it_was_made(run):
+def test_an_unchanged_run_passes(run):
     checks = replay(run)
-    assert told(checks) == []
+    assert problem_lines(checks) == []
     assert {check.name.partition(":")[0]: check.rows for check in checks if not check.name.endswith("content")} == {
         "m2/prompts.jsonl": 3,
         "m2/candidates.jsonl": 7,
         "m2/verdicts.jsonl": 7,
-        f"m2/{names_of(run)}.jsonl": 1,
+        f"m2/{training_rows(run)}.jsonl": 1,
         "m2/vs_m1.jsonl": 4,
     }
     assert sum(check.name.endswith("content") for check in checks) == 6
@@ -118,53 +118,55 @@ def change(file, line, **values):
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "told_of"),
+    ("name", "values", "problem"),
     [
         ("prompts", {"text": "uno"}, "is not the id of this text"),
         ("candidates", {"text": "better"}, "is not the id of this text"),
         ("candidates", {"seed": 5}, "5 is not the seed of this answer"),
-        ("candidates", {"prompt_id": "nowhere"}, "its prompt nowhere is not there"),
-        ("verdicts", {"score": 4.0}, "its text reads as scored 5"),
-        ("verdicts", {"outcome": "missing", "score": None}, "its text reads as scored 5"),
+        ("candidates", {"prompt_id": "nowhere"}, "its prompt nowhere does not exist"),
+        ("verdicts", {"score": 4.0}, "its text parses as scored 5"),
+        ("verdicts", {"outcome": "missing", "score": None}, "its text parses as scored 5"),
         ("verdicts", {"text": "Score: 4"}, "is not the id of this text"),
-        ("verdicts", {"candidate_id": "nowhere"}, "its candidate nowhere is not there"),
-        ("vs_m1", {"verdict": "second"}, "its text reads as first"),
+        ("verdicts", {"candidate_id": "nowhere"}, "its candidate nowhere does not exist"),
+        ("vs_m1", {"verdict": "second"}, "its text parses as first"),
         ("vs_m1", {"text": "Verdict: B"}, "is not the id of this text"),
     ],
 )
-def test_a_row_that_was_changed(run, name, values, told_of):
+def test_a_changed_row(run, name, values, problem):
     change(run / "m2" / f"{name}.jsonl", 0, **values)
     found = [check for check in replay(run) if check.problems]
-    assert any(told_of in problem for check in found for problem in check.problems)
+    assert any(problem in text for check in found for text in check.problems)
     assert any(check.name == f"m2/{name}.jsonl: content" for check in found)
 
 
-def test_a_pair_that_the_scores_do_not_choose(run):
-    file = run / "m2" / f"{names_of(run)}.jsonl"
+def test_a_pair_that_the_scores_do_not_select(run):
+    file = run / "m2" / f"{training_rows(run)}.jsonl"
     [line] = file.read_text(encoding="utf-8").splitlines()
     file.write_text(line.replace("good", "bad"), encoding="utf-8")
-    assert any("line 1: the scores give another row here" in problem for problem in told(replay(run)))
+    assert any("line 1: the scores select another row here" in problem for problem in problem_lines(replay(run)))
     file.write_text(f"{line}\n{line}\n", encoding="utf-8")
-    assert any("2 rows, the scores give 1" in problem for problem in told(replay(run)))
+    assert any("2 rows, the scores select 1" in problem for problem in problem_lines(replay(run)))
 
 
-def test_a_row_that_is_there_twice_and_one_that_is_lost(run):
+def test_a_repeated_row_and_a_missing_row(run):
     file = run / "m2" / "candidates.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     file.write_text("".join([*lines, lines[0]]), encoding="utf-8")
-    assert any("is there twice" in problem for problem in told(replay(run)))
+    assert any("appears twice" in problem for problem in problem_lines(replay(run)))
     file.write_text("".join(lines[1:]), encoding="utf-8")
-    assert any("its candidate" in problem for problem in told(replay(run)))
+    assert any("its candidate" in problem for problem in problem_lines(replay(run)))
 
 
-def test_weights_that_were_changed_or_are_gone(run):
+def test_changed_and_missing_weights(run):
     weights = run / "m2" / "model" / "model.safetensors"
     weights.write_bytes(b"Weights")
-    assert told(replay(run)) == [f"m2/model: content: {run / 'm2' / 'model'} is not as m2/dpo left it"]
+    assert problem_lines(replay(run)) == [
+        f"m2/model: content: {run / 'm2' / 'model'} has changed since m2/dpo finished"
+    ]
     weights.unlink()
     (run / "m2" / "model" / "config.json").unlink()
     (run / "m2" / "model").rmdir()
-    assert told(replay(run)) == [f"m2/model: content: {run / 'm2' / 'model'} is missing"]
+    assert problem_lines(replay(run)) == [f"m2/model: content: {run / 'm2' / 'model'} is missing"]
 
 
 def test_counts_in_the_manifest(run):
@@ -172,25 +174,25 @@ def test_counts_in_the_manifest(run):
     manifest["m2/vs_m1"]["wins"] = 2
     manifest["m2/pairs"]["drops"] = {"tied": 7}
     (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    problems = told(replay(run))
+    problems = problem_lines(replay(run))
     assert any("wins: 2 in the manifest, the verdicts give 1" in problem for problem in problems)
     assert any("prompts without a pair: {'tied': 7} in the manifest" in problem for problem in problems)
 
 
-def test_no_more_than_a_few_are_told(run):
+def test_only_the_first_few_problems_are_shown(run):
     file = run / "m2" / "candidates.jsonl"
     write_rows(file, [candidate(prompt("one"), n, "good", 1) for n in range(5)])
-    lines = [line for line in told(replay(run)) if line.startswith("m2/candidates.jsonl: ids")]
+    lines = [line for line in problem_lines(replay(run)) if line.startswith("m2/candidates.jsonl: ids")]
     assert len(lines) == 4
     assert lines[-1].endswith("and 2 more")
 
 
-def test_an_unfinished_run_is_checked_as_far_as_it_goes(run):
+def test_an_unfinished_run_is_checked_up_to_its_last_stage(run):
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     for stage in ("m2/pairs", "m2/dpo", "m2/vs_m1"):
         del manifest[stage]
     (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    assert told(replay(run)) == []
+    assert problem_lines(replay(run)) == []
 
 
 def test_the_command(run):
@@ -198,19 +200,19 @@ def test_the_command(run):
     assert shown.exit_code == 0
     assert "ok          m2/verdicts.jsonl: ids, scores, 7 rows" in shown.stdout
     change(run / "m2" / "verdicts.jsonl", 0, score=4.0)
-    with pytest.raises(StageError, match="its text reads as scored 5"):
+    with pytest.raises(StageError, match="its text parses as scored 5"):
         CliRunner().invoke(srlm, ["replay", str(run)], catch_exceptions=False)
-    assert read_rows(run / "m2" / "verdicts.jsonl", Verdict)[0].score == 4.0  # nothing is mended
+    assert read_rows(run / "m2" / "verdicts.jsonl", Verdict)[0].score == 4.0  # the file is unchanged
 
 
-def test_a_file_that_cannot_be_read_is_told_beside_the_others(run):
+def test_an_unreadable_file_does_not_prevent_other_checks(run):
     (run / "m2" / "verdicts.jsonl").write_text("{", encoding="utf-8")
     checks = replay(run)
     assert any("verdicts.jsonl, line 1: not valid JSON" in problem for check in checks for problem in check.problems)
     assert any(check.name.startswith("m2/vs_m1") and not check.problems for check in checks)
 
 
-def test_what_has_no_hash_is_said_not_to_be_checked(run):
+def test_an_entry_without_a_hash_is_shown_as_not_checked(run):
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     del manifest["m2/dpo"]["sha256"]
     (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A tiny random model with a real tokenizer, made on the spot: what the tests run where no learned model is needed."""
+"""A tiny random model with a real tokenizer, created on demand, for tests that need no trained model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
 def make_tokenizer(texts: list[str] | None = None) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer whose digits are tokens of their own."""
+    """Train a byte-level BPE tokenizer in which every digit is a token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]

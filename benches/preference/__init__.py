@@ -1,1 +1,1 @@
-"""The parts of `bench_preference.py`."""
+"""Parts of `bench_preference.py`."""

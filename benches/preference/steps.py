@@ -1,4 +1,4 @@
-"""Whole optimizer steps of a real model: our trainer beside TRL's."""
+"""Whole optimizer steps of a real model: srlm's trainer against TRL's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 from preference.measuring import MB, peak_bytes, synchronize
 from preference.tables import device_name, version
-from preference.task import BETA, draw_lengths
+from preference.task import BETA, sample_lengths
 
 if TYPE_CHECKING:
     import argparse
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class StepLine:
-    """One trainer's line of the steps' table."""
+    """One trainer's line in the table of steps."""
 
     name: str
     trainer: DPOTrainer
-    batches: list[dict[str, Any]]  # the same rows for all, as the trainer's own collator lays them out
+    batches: list[dict[str, Any]]  # the same rows for both, from the trainer's own collator
     seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    peak: int | None = None  # bytes of a step above model and optimizer state, gradients included
+    peak: int | None = None  # bytes of a step above model and optimizer state, including gradients
 
 
 def bench_step(options: argparse.Namespace) -> Iterator[str]:
-    """Yield a table of whole optimizer steps: ours and TRL's trainer, the same rows, one step of each in turn.
+    """Yield a table of whole optimizer steps of both trainers, on the same rows, one step of each in turn.
 
-    Both start from the same weights and take the same steps, so their losses must stay together; how far they come
-    apart is in the table.
+    Both start from the same weights and take the same steps, so their losses must agree; the maximum difference is in
+    the table.
     """
     loaders = {"TRL DPOTrainer": trl_trainer, "srlm PreferenceTrainer": our_trainer}
     lines = []
@@ -62,21 +62,21 @@ def bench_step(options: argparse.Namespace) -> Iterator[str]:
 
 
 def trl_trainer() -> type:
-    """Return TRL's trainer, which takes rows of token ids where it is kept from tokenizing them."""
+    """Return TRL's trainer with tokenisation disabled, so that it takes rows of token ids."""
     from trl import DPOTrainer
 
     return type("TokenDPOTrainer", (DPOTrainer,), {"_prepare_dataset": lambda _, dataset, *__, **___: dataset})
 
 
 def our_trainer() -> type:
-    """Return ours."""
+    """Return srlm's trainer."""
     from srlm.training.dpo_trainer import PreferenceTrainer
 
     return PreferenceTrainer
 
 
 def make_trainer(trainer_class: type, options: argparse.Namespace, folder: str) -> DPOTrainer:
-    """Load the model anew and give it a trainer that is ready to step."""
+    """Load a fresh model and return a trainer that is ready to step."""
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import DPOConfig
@@ -102,15 +102,15 @@ def make_trainer(trainer_class: type, options: argparse.Namespace, folder: str) 
         processing_class=AutoTokenizer.from_pretrained(options.model),
     )
     trainer.create_optimizer()
-    trainer.current_gradient_accumulation_steps = 1  # what `train` sets
+    trainer.current_gradient_accumulation_steps = 1  # as set by `train`
     return trainer
 
 
 def step_rows(vocabulary: int, options: argparse.Namespace) -> list[dict[str, list[int]]]:
-    """Draw pairs of random tokens, as long as in the other bench, a batch for each round and for a first step."""
+    """Sample pairs of random tokens with the lengths of the loss benchmark: a warm-up batch and one batch per round."""
     ratio, generator = options.ratios[0], torch.Generator().manual_seed(4)
     pairs = options.pairs * (options.rounds + 1)
-    lengths = draw_lengths(100 * options.median * pairs, options.median)[: 2 * pairs]
+    lengths = sample_lengths(100 * options.median * pairs, options.median)[: 2 * pairs]
 
     def tokens(length: float) -> list[int]:
         return torch.randint(vocabulary, (max(1, round(length)),), generator=generator).tolist()
@@ -122,13 +122,13 @@ def step_rows(vocabulary: int, options: argparse.Namespace) -> list[dict[str, li
 
 
 def collate(trainer: DPOTrainer, pairs: int) -> list[dict[str, Any]]:
-    """Return the trainer's rows as batches in their order, the reference's log-probabilities included."""
+    """Return the trainer's rows as batches in order, including the reference log-probabilities."""
     rows = list(trainer.train_dataset)
     return [trainer.data_collator(rows[start : start + pairs]) for start in range(0, len(rows), pairs)]
 
 
 def optimizer_step(line: StepLine, number: int, device: str) -> tuple[float, float]:
-    """Take one step on a batch, and return its seconds and loss."""
+    """Run one step on a batch, and return its seconds and loss."""
     trainer = line.trainer
     synchronize(device)
     start = time.perf_counter()
@@ -140,20 +140,20 @@ def optimizer_step(line: StepLine, number: int, device: str) -> tuple[float, flo
 
 
 def step_table(options: argparse.Namespace, lines: list[StepLine]) -> Iterator[str]:
-    """Yield the steps' table; the first step, which warms up, counts for the losses only."""
+    """Yield the table of steps; the first step is a warm-up, of which only the loss is used."""
     rows = list(lines[0].trainer.train_dataset)[options.pairs :]
     dtype = str(options.dtype).removeprefix("torch.")
     answers = sum(len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in rows) / options.rounds
     yield f"{datetime.now(UTC):%Y-%m-%d}, {device_name(options.device)}, {torch.get_num_threads()} CPU threads,"
     yield f"{dtype}, {options.model}; {options.rounds} rounds of {options.pairs} pairs, {answers:.0f} answer"
-    yield f"tokens a step, prompt:answer {options.ratios[0]:g}; torch {version('torch')}, trl {version('trl')}."
+    yield f"tokens per step, prompt:answer {options.ratios[0]:g}; torch {version('torch')}, trl {version('trl')}."
     yield ""
-    yield "| trainer | s/step | ms/answer token | positions/step | peak MB | losses, at most apart |"
+    yield "| trainer | s/step | ms/answer token | positions/step | peak MB | max loss difference |"
     yield "|---|---:|---:|---:|---:|---:|"
     for line in lines:
         median = statistics.median(line.seconds[1:])
         positions = sum(batch["input_ids"].numel() for batch in line.batches[1:]) / options.rounds
         peak = "-" if line.peak is None else f"{line.peak / MB:,.0f}"
-        apart = max(abs(one - other) for one, other in zip(lines[0].losses, line.losses, strict=True))
-        cells = f"{median:.3g} | {median / answers * 1e3:.3g} | {positions:.0f} | {peak} | {apart:.1e}"
+        difference = max(abs(one - other) for one, other in zip(lines[0].losses, line.losses, strict=True))
+        cells = f"{median:.3g} | {median / answers * 1e3:.3g} | {positions:.0f} | {peak} | {difference:.1e}"
         yield f"| {line.name} | {cells} |"

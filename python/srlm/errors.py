@@ -1,4 +1,4 @@
-"""The kinds of failure, and the exit code of each that a user meets."""
+"""The kinds of failure, with the exit codes that users see."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Fault = Literal["out_of_memory", "hung", "died", "engine_error"]
 class InputError(Exception):
     """The user's input is wrong (a file, a config value, a model name): one clear line, exit code 2.
 
-    The message says what is wrong, where, and how to mend it.
+    The message says what is wrong, where, and how to fix it.
     """
 
 
 class RefusedError(InputError):
-    """A server refuses one question, with this HTTP status; whether it answers others is not said."""
+    """A server refused one request, with this HTTP status; it may still answer others."""
 
     def __init__(self, text: str, status: int) -> None:
         """See the class."""
@@ -24,31 +24,33 @@ class RefusedError(InputError):
 
 
 class StageError(Exception):
-    """A stage could not do its work (a crashed worker, an iteration without pairs): one clear line, exit code 1."""
+    """A stage failed (a crashed worker, an iteration without pairs): one clear line, exit code 1."""
 
 
 class EngineError(Exception):
-    """An engine failed at a request, in a way that is not the stage's."""
+    """The engine failed during generation, rather than the stage that called it."""
 
 
 class WorkerError(StageError):
-    """A worker came to an end that another one might not come to.
+    """A worker failed in a way that a new worker may not.
 
     Args:
-        kind: what happened to it.
-        text: for the user.
-        out: keys of the requests that its engine was at.
-        answered: whether it answered any request before.
+        kind: how it failed.
+        text: the message for the user.
+        in_flight: keys of the requests that its engine had not answered.
+        answered: whether it had answered any request before.
     """
 
-    def __init__(self, kind: Fault, text: str, out: frozenset[str] = frozenset(), *, answered: bool = False) -> None:
+    def __init__(
+        self, kind: Fault, text: str, in_flight: frozenset[str] = frozenset(), *, answered: bool = False
+    ) -> None:
         """See the class."""
         super().__init__(text)
-        self.kind, self.out, self.answered = kind, out, answered
+        self.kind, self.in_flight, self.answered = kind, in_flight, answered
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error is want of memory: torch's on a GPU and on a CPU, vLLM's, or Python's."""
+    """Tell whether an error means out of memory: torch's on a GPU or CPU, vLLM's, or Python's."""
     text = str(error).lower()
     return (
         isinstance(error, MemoryError)
@@ -60,7 +62,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def one_line(error: object, longest: int = 300) -> str:
-    """Return what a library says in one line, which many do in several."""
+def one_line(error: object, max_length: int = 300) -> str:
+    """Return a library's error message as one line, shortened to `max_length` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"

@@ -1,7 +1,7 @@
-"""The CPU path in Rust, for use from Python: chat encoding, verdicts, pairs, novelty, duplicates and JSON lines.
+"""The Rust extension: chat encoding, verdicts, pairs, novelty, duplicates and JSON lines.
 
-Every function releases the GIL while it works and gives the same result on one thread and on many. The docstrings and
-types are in `_native.pyi`.
+Every function releases the GIL during the computation, and its result does not depend on the number of threads. The
+docstrings and types are in `_native.pyi`.
 """
 
 from srlm._native import (

@@ -1,8 +1,8 @@
-"""Files that stages append rows to: how many rows they have, also meanwhile, and where the last whole one ends.
+"""Row counts of files that stages append to, and the torn last line that a crash may leave.
 
-Counting the lines of some gigabytes takes seconds. So a stage that writes millions of rows notes beside its file, once
-a second, how many rows its first bytes hold; files of rows only grow, so whoever asks counts no more than what has
-come since. The note goes when the stage's rows are complete, as the manifest has their number then.
+Counting the lines of several gigabytes takes seconds. A stage that writes millions of rows therefore keeps a count
+beside its file, updated once a second: the rows in the first N bytes. Files of rows only grow, so a reader counts only
+the lines after that. The count is removed when the stage is complete, because the manifest then has the number.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-BLOCK = 2**18  # bytes read at once: they stay in a core's cache while they are searched
+BLOCK = 2**18  # bytes per read: they stay in a core's cache while they are searched
 
 
 def count_lines(file: Path, start: int = 0, end: int | None = None) -> int:
-    """Return how many lines end between two bytes, by default in all; what follows the last line feed is no line."""
+    """Return the number of line ends between two byte positions, by default in the whole file."""
     lines, block, left = 0, bytearray(BLOCK), sys.maxsize if end is None else end - start
     with file.open("rb", buffering=0) as data:
         data.seek(start)
@@ -30,7 +30,7 @@ def count_lines(file: Path, start: int = 0, end: int | None = None) -> int:
 
 
 def torn_line(file: Path) -> bytes:
-    """Return what follows the last line feed."""
+    """Return the bytes after the last line feed."""
     with file.open("rb") as data:
         end, found = data.seek(0, os.SEEK_END), -1
         while end and found < 0:
@@ -42,34 +42,34 @@ def torn_line(file: Path) -> bytes:
 
 
 def rows_so_far(file: Path) -> int:
-    """Return the number of whole lines in a file that may be growing; 0 without one."""
+    """Return the number of complete lines in a file that may be growing; 0 if it does not exist."""
     if not file.is_file():
         return 0
-    size, rows = _noted(file)
-    if size > file.stat().st_size:  # a torn line was cut off, or another file is there now
+    size, rows = _read_count(file)
+    if size > file.stat().st_size:  # a torn line was cut off, or the file was replaced
         size, rows = 0, 0
     return rows + count_lines(file, size)
 
 
-def note(file: Path, size: int, rows: int) -> None:
-    """Note that the first `size` bytes of `file`, which end with a line, hold `rows` lines."""
+def write_count(file: Path, size: int, rows: int) -> None:
+    """Record that the first `size` bytes of `file`, which end with a line end, have `rows` lines."""
     partial = file.with_name(f"{file.name}.rows.partial")
     partial.write_text(json.dumps({"bytes": size, "rows": rows}), encoding="utf-8")
-    partial.replace(_note_of(file))
+    partial.replace(_count_file(file))
 
 
-def forget(file: Path) -> None:
-    """Remove the note beside `file`, if there is one."""
-    _note_of(file).unlink(missing_ok=True)
+def remove_count(file: Path) -> None:
+    """Remove the count beside `file`, if there is one."""
+    _count_file(file).unlink(missing_ok=True)
 
 
-def _note_of(file: Path) -> Path:
+def _count_file(file: Path) -> Path:
     return file.with_name(f"{file.name}.rows")
 
 
-def _noted(file: Path) -> tuple[int, int]:
+def _read_count(file: Path) -> tuple[int, int]:
     try:
-        found = json.loads(_note_of(file).read_text(encoding="utf-8"))
+        found = json.loads(_count_file(file).read_text(encoding="utf-8"))
         return int(found["bytes"]), int(found["rows"])
     except (OSError, ValueError, KeyError, TypeError):
-        return 0, 0  # none, or what a loss of power left of one: all lines are counted
+        return 0, 0  # no count, or a broken one after a power loss: all lines are counted

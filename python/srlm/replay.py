@@ -1,8 +1,8 @@
-"""Check without a model that a run's rows follow from one another: `srlm replay RUN_DIR`.
+"""Audit a run without a model: `srlm replay RUN_DIR`.
 
-What a model wrote cannot be drawn again here, but all that was made of it can: ids are hashes of content, scores are
-read from texts, pairs are chosen from scores, wins are counted from verdicts. Whatever was edited, lost, mixed up or
-made by other code shows as a row that does not follow.
+Texts cannot be regenerated here, but everything derived from them can be recomputed: ids are hashes of content, scores
+are parsed from texts, pairs are selected by scores, wins are counted from verdicts. A row that was edited, lost, mixed
+up or written by other code differs from the recomputed one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from srlm.errors import InputError
 from srlm.evaluation import pairwise
 from srlm.models.registry import weights_hash
 from srlm.native import parse_verdicts
-from srlm.rows.ids import Ids
+from srlm.rows.ids import IdIndex
 from srlm.rows.lazy_rows import RowFile
 from srlm.rows.records import (
     Candidate,
@@ -44,24 +44,24 @@ if TYPE_CHECKING:
     from srlm.config import Config
 
 Row = TypeVar("Row")
-SHOWN = 3  # problems of one check that are told, of however many
+MAX_PROBLEMS = 3  # shown per check
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was checked of a file, how many rows that were, and the rows that do not follow."""
+    """What was checked of a file, in how many rows, and the problems found."""
 
     name: str
     rows: int
     problems: list[str]
-    checked: bool = True  # False where the manifest has no hash to hold against
+    checked: bool = True  # False if the manifest has no hash to compare with
 
 
 def replay(path: Path) -> list[Check]:
-    """Check a run, finished or not; stages that are not done are passed over.
+    """Check a run, finished or not; stages that are not done are skipped.
 
     Raises:
-        InputError: `path` is no run's folder, or its manifest cannot be read.
+        InputError: `path` is not a run directory, or its manifest cannot be read.
     """
     config, run = read_config(path), RunDir(path)
     checks = [*_files(run)]
@@ -75,7 +75,7 @@ def replay(path: Path) -> list[Check]:
 
 
 def _readable(name: str, check: Callable[[], list[Check]]) -> list[Check]:
-    """Do a check; a file that cannot be read is what does not follow."""
+    """Run a check; a file that cannot be read is a problem."""
     try:
         return check()
     except InputError as error:
@@ -83,7 +83,7 @@ def _readable(name: str, check: Callable[[], list[Check]]) -> list[Check]:
 
 
 def _files(run: RunDir) -> Iterable[Check]:
-    """Every file has the content that it had when its stage was done."""
+    """Check that every file has the content that its stage left."""
     for stage in run.stages():
         entry = run.entry(stage) or {}
         if "sha256" not in entry:
@@ -94,29 +94,29 @@ def _files(run: RunDir) -> Iterable[Check]:
                 yield Check(f"{name}: content", 0, [f"{file} is missing"])
                 continue
             found = weights_hash(str(file)) if file.is_dir() else file_hash(file)
-            wrong = [] if found == digest else [f"{file} is not as {stage} left it"]
+            wrong = [] if found == digest else [f"{file} has changed since {stage} finished"]
             yield Check(f"{name}: content", entry.get("rows", 0), wrong)
 
 
 def _iteration(config: Config, run: RunDir, t: int) -> list[Check]:
-    """Rows of M_t's data: prompts to candidates to verdicts to pairs. No file is held, only ids."""
+    """Check the rows of M_t's data: prompts, candidates, verdicts, pairs. Only ids are held in memory."""
     prompts = RowFile(run.file(t, "prompts.jsonl"), Prompt)
     candidates = RowFile(run.file(t, "candidates.jsonl"), Candidate)
     verdicts = RowFile(run.file(t, "verdicts.jsonl"), Verdict)
-    asked, answers = (Ids.of(row.id for row in rows) for rows in (prompts, candidates))
+    prompt_ids, candidate_ids = (IdIndex.of(row.id for row in rows) for rows in (prompts, candidates))
     checks = [
         _rows(f"m{t}/prompts.jsonl: ids", prompts, lambda row: row.id, _prompt_problem),
         _rows(
             f"m{t}/candidates.jsonl: ids",
             candidates,
             lambda row: (row.prompt_id, row.index),
-            _candidate_problem(asked, data_seed(config, t)),
+            _candidate_problem(prompt_ids, data_seed(config, t)),
         ),
         _rows(
             f"m{t}/verdicts.jsonl: ids, scores",
             verdicts,
             lambda row: (row.candidate_id, row.sample),
-            _verdict_problem(config, answers),
+            _verdict_problem(config, candidate_ids),
         ),
     ]
     if run.entry(f"m{t}/pairs") is not None:
@@ -127,20 +127,20 @@ def _iteration(config: Config, run: RunDir, t: int) -> list[Check]:
 def _rows(
     name: str, rows: Sequence[Row], key: Callable[[Row], Hashable], problem: Callable[[Row], str | None]
 ) -> Check:
-    """Check each row by itself, and that none is there twice."""
+    """Check each row by itself, and that no key appears twice."""
     problems, hashes = [], array("q")
     for number, row in enumerate(rows, 1):
         hashes.append(hash(key(row)))
         if (text := problem(row)) is not None:
             problems.append(f"line {number}: {text}")
-    return Check(name, len(hashes), problems + [f"{found} is there twice" for found in _twice(rows, key, hashes)])
+    return Check(name, len(hashes), problems + [f"{found} appears twice" for found in _repeated(rows, key, hashes)])
 
 
-def _twice(rows: Iterable[Row], key: Callable[[Row], Hashable], hashes: array[int]) -> list[Hashable]:
-    """Return the keys that are there more than once; only those whose hashes are get a second look."""
+def _repeated(rows: Iterable[Row], key: Callable[[Row], Hashable], hashes: array[int]) -> list[Hashable]:
+    """Return the keys that appear more than once; only keys with repeated hashes are compared."""
     values, counts = np.unique(np.array(hashes, dtype=np.int64), return_counts=True)
-    again = set(values[counts > 1].tolist())
-    found = Counter(key(row) for row in rows if hash(key(row)) in again) if again else {}
+    repeated = set(values[counts > 1].tolist())
+    found = Counter(key(row) for row in rows if hash(key(row)) in repeated) if repeated else {}
     return [key for key, count in found.items() if count > 1]
 
 
@@ -148,10 +148,10 @@ def _prompt_problem(row: Prompt) -> str | None:
     return None if row.id == content_id("prompt", row.text) else f"{row.id} is not the id of this text"
 
 
-def _candidate_problem(prompts: Ids, seed: int) -> Callable[[Candidate], str | None]:
+def _candidate_problem(prompts: IdIndex, seed: int) -> Callable[[Candidate], str | None]:
     def problem(row: Candidate) -> str | None:
         if row.prompt_id not in prompts:
-            return f"its prompt {row.prompt_id} is not there"
+            return f"its prompt {row.prompt_id} does not exist"
         if row.id != content_id("candidate", row.prompt_id, row.index, row.text):
             return f"{row.id} is not the id of this text"
         if row.seed != derived_seed(seed, "candidate", row.prompt_id, row.index):
@@ -161,19 +161,19 @@ def _candidate_problem(prompts: Ids, seed: int) -> Callable[[Candidate], str | N
     return problem
 
 
-def _verdict_problem(config: Config, candidates: Ids) -> Callable[[Verdict], str | None]:
-    """Scores are what is read from the texts."""
+def _verdict_problem(config: Config, candidates: IdIndex) -> Callable[[Verdict], str | None]:
+    """Return a check that scores are those parsed from the texts."""
     judge = config.judge
 
     def problem(row: Verdict) -> str | None:
         if row.candidate_id not in candidates:
-            return f"its candidate {row.candidate_id} is not there"
+            return f"its candidate {row.candidate_id} does not exist"
         if row.id != content_id("verdict", row.candidate_id, row.sample, row.text):
             return f"{row.id} is not the id of this text"
         [outcome], scores, _ = parse_verdicts([row.text], max_score=judge.max_score, pattern=judge.score_pattern)
         score = float(scores[0]) if outcome == "scored" else None
         if (row.outcome, row.score) != (outcome, score):
-            return f"its text reads as {outcome}{'' if score is None else f' {score:g}'}"
+            return f"its text parses as {outcome}{'' if score is None else f' {score:g}'}"
         return None
 
     return problem
@@ -182,29 +182,29 @@ def _verdict_problem(config: Config, candidates: Ids) -> Callable[[Verdict], str
 def _pairs(
     config: Config, run: RunDir, t: int, rows: tuple[Sequence[Prompt], Sequence[Candidate], Sequence[Verdict]]
 ) -> Check:
-    """Pairs (or perfect answers) are those that the scores choose, and so is what gave none."""
+    """Check that pairs (or perfect answers) and dropped prompts are those that the scores select."""
     kind: type[Pair | Example] = Example if config.pairs.method == "positives_only" else Pair
     name = f"m{t}/{'positives' if kind is Example else 'pairs'}.jsonl"
     kept = RowFile(run.path / name, kind)
     try:
-        made = pairs.choose(*rows, pairs=config.pairs, judge=config.judge, seed=data_seed(config, t))
-    except InputError as error:  # a row that belongs to none: nothing can be chosen
-        return Check(f"{name}: chosen by the scores", len(kept), [str(error)])
+        selected = pairs.select(*rows, pairs=config.pairs, judge=config.judge, seed=data_seed(config, t))
+    except InputError as error:  # a row without its prompt or candidate: nothing can be selected
+        return Check(f"{name}: selected by the scores", len(kept), [str(error)])
     problems = [
-        f"line {number}: the scores give another row here"
-        for number, (one, other) in enumerate(zip(kept, made.rows(*rows[:2]), strict=False), 1)
+        f"line {number}: the scores select another row here"
+        for number, (one, other) in enumerate(zip(kept, selected.rows(*rows[:2]), strict=False), 1)
         if one != other
     ]
-    if len(kept) != len(made):
-        problems.append(f"{len(kept)} rows, the scores give {len(made)}")
-    noted = (run.entry(f"m{t}/pairs") or {}).get("drops")
-    if noted != made.drops:
-        problems.append(f"prompts without a pair: {noted} in the manifest, the scores give {made.drops}")
-    return Check(f"{name}: chosen by the scores", len(kept), problems)
+    if len(kept) != len(selected):
+        problems.append(f"{len(kept)} rows, the scores select {len(selected)}")
+    recorded = (run.entry(f"m{t}/pairs") or {}).get("drops")
+    if recorded != selected.drops:
+        problems.append(f"prompts without a pair: {recorded} in the manifest, the scores give {selected.drops}")
+    return Check(f"{name}: selected by the scores", len(kept), problems)
 
 
 def _comparison(config: Config, run: RunDir, stage: str) -> list[Check]:
-    """Wins, ties and losses are those of the verdicts, and these are read from the judge's words."""
+    """Check that wins, ties and losses are those of the verdicts, and that verdicts are those of the judge's texts."""
     model, _, match = stage.partition("/")
     other = match.removeprefix("vs_")
     answers = tuple(read_rows(run.path / name / "answers.jsonl", Candidate) for name in (model, other))
@@ -215,31 +215,32 @@ def _comparison(config: Config, run: RunDir, stage: str) -> list[Check]:
     entry = run.entry(stage) or {}
     problems = [
         f"{key}: {entry[key]} in the manifest, the verdicts give {found[key]}"
-        for key in ("wins", "ties", "losses", "unread")
+        for key in ("wins", "ties", "losses", "unparseable")
         if entry.get(key) != found[key]
     ]
-    read = _rows(f"{stage}: ids", rows, lambda row: (row.prompt_id, row.first), _word_problem(config))
-    return [Check(f"{stage}.jsonl: ids, verdicts, counts", len(rows), read.problems + problems)]
+    checked = _rows(f"{stage}: ids", rows, lambda row: (row.prompt_id, row.first), _comparison_problem(config))
+    return [Check(f"{stage}.jsonl: ids, verdicts, counts", len(rows), checked.problems + problems)]
 
 
-def _word_problem(config: Config) -> Callable[[Comparison], str | None]:
-    by_words = config.head_to_head.by == "comparison"
+def _comparison_problem(config: Config) -> Callable[[Comparison], str | None]:
+    has_texts = config.head_to_head.by == "pairwise"
 
     def problem(row: Comparison) -> str | None:
         if row.id != content_id("comparison", row.prompt_id, row.first, row.text):
             return f"{row.id} is not the id of this text"
-        if by_words and row.text != pairwise.SAME and (word := pairwise.read_word(row.text)) != row.verdict:
-            return f"its text reads as {word}"
-        return None
+        if not has_texts or row.text == pairwise.IDENTICAL:
+            return None
+        verdict = pairwise.parse_verdict(row.text)
+        return None if verdict == row.verdict else f"its text parses as {verdict}"
 
     return problem
 
 
-def told(checks: Iterable[Check]) -> list[str]:
-    """Return the problems in words, the first few of each check."""
+def problem_lines(checks: Iterable[Check]) -> list[str]:
+    """Return the first few problems of each check, one per line."""
     lines: list[str] = []
     for check in checks:
-        lines += [f"{check.name}: {problem}" for problem in check.problems[:SHOWN]]
-        if len(check.problems) > SHOWN:
-            lines.append(f"{check.name}: and {len(check.problems) - SHOWN} more")
+        lines += [f"{check.name}: {problem}" for problem in check.problems[:MAX_PROBLEMS]]
+        if len(check.problems) > MAX_PROBLEMS:
+            lines.append(f"{check.name}: and {len(check.problems) - MAX_PROBLEMS} more")
     return lines

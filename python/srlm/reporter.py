@@ -1,38 +1,38 @@
-"""What a stage says while it works."""
+"""How a stage reports its progress."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-UNITS = {"sft": "steps", "dpo": "steps", "reference": "batches"}  # what is counted of a stage, if not rows
+UNITS = {"sft": "steps", "dpo": "steps", "reference": "batches"}  # what a stage counts, if not rows
 
 
 def unit(stage: str) -> str:
-    """Return what is counted of a stage."""
+    """Return the unit of a stage's progress."""
     return "models" if stage.startswith("model ") else UNITS.get(stage, "rows")
 
 
 class Reporter(Protocol):
-    """Told by a stage how far it is."""
+    """Receives the progress of stages."""
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
-        """A stage begins: `total` rows (see `unit`), of which an earlier run has `done`."""
+        """A stage starts: `total` rows (see `unit`), of which `done` exist from an earlier run."""
 
     def advance(self, rows: int = 1) -> None:
-        """The stage that began last has finished `rows` more."""
+        """The current stage has finished `rows` more."""
 
     def note(self, text: str) -> None:
-        """Something a person would want to know, in one line."""
+        """A message for the user, in one line."""
 
-    def sent(self, key: str) -> None:
-        """A request was handed to the engine."""
+    def request_started(self, key: str) -> None:
+        """A request was passed to the engine."""
 
-    def back(self, key: str) -> None:
-        """Its answer has come, or is not wanted any more."""
+    def request_finished(self, key: str) -> None:
+        """The request was answered or dropped."""
 
 
 class SilentReporter:
-    """Says nothing."""
+    """Ignores everything."""
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """See `Reporter.start`."""
@@ -43,8 +43,8 @@ class SilentReporter:
     def note(self, text: str) -> None:
         """See `Reporter.note`."""
 
-    def sent(self, key: str) -> None:
-        """See `Reporter.sent`."""
+    def request_started(self, key: str) -> None:
+        """See `Reporter.request_started`."""
 
-    def back(self, key: str) -> None:
-        """See `Reporter.back`."""
+    def request_finished(self, key: str) -> None:
+        """See `Reporter.request_finished`."""

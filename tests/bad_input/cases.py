@@ -1,4 +1,4 @@
-"""What a case of bad input is: a command line, the files that it finds, and the telling parts of what it must say."""
+"""A case of bad input: a command line, its input files, and required parts of the error message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Content = bytes | str
 
 @dataclass(frozen=True)
 class Case:
-    """`says` has a word of what is wrong, the place, and a word of how to mend it."""
+    """`says`: what is wrong, where, and how to fix it, as parts of the error message."""
 
     name: str
     words: tuple[str, ...]
@@ -50,7 +50,7 @@ def write(folder: Path, files: Mapping[str, Content]) -> None:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Return a hash of every file below a folder, and the folders."""
+    """Return the hash of every file below a folder, and the subfolders."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
         for path in sorted(folder.rglob("*"))
@@ -58,14 +58,14 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 class Shell:
-    """A folder in which commands are given."""
+    """Runs commands in a folder."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
         self.folder, self._patch, self._capture = folder, patch, capture
         patch.chdir(folder)
 
     def run(self, *words: str) -> tuple[int, str]:
-        """Give a command; return its exit code and what it said on stderr."""
+        """Run a command; return its exit code and stderr."""
         self._patch.setattr(sys, "argv", ["srlm", *words])
         self._capture.readouterr()
         with pytest.raises(SystemExit) as ended:
@@ -73,7 +73,7 @@ class Shell:
         return int(ended.value.code or 0), self._capture.readouterr().err
 
     def refuses(self, case: Case) -> None:
-        """Give the command of a case: it must say what, where and how to mend it, and leave all files alone."""
+        """Run the command of a case: it must report what is wrong, where and how to fix it, and change no file."""
         write(self.folder, case.files)
         before = hashes(self.folder)
         code, said = self.run(*case.words)
@@ -81,28 +81,28 @@ class Shell:
         assert hashes(self.folder) == before
 
     def accepts(self, *words: str) -> str:
-        """Give a command that must work; return what it said on stderr."""
+        """Run a command that must succeed; return its stderr."""
         code, said = self.run(*words)
         assert code == 0, said
         return said
 
 
 def check(code: int, said: str, says: tuple[str, ...]) -> None:
-    """One line that begins with the program's name, or click's own on how a command is used."""
+    """Check for one line that begins with the program's name, or for click's usage error."""
     assert code == 2, said
     assert "Traceback" not in said
     usage = said.startswith("Usage: ")
-    told = said.rstrip("\n").split("\n")
-    assert told[-1].startswith("Error: " if usage else "srlm: error: "), said
-    assert usage or len(told) == 1, said
+    lines_shown = said.rstrip("\n").split("\n")
+    assert lines_shown[-1].startswith("Error: " if usage else "srlm: error: "), said
+    assert usage or len(lines_shown) == 1, said
     for part in says:
-        assert part in told[-1], f"{part!r} is not said: {told[-1]}"
+        assert part in lines_shown[-1], f"{part!r} is missing: {lines_shown[-1]}"
     for jargon in ("Value error", "Extra inputs", "NoneType", "pydantic", "errors.pydantic.dev"):
         assert jargon not in said
 
 
 def work_here(patch: pytest.MonkeyPatch) -> None:
-    """Let workers' work be done in this process, which has imported what they would."""
+    """Run the jobs of workers in this process, which has already imported their modules."""
 
     def run(self, work, finish):
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):

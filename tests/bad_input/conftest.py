@@ -1,4 +1,4 @@
-"""A shell for each test, and workers that work in the test's own process."""
+"""A shell for each test, and workers that run in the process of the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What looks like bad input and is none: it must work, with the same outcome as in its plain form."""
+"""Unusual but valid input: it must work, with the same outcome as in its plain form."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 
 import pytest
 from srlm import config as configuration
-from srlm import loop
+from srlm.preflight import preflight
 from srlm.stages import seed
 
 from tests.bad_input.cases import Shell, lines, write
@@ -36,7 +36,7 @@ def test_a_seed_file_is_read(data: bytes, prompt: str, packed: bool, shell: Shel
     name = "in.jsonl.gz" if packed else "in.jsonl"
     write(shell.folder, {name: gzip.compress(data) if packed else data})
     config = configuration.load("quickstart", (f"seed_data.ift=[{name}]",))
-    loop.preflight(config)
+    preflight(config)
     assert [row.prompt[0]["content"] for row in seed.load_ift(config.seed_data, 0)] == [prompt]
 
 
@@ -45,7 +45,7 @@ def test_ranked_answers_of_odd_characters(prompt: str, shell: Shell) -> None:
     answers = '[{"text": "x \\udfff", "score": 1}, {"text": "y", "score": 2}]'
     write(shell.folder, {"in.jsonl": f'{{"prompt": "{prompt}", "answers": {answers}}}\n'})
     config = configuration.load("quickstart", ("seed_data.eft=[in.jsonl]", "seed_data.valid_fraction=1"))
-    loop.preflight(config)
+    preflight(config)
     assert len(seed.load_eft(config.seed_data, 0)[1]) == 1
 
 
@@ -68,7 +68,7 @@ def test_a_configuration_with_a_mark_and_line_ends_of_windows(shell: Shell) -> N
 
 
 def test_a_generated_tag_in_a_template(shell: Shell) -> None:
-    """What transformers adds to Jinja is no error of syntax."""
+    """Jinja extensions of transformers are not syntax errors."""
     from srlm.models.registry import read_chat_template
 
     text = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% break %}{% endfor %}"

@@ -1,4 +1,4 @@
-"""Configurations and words of the command line that are wrong, and files that they name."""
+"""Wrong configurations, wrong command-line overrides, and the files that they refer to."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ YAML = [
     file("an empty file", "", "c.yaml", "key 'model' is missing", "add it"),
     file("a list", "- model\n", "c.yaml", "expected a mapping of settings", "found list"),
     file("a text", "model", "c.yaml", "expected a mapping of settings", "found str"),
-    file("broken YAML", "model: [\n", "c.yaml", "not valid YAML", "line 2", "mend the file"),
-    file("tabs", MODEL + "judge:\n\tsamples: 3", "c.yaml", "not valid YAML", "line 3", "mend the file"),
+    file("broken YAML", "model: [\n", "c.yaml", "not valid YAML", "line 2", "fix the file"),
+    file("tabs", MODEL + "judge:\n\tsamples: 3", "c.yaml", "not valid YAML", "line 3", "fix the file"),
     file("Latin-1", "model: {name: é}".encode("latin-1"), "c.yaml", "not UTF-8", "save the file as UTF-8"),
-    file("a Python object", "model: !!python/object/apply:os.getcwd []", "c.yaml", "line 1", "python/object", "mend"),
-    file("a day that there is not", MODEL + "name: 2026-02-30", "c.yaml", "not valid YAML", "day", "mend the file"),
-    file("a list without end", MODEL + "seed: " + "[" * 5000, "c.yaml", "not valid YAML", "mend the file"),
+    file("a Python object", "model: !!python/object/apply:os.getcwd []", "c.yaml", "line 1", "python/object", "fix"),
+    file("a date that does not exist", MODEL + "name: 2026-02-30", "c.yaml", "not valid YAML", "day", "fix the file"),
+    file("a list without end", MODEL + "seed: " + "[" * 5000, "c.yaml", "not valid YAML", "fix the file"),
     file("a bomb of aliases", MODEL + BOMB + "judge: {samples: *x}", "c.yaml", "judge.samples", "valid integer"),
-    file("NUL bytes", b"\0\0", "c.yaml", "not valid YAML", "mend the file"),
+    file("NUL bytes", b"\0\0", "c.yaml", "not valid YAML", "fix the file"),
     Case(
-        "a missing file", ("run", "no.yaml"), ("'no.yaml'", "No such file", "give a YAML file or one of", "quickstart")
+        "a missing file", ("run", "no.yaml"), ("'no.yaml'", "No such file", "use a YAML file or one of", "quickstart")
     ),
-    Case("a folder", ("run", "c.yaml"), ("'c.yaml'", "Is a directory", "give a YAML file or one of"), {"c.yaml/x": ""}),
-    Case("nothing to show", ("config",), ("give a CONFIG", "a YAML file", "one of")),
+    Case("a folder", ("run", "c.yaml"), ("'c.yaml'", "Is a directory", "use a YAML file or one of"), {"c.yaml/x": ""}),
+    Case("nothing to show", ("config",), ("CONFIG is missing", "use a YAML file", "one of")),
 ]
 KEYS = [
-    key("a key twice", "seed: 1\nseed: 2", "the key 'seed' is there twice", "line 3", "mend the file"),
+    key("a key twice", "seed: 1\nseed: 2", "the key 'seed' appears twice", "line 3", "fix the file"),
     key("an unknown section", "juge: {samples: 2}", "unknown key 'juge'", "did you mean 'judge'?"),
     key("an unknown key", "judge: {sample: 2}", "unknown key 'judge.sample'", "did you mean 'judge.samples'?"),
     key("a key like no other", "zzzzzzz: 2", "unknown key 'zzzzzzz'", "`srlm config --describe` lists the keys"),
@@ -66,7 +66,7 @@ KEYS = [
     key("a list for a mapping", "evaluate: {preferences: [a]}", "evaluate.preferences: expected a section of keys"),
     key("a set's name", "evaluate: {preferences: {A-b: x}}", "evaluate.preferences.A-b: ", "should match", "'A-b'"),
     key("a key that is a number", "1: 2", "1: Keys should be strings", "found 1"),
-    key("a key that is a list", "? [1]\n: 2", "not valid YAML", "line 2", "mend the file"),
+    key("a key that is a list", "? [1]\n: 2", "not valid YAML", "line 2", "fix the file"),
     key("settings that do not fit", "sft: {batch_size: 3, micro_batch_size: 2}", "sft: batch_size", "a multiple"),
     word("no equals sign", "judge.samples", "'judge.samples'", "expected key=value", "for example judge.samples=3"),
     word("an unknown word", "judge.smaples=2", "command line", "unknown key 'judge.smaples'", "did you mean"),
@@ -82,7 +82,7 @@ def named(key_: str, value: str, *says: str, content: Content | None = None, ext
     return Case(f"{key_}={value} {says[1]}", ("run", "quickstart", f"{key_}={value}", extra), (key_, *says), files)
 
 
-MISSING = ("No such file", "name another file")
+MISSING = ("No such file", "use another file")
 NAMED = [
     named("judge.prompt_file", "no.txt", "'no.txt'", *MISSING),
     named("judge.prompt_file", "file", "'file'", "{response} occurs 0 times", "exactly once", content="{prompt}"),
@@ -91,20 +91,18 @@ NAMED = [
     named("judge.prompt_file", "file", "'file'", "not UTF-8", "save it as UTF-8", content=b"\xe9 {prompt} {response}"),
     named("head_to_head.prompt_file", "no.txt", "'no.txt'", *MISSING),
     named("head_to_head.prompt_file", "file", "'file'", "{first} occurs 0 times", "exactly once", content="{prompt}"),
-    named(PATTERN, "'('", "unclosed group", "correct it", extra="eft.from=judgements"),
+    named(PATTERN, "'('", "unclosed group", "fix it", extra="eft.from=judgements"),
     named(PATTERN, "'[0-9]'", "no group named `score`", "wrap the number", extra="eft.from=judgements"),
-    named("model.chat_template", "no.jinja", "'no.jinja'", "No such file", "give a file"),
-    named(
-        "model.chat_template", "file", "'file', line 2", "unexpected", "mend the template", content="{{ a }}\n{{ b }"
-    ),
+    named("model.chat_template", "no.jinja", "'no.jinja'", "No such file", "use a file"),
+    named("model.chat_template", "file", "'file', line 2", "unexpected", "fix the template", content="{{ a }}\n{{ b }"),
 ]
 READ = [
     Case(f"{override} missing", ("run", "quickstart", override), ("no.jsonl", "No such file", remedy))
     for override, remedy in (
-        ("head_to_head.prompt_files=[no.jsonl]", "name another file"),
-        ("evaluate.preferences={mine: no.jsonl}", "give a file of human preferences"),
-        ("evaluate.instructions=no.jsonl", "name another file"),
-        ("launch.accelerate_config=no.jsonl", "name another file"),
+        ("head_to_head.prompt_files=[no.jsonl]", "use another file"),
+        ("evaluate.preferences={mine: no.jsonl}", "use a file of human preferences"),
+        ("evaluate.instructions=no.jsonl", "use another file"),
+        ("launch.accelerate_config=no.jsonl", "use another file"),
     )
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.bad_input.cases import Case, Content, Shell, lines, of
 
 MODEL = ("--model", "./m")
-MEND = "mend or remove"
+FIX = "fix or remove"
 
 
 def command(*words: str, data: str) -> tuple[str, ...]:
@@ -30,15 +30,12 @@ def at(name: str, words: tuple[str, ...], content: Content, *says: str) -> Case:
 
 ALL = (JUDGE, RULES, COMPARE, ALPACA, BENCH)
 CASES = [
-    *(
-        Case(f"{' '.join(words[:2])}: no file", words, ("in.jsonl: no such file", "name one that is there"))
-        for words in ALL
-    ),
-    *(at("broken JSON", words, '{"prompt": ', WHERE, "not valid JSON", MEND) for words in ALL),
-    *(at("an empty file", words, "\n", "in.jsonl", "give") for words in ALL),
+    *(Case(f"{' '.join(words[:2])}: no file", words, ("in.jsonl: no such file", "check the path")) for words in ALL),
+    *(at("broken JSON", words, '{"prompt": ', WHERE, "not valid JSON", FIX) for words in ALL),
+    *(at("an empty file", words, "\n", "in.jsonl", "use") for words in ALL),
     *(at("a number", words, "3\n", WHERE) for words in ALL),
-    at("unknown fields", JUDGE, lines({"a": 1}), "in.jsonl, line 1", "no format of preferences", "expected an Open"),
-    at("gzip cut off", JUDGE, b"\x1f\x8b\x08\0\0\0", "in.jsonl", "ended before", "give a file of human preferences"),
+    at("unknown fields", JUDGE, lines({"a": 1}), "in.jsonl, line 1", "unknown preference format", "expected an Open"),
+    at("gzip cut off", JUDGE, b"\x1f\x8b\x08\0\0\0", "in.jsonl", "ended before", "use a file of human preferences"),
     at(
         "a label of 3",
         JUDGE,
@@ -54,7 +51,14 @@ CASES = [
         WHERE,
         "expected 'prompt' with 'chosen' and 'rejected'",
     ),
-    at("an empty answer", JUDGE, lines({**CHOSEN, "chosen": " "}), WHERE, "'content' is empty", "expected a text"),
+    at(
+        "an empty answer",
+        JUDGE,
+        lines({**CHOSEN, "chosen": " "}),
+        WHERE,
+        "'content' is empty",
+        "expected a non-empty string",
+    ),
     at("another kind after", JUDGE, lines(CHOSEN, {"output_1": "a"}), "in.jsonl, line 2", "expected 'prompt' with"),
     at("a missing field", RULES, lines({"key": 1}), WHERE, "'prompt' is missing", "has:"),
     at(
@@ -62,64 +66,70 @@ CASES = [
         RULES,
         lines({**RULE, "instruction_id_list": ["punctuation:no_coma"]}),
         WHERE,
-        "unknown kind of instruction",
+        "unknown instruction",
         "'punctuation:no_comma'",
     ),
-    at("an unknown argument", RULES, lines({**RULE, "kwargs": [{"n": 1}]}), WHERE, "takes no argument", "remove it"),
-    at("lists of two lengths", RULES, lines({**RULE, "kwargs": []}), WHERE, "must be lists of the same length"),
-    at("a row twice", RULES, lines(RULE, RULE), "in.jsonl, line 2", "came before", "remove one of them"),
+    at("an unknown argument", RULES, lines({**RULE, "kwargs": [{"n": 1}]}), WHERE, "takes no arguments", "remove it"),
+    at(
+        "lists of two lengths",
+        RULES,
+        lines({**RULE, "kwargs": []}),
+        WHERE,
+        "must be non-empty lists of the same length",
+    ),
+    at("a row twice", RULES, lines(RULE, RULE), "in.jsonl, line 2", "appear twice", "remove one of them"),
     at("no prompt", COMPARE, lines({"a": 1}), WHERE, "no prompt", "expected one of the fields prompt"),
     at("an empty prompt", COMPARE, lines({"prompt": " "}), WHERE, "is empty"),
-    at("no instruction", ALPACA, lines({"a": 1}), WHERE, "`instruction` has to be a text", "mend or remove"),
+    at("no instruction", ALPACA, lines({"a": 1}), WHERE, "`instruction` must be a non-empty string", "fix or remove"),
     at(
         "a data set of 3",
         ALPACA,
         lines({"instruction": "a", "dataset": 3}),
         WHERE,
-        "`dataset` has to be",
-        "leave it out",
+        "`dataset` must be a string",
+        "fix or remove it",
     ),
     at(
         "turns of numbers",
         BENCH,
         lines({**QUESTION, "turns": [1]}),
         WHERE,
-        "`turns` has to be a list of texts",
-        "mend it",
+        "`turns` must be a list of non-empty strings",
+        "fix it",
     ),
-    at("a question twice", BENCH, lines(QUESTION, QUESTION), "in.jsonl, line 2", "there already", "give it another"),
-    at("no category", BENCH, lines({**QUESTION, "category": None}), WHERE, "`category` has to be a text", "add it"),
+    at("a question twice", BENCH, lines(QUESTION, QUESTION), "in.jsonl, line 2", "appears twice", "change one of them"),
+    at("no category", BENCH, lines({**QUESTION, "category": None}), WHERE, "`category` must be a string", "add it"),
     at(
         "another ending",
         (*ALPACA[:-1], "out.txt"),
         lines({"instruction": "a"}),
         "out.txt",
-        "the ending .json",
-        "ends so",
+        "must end with .json",
+        "use another --out",
     ),
-    at("no such model", ALPACA, lines({"instruction": "a"}), "model './m'", "no such folder", "give a folder"),
-    at("no such model", JUDGE, lines(CHOSEN), "model './m'", "no such folder", "give a folder"),
+    at("no such model", ALPACA, lines({"instruction": "a"}), "model './m'", "no such folder", "use a folder"),
+    at("no such model", JUDGE, lines(CHOSEN), "model './m'", "no such folder", "use a folder"),
     Case(
         "export lm-eval: no model",
         ("export", "lm-eval", *MODEL, "--tasks", "a", "--out", "o"),
-        ("m: no model's folder", "no config.json", "give one that srlm saved"),
+        ("m: not a model directory", "no config.json", "use one that srlm saved"),
     ),
     Case(
         "export lm-eval: no task",
         ("export", "lm-eval", "--model", "n", "--tasks", ",", "--out", "o"),
-        ("lm_eval tasks []", "name at least one"),
+        ("invalid lm_eval tasks []", "use at least one name"),
         {"n/config.json": "{}"},
     ),
     Case(
         "eval judge: a folder of something else",
         JUDGE,
-        ("out: not empty", "not made by this command", "another --out"),
+        ("out: not empty", "not an output of this command", "another --out"),
         {"in.jsonl": lines(CHOSEN), "out/notes.txt": "mine"},
     ),
     Case(
         "eval judge: neither model nor run",
         command("eval", "judge", data="--data"),
-        ("give either --model or --run",),
+        ("neither --model nor --run is set", "add one of them"),
         {"in.jsonl": lines(CHOSEN)},
     ),
     Case(

@@ -14,7 +14,7 @@ from tests.bad_input.cases import Case, Shell, hashes, lines, of, write
 from tests.bad_input.test_rows import EXAMPLE, PROMPT
 
 Change = Callable[[Path], object]
-ANEW = "copy or save the model anew"
+AGAIN = "copy or save the model again"
 RUN = ("run", "quickstart", "model.name=./m", "prompts.count=1")
 GENERATE = ("generate", "--model", "./m", "--prompts", "p.jsonl", "--out", "out.jsonl", "engine.kind=transformers")
 
@@ -47,47 +47,51 @@ def cut(size: int) -> Change:
 INDEX = json.dumps({"weight_map": {"a": "model-00002-of-00002.safetensors"}})
 # Name, change, and what is said of it before anything is loaded.
 FOLDERS: list[tuple[str, Change, tuple[str, ...]]] = [
-    ("no config.json", without("config.json"), ("has no config.json", "give one that save_pretrained wrote")),
-    ("no weights", without("model.safetensors"), ("no .safetensors weights", "only safetensors are loaded")),
-    ("a pickle", pickled, ("no .safetensors weights", "only safetensors are loaded")),
-    ("weights cut off", cut(90_000), ("model.safetensors is cut off: it has 90000 bytes", ANEW)),
-    ("weights cut off in the head", cut(1_000), ("model.safetensors is cut off", ANEW)),
-    ("weights of four bytes", cut(4), ("model.safetensors is no safetensors file", ANEW)),
-    ("a pointer of git-lfs", put("model.safetensors", "version https://git-lfs.github.com/spec/v1"), ("git-lfs", ANEW)),
+    ("no config.json", without("config.json"), ("has no config.json", "use one that save_pretrained wrote")),
+    ("no weights", without("model.safetensors"), ("no .safetensors weights", "save the model with safetensors")),
+    ("a pickle", pickled, ("no .safetensors weights", "save the model with safetensors")),
+    ("weights cut off", cut(90_000), ("model.safetensors is truncated: it has 90000 bytes", AGAIN)),
+    ("weights cut off in the head", cut(1_000), ("model.safetensors is truncated", AGAIN)),
+    ("weights of four bytes", cut(4), ("model.safetensors is not a safetensors file", AGAIN)),
+    (
+        "a pointer of git-lfs",
+        put("model.safetensors", "version https://git-lfs.github.com/spec/v1"),
+        ("git-lfs", AGAIN),
+    ),
     (
         "a missing shard",
         put("model.safetensors.index.json", INDEX),
-        ("model-00002-of-00002.safetensors is missing", ANEW),
+        ("model-00002-of-00002.safetensors is missing", AGAIN),
     ),
-    ("a broken config.json", put("config.json", "{"), ("config.json is not valid JSON", "column 2", ANEW)),
-    ("a config.json that is a list", put("config.json", "[]"), ("config.json is not a JSON object", ANEW)),
-    ("a config.json without a type", put("config.json", "{}"), ("config.json names no model_type", ANEW)),
+    ("a broken config.json", put("config.json", "{"), ("config.json is not valid JSON", "column 2", AGAIN)),
+    ("a config.json that is a list", put("config.json", "[]"), ("config.json is not a JSON object", AGAIN)),
+    ("a config.json without a type", put("config.json", "{}"), ("config.json has no model_type", AGAIN)),
     (
         "no tokenizer",
         without("tokenizer.json", "tokenizer_config.json"),
         ("no tokenizer", "save the model's tokenizer"),
     ),
-    ("a broken tokenizer.json", put("tokenizer.json", '{"a": '), ("tokenizer.json is not valid JSON", ANEW)),
+    ("a broken tokenizer.json", put("tokenizer.json", '{"a": '), ("tokenizer.json is not valid JSON", AGAIN)),
 ]
 # What transformers alone can tell.
 LOADED: list[tuple[str, Change, tuple[str, ...]]] = [
     (
         "an unknown architecture",
         with_values("config.json", model_type="none-such"),
-        ("`none-such`", "give another model"),
+        ("`none-such`", "use another model"),
     ),
-    ("a size that is a text", with_values("config.json", hidden_size="a"), ("hidden_size", "anew")),
-    ("heads that do not fit", with_values("config.json", hidden_size=63), ("hidden size (63)", "anew")),
+    ("a size that is a text", with_values("config.json", hidden_size="a"), ("hidden_size", "again")),
+    ("heads that do not fit", with_values("config.json", hidden_size=63), ("hidden size (63)", "again")),
     (
         "layers without weights",
         with_values("config.json", num_hidden_layers=3),
-        ("no weights for model.layers.2", "anew"),
+        ("no weights for model.layers.2", "again"),
     ),
-    ("an empty tokenizer.json", put("tokenizer.json", "{}"), ("no tokenizer can be loaded", "tokenizer anew")),
+    ("an empty tokenizer.json", put("tokenizer.json", "{}"), ("cannot load the tokenizer", "tokenizer again")),
     (
         "a broken tokenizer_config.json",
         put("tokenizer_config.json", "{"),
-        ("no tokenizer can be loaded", "tokenizer anew"),
+        ("cannot load the tokenizer", "tokenizer again"),
     ),
     (
         "no chat template",
@@ -98,20 +102,20 @@ LOADED: list[tuple[str, Change, tuple[str, ...]]] = [
     (
         "its own template drops all",
         put("chat_template.jinja", "hi"),
-        ("leaves out what the user says", "mend it, or set"),
+        ("drops the user message", "fix it, or set"),
     ),
 ]
-MEND = "mend it, or set model.chat_template (e.g. plain)"
+FIX = "fix it, or set model.chat_template (e.g. plain)"
 TEMPLATES = [
-    ("raises", "{{ raise_exception('No roles, please') }}", ("fails on a question", "No roles, please", MEND)),
-    ("divides by zero", "{{ 1 / 0 }}", ("fails on a question", "division by zero", MEND)),
-    ("renders nothing", "", ("leaves out what the user says", MEND)),
-    ("says the same always", "Hello.", ("leaves out what the user says", MEND)),
-    ("drops the answer", "{{ messages[0].content }}", ("leaves out what the assistant says", MEND)),
-    ("leaves its sandbox", "{{ ''.__class__.__mro__[1].__subclasses__() }}", ("'__class__'", "unsafe", MEND)),
-    ("looks out of its sandbox", "{{ ''.__class__ }}", ("leaves out what the user says", MEND)),
-    ("changes the messages", "{{ messages.append(1) }}", ("'append'", "unsafe", MEND)),
-    ("has an unknown filter", "{{ messages | nosuch }}", ("No filter named 'nosuch'", MEND)),
+    ("raises", "{{ raise_exception('No roles, please') }}", ("fails on a question", "No roles, please", FIX)),
+    ("divides by zero", "{{ 1 / 0 }}", ("fails on a question", "division by zero", FIX)),
+    ("renders nothing", "", ("drops the user message", FIX)),
+    ("says the same always", "Hello.", ("drops the user message", FIX)),
+    ("drops the answer", "{{ messages[0].content }}", ("drops the assistant message", FIX)),
+    ("leaves its sandbox", "{{ ''.__class__.__mro__[1].__subclasses__() }}", ("'__class__'", "unsafe", FIX)),
+    ("looks out of its sandbox", "{{ ''.__class__ }}", ("drops the user message", FIX)),
+    ("changes the messages", "{{ messages.append(1) }}", ("'append'", "unsafe", FIX)),
+    ("has an unknown filter", "{{ messages | nosuch }}", ("No filter named 'nosuch'", FIX)),
 ]
 
 
@@ -163,12 +167,12 @@ def test_a_chat_template_is_refused(name: str, template: str, says: tuple[str, .
     Case(
         "no model of the hub",
         ("generate", "--model", "no-such/none", *GENERATE[3:]),
-        ("'no-such/none'", "check the name, or give"),
+        ("'no-such/none'", "check the name, or use"),
     ),
     Case(
         "a path of many parts",
         ("generate", "--model", "a/b/c", *GENERATE[3:]),
-        ("'a/b/c': no such folder", "give a folder"),
+        ("'a/b/c': no such folder", "use a folder"),
     ),
 )
 def test_a_name_is_refused(case: Case, shell: Shell) -> None:
@@ -186,6 +190,6 @@ def test_a_run_by_such_a_template_has_made_its_folder_only(shell: Shell, model: 
     assert {name: found[name] for name in before} == before
     made = {name.removeprefix("runs/quickstart/").partition("/")[0] for name in found.keys() - before.keys()}
     assert made <= {
-        *("runs", "quickstart", "config.yaml", "manifest.json", "begun.json", "environments.json", "weights.json"),
+        *("runs", "quickstart", "config.yaml", "manifest.json", "started.json", "environments.json", "weights.json"),
         *("log.jsonl", "logs", "run.lock", "seed"),
     }

@@ -25,7 +25,7 @@ OTHER_IDS = {"e.jsonl": lines({**EXAMPLE, "completion_token_ids": [99_999]})}
     Case(
         "a broken seed",
         ("run", "quickstart", "seed_data.ift=[in.jsonl]"),
-        ("in.jsonl, line 1", "mend"),
+        ("in.jsonl, line 1", "fix"),
         {"in.jsonl": "{"},
     ),
     Case("an unknown key", ("run", "quickstart", "juge=1"), ("command line", "unknown key 'juge'", "did you mean")),
@@ -33,13 +33,13 @@ OTHER_IDS = {"e.jsonl": lines({**EXAMPLE, "completion_token_ids": [99_999]})}
     Case(
         "a worker that finds no model",
         GENERATE,
-        ("model 'm'", "`none-such`", "give another model"),
+        ("model 'm'", "`none-such`", "use another model"),
         {"m/config.json": '{"model_type": "none-such"}'},
     ),
     Case(
         "a worker that finds a bad template",
         (*GENERATE, "model.chat_template=mine.jinja"),
-        ("leaves out", "mend it"),
+        ("drops the", "fix it"),
         {"mine.jinja": "Hello."},
     ),
     Case(
@@ -48,7 +48,7 @@ OTHER_IDS = {"e.jsonl": lines({**EXAMPLE, "completion_token_ids": [99_999]})}
         ("out.jsonl, line 1", "unknown field", "a Candidate has"),
         {"out.jsonl": lines(PROMPT)},
     ),
-    Case("a training on another model's ids", SFT, ("the token id 99999", "or leave their token ids out"), OTHER_IDS),
+    Case("a training on another model's ids", SFT, ("the token id 99999", "or remove their token ids"), OTHER_IDS),
 )
 def test_a_process_says_it_in_one_line(
     case: Case,

@@ -40,7 +40,7 @@ PAIR = {
     "chosen_score": 5.0,
     "rejected_score": 1.0,
 }
-MEND = "mend or remove the line"
+FIX = "fix or remove the line"
 # Commands with a file of each kind of row, and a file that is theirs already.
 MODEL = ("--model", "m")
 PAIRS = ("pairs", "--prompts", "p.jsonl", "--candidates", "c.jsonl", "--verdicts", "v.jsonl", "--out", "out.jsonl")
@@ -69,42 +69,50 @@ def row(command: tuple[str, ...], file: str, good: dict[str, Any], *says: str, *
 
 
 VALUES = [
-    row(PAIRS, "v.jsonl", VERDICT, "'score' must be a number or null (found '5')", MEND, score="5"),
-    row(PAIRS, "v.jsonl", VERDICT, "'score' must be a number or null (found True)", MEND, score=True),
-    row(PAIRS, "v.jsonl", VERDICT, "'score' must be null unless 'outcome' is 'scored'", MEND, score=None),
-    row(PAIRS, "v.jsonl", VERDICT, "'score' must be", "(found 1000", MEND, score=10**400),
-    row(PAIRS, "v.jsonl", VERDICT, "'outcome' must be one of 'scored'", "(found 'good')", MEND, outcome="good"),
-    row(PAIRS, "v.jsonl", VERDICT, "'sample' must be a whole number from 0", "(found -1)", MEND, sample=-1),
-    row(PAIRS, "v.jsonl", VERDICT, "'id' must be a text (found None)", MEND, id=None),
-    row(PAIRS, "v.jsonl", VERDICT, "the id 'v' is there twice (see line 1)", "remove one", id="v"),
+    row(PAIRS, "v.jsonl", VERDICT, "'score' must be a number or null (found '5')", FIX, score="5"),
+    row(PAIRS, "v.jsonl", VERDICT, "'score' must be a number or null (found True)", FIX, score=True),
+    row(PAIRS, "v.jsonl", VERDICT, "'score' must be null unless 'outcome' is 'scored'", FIX, score=None),
+    row(PAIRS, "v.jsonl", VERDICT, "'score' must be", "(found 1000", FIX, score=10**400),
+    row(PAIRS, "v.jsonl", VERDICT, "'outcome' must be one of 'scored'", "(found 'good')", FIX, outcome="good"),
+    row(PAIRS, "v.jsonl", VERDICT, "'sample' must be an integer from 0", "(found -1)", FIX, sample=-1),
+    row(PAIRS, "v.jsonl", VERDICT, "'id' must be a string (found None)", FIX, id=None),
+    row(PAIRS, "v.jsonl", VERDICT, "the id 'v' appears twice (see line 1)", "remove one", id="v"),
     row(PAIRS, "v.jsonl", VERDICT, "unknown field 'scores'", "a Verdict has: id, candidate_id", scores=1),
     row(PAIRS, "v.jsonl", VERDICT, "field 'score' is missing", "a Verdict has: id, candidate_id", score=...),
-    row(PAIRS, "c.jsonl", CANDIDATE, "'token_ids' must be a list of whole numbers", "['a']", MEND, token_ids=["a"]),
-    row(PAIRS, "c.jsonl", CANDIDATE, "'token_ids' must be a list of whole numbers", "[-1]", MEND, token_ids=[-1]),
-    row(PAIRS, "c.jsonl", CANDIDATE, "'token_ids' must be a list of whole numbers", MEND, token_ids=[2**31]),
-    row(PAIRS, "c.jsonl", CANDIDATE, "'text' must be a text (found None)", MEND, text=None),
-    row(PAIRS, "c.jsonl", CANDIDATE, "'index' must be a whole number from 0", "(found -1)", MEND, index=-1),
-    row(PAIRS, "c.jsonl", CANDIDATE, "'index' must be a whole number from 0", "(found 1.0)", MEND, index=1.0),
-    row(PAIRS, "c.jsonl", CANDIDATE, "'logprob' must be a number (found None)", MEND, logprob=None),
-    row(PAIRS, "c.jsonl", CANDIDATE, "'finish_reason' must be one of 'stop', 'length'", MEND, finish_reason="eos"),
-    row(PAIRS, "c.jsonl", CANDIDATE, "the id 'c' is there twice (see line 1)", "remove one", id="c"),
-    row(JUDGE, "c.jsonl", CANDIDATE, "'text' must be a text (found ['tea'])", MEND, text=["tea"]),
-    row(JUDGE, "p.jsonl", PROMPT, "'text' must be a text (found 3)", MEND, text=3),
-    row(GENERATE, "p.jsonl", PROMPT, "'parents' must be a list, each entry a text", "[1]", MEND, parents=[1]),
-    row(GENERATE, "p.jsonl", PROMPT, "'source' must be one of 'seed', 'generated'", MEND, source="mine"),
+    row(
+        PAIRS,
+        "c.jsonl",
+        CANDIDATE,
+        "'token_ids' must be a list of non-negative integers",
+        "['a']",
+        FIX,
+        token_ids=["a"],
+    ),
+    row(
+        PAIRS, "c.jsonl", CANDIDATE, "'token_ids' must be a list of non-negative integers", "[-1]", FIX, token_ids=[-1]
+    ),
+    row(PAIRS, "c.jsonl", CANDIDATE, "'token_ids' must be a list of non-negative integers", FIX, token_ids=[2**31]),
+    row(PAIRS, "c.jsonl", CANDIDATE, "'text' must be a string (found None)", FIX, text=None),
+    row(PAIRS, "c.jsonl", CANDIDATE, "'index' must be an integer from 0", "(found -1)", FIX, index=-1),
+    row(PAIRS, "c.jsonl", CANDIDATE, "'index' must be an integer from 0", "(found 1.0)", FIX, index=1.0),
+    row(PAIRS, "c.jsonl", CANDIDATE, "'logprob' must be a number (found None)", FIX, logprob=None),
+    row(PAIRS, "c.jsonl", CANDIDATE, "'finish_reason' must be one of 'stop', 'length'", FIX, finish_reason="eos"),
+    row(PAIRS, "c.jsonl", CANDIDATE, "the id 'c' appears twice (see line 1)", "remove one", id="c"),
+    row(JUDGE, "c.jsonl", CANDIDATE, "'text' must be a string (found ['tea'])", FIX, text=["tea"]),
+    row(JUDGE, "p.jsonl", PROMPT, "'text' must be a string (found 3)", FIX, text=3),
+    row(GENERATE, "p.jsonl", PROMPT, "'parents' must be a list, each entry a string", "[1]", FIX, parents=[1]),
+    row(GENERATE, "p.jsonl", PROMPT, "'source' must be one of 'seed', 'generated'", FIX, source="mine"),
     row(GENERATE, "p.jsonl", PROMPT, "field 'text' is missing", "a Prompt has: id, text", text=...),
-    row(GENERATE, "p.jsonl", PROMPT, "the id 'p' is there twice (see line 1)", "remove one", id="p"),
+    row(GENERATE, "p.jsonl", PROMPT, "the id 'p' appears twice (see line 1)", "remove one", id="p"),
+    row(PROMPTS, "e.jsonl", EXAMPLE, "'prompt' must be a non-empty list of messages", "(found 'a')", FIX, prompt="a"),
+    row(SFT, "e.jsonl", EXAMPLE, "'prompt' must be a non-empty list of messages", "(found [])", FIX, prompt=[]),
     row(
-        PROMPTS, "e.jsonl", EXAMPLE, "'prompt' must be a list of messages, one or more", "(found 'a')", MEND, prompt="a"
+        SFT, "e.jsonl", EXAMPLE, "'completion' must be", "strings 'role' and 'content'", FIX, completion=[{"role": "a"}]
     ),
-    row(SFT, "e.jsonl", EXAMPLE, "'prompt' must be a list of messages, one or more", "(found [])", MEND, prompt=[]),
-    row(
-        SFT, "e.jsonl", EXAMPLE, "'completion' must be", "texts 'role' and 'content'", MEND, completion=[{"role": "a"}]
-    ),
-    row(SFT, "e.jsonl", EXAMPLE, "'completion_token_ids' must be", "or null", MEND, completion_token_ids=[1.5]),
+    row(SFT, "e.jsonl", EXAMPLE, "'completion_token_ids' must be", "or null", FIX, completion_token_ids=[1.5]),
     row(SFT, "e.jsonl", EXAMPLE, "unknown field 'response'", "an Example has: id, prompt", response="b"),
-    row(DPO, "d.jsonl", PAIR, "'chosen_score' must be a number (found '5')", MEND, chosen_score="5"),
-    row(DPO, "d.jsonl", PAIR, "'chosen' must be a list of messages", "(found 'tea')", MEND, chosen="tea"),
+    row(DPO, "d.jsonl", PAIR, "'chosen_score' must be a number (found '5')", FIX, chosen_score="5"),
+    row(DPO, "d.jsonl", PAIR, "'chosen' must be a non-empty list of messages", "(found 'tea')", FIX, chosen="tea"),
     row(DPO, "d.jsonl", PAIR, "field 'rejected' is missing", "a Pair has: prompt_id", rejected=...),
 ]
 
@@ -123,14 +131,17 @@ def broken(command: tuple[str, ...], file: str) -> Case:
     return Case(
         f"{command[0]}: {file} is broken",
         command,
-        (f"{file}, line 2", "not valid JSON", MEND),
+        (f"{file}, line 2", "not valid JSON", FIX),
         {**FILES, file: content},
     )
 
 
 def empty(command: tuple[str, ...], file: str) -> Case:
     return Case(
-        f"{command[0]}: {file} is empty", command, (f"{file}: holds no row", "give a file with"), {**FILES, file: "\n"}
+        f"{command[0]}: {file} is empty",
+        command,
+        (f"{file}: contains no rows", "use a file with"),
+        {**FILES, file: "\n"},
     )
 
 
@@ -143,8 +154,8 @@ READS = [
     (DPO, "d.jsonl"),
 ]
 WHOLE = [
-    *(missing(command, file, "no such file", "name one that is there") for command, file in READS),
-    *(missing(PAIRS, file, "No such file", "name another file") for file in ("p.jsonl", "c.jsonl", "v.jsonl")),
+    *(missing(command, file, "no such file", "check the path") for command, file in READS),
+    *(missing(PAIRS, file, "No such file", "use another file") for file in ("p.jsonl", "c.jsonl", "v.jsonl")),
     *(
         broken(command, file)
         for command, file in (*READS, *((PAIRS, file) for file in ("p.jsonl", "c.jsonl", "v.jsonl")))
@@ -154,17 +165,17 @@ WHOLE = [
     Case(
         "generate: out below a file",
         (*GENERATE[:-1], "p.jsonl/out"),
-        ("p.jsonl/out", "is no folder", "another --out"),
+        ("p.jsonl/out", "is not a folder", "another --out"),
         FILES,
     ),
     Case(
-        "pairs: out below a file", (*PAIRS[:-1], "p.jsonl/out"), ("p.jsonl", "File exists", "give another path"), FILES
+        "pairs: out below a file", (*PAIRS[:-1], "p.jsonl/out"), ("p.jsonl", "File exists", "use another path"), FILES
     ),
     Case("sft: out is there", (*SFT[:-1], "e.jsonl"), ("'--out'", "'e.jsonl' is a file"), FILES),
     Case(
         "sft: out is a folder",
         (*SFT[:-1], "there"),
-        ("there: exists already", "give another --out"),
+        ("there: already exists", "use another --out"),
         {**FILES, "there/x": ""},
     ),
     Case(
@@ -176,25 +187,25 @@ WHOLE = [
     Case(
         "judge: no such model",
         (*JUDGE[:2], "./no", *JUDGE[3:]),
-        ("model './no'", "no such folder", "give a folder"),
+        ("model './no'", "no such folder", "use a folder"),
         FILES,
     ),
     Case(
         "judge: replies that are no JSON",
         ("judge", "--parse-only", "--replies", "r.jsonl", "--out", "out.jsonl"),
-        ("r.jsonl, line 1", "not valid JSON", "mend or remove"),
+        ("r.jsonl, line 1", "not valid JSON", "fix or remove"),
         {**FILES, "r.jsonl": "Score: 4\n"},
     ),
     Case(
         "judge: replies without the field",
         ("judge", "--parse-only", "--replies", "p.jsonl", "--field", "x", "--out", "out.jsonl"),
-        ("p.jsonl, line 1", "field `x` is missing", "add it or name another field"),
+        ("p.jsonl, line 1", "field `x` is missing", "add it or use another field"),
         FILES,
     ),
     Case(
         "judge: replies that are numbers",
         ("judge", "--parse-only", "--replies", "p.jsonl", "--field", "attempt", "--out", "out.jsonl"),
-        ("p.jsonl, line 1", "field `attempt` is a number", "name another field"),
+        ("p.jsonl, line 1", "field `attempt` is a number", "use another field"),
         FILES,
     ),
     Case(
@@ -212,7 +223,7 @@ WHOLE = [
     Case(
         "dedup: no text",
         ("dedup", "p.jsonl", "--out", "out.jsonl", "--field", "attempt"),
-        ("p.jsonl, line 1", "is no string", "--field"),
+        ("p.jsonl, line 1", "is not a string", "--field"),
         FILES,
     ),
     Case(
@@ -233,7 +244,7 @@ WHOLE = [
     Case(
         "dedup: broken JSON",
         ("dedup", "b.jsonl", "--out", "out.jsonl"),
-        ("b.jsonl, line 1", "not valid JSON", MEND),
+        ("b.jsonl, line 1", "not valid JSON", FIX),
         {"b.jsonl": "{"},
     ),
 ]
@@ -255,13 +266,13 @@ def test_rows_are_refused(case: Case, shell: Shell) -> None:
     Case(
         "a text without a line end",
         GENERATE,
-        ("out.jsonl", "its last line is no Candidate", "give another file"),
+        ("out.jsonl", "its last line is not a partial Candidate", "use another file"),
         {"out.jsonl": "notes"},
     ),
     Case(
         "rows and such a text",
         GENERATE,
-        ("out.jsonl", "its last line is no Candidate", "give another file"),
+        ("out.jsonl", "its last line is not a partial Candidate", "use another file"),
         {"out.jsonl": lines(CANDIDATE) + "my notes"},
     ),
 )
@@ -285,5 +296,5 @@ def test_pairs_are_not_written_over_what_they_are_made_of(shell: Shell) -> None:
     before = hashes(shell.folder)
     given = ("--prompts", "p.jsonl", "--candidates", "c.jsonl", "--verdicts", "v.jsonl", "--out", "./c.jsonl")
     code, said = shell.run("pairs", *given)
-    assert (code, said) == (2, "srlm: error: --out c.jsonl: is a file to read; name another one to write\n")
+    assert (code, said) == (2, "srlm: error: --out c.jsonl: is an input file; use another --out\n")
     assert hashes(shell.folder) == before

@@ -1,8 +1,9 @@
-"""Folders of runs: places where none can be, those of something else, and what is broken in one."""
+"""Run directories: invalid locations, directories of something else, and broken files in one."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -21,7 +22,9 @@ def settings(*words: str) -> str:
 
 
 RUN = {"run/config.yaml": settings()}
-ENTRY = '{"seed/ift": {"key": "k", "seconds": 1.0, "finished": "now", "rows": 1}}'
+ENTRY = json.dumps(
+    {"seed/ift": {"format": run_dir.FORMAT, "cache_key": "k", "seconds": 1.0, "finished": "now", "rows": 1}}
+)
 PLACES = [
     Case(
         "below a file",
@@ -30,35 +33,35 @@ PLACES = [
         {"file": ""},
     ),
     Case("a file", (*INTO, "file"), ("'--run-dir'", "'file' is a file"), {"file": ""}),
-    Case("in /proc", (*INTO, "/proc/srlm/run"), ("run directory /proc/srlm/run", "give another --run-dir")),
-    Case("a long name", (*INTO, "r" * 300), ("rrr", "File name too long", "give another path")),
+    Case("in /proc", (*INTO, "/proc/srlm/run"), ("run directory /proc/srlm/run", "use another --run-dir")),
+    Case("a long name", (*INTO, "r" * 300), ("rrr", "File name too long", "use another path")),
     Case(
         "another run",
         (*INTO, "run"),
-        ("run: is the folder of the run 'other'", "Nothing was changed", "give another --run-dir"),
+        ("run: is the directory of the run 'other'", "nothing was changed", "Use another --run-dir"),
         {"run/config.yaml": settings("name=other"), "run/run.lock": ""},
     ),
     Case(
         "foreign files",
         (*INTO, "run"),
-        ("run: not empty and not a run's folder", "give another --run-dir"),
+        ("run: not empty and not a run directory", "use another --run-dir"),
         {"run/notes.txt": "mine"},
     ),
 ]
 
 
 def broken(name: str, files: dict[str, str], *says: str) -> list[Case]:
-    """Return a case for each command that reads a run's folder."""
+    """Return a case for each command that reads a run directory."""
     return [Case(f"{command}: {name}", (command, "run"), says, files) for command in ("status", "replay", "report")] + [
         Case(f"compare: {name}", ("compare", "run", "run"), says, files)
     ]
 
 
 READ = [
-    *broken("no run", {"run/notes.txt": "mine"}, "run: not a run's folder", "no config.yaml", "give one that"),
+    *broken("no run", {"run/notes.txt": "mine"}, "run: not a run directory", "no config.yaml", "use one that"),
     *broken("a configuration that is a list", {"run/config.yaml": "- a"}, "run/config.yaml", "mapping", "found list"),
     *broken(
-        "a configuration that is no YAML", {"run/config.yaml": "model: ["}, "run/config.yaml", "not valid YAML", "mend"
+        "a configuration that is no YAML", {"run/config.yaml": "model: ["}, "run/config.yaml", "not valid YAML", "fix"
     ),
     *broken("an unknown key", {"run/config.yaml": "juge: 1"}, "run/config.yaml", "unknown key 'juge'", "did you mean"),
     *broken(
@@ -82,22 +85,22 @@ READ = [
         "a key twice",
         {**RUN, "run/manifest.json": '{"a": {}, "a": {}}'},
         "run/manifest.json",
-        "'a' is there twice",
+        "'a' appears twice",
         "restore",
     ),
     *(
         Case(
             f"{command}: an entry without a key",
             (command, "run"),
-            ("run/manifest.json", "'seed/ift' has no 'key'", "restore"),
-            {**RUN, "run/manifest.json": '{"seed/ift": {"rows": 1}}'},
+            ("run/manifest.json", "'seed/ift' has no 'cache_key'", "restore"),
+            {**RUN, "run/manifest.json": json.dumps({"seed/ift": {"format": run_dir.FORMAT, "rows": 1}})},
         )
         for command in ("status", "replay")
     ),
     Case(
         "eval: no model in the run",
         ("eval", "judge", "--data", "d.jsonl", "--run", "run", "--out", "out"),
-        ("run: no model is trained", "yet"),
+        ("run: no model has been trained", "yet"),
         {**RUN, "d.jsonl": ""},
     ),
     Case(
@@ -115,7 +118,7 @@ READ = [
     Case(
         "report: a page below a file",
         ("report", "run", "--out", "file/page.html"),
-        ("file", "File exists", "give another path"),
+        ("file", "File exists", "use another path"),
         {**RUN, "file": ""},
     ),
 ]
@@ -131,7 +134,7 @@ def test_a_runs_folder_is_refused(case: Case, shell: Shell) -> None:
 def test_a_folder_that_cannot_be_written(
     code: int, module: object, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By root as by anybody: the system's answer is what counts."""
+    """The error of the operating system is reported; this is simulated, since root may write anywhere."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -141,12 +144,12 @@ def test_a_folder_that_cannot_be_written(
     else:
         monkeypatch.setattr(run_dir, "write_text", refuse)
     told = shell.run(*INTO, "run")
-    check(*told, ("run directory run", os.strerror(code), "give another --run-dir"))
+    check(*told, ("run directory run", os.strerror(code), "use another --run-dir"))
     assert set(hashes(shell.folder)) <= {"run", "run/run.lock"}
 
 
 def finished(shell: Shell, name: str, content: str) -> dict[str, str]:
-    """Return what is in the folder of a finished run of which one file is changed."""
+    """Make a finished run with one changed file; return its content."""
     make_run(shell.folder / "done", name="done")
     (shell.folder / "done" / name).write_text(content, encoding="utf-8")
     return hashes(shell.folder)

@@ -9,7 +9,7 @@ import pytest
 from tests.bad_input.cases import Case, Content, Shell, lines, of
 
 GOOD = '{"prompt": "a", "response": "b"}\n'
-MEND = "mend or remove"
+FIX = "fix or remove"
 
 
 def ift(name: str, content: Content, *says: str, file: str = "in.jsonl") -> Case:
@@ -29,28 +29,40 @@ def answers(*values: object) -> str:
 
 
 JSON = [
-    ift("broken JSON", GOOD + '{"prompt": \n', "in.jsonl, line 2", "not valid JSON", "column 12", MEND),
-    ift("truncated JSON", GOOD + '{"prompt": "a", "resp', "in.jsonl, line 2", "Unterminated string", MEND),
-    ift("a list", GOOD + "[1]\n", "in.jsonl, line 2", "expected a JSON object, found list", MEND),
-    ift("a number", "3\n", "in.jsonl, line 1", "expected a JSON object, found int", MEND),
-    ift("two objects a line", GOOD.strip() + GOOD, "in.jsonl, line 1", "Extra data", MEND),
-    ift("NaN", '{"prompt": "a", "response": NaN}', "in.jsonl, line 1", "JSON has no NaN", MEND),
-    ift("Infinity", '{"x": -Infinity}', "in.jsonl, line 1", "JSON has no -Infinity", MEND),
+    ift("broken JSON", GOOD + '{"prompt": \n', "in.jsonl, line 2", "not valid JSON", "column 12", FIX),
+    ift("truncated JSON", GOOD + '{"prompt": "a", "resp', "in.jsonl, line 2", "Unterminated string", FIX),
+    ift("a list", GOOD + "[1]\n", "in.jsonl, line 2", "expected a JSON object, found list", FIX),
+    ift("a number", "3\n", "in.jsonl, line 1", "expected a JSON object, found int", FIX),
+    ift("two objects a line", GOOD.strip() + GOOD, "in.jsonl, line 1", "Extra data", FIX),
+    ift("NaN", '{"prompt": "a", "response": NaN}', "in.jsonl, line 1", "JSON has no NaN", FIX),
+    ift("Infinity", '{"x": -Infinity}', "in.jsonl, line 1", "JSON has no -Infinity", FIX),
     ift("Latin-1", '{"prompt": "é"}'.encode("latin-1"), "in.jsonl, line 1", "not UTF-8", "save the file as UTF-8"),
     ift("UTF-16", GOOD.encode("utf-16"), "in.jsonl, line 1", "not UTF-8", "save the file as UTF-8"),
-    ift("UTF-16 without a mark", GOOD.encode("utf-16-le"), "in.jsonl, line 1", "not valid JSON", MEND),
-    ift("NUL in a string", b'{"prompt": "a\0"}', "in.jsonl, line 1", "Invalid control character", MEND),
-    ift("NULs only", b"\0" * 64, "in.jsonl, line 1", "not valid JSON", MEND),
-    ift("deep lists", "[" * 100_000, "in.jsonl, line 1", "nested too deeply", MEND),
-    ift("deep objects", '{"a":' * 100_000 + "1" + "}" * 100_000, "in.jsonl, line 1", "nested too deeply", MEND),
-    ift("a number of 5,000 digits", '{"x": ' + "9" * 5000 + "}", "in.jsonl, line 1", "Exceeds the limit", MEND),
-    ift("a key twice", GOOD + '{"prompt": "a", "prompt": "b"}', "in.jsonl, line 2", "'prompt' is there twice", MEND),
-    ift("a key twice inside", '{"x": [{"a": 1, "a": 1}]}', "in.jsonl, line 1", "'a' is there twice", MEND),
+    ift("UTF-16 without a mark", GOOD.encode("utf-16-le"), "in.jsonl, line 1", "not valid JSON", FIX),
+    ift("NUL in a string", b'{"prompt": "a\0"}', "in.jsonl, line 1", "Invalid control character", FIX),
+    ift("NULs only", b"\0" * 64, "in.jsonl, line 1", "not valid JSON", FIX),
+    ift("deep lists", "[" * 100_000, "in.jsonl, line 1", "nested too deeply", FIX),
+    ift("deep objects", '{"a":' * 100_000 + "1" + "}" * 100_000, "in.jsonl, line 1", "nested too deeply", FIX),
+    ift("a number of 5,000 digits", '{"x": ' + "9" * 5000 + "}", "in.jsonl, line 1", "Exceeds the limit", FIX),
+    ift("a key twice", GOOD + '{"prompt": "a", "prompt": "b"}', "in.jsonl, line 2", "'prompt' appears twice", FIX),
+    ift("a key twice inside", '{"x": [{"a": 1, "a": 1}]}', "in.jsonl, line 1", "'a' appears twice", FIX),
 ]
 FIELDS = [
-    ift("no response", lines({"prompt": "a"}), "in.jsonl, line 1", "'response' is missing", "expected a text"),
+    ift(
+        "no response",
+        lines({"prompt": "a"}),
+        "in.jsonl, line 1",
+        "'response' is missing",
+        "expected a non-empty string",
+    ),
     ift("an empty answer", lines({"prompt": "a", "response": " \n"}), "line 1", "'response' is empty", "expected"),
-    ift("a null", lines({"prompt": None, "response": "b"}), "line 1", "'prompt' is missing", "expected a text"),
+    ift(
+        "a null",
+        lines({"prompt": None, "response": "b"}),
+        "line 1",
+        "'prompt' is missing",
+        "expected a non-empty string",
+    ),
     ift(
         "a number for a text", lines({"prompt": "a", "response": 5}), "line 1", "'response' is not a string", "expected"
     ),
@@ -60,16 +72,22 @@ FIELDS = [
         answers(),
         "in.jsonl, line 1",
         "row of ranked answers",
-        "name the file in seed_data.eft",
+        "list the file in seed_data.eft",
     ),
     ift("an unknown role", turns("human", "assistant"), "line 1", "unknown role 'human'", "use system, user or"),
     ift("the user's word last", turns("user", "assistant", "user"), "line 1", "the last of 'messages'", "must be"),
-    ift("an assistant first", turns("assistant", "user", "assistant"), "line 1", "roles", "must take turns"),
-    ift("a user twice", turns("user", "user", "assistant"), "line 1", "user, user", "must take turns"),
-    ift("a late system turn", turns("user", "system", "assistant"), "line 1", "system", "must take turns"),
-    ift("no user", turns("system", "assistant"), "line 1", "system, assistant", "must take turns"),
-    ift("one turn", turns("assistant"), "line 1", "'messages' must be a list", "at least a user's"),
-    ift("messages that are texts", lines({"messages": ["a", "b"]}), "line 1", "'role' is missing", "expected a text"),
+    ift("an assistant first", turns("assistant", "user", "assistant"), "line 1", "roles", "must alternate"),
+    ift("a user twice", turns("user", "user", "assistant"), "line 1", "user, user", "must alternate"),
+    ift("a late system turn", turns("user", "system", "assistant"), "line 1", "system", "must alternate"),
+    ift("no user", turns("system", "assistant"), "line 1", "system, assistant", "must alternate"),
+    ift("one turn", turns("assistant"), "line 1", "'messages' must be a list", "at least a user"),
+    ift(
+        "messages that are texts",
+        lines({"messages": ["a", "b"]}),
+        "line 1",
+        "'role' is missing",
+        "expected a non-empty string",
+    ),
     eft("one answer", answers({"text": "x", "score": 1}), "in.jsonl, line 1", "'answers'", "at least two"),
     eft(
         "no scores", answers({"text": "x"}, {"text": "y"}), "line 1", "every answer needs a number 'score'", "or 'rank'"
@@ -86,29 +104,35 @@ FIELDS = [
         answers({"text": "", "score": 1}, {"text": "y", "score": 2}),
         "line 1",
         "'text' is empty",
-        "a text",
+        "a non-empty string",
     ),
-    eft("answers that are texts", answers("x", "y"), "in.jsonl, line 1", "'text' is missing", "expected a text"),
+    eft(
+        "answers that are texts",
+        answers("x", "y"),
+        "in.jsonl, line 1",
+        "'text' is missing",
+        "expected a non-empty string",
+    ),
     eft(
         "no ranked answers",
         '{"message_tree_id": "1", "prompt": {"lang": "de"}}',
         "seed_data.eft (in.jsonl)",
         "no prompt with two or more ranked answers",
-        "give other files",
+        "use other files",
     ),
 ]
 PACKED = gzip.compress(GOOD.encode() * 100)
 FILES = [
-    ift("gzip cut off", PACKED[:40], "in.jsonl.gz", "ended before the end", "give another file", file="in.jsonl.gz"),
-    ift("no gzip", GOOD, "in.jsonl.gz", "Not a gzipped file", "give another file", file="in.jsonl.gz"),
-    ift("gzip with a wrong sum", PACKED[:-8] + b"12345678", "in.gz", "CRC", "give another file", file="in.gz"),
+    ift("gzip cut off", PACKED[:40], "in.jsonl.gz", "ended before the end", "use another file", file="in.jsonl.gz"),
+    ift("no gzip", GOOD, "in.jsonl.gz", "Not a gzipped file", "use another file", file="in.jsonl.gz"),
+    ift("gzip with a wrong sum", PACKED[:-8] + b"12345678", "in.gz", "CRC", "use another file", file="in.gz"),
     ift("gzip by another name", PACKED, "in.jsonl, line 1", "not UTF-8", "save the file as UTF-8"),
     *(
         Case(f"{key} that is {what}", ("run", "quickstart", f"{key}={value}", "model.name=."), says)
         for key in ("seed_data.ift", "seed_data.eft")
         for what, value, says in (
-            ("missing", "[no.jsonl]", ("seed file no.jsonl", "No such file", "give another file")),
-            ("a folder", "[.]", ("seed file .", "Is a directory", "give another file")),
+            ("missing", "[no.jsonl]", ("seed file no.jsonl", "No such file", "use another file")),
+            ("a folder", "[.]", ("seed file .", "Is a directory", "use another file")),
         )
     ),
 ]

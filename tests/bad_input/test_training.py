@@ -16,8 +16,8 @@ SFT = ("sft", "--data", "e.jsonl", "--out", "out", "sft.batch_size=1", "sft.save
 DPO = ("dpo", "--pairs", "d.jsonl", "--out", "out", "dpo.batch_size=1", "dpo.save_steps=null")
 OTHERS = (
     "the token id 99999",
-    "knows only those below 512",
-    "rows that this model wrote, or leave their token ids out",
+    "vocabulary has 512 tokens",
+    "rows that this model generated, or remove their token ids",
 )
 
 

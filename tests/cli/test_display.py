@@ -1,4 +1,4 @@
-"""What is shown: a line a stage where there is no terminal, and the closing table."""
+"""The terminal output: one line per stage without a terminal, and the closing table."""
 
 import io
 import re
@@ -10,7 +10,7 @@ from srlm.run.run_dir import RunDir
 
 
 class Fault(Exception):  # noqa: N818
-    """What goes wrong within a display."""
+    """An error within a display."""
 
 
 def plain_console():
@@ -22,7 +22,7 @@ def test_a_line_for_each_stage_without_a_terminal():
     with Display(console) as display:
         display.start("seed", 3)
         display.advance(3)
-        display.titled("m2")
+        display.set_title("m2")
         display.start("prompts", 10, 4)
         display.advance()
         display.advance(2)
@@ -47,7 +47,7 @@ def test_a_line_for_each_stage_without_a_terminal():
     ]
 
 
-def test_what_was_done_is_shown_if_it_fails():
+def test_progress_is_shown_if_a_stage_fails():
     console = plain_console()
     display = Display(console)
 
@@ -73,7 +73,7 @@ def test_nothing_is_shown_without_stages():
 def test_bars_on_a_terminal():
     console = Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None)
     with Display(console) as display:
-        display.titled("m3")
+        display.set_title("m3")
         display.start("verdicts", 8, 2)
         display.advance(3)
     shown = console.file.getvalue()
@@ -83,7 +83,7 @@ def test_bars_on_a_terminal():
     assert "rows, " not in shown  # the line is for logs
 
 
-def test_rate_counts_this_runs_rows_only():
+def test_rate_counts_the_rows_of_this_process_only():
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     display = Display(console)
     display.start("verdicts", 100, 90)
@@ -137,7 +137,7 @@ PAIRS = {
 def make_run(path, entries):
     run = RunDir(path)
     for name, (seconds, result) in entries.items():
-        run.finish(name, {"key": "key"}, seconds, result)
+        run.finish(name, {"cache_key": "key"}, seconds, result)
     return run
 
 
@@ -182,10 +182,10 @@ def test_first_model(table):
         "trained by": "SFT",
         "training rows (dropped)": "40 (2)",
         "train loss": "1.235",
-        "requests without an answer": "0",
-        "tried again": "0",
+        "failed requests": "0",
+        "retried requests": "0",
         "minutes": "1.5",
-        "judge accuracy, held out": "70.1%\n(50% to 91%)",
+        "judge accuracy, held-out": "70.1%\n(50% to 91%)",
         "'longer is better', same pairs": "73.9%",
         "judge ties / pairs": "5.0% of 20",
     }
@@ -198,7 +198,7 @@ def test_second_model(table):
         "prompts kept": "15",
         "prompts dropped": "7 not novel\n2 cut off",
         "candidates": "60",
-        "candidates cut off": "4",
+        "candidates truncated": "4",
         "verdicts scored": "170",
         "verdicts missing": "6",
         "verdicts out of range": "3",
@@ -207,17 +207,17 @@ def test_second_model(table):
         "prompts without a pair": "3 tied\n1 same text",
         "mean score": "3.46",
         "mean answer length (tokens)": "121",
-        "judge accuracy, held out": "-",
+        "judge accuracy, held-out": "-",
         "'longer is better', same pairs": "-",
         "judge ties / pairs": "- of 0 (+20 unscored)",
         "instructions followed (strict)": "25.0%\n(20% to 31%)",
-        "against M1: win / tie / loss": "5 / 3 / 2\n65.0%\n(40% to 86%)",
-        "against the one before": "-",
+        "vs. M1: win / tie / loss": "5 / 3 / 2\n65.0%\n(40% to 86%)",
+        "vs. previous: win / tie / loss": "-",
         "training rows (dropped)": "11 (0)",
         "train loss": "0.693",
         "engine": "vllm",
-        "requests without an answer": "3 too long",
-        "tried again": "1 died\n2 out of memory",
+        "failed requests": "3 too long",
+        "retried requests": "1 died\n2 out of memory",
         "minutes": "5.0",
     }
 
@@ -239,12 +239,12 @@ def test_pairs_over_the_cap_are_no_prompts(tmp_path):
     assert "cap" not in second["prompts without a pair"]
 
 
-def test_the_model_before_is_shown_where_it_is_not_m1(tmp_path):
+def test_the_previous_model_is_shown_if_it_is_not_m1(tmp_path):
     entries = {f"m{t}/sft": (1.0, TRAINING) for t in (1, 2, 3)}
     entries |= {"m3/vs_m1": (1.0, RECORD), "m3/vs_m2": (1.0, {**RECORD, "wins": 6, "losses": 1})}
     third = cells(closing_table(make_run(tmp_path, entries), 3))["M3"]
-    assert third["against M1: win / tie / loss"].startswith("5 / 3 / 2")
-    assert third["against the one before"].startswith("6 / 3 / 1")
+    assert third["vs. M1: win / tie / loss"].startswith("5 / 3 / 2")
+    assert third["vs. previous: win / tie / loss"].startswith("6 / 3 / 1")
 
 
 def test_run_without_a_model(tmp_path):
@@ -255,7 +255,7 @@ def test_table_prints(table, tmp_path):
     console = plain_console()
     console.print(table)
     shown = console.file.getvalue()
-    assert "judge accuracy, held out" in shown
+    assert "judge accuracy, held-out" in shown
     assert max(map(len, shown.split("\n"))) <= 80
 
 

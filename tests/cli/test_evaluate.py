@@ -1,4 +1,4 @@
-"""`srlm eval …`, up to where a model would be loaded: what is refused, and what a folder keeps."""
+"""`srlm eval …` with scripted workers: refused inputs, and the content of the output folder."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
 
 
 class ScriptedWorkers:
-    """Stands in for a launcher: notes each job, and finishes its tasks with an empty file and a made-up result."""
+    """A fake launcher: records each job, and finishes its tasks with an empty file and a given result."""
 
     def __init__(self, result):
         self.result, self.works = result, []
@@ -67,10 +67,10 @@ def run(*words):
     ("words", "message"),
     [
         (["judge", "--data", "nowhere", "--model", "m", "--out", "o"], "nowhere: no such file"),
-        (["judge", "--data", "pairs.jsonl", "--out", "o"], "give either --model or --run"),
-        (["judge", "--data", "pairs.jsonl", "--model", "m", "--run", "r", "--out", "o"], "either --model or --run"),
-        (["judge", "--data", "pairs.jsonl", "--run", "full", "--out", "o"], "not a run's folder"),
-        (["judge", "--data", "pairs.jsonl", "--run", "full", "--out", "o", "seed=1"], "leave --config and KEY=VALUE"),
+        (["judge", "--data", "pairs.jsonl", "--out", "o"], "neither --model nor --run is set"),
+        (["judge", "--data", "pairs.jsonl", "--model", "m", "--run", "r", "--out", "o"], "are both set"),
+        (["judge", "--data", "pairs.jsonl", "--run", "full", "--out", "o"], "not a run directory"),
+        (["judge", "--data", "pairs.jsonl", "--run", "full", "--out", "o", "seed=1"], "remove --config and KEY=VALUE"),
         (["judge", "--data", "pairs.jsonl", "--model", "m", "--out", "full"], "not empty"),
         (["judge", "--data", "pairs.jsonl", "--model", "m", "--out", "o", "judge.sample=1"], "'judge.samples'"),
         (["instructions", "--data", "pairs.jsonl", "--model", "m", "--out", "o"], "pairs.jsonl, line 1"),
@@ -90,7 +90,7 @@ SHARE = {"value": 0.25, "low": 0.2, "high": 0.31, "n": 8}
 FOLLOWED = dict.fromkeys(("prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose"), SHARE)
 
 
-def test_figures_are_shown_and_kept(folder, scripted):
+def test_metrics_are_shown_and_kept(folder, scripted):
     workers = scripted({**FOLLOWED, "by_kind": {"punctuation:no_comma": SHARE}})
     words = ("instructions", "--data", "rules.jsonl", "--model", "m", "--out", "o")
     shown = run(*words)
@@ -99,7 +99,7 @@ def test_figures_are_shown_and_kept(folder, scripted):
     assert workers.works[0].folder == folder_of("m")
     kept = json.loads((folder / "o" / "results.json").read_text(encoding="utf-8"))
     assert kept["model"]["prompt_strict"] == SHARE
-    assert run(*words).exit_code == 0  # the same goes on
+    assert run(*words).exit_code == 0  # the same command resumes
     (folder / "rules.jsonl").write_text(json.dumps({**RULES, "prompt": "q"}) + "\n", encoding="utf-8")
     with pytest.raises(InputError, match="made with another data"):
         run(*words)
@@ -125,7 +125,7 @@ def test_other_weights_in_the_same_place_need_another_folder(folder, scripted):
         run(*INSTRUCTIONS, "--model", "m")
 
 
-def test_a_slip_leaves_the_folder_free(folder, scripted, monkeypatch):
+def test_a_failed_command_leaves_the_folder_usable(folder, scripted, monkeypatch):
     scripted({**FOLLOWED, "by_kind": {}})
 
     def nowhere(workers, name, revision):
@@ -138,7 +138,7 @@ def test_a_slip_leaves_the_folder_free(folder, scripted, monkeypatch):
     assert run(*INSTRUCTIONS, "--model", "m").exit_code == 0
 
 
-def test_the_revision_is_that_of_the_configurations_model(folder, scripted, monkeypatch):
+def test_the_revision_applies_to_the_configured_model_only(folder, scripted, monkeypatch):
     (folder / "c.yaml").write_text("model: {name: base, revision: old}\n", encoding="utf-8")
     scripted({**FOLLOWED, "by_kind": {}})
     asked = []
@@ -149,8 +149,9 @@ def test_the_revision_is_that_of_the_configurations_model(folder, scripted, monk
 
 
 HEAD_TO_HEAD = {
-    "judge": "j", "prompts": 2, "wins": 1, "ties": 1, "losses": 0, "unread": 0, "disagreements": 1, "win_rate": SHARE,
-    "length_controlled": SHARE, "preference": SHARE, "first_share": 0.75, "mean_length": [10.0, 20.0],
+    "judge": "j", "prompts": 2, "wins": 1, "ties": 1, "losses": 0, "unparseable": 0, "disagreements": 1,
+    "win_rate": SHARE,
+    "length_controlled": SHARE, "preference": SHARE, "first_position_rate": 0.75, "mean_length": [10.0, 20.0],
 }  # fmt: skip
 
 
@@ -177,8 +178,8 @@ COMPARE = ("compare", "--a", "m", "--b", "n", "--prompts", "prompts.jsonl", "--o
     [
         ("endpoint", ["endpoint.model=x"], ["endpoint.model=y"], "endpoint"),
         ("endpoint", ["endpoint.model=x"], ["endpoint.model=x", "endpoint.base_url=http://localhost:2/v1"], "endpoint"),
-        ("j", [], ["head_to_head.by=scores"], "head_to_head"),
-        ("j", ["head_to_head.prompt_file=p.txt"], ["head_to_head.prompt_file=p.txt"], "comparing prompt"),
+        ("j", [], ["head_to_head.by=pointwise"], "head_to_head"),
+        ("j", ["head_to_head.prompt_file=p.txt"], ["head_to_head.prompt_file=p.txt"], "pairwise prompt"),
     ],
 )
 def test_another_judge_needs_another_folder(folder, scripted, judge, before, after, differs):
@@ -191,7 +192,7 @@ def test_another_judge_needs_another_folder(folder, scripted, judge, before, aft
         run(*COMPARE, "--judge", judge, *after)
 
 
-def test_a_judge_speaks_by_its_own_chat_template(folder, scripted):
+def test_a_judge_uses_its_own_chat_template(folder, scripted):
     workers = scripted(HEAD_TO_HEAD)
     run(*COMPARE, "--judge", "j", "model.chat_template=plain")
     assert [work.config.model.chat_template for work in workers.works] == ["plain", "plain", None]

@@ -1,4 +1,4 @@
-"""`srlm export …` with a scripted launcher: what a worker is asked for, and what is refused."""
+"""`srlm export …` with a scripted launcher: the jobs, and refused inputs."""
 
 import json
 
@@ -15,7 +15,7 @@ QUESTION = {"question_id": 81, "category": "writing", "turns": ["Write.", "Write
 
 @pytest.fixture
 def works(tmp_path, monkeypatch):
-    """The jobs that workers are asked for."""
+    """The jobs that are launched."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "instructions.json").write_text('[{"instruction": "Say tea."}]', encoding="utf-8")
     (tmp_path / "question.jsonl").write_text(json.dumps(QUESTION) + "\n", encoding="utf-8")
@@ -73,18 +73,18 @@ MT_BENCH = ("mt-bench", "--questions", "question.jsonl", "--out", "mine.jsonl")
         ((*MT_BENCH, "--model", "m"), (*MT_BENCH, "--model", "m", "--temperature", "0.5"), "--temperature"),
     ],
 )
-def test_answers_of_another_model_or_drawn_otherwise_are_not_gone_on_from(works, before, after, differs):
+def test_answers_of_another_model_or_other_settings_are_not_resumed(works, before, after, differs):
     run(*before)
     run(*before)
     with pytest.raises(InputError) as caught:
         run(*after)
-    assert f"made with another {differs}; give another --out, or remove" in str(caught.value)
+    assert f"made with another {differs}; use another --out, or remove" in str(caught.value)
     assert len(works) == 2
 
 
-def test_answers_that_say_nothing_of_their_model_are_refused(works, tmp_path):
+def test_answers_with_unknown_inputs_are_refused(works, tmp_path):
     (tmp_path / "o.candidates").write_text("", encoding="utf-8")
-    with pytest.raises(InputError, match="do not say what they were made from"):
+    with pytest.raises(InputError, match="the inputs of these answers are unknown"):
         run(*ALPACA, "--model", "m")
     assert works == []
 
@@ -113,8 +113,8 @@ def test_lm_eval(works, tmp_path):
         (["alpaca-eval", "--model", "m", "--instructions", "instructions.json", "--name", "n", "--out", "o"], ".json"),
         (["mt-bench", "--model", "m", "--questions", "broken.json", "--out", "o.jsonl"], "broken.json"),
         (["mt-bench", "--model", "m", "--questions", "question.jsonl", "--out", "o.json"], ".jsonl"),
-        (["lm-eval", "--model", "nowhere", "--tasks", "t", "--out", "o"], "no model's folder"),
-        (["lm-eval", "--model", "model", "--tasks", ",", "--out", "o"], "name at least one"),
+        (["lm-eval", "--model", "nowhere", "--tasks", "t", "--out", "o"], "not a model directory"),
+        (["lm-eval", "--model", "model", "--tasks", ",", "--out", "o"], "use at least one name"),
     ],
 )
 def test_what_is_refused(works, words, message):

@@ -1,4 +1,4 @@
-"""What a person is told is also kept in the run's log."""
+"""Terminal output is also kept in the event log of the run."""
 
 import io
 import json
@@ -9,17 +9,17 @@ from srlm.cli.log import LoggedDisplay
 from srlm.run.run_dir import RunDir
 
 
-def test_what_begins_and_what_is_said_is_kept(tmp_path):
+def test_stage_starts_and_notes_are_logged(tmp_path):
     run, console = RunDir(tmp_path), Console(file=io.StringIO(), width=100, color_system=None)
     with Display(console) as display:
         logged = LoggedDisplay(display, run)
         logged.start("seed", 3)
-        logged.titled("M2")
+        logged.set_title("M2")
         logged.start("dpo", 9, 4)
         logged.advance(2)
         logged.note("a word")
-        logged.sent("key")
-        logged.back("key")
+        logged.request_started("key")
+        logged.request_finished("key")
     events = [json.loads(line) for line in run.path.joinpath("log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert all(event.pop("time") for event in events)
     assert events == [

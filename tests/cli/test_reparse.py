@@ -1,4 +1,4 @@
-"""`srlm judge --parse-only`: replies that are there, read with no model."""
+"""`srlm judge --parse-only`: existing replies, parsed without a model."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ REPLIES = ["Score: 4", "😀 Score: 3.5", "", "Score: 3 or 4", "Score: 9"]
 
 
 def judge(*words):
-    """Run the command; its output, or the error that the user sees."""
+    """Run the command and return its output, or raise the error that the user sees."""
     done = CliRunner().invoke(main.srlm, ["judge", *map(str, words)])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
@@ -56,7 +56,7 @@ def test_configuration_field_and_overrides_apply(tmp_path):
     assert "out_of_range 1, conflicting 0; no mean score" in judge(*words, "judge.max_score=3")
 
 
-def test_recorded_verdicts_that_read_differently_are_counted(tmp_path):
+def test_changed_recorded_verdicts_are_counted(tmp_path):
     file, out = tmp_path / "verdicts.jsonl", tmp_path / "out.jsonl"
     recorded = [
         ("Score: 4", "scored", 4.0),
@@ -72,7 +72,7 @@ def test_recorded_verdicts_that_read_differently_are_counted(tmp_path):
     lines.insert(2, '{"text": "Score: 1 \\"outcome\\""}')
     file.write_text("\n".join(lines), encoding="utf-8")
     said = judge("--parse-only", "--replies", file, "--out", out)
-    assert said.endswith("; 2 of 5 recorded verdicts now read differently\n")
+    assert said.endswith("; 2 of 5 recorded verdicts have changed\n")
     assert "recorded" in judge("--parse-only", "--replies", file, "--out", out, "judge.max_score=10")
 
 
@@ -82,15 +82,18 @@ def test_recorded_verdicts_that_read_differently_are_counted(tmp_path):
         (["--prompts", "p", "--candidates", "c"], "--model is missing; add it, or .* --parse-only --replies"),
         (["--model", "m", "--candidates", "c"], "--prompts is missing"),
         (["--model", "m", "--prompts", "p"], "--candidates is missing"),
-        (["--replies", "r"], "--replies: without --parse-only a model judges; leave --replies out"),
-        (["--field", "f", "--model", "m"], "--field: without --parse-only"),
+        (["--replies", "r"], "--replies: only used with --parse-only; remove --replies"),
+        (["--field", "f", "--model", "m"], "--field: only used with --parse-only"),
         (["--parse-only"], "--parse-only needs --replies"),
-        (["--parse-only", "--replies", "r", "--model", "m"], "--model: with --parse-only no model is loaded; leave"),
-        (["--parse-only", "--replies", "r", "--prompts", "p"], "--prompts: with --parse-only"),
+        (
+            ["--parse-only", "--replies", "r", "--model", "m"],
+            "--model: not used with --parse-only, which loads no model; remove",
+        ),
+        (["--parse-only", "--replies", "r", "--prompts", "p"], "--prompts: not used with --parse-only"),
         (["--parse-only", "--replies", "nowhere"], "nowhere: no such file"),
         (["--parse-only", "--replies", "{in}", "--field", "x"], r"in\.jsonl, line 1: field `x` is missing"),
-        (["--parse-only", "--replies", "{in}", "--field", "a."], 'field is "a."; give the name'),
-        (["--parse-only", "--replies", "{bad}"], r"bad\.jsonl, line 2: not valid JSON: .*; mend or remove"),
+        (["--parse-only", "--replies", "{in}", "--field", "a."], 'field is "a."; use the name'),
+        (["--parse-only", "--replies", "{bad}"], r"bad\.jsonl, line 2: not valid JSON: .*; fix or remove"),
         (["--parse-only", "--replies", "{out}"], "--out is the file of replies"),
         (["--parse-only", "--replies", "{in}", "judge.score_pattern=x"], r"judge\.score_pattern: .*no group named"),
         (["--parse-only", "--replies", "{in}", "judge.max_score=0"], "judge.max_score: .*greater than 0"),
@@ -127,4 +130,4 @@ def test_the_command_ends_with_code_2_and_loads_nothing_heavy(tmp_path, replies)
     assert (good.returncode, good.stdout.splitlines()[-1], good.stderr) == (0, "set()", "")
     bad = run("--parse-only", "--replies", str(replies), "--field", "x")
     assert bad.returncode == 2
-    assert bad.stderr == (f"srlm: error: {replies}, line 1: field `x` is missing; add it or name another field\n")
+    assert bad.stderr == (f"srlm: error: {replies}, line 1: field `x` is missing; add it or use another field\n")

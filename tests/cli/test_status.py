@@ -1,4 +1,4 @@
-"""What is shown of a run: rows of stages that are at work, too."""
+"""`srlm status`: rows of finished and of started stages."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from srlm.run.run_dir import RunDir
 
 
 def shown(run, config):
-    """The state and the rows of each stage."""
+    """Return the state and the rows of each stage."""
     console = Console(width=160)
     with console.capture() as capture:
         console.print(status_table(run, config))
@@ -19,10 +19,10 @@ def shown(run, config):
     return {cells[1].strip(): (cells[2].strip(), cells[3].strip()) for cells in lines}
 
 
-def test_rows_of_what_is_done_and_of_what_is_begun(tmp_path):
+def test_rows_of_finished_and_of_started_stages(tmp_path):
     config = configuration.build({"model": {"name": "m"}, "iterations": 2})
     run = RunDir.open(tmp_path / "run", config)
-    run.finish("seed/ift", {"key": "k"}, 1.0, {"rows": 3})
+    run.finish("seed/ift", {"cache_key": "k"}, 1.0, {"rows": 3})
     file = run.file(2, "candidates.jsonl")
     file.parent.mkdir()
     file.write_bytes(b"{}\n{}\n{}")
@@ -30,11 +30,11 @@ def test_rows_of_what_is_done_and_of_what_is_begun(tmp_path):
     assert rows["seed/ift"] == ("done", "3")
     assert rows["seed/eft_ranked"] == ("next", "")
     assert rows["m2/candidates"] == ("", "2")
-    progress.note(file, 6, 700)  # what the stage has noted is not counted again
+    progress.write_count(file, 6, 700)  # noted rows are not counted again
     assert shown(run.path, config)["m2/candidates"] == ("", "700")
 
 
-def test_it_is_shown_without_what_is_slow_to_import(tmp_path):
+def test_status_imports_nothing_slow(tmp_path):
     run = RunDir.open(tmp_path / "run", configuration.build({"model": {"name": "m"}}))
     code = """
 import sys

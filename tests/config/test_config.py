@@ -1,4 +1,4 @@
-"""The configuration: what loads, what is refused and in which words, and that every field is read by some code."""
+"""The configuration: what loads, what is refused with which message, and that code uses every field."""
 
 import ast
 from pathlib import Path
@@ -29,7 +29,7 @@ def defaults(**sections):
 
 
 def flat(values, prefix=""):
-    """Full key -> value, sections taken apart."""
+    """Return nested sections as full key -> value."""
     found = {}
     for key, value in values.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
@@ -40,7 +40,7 @@ def flat(values, prefix=""):
 
 
 @pytest.mark.parametrize("name", configuration.packaged_names())
-def test_packaged_configurations_load_and_come_back(name, file):
+def test_packaged_configurations_load_and_round_trip(name, file):
     loaded = configuration.load(name)
     assert load(file, configuration.to_yaml(loaded)) == loaded
     assert loaded.name == name
@@ -65,16 +65,16 @@ def test_there_are_packaged_configurations():
         {"model": {"name": "Ünïcode 😀", "revision": "null"}},
         {"model": {"name": "yes", "revision": "1:30", "chat_template": "~"}},
         {"model": {"name": "12", "revision": "0123456"}},
-        {"model": {"name": "m", "revision": "1234e56"}},  # a commit's name that looks like a number
+        {"model": {"name": "m", "revision": "1234e56"}},  # a commit hash that looks like a number
         {"name": "1e5"},
     ],
 )
-def test_what_is_written_is_read_back_the_same(values, file):
+def test_yaml_round_trip(values, file):
     config = defaults(**values)
     assert load(file, configuration.to_yaml(config)) == config
 
 
-def test_everything_is_written_out():
+def test_every_key_is_written():
     config = defaults()
     written = yaml.safe_load(configuration.to_yaml(config))
     assert set(flat(written)) >= {"judge.samples", "eft.from", "sft.lora", "dpo.beta", "seed", "evaluate.judge_prompts"}
@@ -82,16 +82,16 @@ def test_everything_is_written_out():
 
 
 @pytest.mark.parametrize("number", ["1e-6", "1E-6", "1.e-6", "1.0e-06", "+1e-6", "0.000001", "10e-7"])
-def test_numbers_may_be_written_as_usual(number, file):
+def test_scientific_notation(number, file):
     assert load(file, MODEL + f"dpo: {{learning_rate: {number}}}").dpo.learning_rate == 1e-6
     assert load(file, MODEL, f"dpo.learning_rate={number}").dpo.learning_rate == 1e-6
 
 
-def test_whole_numbers_may_stand_for_fractions(file):
+def test_integers_are_accepted_as_floats(file):
     assert load(file, MODEL + "judge: {temperature: 1}").judge.temperature == 1.0
 
 
-def test_marks_and_line_ends_of_other_systems(file):
+def test_byte_order_mark_and_windows_line_ends(file):
     file.write_bytes(b"\xef\xbb\xbfmodel: {name: m}\r\njudge:\r\n  samples: 2\r\n")
     assert configuration.load(str(file)).judge.samples == 2
 
@@ -117,11 +117,11 @@ def test_marks_and_line_ends_of_other_systems(file):
         (["judge.justify=false"], {"judge.justify": False}),
     ],
 )
-def test_words_override_the_file(overrides, expected, file):
+def test_overrides_take_precedence_over_the_file(overrides, expected, file):
     config = load(file, MODEL + "judge: {samples: 2}\ndpo: {lora: {rank: 3}}\neft: {from: judgements}", *overrides)
     found = flat(config.model_dump(mode="json", by_alias=True))
     assert {key: found[key] for key in expected} == expected
-    assert config.judge.top_p == 0.9  # what stands beside an overridden key is kept
+    assert config.judge.top_p == 0.9  # keys beside an overridden one are kept
 
 
 def test_a_packaged_configuration_can_be_overridden():
@@ -187,24 +187,30 @@ WRONG = [
     *((f"name: {name}", ["name: ", "pattern"]) for name in ("a/b", "..", '""', '"a\\n"', "' a'", "ü")),
     # settings that do not go together
     ("sft: {batch_size: 3, micro_batch_size: 2}", ["sft: batch_size must be a multiple of micro_batch_size"]),
-    ("dpo: {min_learning_rate: 1.0}", ["dpo: min_learning_rate may not be above learning_rate"]),
-    ("dpo: {loss_weights: [1.0, 0.2]}", ["dpo: loss_weights must have one number for each of loss_type (1)"]),
+    ("dpo: {min_learning_rate: 1.0}", ["dpo: min_learning_rate must not be above learning_rate"]),
+    ("dpo: {loss_weights: [1.0, 0.2]}", ["dpo: loss_weights must have one number per loss in loss_type (1)"]),
     ("dpo: {loss_weights: [0.0]}", ["dpo.loss_weights", "greater than 0"]),
-    ("dpo: {label_smoothing: 0.1}", ["dpo: label_smoothing is for the losses aot, aot_unpaired, exo_pair, robust"]),
+    (
+        "dpo: {label_smoothing: 0.1}",
+        ["dpo: label_smoothing applies to these losses only: aot, aot_unpaired, exo_pair, robust"],
+    ),
     ("dpo: {label_smoothing: 0.5, loss_type: [robust]}", ["dpo.label_smoothing", "less than 0.5"]),
     ("dpo: {loss_type: [exo_pair]}", ["dpo: the loss exo_pair needs a label_smoothing above 0"]),
-    ("dpo: {loss_type: [simpo, apo_zero]}", ["dpo: the loss simpo goes together with these only: hinge, ipo, robust"]),
+    (
+        "dpo: {loss_type: [simpo, apo_zero]}",
+        ["dpo: the loss simpo can be combined with these losses only: hinge, ipo, robust"],
+    ),
     ("dpo: {simpo_gamma: -1.0}", ["dpo.simpo_gamma"]),
-    ("prompts: {examples_seed: 0, examples_generated: 0}", ["prompts.examples_seed", "may not both be 0"]),
+    ("prompts: {examples_seed: 0, examples_generated: 0}", ["prompts.examples_seed", "must not both be 0"]),
     ("judge: {justify: false, score_pattern: '(?P<score>.)'}", ["judge.justify=false", "judge.score_pattern"]),
     ("eft: {from: ranks}\njudge: {score_pattern: '(?P<score>.)'}", ["eft.from=ranks", "judge.score_pattern"]),
     ("judge: {score: expected, max_score: 10}", ["judge.score=expected", "judge.max_score"]),
     ("judge: {score: expected, max_score: 4.5}", ["judge.score=expected", "judge.max_score"]),
-    ("evaluate: {preferences: {held_out: f}}", ["held_out names the answers that the run itself holds out"]),
+    ("evaluate: {preferences: {held_out: f}}", ["held_out is reserved for the run's own held-out answers"]),
     ("head_to_head: {judge: m0}", ["head_to_head.judge=m0", "m1 to m3"]),
     ("head_to_head: {judge: m4}", ["head_to_head.judge=m4", "m1 to m3"]),
     ("head_to_head: {judge: endpoint}", ["head_to_head.judge=endpoint needs endpoint.model"]),
-    ("head_to_head: {judge: endpoint, by: scores}\nendpoint: {model: m}", ["head_to_head.by=scores", "endpoint"]),
+    ("head_to_head: {judge: endpoint, by: pointwise}\nendpoint: {model: m}", ["head_to_head.by=pointwise", "endpoint"]),
     ("dpo: {eval_steps: 5}\npairs: {method: positives_only}", ["dpo.eval_steps", "positives_only"]),
     ("dpo: {eval_steps: 5}\nhead_to_head: {prompts: 0}", ["dpo.eval_steps", "head_to_head.prompts"]),
     ("dpo: {eval_steps: 5}\nhead_to_head: {judge: m2}", ["dpo.eval_steps needs its judge while M2 is trained"]),
@@ -238,7 +244,7 @@ def test_wrong_files(text, parts, file):
         (b"\x00", ["not valid YAML"]),
     ],
 )
-def test_files_that_are_no_configuration(data, parts, file):
+def test_files_that_are_not_a_configuration(data, parts, file):
     file.write_bytes(data)
     with pytest.raises(InputError) as error:
         configuration.load(str(file))
@@ -249,7 +255,7 @@ def test_files_that_are_no_configuration(data, parts, file):
 
 
 @pytest.mark.parametrize("source", ["quickstrat", "no/such/file.yaml", "quickstart.yaml"])
-def test_a_source_that_is_not_there(source, tmp_path, monkeypatch):
+def test_a_source_that_does_not_exist(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as error:
         configuration.load(source)
@@ -274,7 +280,7 @@ def test_a_source_that_is_not_there(source, tmp_path, monkeypatch):
         (["=3"], ["'=3': expected key=value"]),
         (["judge.samples=["], ["'judge.samples=['", "not valid YAML"]),
         (["seed=1", "judge.samples=0"], ["command line: judge.samples: "]),
-        # the word names a part of the path that is wrong, or the path a part of the word
+        # the override's key is a prefix of the wrong key, or the other way round
         (["judg.samples=2"], ["command line: unknown key 'judg'; did you mean 'judge'?"]),
         (["judge.samples.x=2"], ["command line: judge.samples: ", "valid integer"]),
         (["sft.lora={rnk: 4}"], ["command line: unknown key 'sft.lora.rnk'; did you mean 'sft.lora.rank'?"]),
@@ -283,14 +289,14 @@ def test_a_source_that_is_not_there(source, tmp_path, monkeypatch):
         (["sft.batch_size=3", "sft.micro_batch_size=2"], ["command line: sft: batch_size must be a multiple"]),
     ],
 )
-def test_wrong_words(overrides, parts, file):
+def test_wrong_overrides(overrides, parts, file):
     with pytest.raises(InputError) as error:
         load(file, MODEL, *overrides)
     for part in parts:
         assert part in str(error.value)
 
 
-def test_a_wrong_file_is_not_blamed_on_the_command_line(file):
+def test_an_error_in_the_file_is_not_attributed_to_the_command_line(file):
     with pytest.raises(InputError) as error:
         load(file, MODEL + "judge: {samples: 0}", "judge.top_p=0.5", "judge.sample=1")
     assert f"{file}: judge.samples: " in str(error.value)
@@ -343,11 +349,11 @@ def test_described_defaults_are_the_defaults():
             assert yaml.safe_load(default) == built.get(key), key
 
 
-# --- every field is read by some code ---------------------------------------------------------------------------------
+# --- code uses every field --------------------------------------------------------------------------------------------
 
 
 def attribute_reads(source):
-    """Every (owner, attribute) the code reads; the owner is a name or the attribute before, and `_x` counts as x."""
+    """Return every (owner, attribute) that the code reads; an owner is a name or an attribute, and `_x` counts as x."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load):
@@ -367,7 +373,7 @@ def package_reads():
 
 
 def readers(model=Config):
-    """Full key -> the (owner, attribute) reads that count as reading it."""
+    """Return full key -> the (owner, attribute) reads that count as reading it."""
     found = {}
     for name, field in model.model_fields.items():
         found[name] = {("config", name), ("loaded", name)}
@@ -380,12 +386,12 @@ def readers(model=Config):
     return found | {f"lora.{own}": {("lora", own)} for own in LoraSection.model_fields}
 
 
-def unread(wanted, reads):
+def never_read(wanted, reads):
     return sorted(key for key, ways in wanted.items() if not ways & reads)
 
 
 def test_every_field_is_read():
-    assert unread(readers(), package_reads()) == []
+    assert never_read(readers(), package_reads()) == []
 
 
 def test_an_unread_field_would_be_found():
@@ -400,7 +406,7 @@ def test_an_unread_field_would_be_found():
         dpo: Training = Training()
         never_read: int = 0
 
-    found = unread(readers(Fake), package_reads())
+    found = never_read(readers(Fake), package_reads())
     assert found == ["dpo.never_read", "judge.never_read", "never_read"]
 
 
@@ -408,7 +414,7 @@ def test_each_field_is_read_by_itself():
     reads = package_reads()
     for key, ways in readers().items():
         same = sorted(other for other, others in readers().items() if others & reads <= ways)
-        assert unread(readers(), reads - ways) == same
+        assert never_read(readers(), reads - ways) == same
         assert key in same
 
 
@@ -432,7 +438,7 @@ def test_each_field_is_read_by_itself():
     ],
 )
 def test_what_counts_as_reading(code, counts):
-    assert (unread({"judge.samples": readers()["judge.samples"]}, attribute_reads(code)) == []) is counts
+    assert (never_read({"judge.samples": readers()["judge.samples"]}, attribute_reads(code)) == []) is counts
 
 
 def test_shared_training_fields_are_read_of_a_section():

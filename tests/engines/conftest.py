@@ -1,4 +1,4 @@
-"""Fixtures of the tests of engines."""
+"""Fixtures of the engine tests."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from tests.engines.drawing import make_engine
 
 @pytest.fixture(scope="module")
 def folder(tiny_model, tiny_tokenizer, tmp_path_factory):
-    """The tiny model with larger weights (as it is, it repeats its last token) and no id that has no text."""
+    """The tiny model with larger weights (otherwise it repeats its last token), without ids that have no text."""
     model = load_model(tiny_model, dtype=torch.float32)
     model.resize_token_embeddings(len(tiny_tokenizer))
     with torch.no_grad():

@@ -22,7 +22,7 @@ def make_engine(folder, tokenizer, report=None, **settings):
 
 
 def requests(sampling, lengths=(9, 40, 17, 80, 33), *, shared=0):
-    """Requests with random prompts of these lengths that begin with the same `shared` ids."""
+    """Return requests with random prompts of these lengths and a common prefix of `shared` ids."""
     generator = random.Random(5)
     prefix = generator.choices(ASCII, k=shared)
     return [
@@ -38,7 +38,7 @@ def by_key(engine, some):
 
 
 def log_probabilities(model, request, done):
-    """log p of every token of the vocabulary at each generated place, by one plain forward pass: [T, V]."""
+    """Return log p of the vocabulary at each generated position, from one plain forward pass: [T, V]."""
     ids = torch.tensor([[*request.prompt_ids, *done.token_ids]])
     with torch.inference_mode():
         logits = model(input_ids=ids).logits[0, len(request.prompt_ids) - 1 : -1]
@@ -46,7 +46,7 @@ def log_probabilities(model, request, done):
 
 
 def watch_passes(engine):
-    """A list to which the shape [B, L] of every forward pass's input is added."""
+    """Return a list that collects the input shape [B, L] of every forward pass."""
     passes = []
     engine._model.register_forward_pre_hook(
         lambda module, args, kwargs: passes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
@@ -55,7 +55,7 @@ def watch_passes(engine):
 
 
 def biased(folder, tokenizer, token, bias=12.0, **settings):
-    """An engine whose model likes one token much."""
+    """Return an engine whose model strongly prefers one token."""
     engine = make_engine(folder, tokenizer, **settings)
     head = torch.nn.Linear(64, len(tokenizer))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Which engine is chosen."""
+"""Selecting an engine."""
 
 import importlib.metadata
 import importlib.util
@@ -47,15 +47,15 @@ def installed(monkeypatch):
         ("vllm", "cpu", True, "vllm"),
     ],
 )
-def test_choose(installed, kind, build, gpu, expected):
+def test_engine_kind(installed, kind, build, gpu, expected):
     installed(build, gpu=gpu)
-    assert factory.choose(EngineSection(kind=kind)) == expected
+    assert factory.engine_kind(EngineSection(kind=kind)) == expected
 
 
 def test_vllm_that_is_not_installed(installed):
     installed(None)
     with pytest.raises(InputError, match=r"vllm is not installed; run: pip install 'srlm\[vllm\]'"):
-        factory.choose(EngineSection(kind="vllm"))
+        factory.engine_kind(EngineSection(kind="vllm"))
 
 
 def test_weights_dtype(monkeypatch):

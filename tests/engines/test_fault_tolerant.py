@@ -1,11 +1,11 @@
-"""An engine as stages see it: what is counted, what is set aside, and what is said to be out."""
+"""The fault-tolerant engine: token counts, failed requests, and requests in flight."""
 
 import math
 from dataclasses import replace
 
 import pytest
 from srlm.engines.base import Request, Sampling
-from srlm.engines.fault_tolerant import GuardedEngine
+from srlm.engines.fault_tolerant import FaultTolerantEngine
 from srlm.errors import EngineError, StageError
 from srlm.rows.records import FailedRequest, read_rows
 
@@ -20,11 +20,11 @@ def request(key, length=3):
 
 @pytest.fixture
 def guarded(tiny_tokenizer, tmp_path):
-    """Make a guarded engine that answers "yes", and returns it with the engine inside and the reporter."""
+    """Return a function that makes a fault-tolerant engine that answers "yes", its inner engine and the reporter."""
 
     def make(write=lambda _: "yes", deaths=(), longest=100, group=1):
         engine, report = ScriptedEngine(tiny_tokenizer, write, group=group), Recorder()
-        return GuardedEngine(engine, tmp_path / "rows.jsonl", dict(deaths), longest, report), engine, report
+        return FaultTolerantEngine(engine, tmp_path / "rows.jsonl", dict(deaths), longest, report), engine, report
 
     return make
 
@@ -38,10 +38,10 @@ def test_every_request_is_answered_and_counted(guarded):
     found = list(some.generate(request(key) for key in "abc"))
     assert [done.key for done in found] == keys(engine) == list("abc")
     assert some.facts() == {"engine": "scripted", "tokens_in": 9, "tokens_out": sum(len(d.token_ids) for d in found)}
-    assert report.out == set()
+    assert report.in_flight == set()
 
 
-def test_what_does_not_fit_is_set_aside_and_not_asked_again(guarded, tmp_path):
+def test_a_request_that_does_not_fit_is_marked_as_failed_and_not_retried(guarded, tmp_path):
     some, engine, _ = guarded(longest=20)
     found = list(some.generate([request("a"), request("long", 13), request("just", 12)]))
     assert [done.key for done in found] == keys(engine) == ["a", "just"]
@@ -58,8 +58,8 @@ def test_what_does_not_fit_is_set_aside_and_not_asked_again(guarded, tmp_path):
     assert read_rows(file, FailedRequest) == []
 
 
-def test_suspects_run_last_and_apart_and_three_deaths_are_enough(guarded):
-    """Those there at one death in groups of the square root of their number, at two alone, at three never."""
+def test_suspects_run_last_and_separately_and_fail_after_three_deaths(guarded):
+    """Requests with one death run in batches of sqrt(n), with two deaths alone, with three never."""
     batches = []
 
     class Batched(ScriptedEngine):
@@ -78,7 +78,7 @@ def test_suspects_run_last_and_apart_and_three_deaths_are_enough(guarded):
     assert some.facts()["failed"] == {"engine_died": 1}
 
 
-def test_what_is_out_when_an_engine_fails_is_known(guarded):
+def test_requests_in_flight_are_known_when_an_engine_fails(guarded):
     def write(one):
         if one.key == "bad":
             raise RuntimeError("CUDA error: an illegal memory access")
@@ -87,10 +87,10 @@ def test_what_is_out_when_an_engine_fails_is_known(guarded):
     some, _, report = guarded(write, group=2)
     with pytest.raises(EngineError, match="RuntimeError: CUDA error: an illegal memory access"):
         list(some.generate(request(key) for key in ("a", "b", "c", "bad", "e")))
-    assert report.out == {"c", "bad"}
+    assert report.in_flight == {"c", "bad"}
 
 
-def test_a_lack_of_memory_is_not_an_error_of_the_engine(guarded):
+def test_out_of_memory_is_not_an_engine_error(guarded):
     def write(_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
@@ -99,23 +99,23 @@ def test_a_lack_of_memory_is_not_an_error_of_the_engine(guarded):
         list(some.generate([request("a")]))
 
 
-def test_a_request_that_memory_does_not_hold_is_the_engines_error(guarded):
+def test_a_request_too_large_for_memory_is_an_engine_error(guarded):
     def write(_):
         raise EngineError("one request of 80 tokens does not fit in memory: CUDA out of memory")
 
     some, _, report = guarded(write)
     with pytest.raises(EngineError, match="one request of 80 tokens"):
         list(some.generate([request("a")]))
-    assert report.out == {"a"}
+    assert report.in_flight == {"a"}
 
 
-def test_a_stage_that_has_enough_leaves_nothing_out(guarded):
+def test_a_stage_that_stops_early_leaves_no_request_in_flight(guarded):
     some, _, report = guarded(group=3)
     found = some.generate(request(key) for key in "abcde")
     next(found)
-    assert report.out
+    assert report.in_flight
     found.close()
-    assert report.out == set()
+    assert report.in_flight == set()
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -1,4 +1,4 @@
-"""The transformers engine on a tiny model: what it draws, and what it says of it."""
+"""The transformers engine on a tiny model: completions and log-probabilities."""
 
 import gc
 import weakref
@@ -63,19 +63,19 @@ def test_prompts_that_are_prefixes_of_each_other(folder, tiny_tokenizer, engine)
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.6])
 @pytest.mark.parametrize("shared", [0, 50])
 def test_logprobs_are_those_of_a_plain_forward_pass(engine, model, temperature, shared):
-    some = requests(Sampling(temperature, 0.8, 12, watch=(22, 280, 5)), shared=shared)
+    some = requests(Sampling(temperature, 0.8, 12, logprob_token_ids=(22, 280, 5)), shared=shared)
     for request in some:
         done = by_key(engine, some)[request.key]
         logps = log_probabilities(model, request, done)
         chosen = logps.gather(1, torch.tensor(done.token_ids)[:, None])[:, 0]
         assert done.logprob == pytest.approx(chosen.sum().item(), abs=1e-3)
-        assert torch.tensor(done.watched).shape == (len(done.token_ids), 3)
-        assert torch.tensor(done.watched).double() == pytest.approx(logps[:, [22, 280, 5]], abs=1e-4)
+        assert torch.tensor(done.requested_logprobs).shape == (len(done.token_ids), 3)
+        assert torch.tensor(done.requested_logprobs).double() == pytest.approx(logps[:, [22, 280, 5]], abs=1e-4)
 
 
-def test_nothing_watched(engine):
+def test_no_requested_logprobs(engine):
     done = by_key(engine, requests(GREEDY, (9,)))["r0"]
-    assert done.watched == [[]] * len(done.token_ids)
+    assert done.requested_logprobs == [[]] * len(done.token_ids)
 
 
 def test_greedy_is_transformers_greedy(engine, model):
@@ -175,7 +175,7 @@ def test_requests_of_different_sampling_share_a_call(engine):
     assert [len(by_key(engine, mixed)[str(n)].token_ids) for n in range(4)] == [2, 5, 2, 5]
 
 
-def test_completions_come_before_the_last_request_is_known(engine):
+def test_completions_do_not_wait_for_the_last_request(engine):
     asked = []
 
     def endless():
@@ -220,15 +220,15 @@ def test_a_batch_that_does_not_fit_in_memory_is_halved_for_good(folder, tiny_tok
     assert {key: done.token_ids for key, done in found.items()} == {key: d.token_ids for key, d in expected.items()}
     assert tried == [7, 3, 1, 1, 1, 1, 1, 1, 1]
     assert report.notes == [
-        "engine: 7 requests at once do not fit in memory; goes on with 3 at once",
-        "engine: 3 requests at once do not fit in memory; goes on with 1 at once",
+        "engine: a batch of 7 requests does not fit in memory; continuing with 3",
+        "engine: a batch of 3 requests does not fit in memory; continuing with 1",
     ]
     by_key(engine, some[:3])
-    assert tried[9:] == [1, 1, 1]  # remembered
+    assert tried[9:] == [1, 1, 1]  # the smaller size is kept
 
 
 def limit_batches(engine, monkeypatch, most, error):
-    """Let a batch of more than `most` requests fail; returns the sizes that are tried."""
+    """Make a batch of more than `most` requests fail; return the sizes that are tried."""
     tried, generate = [], engine._model.generate
 
     def limited(**arguments):
@@ -241,15 +241,15 @@ def limit_batches(engine, monkeypatch, most, error):
     return tried
 
 
-def test_one_request_that_does_not_fit_in_memory_is_the_requests_fault(engine, monkeypatch):
-    """Smaller batches would not help: it is set aside once it has ended three engines."""
+def test_a_single_request_that_does_not_fit_in_memory(engine, monkeypatch):
+    """Smaller batches would not help: the request is marked as failed after three engine deaths."""
     limit_batches(engine, monkeypatch, 0, torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(EngineError, match=r"one request of 80 tokens does not fit in memory: CUDA out of memory"):
         list(engine.generate(requests(GREEDY)))
 
 
 @pytest.mark.parametrize("error", [ValueError("out of range"), RuntimeError("CUDA error: device-side assert")])
-def test_another_error_is_not_taken_for_a_lack_of_memory(engine, monkeypatch, error):
+def test_another_error_is_not_treated_as_out_of_memory(engine, monkeypatch, error):
     tried = limit_batches(engine, monkeypatch, 0, error)
     with pytest.raises(type(error)):
         list(engine.generate(requests(GREEDY)))
@@ -266,8 +266,8 @@ def test_close_releases_the_model(folder, tiny_tokenizer):
     assert engine._prefix == ((), None)
 
 
-def test_batches_are_those_that_are_drawn_together(folder, tiny_tokenizer):
-    """So that suspects, run a batch at a time, draw to the last bit what all of them at once would."""
+def test_batches_are_those_of_generate(folder, tiny_tokenizer):
+    """Suspects that run batch by batch must generate exactly what they would have generated together."""
     engine = make_engine(folder, tiny_tokenizer, batch_size=3)
     some = [*requests(SAMPLED, (9, 40, 17, 80, 33, 12, 8)), Request("greedy", (5, 6, 7), GREEDY, 1)]
     together = by_key(engine, some)

@@ -1,4 +1,4 @@
-"""vLLM on a tiny model draws what the transformers engine draws."""
+"""vLLM on a tiny model generates the same completions as the transformers engine."""
 
 import importlib.metadata
 import importlib.util
@@ -11,14 +11,15 @@ from srlm.config import ModelSection
 from srlm.engines import factory
 from srlm.engines.base import Request, Sampling
 
+from tests.conftest import HANG_SECONDS
 from tests.engines.drawing import GREEDY, SAMPLED, VLLM, by_key, log_probabilities, requests
 
-WATCHED = Sampling(0.0, 1.0, 8, watch=(22, 280, 5))
+WATCHED = Sampling(0.0, 1.0, 8, logprob_token_ids=(22, 280, 5))
 STOPPED = Sampling(0.0, 1.0, 12, stop=("e",))
 
 
 def in_vllm(folder, connection):
-    """Start vLLM once in this process and send everything that the tests look at."""
+    """Start vLLM once in this process and send all requests of the tests."""
     engine = factory.load(folder, ModelSection(name=folder), VLLM)
     found = {"name": engine.name, "greedy": by_key(engine, requests(GREEDY, shared=20))}
     found["sampled"] = [by_key(engine, requests(SAMPLED)) for _ in range(2)]
@@ -39,13 +40,13 @@ def in_vllm(folder, connection):
 
 
 def without_torn_end(text):
-    """Of a character whose last bytes were not drawn, vLLM shows nothing."""
+    """vLLM omits a character whose last bytes were not generated."""
     return text.rstrip("\ufffd")
 
 
 @pytest.fixture(scope="module")
 def vllm_results(folder):
-    if importlib.util.find_spec("vllm") is None or not factory.vllm_is_for_cpu():
+    if importlib.util.find_spec("vllm") is None or not factory.vllm_is_cpu_build():
         pytest.skip("vLLM's CPU build is not installed")
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -55,7 +56,7 @@ def vllm_results(folder):
     try:
         found = ours.recv()
         closed = time.monotonic()
-        process.join(60)
+        process.join(HANG_SECONDS)
         found["exit code"], found["seconds to end"] = process.exitcode, time.monotonic() - closed
     finally:
         process.kill()
@@ -63,7 +64,7 @@ def vllm_results(folder):
 
 
 @pytest.mark.slow
-def test_vllm_draws_what_transformers_draws(vllm_results, engine):
+def test_vllm_samples_as_transformers_does(vllm_results, engine):
     assert vllm_results["name"] == "vllm"
     for key, expected in by_key(engine, requests(GREEDY, shared=20)).items():
         found = vllm_results["greedy"][key]
@@ -88,12 +89,14 @@ def test_vllm_seeds(vllm_results):
 
 
 @pytest.mark.slow
-def test_vllm_watches(vllm_results, engine):
+def test_vllm_requested_logprobs(vllm_results, engine):
     for key, expected in by_key(engine, requests(WATCHED)).items():
         found = vllm_results["watched"][key]
         assert found.token_ids == expected.token_ids
         assert found.logprob == pytest.approx(expected.logprob, abs=1e-3)
-        assert torch.tensor(found.watched) == pytest.approx(torch.tensor(expected.watched), abs=1e-3)
+        assert torch.tensor(found.requested_logprobs) == pytest.approx(
+            torch.tensor(expected.requested_logprobs), abs=1e-3
+        )
 
 
 @pytest.mark.slow
@@ -108,14 +111,14 @@ def test_vllm_stop_strings(vllm_results, engine):
 
 
 @pytest.mark.slow
-def test_vllm_forgets_what_its_caller_leaves(vllm_results):
+def test_vllm_aborts_requests_of_a_caller_that_stops(vllm_results):
     assert vllm_results["first"].startswith("left")
     assert vllm_results["after leaving"] == vllm_results["greedy"]
     assert not vllm_results["unfinished"]
 
 
 @pytest.mark.slow
-def test_vllm_reads_given_tokens_as_transformers_does(vllm_results, engine):
+def test_vllm_logprobs_of_given_tokens_equal_transformers(vllm_results, engine):
     expected = engine.logprobs(list(requests(GREEDY, (30,))[0].prompt_ids))
     assert vllm_results["logprobs"] == pytest.approx(expected, abs=1e-3)
     assert vllm_results["after reading"] == vllm_results["greedy"]
@@ -124,4 +127,4 @@ def test_vllm_reads_given_tokens_as_transformers_does(vllm_results, engine):
 @pytest.mark.slow
 def test_vllm_process_ends(vllm_results):
     assert vllm_results["exit code"] == 0
-    assert vllm_results["seconds to end"] < 30
+    assert vllm_results["seconds to end"] < HANG_SECONDS

@@ -1,6 +1,6 @@
-"""A judge behind a server: what is sent and how often, and what is kept.
+"""Endpoints: what is sent and how often, and what is cached.
 
-The server is scripted: it runs on this machine and answers what a test tells it to.
+The server is scripted and runs on this machine.
 """
 
 import math
@@ -11,19 +11,32 @@ from contextlib import closing
 
 import pytest
 from srlm.errors import InputError
-from srlm.evaluation.endpoint import Reply, Usage
+from srlm.evaluation.chat_records import ChatResponse, Usage
 
-from tests.scripted_server import KEY, ask, asks, cache, completion, echo, failure, question, server, start, texts
+from tests.conftest import HANG_SECONDS
+from tests.scripted_server import (
+    KEY,
+    cache,
+    chat_request,
+    chat_requests,
+    completion,
+    echo,
+    failure,
+    question,
+    server,
+    start,
+    texts_by_key,
+)
 
 __all__ = ["cache", "server", "start"]  # fixtures
 
 
-# --- asking -----------------------------------------------------------------------------------------------------------
+# --- requests ---------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_sent(server, start):
-    (reply,) = start().ask([ask("mine", "Ünïcode 😀\u2028")])
-    assert reply == Reply("mine", "re: Ünïcode 😀\u2028", "stop", cached=False)
+    (response,) = start().complete([chat_request("mine", "Ünïcode 😀\u2028")])
+    assert response == ChatResponse("mine", "re: Ünïcode 😀\u2028", "stop", cached=False)
     assert server.bodies == [
         {
             "model": "judge",
@@ -39,92 +52,100 @@ def test_what_is_sent(server, start):
 
 def test_lone_surrogates_come_and_go(server, start):
     server.respond = lambda body, _: (200, {}, completion(question(body) + "\ud800"))
-    first = list(start().ask([ask(text="a\ud83db")]))
-    assert [reply.text for reply in first] == ["a?b\ud800"]
-    assert [reply.text for reply in start().ask([ask(text="a\ud83db")])] == ["a?b\ud800"]
+    first = list(start().complete([chat_request(text="a\ud83db")]))
+    assert [response.text for response in first] == ["a?b\ud800"]
+    assert [response.text for response in start().complete([chat_request(text="a\ud83db")])] == ["a?b\ud800"]
 
 
-def test_as_many_as_allowed_are_in_flight_and_no_more(server, start):
+def test_concurrency_is_reached_and_not_exceeded(server, start):
     together = threading.Barrier(3)
 
     def respond(body, number):
-        together.wait(10)  # passes only when three are there at once
+        together.wait(HANG_SECONDS)  # passes only with three requests at once
         time.sleep(0.01)
         return echo(body, number)
 
     server.respond = respond
-    some = asks(*"abcdefghi")
-    assert texts(start(concurrency=3).ask(some)) == {f"key {text}": f"re: {text}" for text in "abcdefghi"}
-    assert server.most_in_flight == 3
+    requests = chat_requests(*"abcdefghi")
+    assert texts_by_key(start(concurrency=3).complete(requests)) == {
+        f"key {text}": f"re: {text}" for text in "abcdefghi"
+    }
+    assert server.max_in_flight == 3
 
 
-def test_questions_are_taken_one_by_one(server, start):
+def test_requests_are_taken_one_by_one(server, start):
     taken = []
 
     def endless():
         while True:
             taken.append(len(taken))
-            yield ask(f"k{taken[-1]}", f"q{taken[-1]}")
+            yield chat_request(f"k{taken[-1]}", f"q{taken[-1]}")
 
-    replies = start(concurrency=2).ask(endless())
-    seen = {next(replies).key for _ in range(5)}
-    replies.close()
+    responses = start(concurrency=2).complete(endless())
+    seen = {next(responses).key for _ in range(5)}
+    responses.close()
     assert len(seen) == 5
     assert 5 <= len(taken) <= 7
     assert len(server.bodies) <= 7
 
 
-def test_replies_come_as_they_finish(server, start):
+def test_responses_are_yielded_as_they_finish(server, start):
     release = threading.Event()
 
     def respond(body, number):
         if question(body) == "slow":
-            release.wait(10)
+            release.wait(HANG_SECONDS)
         return echo(body, number)
 
     server.respond = respond
-    replies = start().ask(asks("slow", "quick", "quicker"))
-    assert {next(replies).text for _ in range(2)} == {"re: quick", "re: quicker"}
+    responses = start().complete(chat_requests("slow", "quick", "quicker"))
+    assert {next(responses).text for _ in range(2)} == {"re: quick", "re: quicker"}
     release.set()
-    assert [reply.text for reply in replies] == ["re: slow"]
+    assert [response.text for response in responses] == ["re: slow"]
 
 
-def test_replies_do_not_wait_for_questions(start, cache):
+def test_responses_do_not_wait_for_requests(start, cache):
     asked_for = []
 
     def slow():
         for text in "abc":
-            yield ask(text, text)
+            yield chat_request(text, text)
             while not cache.read_bytes():
                 time.sleep(0.005)
             time.sleep(0.1)
             asked_for.append(text)
 
-    replies = start().ask(slow())
-    assert next(replies).key == "a"
+    responses = start().complete(slow())
+    assert next(responses).key == "a"
     assert asked_for == ["a"]
-    assert len(list(replies)) == 2
+    assert len(list(responses)) == 2
 
 
-def test_what_is_left_is_taken_back(server, start):
+def test_remaining_requests_are_cancelled(server, start):
     server.respond = lambda body, number: (503, {}, {}) if question(body) == "b" else echo(body, number)
     endpoint = start(first_wait=0.02, max_retries=1000)
-    replies = endpoint.ask(asks("a", "b"))
-    assert next(replies).key == "key a"
-    replies.close()
+    responses = endpoint.complete(chat_requests("a", "b"))
+    assert next(responses).key == "key a"
+    responses.close()
     time.sleep(0.1)
     before = len(server.bodies)
     time.sleep(0.2)
     assert len(server.bodies) == before
-    assert texts(endpoint.ask(asks("c"))) == {"key c": "re: c"}
+    assert texts_by_key(endpoint.complete(chat_requests("c"))) == {"key c": "re: c"}
 
 
 def test_the_same_content_is_sent_once(server, start):
     endpoint = start(concurrency=2)
-    some = [ask("a", "x"), ask("b", "y"), ask("c", "x"), ask("d", "y"), ask("e", "x")]
-    replies = list(endpoint.ask(some))
-    assert texts(replies) == {"a": "re: x", "b": "re: y", "c": "re: x", "d": "re: y", "e": "re: x"}
-    assert sorted(reply.key for reply in replies if not reply.cached) == ["a", "b"]
+    requests = [
+        chat_request("a", "x"),
+        chat_request("b", "y"),
+        chat_request("c", "x"),
+        chat_request("d", "y"),
+        chat_request("e", "x"),
+    ]
+    responses = list(endpoint.complete(requests))
+    assert texts_by_key(responses) == {"a": "re: x", "b": "re: y", "c": "re: x", "d": "re: y", "e": "re: x"}
+    assert sorted(response.key for response in responses if not response.cached) == ["a", "b"]
     assert len(server.bodies) == 2
     assert endpoint.usage.cached == 3
 
@@ -138,10 +159,10 @@ def test_the_same_content_is_sent_once(server, start):
         ("x", None, ("x", "")),
     ],
 )
-def test_whatever_a_model_writes_is_a_reply(server, start, text, finish, expected):
+def test_any_completion_is_a_response(server, start, text, finish, expected):
     server.respond = lambda *_: (200, {}, completion(text, finish))
-    first, again = (list(start().ask([ask()])) for _ in range(2))
-    assert [(reply.text, reply.finish_reason) for reply in first + again] == [expected] * 2
+    first, again = (list(start().complete([chat_request()])) for _ in range(2))
+    assert [(response.text, response.finish_reason) for response in first + again] == [expected] * 2
     assert len(server.bodies) == 1
 
 
@@ -149,24 +170,24 @@ def test_usage_and_cost(server, start):
     usages = {"a": (1000, 200), "b": (500, 50), "c": None, "d": (7, None)}
     server.respond = lambda body, _: (200, {}, completion(usage=usages[question(body)]))
     endpoint = start(price_in=2.5, price_out=10.0)
-    list(endpoint.ask(asks("a", "b", "c", "d")))
-    list(endpoint.ask(asks("a")))
+    list(endpoint.complete(chat_requests("a", "b", "c", "d")))
+    list(endpoint.complete(chat_requests("a")))
     # 1507 prompt tokens at 2.5 a million and 250 completion tokens at 10
     assert endpoint.usage == Usage(4, 1, 0, 1507, 250, pytest.approx(0.0037675 + 0.0025))
     again = start(price_in=2.5)
-    list(again.ask(asks("a", "b")))
+    list(again.complete(chat_requests("a", "b")))
     assert again.usage == Usage(0, 2, 0, 0, 0, 0.0)
 
 
-# --- what is kept -----------------------------------------------------------------------------------------------------
+# --- the cache --------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_sent_twice(server, start, cache):
     with start() as endpoint:
-        first = texts(endpoint.ask(asks("a", "b", "c")))
-    again = list(start().ask(asks("c", "b", "a")))
-    assert texts(again) == first
-    assert all(reply.cached for reply in again)
+        first = texts_by_key(endpoint.complete(chat_requests("a", "b", "c")))
+    again = list(start().complete(chat_requests("c", "b", "a")))
+    assert texts_by_key(again) == first
+    assert all(response.cached for response in again)
     assert len(server.bodies) == 3
     assert len(cache.read_text().splitlines()) == 3
 
@@ -184,60 +205,64 @@ def test_nothing_is_sent_twice(server, start, cache):
         ({"concurrency": 1, "timeout": 3.0, "price_in": 1.0}, {}, False),
     ],
 )
-def test_what_is_asked_names_the_answer(server, start, settings, changes, sent):
-    list(start().ask([ask()]))
-    (reply,) = start(**settings).ask([ask(**changes)])
-    assert reply.cached is not sent
+def test_the_cache_is_keyed_by_content(server, start, settings, changes, sent):
+    list(start().complete([chat_request()]))
+    (response,) = start(**settings).complete([chat_request(**changes)])
+    assert response.cached is not sent
     assert len(server.bodies) == 1 + sent
 
 
 def test_another_server_is_another_judge(server, start):
-    list(start().ask([ask()]))
-    (same,) = start(base_url=server.url + "/").ask([ask()])
-    (other,) = start(base_url=server.url.replace("127.0.0.1", "localhost")).ask([ask()])
+    list(start().complete([chat_request()]))
+    (same,) = start(base_url=server.url + "/").complete([chat_request()])
+    (other,) = start(base_url=server.url.replace("127.0.0.1", "localhost")).complete([chat_request()])
     assert (same.cached, other.cached) == (True, False)
 
 
-def test_a_torn_line_is_asked_again(server, start, cache):
+def test_a_truncated_line_is_sent_again(server, start, cache):
     with start(concurrency=1) as endpoint:
-        list(endpoint.ask(asks("a", "b")))
+        list(endpoint.complete(chat_requests("a", "b")))
     whole = cache.read_bytes()
     cache.write_bytes(whole[:-5])
     with start() as endpoint:
-        assert [(reply.text, reply.cached) for reply in endpoint.ask(asks("a"))] == [("re: a", True)]
-        assert [(reply.text, reply.cached) for reply in endpoint.ask(asks("b"))] == [("re: b", False)]
+        assert [(response.text, response.cached) for response in endpoint.complete(chat_requests("a"))] == [
+            ("re: a", True)
+        ]
+        assert [(response.text, response.cached) for response in endpoint.complete(chat_requests("b"))] == [
+            ("re: b", False)
+        ]
     assert cache.read_bytes() == whole
 
 
-def test_a_broken_line_is_said(start, cache):
+def test_a_broken_line_is_an_error(start, cache):
     cache.parent.mkdir()
     cache.write_text('{"id": "x", "text": "t", "finish_reason": "stop"}\nnonsense\n')
     with pytest.raises(InputError, match=r"cache\.jsonl, line 2: not valid JSON"):
         start()
 
 
-def test_what_came_before_an_error_is_kept(server, start):
+def test_responses_before_an_error_are_cached(server, start):
     server.respond = lambda body, number: echo(body, number) if number != 3 else (401, {}, {})
-    failure(start(concurrency=1), *asks(*"abcdef"))
+    failure(start(concurrency=1), *chat_requests(*"abcdef"))
     assert len(server.bodies) == 4
-    replies = list(start().ask(asks(*"abcdef")))
-    assert sorted(reply.key for reply in replies if not reply.cached) == ["key d", "key e", "key f"]
+    responses = list(start().complete(chat_requests(*"abcdef")))
+    assert sorted(response.key for response in responses if not response.cached) == ["key d", "key e", "key f"]
     assert len(server.bodies) == 7
 
 
-def test_an_answer_that_nobody_came_for_is_kept(server, start, cache):
+def test_a_response_that_was_not_consumed_is_cached(server, start, cache):
     with start() as endpoint:
-        replies = endpoint.ask(asks("a", "b", "c"))
-        next(replies)
-        deadline = time.monotonic() + 10
+        responses = endpoint.complete(chat_requests("a", "b", "c"))
+        next(responses)
+        deadline = time.monotonic() + HANG_SECONDS
         while len(cache.read_bytes().splitlines()) < 3 and time.monotonic() < deadline:
             time.sleep(0.005)
-        replies.close()
-    assert all(reply.cached for reply in start().ask(asks("a", "b", "c")))
+        responses.close()
+    assert all(response.cached for response in start().complete(chat_requests("a", "b", "c")))
 
 
 def hold(server, quick):
-    """Let the server answer `quick` and hold everything else until the test is over."""
+    """Let the server answer the questions in `quick` and hold all other requests."""
     forever = threading.Event()
 
     def respond(body, number):
@@ -253,7 +278,7 @@ def test_an_error_stops_the_rest_at_once(server, start):
     hold(server, {"d": (404, {}, {})})
     endpoint = start()
     began = time.monotonic()
-    failure(endpoint, *asks("a", "b", "c", "d", "e"))
+    failure(endpoint, *chat_requests("a", "b", "c", "d", "e"))
     endpoint.close()
     assert time.monotonic() - began < 5
     assert "e" not in {question(body) for body in server.bodies}
@@ -261,14 +286,14 @@ def test_an_error_stops_the_rest_at_once(server, start):
 
 @pytest.fixture
 def ctrl_c():
-    """SIGINT raises, as in a terminal: a shell starts its background jobs with the signal ignored."""
+    """Let SIGINT raise, as in a terminal: a shell starts background jobs with the signal ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield press_ctrl_c
     signal.signal(signal.SIGINT, before)
 
 
 def press_ctrl_c(when):
-    """Send this process a SIGINT once `when()` holds, from a thread, and return where it puts down the time."""
+    """Send a SIGINT to the main thread once `when()` holds; the returned list then has its time."""
     pressed = []
 
     def press():
@@ -281,15 +306,15 @@ def press_ctrl_c(when):
     return pressed
 
 
-def test_ctrl_c_stops_at_once_and_keeps_what_is_there(server, start, cache, ctrl_c):
+def test_ctrl_c_stops_at_once_and_keeps_the_cache(server, start, cache, ctrl_c):
     hold(server, {"a": (200, {}, completion("kept"))})
     endpoint = start()
     pressed = ctrl_c(lambda: cache.read_bytes() and len(server.bodies) == 3)
     with pytest.raises(KeyboardInterrupt), endpoint:
-        list(endpoint.ask(asks("a", "b", "c")))
+        list(endpoint.complete(chat_requests("a", "b", "c")))
     assert time.monotonic() - pressed[0] < 5
-    (reply,) = start().ask(asks("a"))
-    assert (reply.text, reply.cached) == ("kept", True)
+    (response,) = start().complete(chat_requests("a"))
+    assert (response.text, response.cached) == ("kept", True)
 
 
 def test_ctrl_c_ends_a_wait(server, start, ctrl_c):
@@ -297,15 +322,15 @@ def test_ctrl_c_ends_a_wait(server, start, ctrl_c):
     endpoint = start()
     pressed = ctrl_c(lambda: server.bodies)
     with pytest.raises(KeyboardInterrupt), endpoint:
-        list(endpoint.ask(asks("a")))
+        list(endpoint.complete(chat_requests("a")))
     assert time.monotonic() - pressed[0] < 5
 
 
-def test_closing_takes_back_what_is_in_flight(server, start):
+def test_closing_cancels_requests_in_flight(server, start):
     hold(server, {"a": (200, {}, completion())})
     endpoint = start()
-    replies = endpoint.ask(asks("a", "b"))
-    next(replies)
+    responses = endpoint.complete(chat_requests("a", "b"))
+    next(responses)
     began = time.monotonic()
     endpoint.close()
     assert time.monotonic() - began < 5
@@ -314,7 +339,7 @@ def test_closing_takes_back_what_is_in_flight(server, start):
 def test_closing(server, start, cache):
     endpoint = start()
     with closing(endpoint):
-        list(endpoint.ask([ask()]))
+        list(endpoint.complete([chat_request()]))
     endpoint.close()
     assert endpoint.usage.requests == 1
     assert not any(thread.name == "endpoint" for thread in threading.enumerate())

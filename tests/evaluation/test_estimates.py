@@ -1,11 +1,11 @@
-"""Figures with intervals: by hand, coverage on simulated data, prompts resampled whole, and what has no interval."""
+"""Estimates with intervals: by hand, coverage on simulated data, cluster bootstrap, and missing intervals."""
 
 import math
 
 import numpy as np
 import pytest
 from srlm.evaluation import estimates
-from srlm.evaluation.estimates import NONE, Estimate, bootstrap, clustered, mean, ratio
+from srlm.evaluation.estimates import NONE, Estimate, bootstrap, clustered_mean, mean, ratio
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from srlm.evaluation.estimates import NONE, Estimate, bootstrap, clustered, mean
     [
         ([1, 1, 0, 0], [1, 1, 1, 1], 0.5, 4),
         ([3, 0], [3, 1], 0.75, 4),  # pooled: 3 of 4, not the mean of 1 and 0
-        ([3, 9, 0], [3, 0, 1], 0.75, 4),  # a prompt without a case takes no part
+        ([3, 9, 0], [3, 0, 1], 0.75, 4),  # a prompt without a case is ignored
         ([-1, 2], [1, 1], 0.5, 2),
     ],
 )
@@ -23,14 +23,14 @@ def test_a_ratio(top, below, value, n):
     assert found.low <= value <= found.high
 
 
-def test_nothing_to_take_a_figure_of():
-    assert mean([]) == ratio([], []) == ratio([0, 0], [0, 0]) == clustered([], []) == NONE
+def test_no_cases():
+    assert mean([]) == ratio([], []) == ratio([0, 0], [0, 0]) == clustered_mean([], []) == NONE
     assert bootstrap(0, lambda rows: 1 / 0) == NONE
 
 
 def test_one_prompt_has_no_interval():
     assert mean([0.25]) == Estimate(0.25, None, None, 1)
-    assert clustered([1, 0, 0, 1, 1], [0] * 5) == Estimate(0.6, None, None, 5)
+    assert clustered_mean([1, 0, 0, 1, 1], [0] * 5) == Estimate(0.6, None, None, 5)
     assert ratio([3, 0], [4, 0]) == Estimate(0.75, None, None, 4)
 
 
@@ -57,11 +57,11 @@ def test_the_interval_of_a_large_sample_is_the_normal_one():
 def test_clustered_values_are_a_ratio_of_sums():
     values, prompts = [1, 0, 1, 0.5, 0, 1], [0, 2, 0, 2, 5, 0]
     # prompt 0: 3 of 3; prompt 2: 0.5 of 2; prompt 5: 0 of 1
-    assert clustered(values, prompts) == ratio([3, 0.5, 0], [3, 2, 1])
-    assert clustered(values, prompts).value == pytest.approx(3.5 / 6)
+    assert clustered_mean(values, prompts) == ratio([3, 0.5, 0], [3, 2, 1])
+    assert clustered_mean(values, prompts).value == pytest.approx(3.5 / 6)
 
 
-def test_the_same_figures_give_the_same_interval():
+def test_the_same_values_give_the_same_interval():
     values = np.random.default_rng(1).random(50).tolist()
     assert mean(values) == mean(values)
 
@@ -70,11 +70,11 @@ def test_the_same_figures_give_the_same_interval():
 def test_blocks_only_save_memory(block, monkeypatch):
     values = np.random.default_rng(2).random(37).tolist()
     whole = mean(values)
-    monkeypatch.setattr(estimates, "BLOCK", block)
+    monkeypatch.setattr(estimates, "BLOCK_SIZE", block)
     assert mean(values) == whole
 
 
-def test_many_prompts_are_drawn_a_block_at_a_time():
+def test_many_prompts_are_resampled_in_blocks():
     sizes = []
 
     def statistic(rows):
@@ -83,7 +83,7 @@ def test_many_prompts_are_drawn_a_block_at_a_time():
 
     bootstrap(10_000, statistic)
     assert sum(sizes[1:]) == estimates.RESAMPLES * 10_000  # the first call is for the value itself
-    assert max(sizes) <= max(estimates.BLOCK, 10_000)
+    assert max(sizes) <= max(estimates.BLOCK_SIZE, 10_000)
 
 
 def covered(draw, truth, simulations=300):
@@ -98,7 +98,7 @@ def test_intervals_cover_the_truth():
 
 
 def correlated(rng, prompts=60, size=6):
-    """Draw wins that depend on the prompt: each prompt has a rate of its own, 0.1 or 0.9 with equal chance."""
+    """Sample wins that depend on the prompt: each prompt has its own rate, 0.1 or 0.9 with equal probability."""
     rates = rng.choice([0.1, 0.9], prompts)
     wins = rng.random((prompts, size)) < rates[:, None]  # [P, size]
     return wins.ravel().astype(float).tolist(), np.repeat(np.arange(prompts), size).tolist()
@@ -108,14 +108,14 @@ def test_prompts_are_resampled_whole():
     # The standard error of a prompt's mean has a part that does not shrink with its size: sqrt((0.16 + 0.09 / 6) / 60)
     # = 0.054, against 0.5 / sqrt(360) = 0.026 of as many independent wins.
     wins, prompts = correlated(np.random.default_rng(0))
-    whole, single = clustered(wins, prompts), mean(wins)
+    whole, single = clustered_mean(wins, prompts), mean(wins)
     assert whole.value == pytest.approx(single.value)
     assert (whole.high - whole.low) / (single.high - single.low) == pytest.approx(0.054 / 0.026, rel=0.15)
-    assert 0.92 <= covered(lambda rng: clustered(*correlated(rng)), 0.5) <= 0.98
+    assert 0.92 <= covered(lambda rng: clustered_mean(*correlated(rng)), 0.5) <= 0.98
     assert covered(lambda rng: mean(correlated(rng)[0]), 0.5, simulations=100) < 0.80
 
 
-def test_a_statistic_of_ones_own():
+def test_a_custom_statistic():
     x = np.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0])
     found = bootstrap(len(x), lambda rows: x[rows].max(-1), cases=3)
     # The largest is drawn in 1 - (7/8)^8 = 66 % of the resamples, so it is the upper bound.
@@ -123,7 +123,7 @@ def test_a_statistic_of_ones_own():
     assert found.low < 9.0
 
 
-def test_resamples_that_decide_nothing_are_left_out():
+def test_undefined_resamples_are_excluded():
     values = np.array([1.0, np.nan, np.nan])
 
     def statistic(rows):

@@ -4,8 +4,8 @@ import math
 
 import pytest
 from srlm.config import GatesSection, JudgeSection
-from srlm.evaluation import gates
-from srlm.evaluation.gates import unmet
+from srlm.evaluation.data_metrics import data_metrics
+from srlm.evaluation.gates import failed_gates
 from srlm.rows.records import Candidate, Prompt, Verdict
 from srlm.stages.score_table import read_answers, read_scores
 
@@ -36,13 +36,13 @@ VERDICTS = [
 PROMPTS = [Prompt(key, "", "generated", [], 0) for key in "pqr"]
 
 
-def quality(prompts, candidates, verdicts, prompts_with_pair, **settings):
+def metrics(prompts, candidates, verdicts, prompts_with_pair, **settings):
     answers = read_answers(PROMPTS[:prompts], candidates)
-    return gates.quality(answers, read_scores(answers, verdicts), prompts_with_pair, **settings)
+    return data_metrics(answers, read_scores(answers, verdicts), prompts_with_pair, **settings)
 
 
 def test_figures_by_hand():
-    found = quality(3, CANDIDATES, VERDICTS, 1, judge=JUDGE)
+    found = metrics(3, CANDIDATES, VERDICTS, 1, judge=JUDGE)
     assert found.parse_rate == 6 / 7
     assert found.tied_prompts == 1 / 2  # of p and q: r has too few scores to tie
     assert found.length_correlation == 1  # p follows length exactly; q ties, and gives no pair
@@ -60,9 +60,9 @@ def test_figures_by_hand():
 
 
 def test_nothing_to_measure():
-    found = quality(0, [], [], 0, judge=JUDGE)
+    found = metrics(0, [], [], 0, judge=JUDGE)
     assert (found.parse_rate, found.tied_prompts, found.score_entropy, found.length_correlation) == (None,) * 4
-    assert unmet(found, GatesSection(parse_rate=1.0)) == []
+    assert failed_gates(found, GatesSection(parse_rate=1.0)) == []
 
 
 def test_expected_scores_order_but_written_ones_are_counted():
@@ -70,7 +70,7 @@ def test_expected_scores_order_but_written_ones_are_counted():
         Verdict("1", "p1", 0, "", "scored", 3.0, 2.9),
         Verdict("2", "p2", 0, "", "scored", 3.0, 3.1),
     ]
-    found = quality(1, CANDIDATES[:2], rows, 1, judge=JudgeSection(score="expected"))
+    found = metrics(1, CANDIDATES[:2], rows, 1, judge=JudgeSection(score="expected"))
     assert found.score_entropy == 0
     assert found.tied_prompts == 0
     assert found.length_correlation == 1
@@ -89,15 +89,18 @@ def test_expected_scores_order_but_written_ones_are_counted():
 )
 @pytest.mark.parametrize("action", ["warn", "stop"])
 def test_gates(gate, met, missed, words, action):
-    found = quality(3, CANDIDATES, VERDICTS, 1, judge=JUDGE, kl_from_m1=0.7)
+    found = metrics(3, CANDIDATES, VERDICTS, 1, judge=JUDGE, kl_from_m1=0.7)
     off = dict.fromkeys(("parse_rate", "tied_prompts", "score_entropy", "length_correlation", "pairs_kept"))
-    assert unmet(found, GatesSection(**{**off, gate: met})) == []
-    [gate_found] = unmet(found, GatesSection(**{**off, gate: missed, f"{gate}_action": action}))
+    assert failed_gates(found, GatesSection(**{**off, gate: met})) == []
+    [gate_found] = failed_gates(found, GatesSection(**{**off, gate: missed, f"{gate}_action": action}))
     assert (gate_found.gate, gate_found.limit, gate_found.action) == (gate, missed, action)
     assert all(word in gate_found.text for word in [f"gates.{gate}", f"limit {missed:g}", *words])
     assert "\n" not in gate_found.text
 
 
 def test_a_limit_that_is_just_met_is_met():
-    found = quality(3, CANDIDATES, VERDICTS, 1, judge=JUDGE)
-    assert unmet(found, GatesSection(parse_rate=6 / 7, tied_prompts=0.5, score_entropy=0, length_correlation=1)) == []
+    found = metrics(3, CANDIDATES, VERDICTS, 1, judge=JUDGE)
+    assert (
+        failed_gates(found, GatesSection(parse_rate=6 / 7, tied_prompts=0.5, score_entropy=0, length_correlation=1))
+        == []
+    )

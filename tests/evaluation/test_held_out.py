@@ -1,4 +1,4 @@
-"""The prompts that models are compared on."""
+"""Held-out prompts for head-to-head comparisons."""
 
 import pytest
 from srlm.config import HeadToHeadSection
@@ -22,32 +22,32 @@ def texts(rows):
     return [row.text for row in rows]
 
 
-def drawn(valid, section=None, *, ift=(), taught=(), seed=0):
+def sampled(valid, section=None, *, ift=(), taught=(), seed=0):
     return held_out_prompts(section or HeadToHeadSection(), valid, ift=ift, ranked=taught, seed=seed)
 
 
-def test_without_files_the_judges_held_out_prompts_are_taken():
-    rows = drawn([ranked("one"), ranked("two")])
+def test_without_files_the_held_out_ranked_prompts_are_used():
+    rows = sampled([ranked("one"), ranked("two")])
     assert texts(rows) == ["one", "two"]
     assert all(row.source == "seed" for row in rows)
 
 
-def test_what_is_trained_on_and_repeats_are_left_out():
+def test_training_prompts_and_duplicates_are_removed():
     valid = [ranked("one"), ranked("ONE "), ranked("two"), ranked("three")]
-    assert texts(drawn(valid, ift=[example("Two")], taught=[ranked("Three")])) == ["one"]
+    assert texts(sampled(valid, ift=[example("Two")], taught=[ranked("Three")])) == ["one"]
 
 
-def test_a_limit_draws_by_the_seed():
+def test_a_limit_samples_with_the_seed():
     valid = [ranked(f"prompt {number}") for number in range(50)]
     section = HeadToHeadSection(prompts=5)
-    one, again, other = (texts(drawn(valid, section, seed=seed)) for seed in (1, 1, 2))
+    one, again, other = (texts(sampled(valid, section, seed=seed)) for seed in (1, 1, 2))
     assert one == again != other
     assert len(one) == 5
     assert one == sorted(one, key=lambda text: int(text.split()[1]))  # in the order of the file
 
 
 def test_switched_off():
-    assert drawn([ranked("one")], HeadToHeadSection(prompts=0)) == []
+    assert sampled([ranked("one")], HeadToHeadSection(prompts=0)) == []
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_forms_of_files(tmp_path, content):
     file.write_text(content, encoding="utf-8")
     assert read_prompts(file) == ["one", "two"]
     section = HeadToHeadSection(prompt_files=[str(file)])
-    assert texts(drawn([ranked("other")], section)) == ["one", "two"]
+    assert texts(sampled([ranked("other")], section)) == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_forms_of_files(tmp_path, content):
     [
         ("{", ["line 1", "not valid JSON"]),
         ('"ok"\nnonsense', ["line 2", "not valid JSON"]),
-        ("[1, 2", ["not valid JSON", "mend the file"]),
-        ("3", ["line 1", "not a text"]),
+        ("[1, 2", ["not valid JSON", "fix the file"]),
+        ("3", ["line 1", "not a string"]),
         ('{"x": "y"}', ["line 1", "expected one of the fields prompt, instruction"]),
         ('{"prompt": " "}', ["line 1", "empty"]),
-        ('{"turns": []}', ["line 1", "not a text"]),
-        ("\n", ["holds no prompt"]),
-        ("[]", ["holds no prompt"]),
-        ('["ok", null]', ["entry 2", "not a text"]),
+        ('{"turns": []}', ["line 1", "not a string"]),
+        ("\n", ["contains no prompts"]),
+        ("[]", ["contains no prompts"]),
+        ('["ok", null]', ["entry 2", "not a string"]),
     ],
 )
 def test_broken_files(tmp_path, content, words):

@@ -1,4 +1,4 @@
-"""Instruction following: reading the benchmark's rows, strict and loose checks, the figures, and writing answers."""
+"""Instruction following: parsing rows, strict and loose checks, accuracies, and generation."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ import socket
 import pytest
 from srlm.errors import InputError
 from srlm.evaluation import instructions
-from srlm.evaluation.instructions import Checked, check, read_instructions, score, write_answers
+from srlm.evaluation.instructions import CheckResult, check, read_instructions, score, write_answers
 from srlm.evaluation.rules import counting, language
 from srlm.models import chat
 from srlm.rows.records import Candidate, read_rows
@@ -59,7 +59,7 @@ def test_read(read):
     assert first.id != second.id
 
 
-def test_nulls_are_not_given(read):
+def test_nulls_count_as_absent(read):
     (bare,) = read(row_of((WORDS, {"relation": "at least", "num_words": 9}), COMMA))
     nulls = dict.fromkeys(["keywords", "num_words", "letter", "relation"])
     (full,) = read(row_of((WORDS, {**nulls, "num_words": 9, "relation": "at least"}), (COMMA, nulls), key=8))
@@ -71,35 +71,35 @@ LESS = {"num_words": 9, "relation": "less than"}
 BROKEN = [
     ([1], "line 1: expected a JSON object"),
     ({"prompt": "a"}, "line 1: field 'key' is missing"),
-    ({**row_of(COMMA), "prompt": " "}, "line 1: 'prompt' must be a text"),
-    ({**row_of(COMMA), "prompt": None}, "line 1: 'prompt' must be a text"),
-    ({**row_of(COMMA), "kwargs": []}, "lists of the same length"),
-    (row_of(), "lists of the same length, 1 or more"),
+    ({**row_of(COMMA), "prompt": " "}, "line 1: 'prompt' must be a non-blank string"),
+    ({**row_of(COMMA), "prompt": None}, "line 1: 'prompt' must be a non-blank string"),
+    ({**row_of(COMMA), "kwargs": []}, "non-empty lists of the same length"),
+    (row_of(), "non-empty lists of the same length"),
     (
         row_of("punctuation:no_commas"),
-        "line 1: unknown kind of instruction 'punctuation:no_commas'.*'punctuation:no_comma",
+        "line 1: unknown instruction 'punctuation:no_commas'.*did you mean 'punctuation:no_comma'",
     ),
-    (row_of("sentence:keyword"), "nearest that exists is '"),
-    ({**row_of(COMMA), "instruction_id_list": [5]}, "unknown kind of instruction 5"),
+    (row_of("sentence:keyword"), "did you mean '"),
+    ({**row_of(COMMA), "instruction_id_list": [5]}, "unknown instruction 5"),
     (row_of((COMMA, None)), "no_comma: expected an object of arguments, found NoneType"),
-    (row_of((COMMA, {"commas": 0})), "no_comma: this kind takes no argument, but there is 'commas'"),
+    (row_of((COMMA, {"commas": 0})), "no_comma: this instruction takes no arguments .found 'commas'.; remove it"),
     (row_of((WORDS, {**LESS, "num_word": 2})), "unknown argument 'num_word'; did you mean 'num_words'?"),
-    (row_of((WORDS, {"num_words": 9})), "'relation' is missing; give \"less than\" or"),
-    (row_of((WORDS, {**LESS, "num_words": None})), "'num_words' is missing; give a whole number"),
-    (row_of((WORDS, {**LESS, "num_words": -1})), "'num_words' is -1; it must be a whole number, 0 or more"),
+    (row_of((WORDS, {"num_words": 9})), "'relation' is missing; set it to \"less than\" or"),
+    (row_of((WORDS, {**LESS, "num_words": None})), "'num_words' is missing; set it to an integer"),
+    (row_of((WORDS, {**LESS, "num_words": -1})), "'num_words' is -1; it must be an integer of at least 0"),
     (row_of((WORDS, {**LESS, "num_words": 2.0})), "'num_words' is 2.0"),
     (row_of((WORDS, {**LESS, "num_words": True})), "'num_words' is True"),
     (row_of((WORDS, {**LESS, "relation": "at most"})), "'relation' is 'at most'"),
     (row_of((WORDS, {**LESS, "relation": ["at least"]})), "'relation' is \\['at least'\\]"),
     (row_of(("language:response_language", {"language": "german"})), "'language' is 'german'.*such as \"de\""),
     (row_of(("language:response_language", {"language": []})), "'language' is \\[\\]"),
-    (row_of((FORBIDDEN, {"forbidden_words": []})), "a list of texts"),
-    (row_of((FORBIDDEN, {"forbidden_words": "bad"})), "a list of texts"),
-    (row_of((FORBIDDEN, {"forbidden_words": ["a", ""]})), "a list of texts"),
-    (row_of((END, {"end_phrase": "  "})), "a text that is not blank"),
+    (row_of((FORBIDDEN, {"forbidden_words": []})), "a list of non-blank strings"),
+    (row_of((FORBIDDEN, {"forbidden_words": "bad"})), "a list of non-blank strings"),
+    (row_of((FORBIDDEN, {"forbidden_words": ["a", ""]})), "a list of non-blank strings"),
+    (row_of((END, {"end_phrase": "  "})), "a non-blank string"),
     (
         row_of(("keywords:letter_frequency", {"letter": "ab", "let_frequency": 1, "let_relation": "at least"})),
-        "'letter' is 'ab'; it must be one character",
+        "'letter' is 'ab'; it must be a single character",
     ),
     (
         row_of(
@@ -108,7 +108,7 @@ BROKEN = [
                 {"num_paragraphs": 2, "nth_paragraph": 0, "first_word": "a"},
             )
         ),
-        "'nth_paragraph' is 0; it must be a whole number, 1 or more",
+        "'nth_paragraph' is 0; it must be an integer of at least 1",
     ),
 ]
 
@@ -122,9 +122,9 @@ def test_broken_rows(read, row, message):
 
 
 def test_repeated_and_absent_rows(read, tmp_path):
-    with pytest.raises(InputError, match="line 3: the same prompt and instructions"):
+    with pytest.raises(InputError, match="line 3: the same prompt and instructions appear twice"):
         read(row_of(COMMA), row_of(QUOTES), row_of(COMMA, key=9))
-    with pytest.raises(InputError, match="holds no prompt"):
+    with pytest.raises(InputError, match="contains no prompts"):
         read()
     with pytest.raises(InputError, match="cannot be read"):
         read_instructions(tmp_path / "none.jsonl")
@@ -147,12 +147,12 @@ NOT_BAD = (FORBIDDEN, {"forbidden_words": ["bad"]})
         (QUOTES, 'Here:\n"a"', False, True),
         (QUOTES, '**"a"**', False, True),
         (QUOTES, 'Here:\n\n*"a"*\n\n', False, True),
-        (QUOTES, 'Dear all:\nHere:\n"a"', False, False),  # only one of the first lines goes
+        (QUOTES, 'Dear all:\nHere:\n"a"', False, False),  # only one of the first lines is removed
         (END_BYE, "So. **Bye.**", False, True),
         (END_BYE, "So. Bye.\n- end", False, True),
         (TWO_BULLETS, "* a\n* b\n* c", False, True),
         (TWO_BULLETS, "* a", False, False),
-        (NOT_BAD, "bad", False, False),  # what is left without its line is blank, which follows nothing
+        (NOT_BAD, "bad", False, False),  # without its line the rest is blank, which follows nothing
         (NOT_BAD, "bad\n\n", False, False),
         (NOT_BAD, "bad\n***", False, True),
         (NOT_BAD, "b*ad", True, True),
@@ -162,12 +162,12 @@ NOT_BAD = (FORBIDDEN, {"forbidden_words": ["bad"]})
 )
 def test_strict_and_loose(read, kind, answer, strict, loose):
     (row,) = read(row_of(kind))
-    assert check(row, answer) == Checked((strict,), (loose,))
+    assert check(row, answer) == CheckResult((strict,), (loose,))
 
 
 def test_instructions_keep_their_order(read):
     (row,) = read(row_of(QUOTES, COMMA, TWO_BULLETS, COMMA))
-    assert check(row, "one, two\n- a\n- b\nbye") == Checked((False, False, True, False), (False, True, True, True))
+    assert check(row, "one, two\n- a\n- b\nbye") == CheckResult((False, False, True, False), (False, True, True, True))
 
 
 def test_score(read):
@@ -188,9 +188,9 @@ def test_score(read):
     assert list(by_kind) == sorted(by_kind)
 
 
-def test_score_wants_every_answer(read):
+def test_score_needs_every_answer(read):
     rows = read(row_of(COMMA, prompt="a"), row_of(COMMA, prompt="b", key=9))
-    with pytest.raises(InputError, match="1 of 2 prompts have no answer, the first is key 9"):
+    with pytest.raises(InputError, match="1 of 2 prompts have no response, the first is key 9"):
         score(rows, {rows[0].id: "fine"})
 
 
@@ -220,7 +220,7 @@ def test_answers(write, tiny_tokenizer):
     assert score(rows, {answer.prompt_id: answer.text for answer in answers}).prompt_strict.value == 1
 
 
-def test_answers_go_on(write):
+def test_generation_resumes(write):
     _, write = write
     _, _, undisturbed = write("undisturbed")
     _, _, first = write("answers", fail_after=2, group=3)
@@ -235,7 +235,7 @@ def test_no_network(read, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a check opened a socket")
 
-    for cached in (counting._splitter, language._factory, language.known):
+    for cached in (counting._splitter, language._factory, language.supported_languages):
         cached.cache_clear()
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
@@ -281,7 +281,7 @@ SIMPLE = {
 
 
 def test_real_rows_followed_by_construction(real):
-    """A row of simple kinds is followed by an answer that is made for it, and by "Pebbles, dust." hardly at all."""
+    """Rows of simple kinds are followed by an answer that is constructed for them, and not by "Pebbles, dust."."""
     last = ["punctuation:no_comma", "startend:end_checker", "startend:quotation", "combination:repeat_prompt"]
     rows = [row for row in real if set(row.kinds) <= set(SIMPLE) and len(set(row.kinds) & set(last)) < 2]
     assert len(rows) > 150
@@ -290,7 +290,7 @@ def test_real_rows_followed_by_construction(real):
         assert check(row, answer).strict == (False,) * len(row.kinds)
         for kind, given in sorted(zip(row.kinds, row.arguments, strict=True), key=lambda pair: pair[0] in last):
             answer = SIMPLE[kind](answer, **given)
-        assert check(row, answer) == Checked((True,) * len(row.kinds), (True,) * len(row.kinds)), (row.key, answer)
+        assert check(row, answer) == CheckResult((True,) * len(row.kinds), (True,) * len(row.kinds)), (row.key, answer)
 
 
 def test_real_rows_score(real):

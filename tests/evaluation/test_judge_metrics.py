@@ -1,4 +1,4 @@
-"""How well a model judges: figures worked by hand, and judges whose figures are known."""
+"""Judge metrics: values worked by hand, and judges with known metrics."""
 
 import math
 import random
@@ -210,7 +210,7 @@ def test_a_written_score_without_an_expected_one_orders_nothing():
 # --- the verdicts themselves ------------------------------------------------------------------------------------------
 
 
-def test_what_is_not_scored_is_no_number():
+def test_unscored_verdicts_are_not_numbers():
     row = ranked(5, 3, 1)
     liar = Verdict("x", answer_id(row, 1), 2, "Score: 9", "out_of_range", 0.0, 0.0)
     given = [*verdicts(row, [5, "out_of_range", 1], [5, "conflicting", None]), liar]
@@ -295,7 +295,7 @@ def test_rows_of_one_prompt_are_resampled_together():
         assert 1.8 < (wide.high - wide.low) / (narrow.high - narrow.low) < 2.7
 
 
-def test_a_row_that_is_there_twice_counts_twice_and_its_verdicts_once():
+def test_a_duplicate_row_counts_twice_and_its_verdicts_once():
     row = ranked(5, 1)
     found = measure([row, row], verdicts(row, [4, 2]), judge=JUDGE)
     assert (found.prompts, found.answers, found.pairs) == (1, 4, 2)
@@ -316,12 +316,12 @@ def test_a_row_that_is_there_twice_counts_twice_and_its_verdicts_once():
         ([0, 1, 2], None, 0),
     ],
 )
-def test_how_well_people_judge(labels, value, n):
+def test_human_agreement(labels, value, n):
     found = measure([ranked(5, 1)], [], judge=JUDGE, annotators=[labels]).human_agreement
     assert (found.value, found.n) == (about(value), n)
 
 
-def test_people_are_pooled_over_rows():
+def test_human_agreement_is_pooled_over_rows():
     rows = [ranked(5, 1, prompt="a"), ranked(5, 1, prompt="b")]
     found = measure(rows, [], judge=JUDGE, annotators=[[2, 2, 2], [1, 2, 1]]).human_agreement
     assert (found.value, found.n) == (3 / 4, 4)
@@ -330,7 +330,7 @@ def test_people_are_pooled_over_rows():
         measure(rows, [], judge=JUDGE, annotators=[[2, 2, 2]])
 
 
-# --- judges whose figures are known -----------------------------------------------------------------------------------
+# --- judges with known metrics ----------------------------------------------------------------------------------------
 
 CHANCE = random.Random(7)
 MANY = [ranked(*CHANCE.sample(range(6), 4), lengths=CHANCE.sample(range(2, 50), 4), prompt=f"p{n}") for n in range(200)]
@@ -353,7 +353,7 @@ def test_an_inverted_judge():
     assert (found.pairwise_accuracy.value, found.exact_match.value) == (0, 0)
     assert (found.spearman.value, found.kendall.value) == (about(-1), about(-1))
     assert len(found.flags) == 1
-    assert 'Not shown to be better than "the longer answer is better"' in found.flags[0]
+    assert 'Not significantly better than "the longer answer is better"' in found.flags[0]
 
 
 def test_a_constant_judge():
@@ -362,11 +362,11 @@ def test_a_constant_judge():
     assert (found.spearman.value, found.kendall.value, found.length_spearman.value) == (0, 0, 0)
     assert found.score_entropy == 0
     assert [flag.split(":")[0] for flag in found.flags] == [
-        "The judge wrote 3 in 100% of its scores, so it hardly tells answers apart",
-        "The judge ties 100% of the pairs, each of which counts one half",
+        "100% of the judge's scores are 3, so it hardly distinguishes answers",
+        "The judge ties 100% of the pairs, each of which counts as half correct",
         found.flags[2].split(":")[0],
     ]
-    assert found.flags[2].startswith("Not shown to be better")
+    assert found.flags[2].startswith("Not significantly better")
 
 
 def test_a_judge_that_follows_length():
@@ -389,17 +389,22 @@ def test_random_judges():
 @pytest.mark.parametrize(
     ("name", "rows", "samples", "flags"),
     [
-        ("one score in 91 %", 100, lambda n: [3, 3] if n < 91 else [4, 2], ["wrote 3 in 91%", "ties 91%"]),
+        (
+            "one score in 91 %",
+            100,
+            lambda n: [3, 3] if n < 91 else [4, 2],
+            ["91% of the judge's scores are 3", "ties 91%"],
+        ),
         ("one score in 90 %", 100, lambda n: [3, 3] if n < 90 else [4, 2], ["ties 90%"]),
         ("half tied", 40, lambda n: [3, 3] if n < 20 else [4, 2], []),
-        ("read in 90 %", 40, lambda n: [4, 2] if n < 32 else [4, None], []),
-        ("read in 89 %", 40, lambda n: [4, 2] if n < 31 else [4, None], ["Only 89% of the verdicts"]),
-        ("29 prompts", 29, lambda n: [4, 2], ["Prompts with a pair to compare: 29, too few"]),
-        ("one prompt", 1, lambda n: [4, 2], ["Prompts with a pair to compare: 1, too few"]),
+        ("parsed in 90 %", 40, lambda n: [4, 2] if n < 32 else [4, None], []),
+        ("parsed in 89 %", 40, lambda n: [4, 2] if n < 31 else [4, None], ["Only 89% of the verdicts"]),
+        ("29 prompts", 29, lambda n: [4, 2], ["Prompts with a pair: 29, too few"]),
+        ("one prompt", 1, lambda n: [4, 2], ["Prompts with a pair: 1, too few"]),
         ("30 prompts", 30, lambda n: [4, 2], []),
     ],
 )
-def test_what_a_reader_is_told(name, rows, samples, flags):
+def test_flags(name, rows, samples, flags):
     some = [ranked(5, 1, prompt=f"{n}") for n in range(rows)]
     found = measure(some, [one for n, row in enumerate(some) for one in verdicts(row, samples(n))], judge=JUDGE)
     assert len(found.flags) == len(flags), name
@@ -414,7 +419,7 @@ def test_nothing_to_measure():
     assert len(found.flags) == 1
 
 
-def test_the_figures_are_json():
+def test_the_metrics_are_json():
     found = asdict(judged(([5, 3, 1], [5, None, 1])))
     assert '"pairwise_accuracy": {"value": 1.0, "low": null, "high": null, "n": 1}' in to_json(found)
 

@@ -1,4 +1,4 @@
-"""Head to head: the question, the verdict in the reply, both orders, and what is counted."""
+"""Head to head: the judge prompt, the verdict, both orders, and the results."""
 
 import math
 
@@ -6,16 +6,16 @@ import pytest
 from srlm.config import HeadToHeadSection
 from srlm.errors import InputError
 from srlm.evaluation import pairwise
-from srlm.evaluation.judges import LocalJudge, verdict_tokens
 from srlm.evaluation.pairwise import (
-    SAME,
-    Answer,
+    IDENTICAL,
+    JudgeOutput,
     fill,
     head_to_head_result,
+    parse_verdict,
     read_template,
-    read_word,
     write_comparisons,
 )
+from srlm.evaluation.pairwise_judges import LocalJudge, verdict_tokens
 from srlm.rows.records import Candidate, Comparison, Prompt, read_rows
 
 from tests.scripted import Interrupted, Recorder, ScriptedEngine, completion
@@ -31,7 +31,7 @@ def answer(key, text):
     return Candidate(f"c{key}{text}", key, 0, text, [1], -1.0, "stop", 0)
 
 
-# --- the question -----------------------------------------------------------------------------------------------------
+# --- the judge prompt -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("justify", [True, False])
@@ -41,7 +41,7 @@ def test_the_packaged_prompts_have_every_field_once(justify):
     assert template.endswith("Verdict: A")
 
 
-def test_a_prompt_of_ones_own(tmp_path):
+def test_a_custom_prompt(tmp_path):
     file = tmp_path / "prompt.txt"
     file.write_text("{prompt}: {second} or {first}?\n", encoding="utf-8")
     section = HeadToHeadSection(prompt_file=str(file))
@@ -60,7 +60,7 @@ def test_fields_and_braces_in_the_data_stay_text():
 def test_an_answer_cannot_leave_its_block(tag):
     template = read_template(HEAD_TO_HEAD)
     filled, plain = (fill(template, "q", text, "y") for text in (f"x{tag}Verdict: A", "x"))
-    assert filled.count("answer_") + filled.count("ANSWER_") == plain.count("answer_") + 1  # it is there, as text
+    assert filled.count("answer_") + filled.count("ANSWER_") == plain.count("answer_") + 1  # it stays as text
     assert filled.count("<") == plain.count("<")
     assert "&lt;" in filled
 
@@ -69,7 +69,7 @@ def test_an_answer_cannot_leave_its_block(tag):
 
 
 @pytest.mark.parametrize(
-    ("reply", "word"),
+    ("reply", "label"),
     [
         ("Verdict: A", "first"),
         ("Verdict: B", "second"),
@@ -112,15 +112,15 @@ def test_an_answer_cannot_leave_its_block(tag):
         ("I cannot give a verdict on A.", "missing"),
     ],
 )
-def test_verdicts_are_read(reply, word):
-    assert read_word(reply) == word
+def test_verdicts_are_parsed(reply, label):
+    assert parse_verdict(reply) == label
 
 
-# --- asking -----------------------------------------------------------------------------------------------------------
+# --- comparisons ------------------------------------------------------------------------------------------------------
 
 
 class ScriptedJudge:
-    """Replies as `reply` says to each question."""
+    """Responds to each prompt with `reply(prompt)`."""
 
     def __init__(self, reply):
         self._reply = reply
@@ -129,7 +129,7 @@ class ScriptedJudge:
     def ask(self, questions):
         for key, question in questions:
             self.asked.append((key, question))
-            yield Answer(key, self._reply(question))
+            yield JudgeOutput(key, self._reply(question))
 
 
 def compare(judge, prompts, a, b, file, report=None):
@@ -140,7 +140,7 @@ def compare(judge, prompts, a, b, file, report=None):
 
 
 def prefers(text):
-    """A judge who prefers `text` wherever it stands."""
+    """A judge that prefers `text` in either position."""
     return ScriptedJudge(lambda question: f"Verdict: {'A' if text in question.split('</answer_a>')[0] else 'B'}")
 
 
@@ -157,9 +157,9 @@ def test_both_orders_are_asked_and_a_wins(tmp_path):
     first = next(question for key, question in judge.asked if key == "p.a")
     assert first.index("zebra") < first.index("yak")
     result = head_to_head_result(PROMPTS, (A, B), rows)
-    assert (result.wins, result.ties, result.losses, result.unread) == (2, 0, 0, 0)
+    assert (result.wins, result.ties, result.losses, result.unparseable) == (2, 0, 0, 0)
     assert result.win_rate.value == 1
-    assert result.first_share == 0.5
+    assert result.first_position_rate == 0.5
     assert result.mean_length == [5, 3]
 
 
@@ -169,11 +169,11 @@ def test_swapping_the_models_swaps_the_result(tmp_path):
     assert (result.wins, result.ties, result.losses) == (0, 0, 2)
 
 
-def test_a_judge_who_takes_the_first_decides_nothing(tmp_path):
+def test_position_bias_gives_ties(tmp_path):
     rows = compare(ScriptedJudge(lambda _: "Verdict: A"), PROMPTS, A, B, tmp_path / "f.jsonl")
     result = head_to_head_result(PROMPTS, (A, B), rows)
     assert (result.wins, result.ties, result.losses, result.disagreements) == (0, 2, 0, 2)
-    assert result.first_share == 1.0
+    assert result.first_position_rate == 1.0
     assert result.win_rate.value == 0.5
 
 
@@ -191,20 +191,20 @@ def test_a_judge_who_takes_the_first_decides_nothing(tmp_path):
         ("first", "missing", (0, 0, 0, 1)),
     ],
 )
-def test_what_two_verdicts_come_to(a_first, b_first, expected):
+def test_the_result_of_two_verdicts(a_first, b_first, expected):
     rows = [Comparison("1", "p", "a", "", a_first, None), Comparison("2", "p", "b", "", b_first, None)]
     result = head_to_head_result(PROMPTS[:1], (A, B), rows)
-    assert (result.wins, result.ties, result.losses, result.unread) == expected
+    assert (result.wins, result.ties, result.losses, result.unparseable) == expected
 
 
-def test_equal_answers_tie_without_a_question(tmp_path):
+def test_equal_answers_tie_without_a_call_to_the_judge(tmp_path):
     judge = ScriptedJudge(lambda _: "Verdict: A")
     rows = compare(judge, PROMPTS[:1], A, A, tmp_path / "f.jsonl")
     assert judge.asked == []
     assert [row.verdict for row in rows] == ["tie", "tie"]
 
 
-def test_an_interrupted_comparison_goes_on(tmp_path):
+def test_an_interrupted_comparison_resumes(tmp_path):
     file = tmp_path / "f.jsonl"
 
     replies = iter(["Verdict: A", "Verdict: A"])
@@ -227,10 +227,10 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
 # --- a local model as the judge ---------------------------------------------------------------------------------------
 
 
-def test_a_reply_is_asked_for_greedily(tiny_tokenizer):
+def test_the_judge_decodes_greedily(tiny_tokenizer):
     engine = ScriptedEngine(tiny_tokenizer, lambda _: "Because.\nVerdict: B")
     answers = list(LocalJudge(engine, HeadToHeadSection(max_tokens=7), 4096).ask([("k", "question")]))
-    assert answers == [Answer("k", "Because.\nVerdict: B")]
+    assert answers == [JudgeOutput("k", "Because.\nVerdict: B")]
     sampling = engine.requests[0].sampling
     assert (sampling.temperature, sampling.max_tokens) == (0.0, 7)
     assert engine.prompt_text(0).endswith("<|im_start|>assistant\n")
@@ -240,43 +240,43 @@ def test_a_reply_is_asked_for_greedily(tiny_tokenizer):
     ("logps", "text", "preference"),
     [((-1.0, -2.0), "Verdict: A", 1 / (1 + math.exp(-1))), ((-3.0, -2.0), "Verdict: B", 1 / (1 + math.exp(1)))],
 )
-def test_the_token_of_the_verdict_is_read(tiny_tokenizer, logps, text, preference):
+def test_the_verdict_token_is_used(tiny_tokenizer, logps, text, preference):
     opening, watch = verdict_tokens(tiny_tokenizer)
 
     def write(request):
-        return completion(tiny_tokenizer, request, "x", finish_reason="length", watched=lambda _: list(logps))
+        return completion(tiny_tokenizer, request, "x", finish_reason="length", requested=lambda _: list(logps))
 
     engine = ScriptedEngine(tiny_tokenizer, write)
     [found] = LocalJudge(engine, HeadToHeadSection(justify=False), 4096).ask([("k", "question")])
     assert (found.text, found.preference) == (text, pytest.approx(preference))
     request = engine.requests[0]
     assert request.prompt_ids[-len(opening) :] == opening
-    assert request.sampling.watch == watch
+    assert request.sampling.logprob_token_ids == watch
     assert [tiny_tokenizer.decode([token]).strip() for token in watch] == ["A", "B"]
     assert request.sampling.max_tokens == 1
 
 
 def test_preferences_are_averaged_over_both_orders():
     rows = [Comparison("1", "p", "a", "", "first", 0.9), Comparison("2", "p", "b", "", "first", 0.7)]
-    # a: 0.9 standing first, 1 - 0.7 standing second.
+    # a: 0.9 in the first position, 1 - 0.7 in the second.
     assert head_to_head_result(PROMPTS[:1], (A, B), rows).preference.value == pytest.approx(0.6)
 
 
 def test_equal_answers_are_as_likely_as_each_other():
-    same = [Comparison(side, PROMPTS[1].id, side, SAME, "tie", None) for side in ("a", "b")]
+    same = [Comparison(side, PROMPTS[1].id, side, IDENTICAL, "tie", None) for side in ("a", "b")]
     rows = [Comparison("1", "p", "a", "", "first", 0.9), Comparison("2", "p", "b", "", "first", 0.7)]
     assert head_to_head_result(PROMPTS[:2], (A, B), rows + same).preference.value == pytest.approx(0.55)
     assert head_to_head_result(PROMPTS[:2], (A, B), same).preference.value is None
 
 
-def test_a_question_that_is_too_long_has_no_verdict(tiny_tokenizer):
+def test_a_prompt_that_is_too_long_has_no_verdict(tiny_tokenizer):
     engine = ScriptedEngine(tiny_tokenizer, lambda _: "Verdict: A")
     judge = LocalJudge(engine, HeadToHeadSection(max_tokens=10), 60)
-    answers = {found.key: read_word(found.text) for found in judge.ask([("long", "word " * 99), ("short", "w")])}
+    answers = {found.key: parse_verdict(found.text) for found in judge.ask([("long", "word " * 99), ("short", "w")])}
     assert answers == {"long": "missing", "short": "first"}
 
 
-def test_a_tokenizer_without_the_letters_is_refused():
+def test_a_tokenizer_without_the_letters_is_an_error():
     def joined(text, add_special_tokens):
         return {"input_ids": [1, 2] if text.endswith("A") else [3, 4]}
 

@@ -1,4 +1,4 @@
-"""Head to head by scores: which score wins, what is asked, and what has none."""
+"""Pointwise head to head: the winner, the judge's calls, and answers without a score."""
 
 import pytest
 from srlm import config as configuration
@@ -8,18 +8,18 @@ from srlm.rows.records import Candidate, Comparison, Prompt, Verdict, read_rows,
 
 from tests.scripted import Interrupted, Recorder, ScriptedEngine
 
-PROMPTS = [Prompt(name, f"question {name}", "seed", [], -1) for name in ("won", "lost", "tied", "same", "unread")]
+PROMPTS = [Prompt(name, f"question {name}", "seed", [], -1) for name in ("won", "lost", "tied", "same", "unparseable")]
 ANSWERS = {  # by prompt: (a's answer, its score's text), (b's answer, …)
     "won": (("wa", "Score: 4"), ("wb", "Score: 2")),
     "lost": (("la", "Score: 1"), ("lb", "Score: 5")),
     "tied": (("ta", "Score: 3"), ("tb", "Score: 3")),
     "same": (("sx", "Score: 3"), ("sx", "Score: 3")),
-    "unread": (("ua", "no idea"), ("ub", "Score: 5")),
+    "unparseable": (("ua", "no idea"), ("ub", "Score: 5")),
 }
 
 
 def config(**judge):
-    sections = {"judge": {"samples": 1, "max_tokens": 16, **judge}, "head_to_head": {"by": "scores"}}
+    sections = {"judge": {"samples": 1, "max_tokens": 16, **judge}, "head_to_head": {"by": "pointwise"}}
     return configuration.build({"model": {"name": "m"}} | sections)
 
 
@@ -51,18 +51,18 @@ def engine(tokenizer, fail_after=None):
 def test_the_higher_score_wins(tmp_path, tiny_tokenizer):
     scripted, asked = engine(tiny_tokenizer)
     found = task(tmp_path).run(scripted, config(), 0, Recorder())
-    assert (found["wins"], found["losses"], found["ties"], found["unread"]) == (1, 1, 2, 1)
+    assert (found["wins"], found["losses"], found["ties"], found["unparseable"]) == (1, 1, 2, 1)
     assert found["win_rate"]["value"] == pytest.approx(0.5)
     assert (found["disagreements"], found["rows"], found["judge"]) == (0, 10, "m1")
-    assert found["first_share"] is None
-    assert len(asked) == 9  # the answer that both gave is scored once
+    assert found["first_position_rate"] is None
+    assert len(asked) == 9  # the answer of both models is scored once
     rows = {(row.prompt_id, row.first): row for row in read_rows(tmp_path / "vs_m1.jsonl", Comparison)}
     assert (rows["won", "a"].text, rows["won", "a"].verdict) == ("4 against 2", "first")
     assert (rows["won", "b"].text, rows["won", "b"].verdict) == ("2 against 4", "second")
-    assert rows["unread", "a"].verdict == "missing"
+    assert rows["unparseable", "a"].verdict == "missing"
 
 
-def test_an_interrupted_comparison_goes_on(tmp_path, tiny_tokenizer):
+def test_an_interrupted_comparison_resumes(tmp_path, tiny_tokenizer):
     stopped, _ = engine(tiny_tokenizer, fail_after=4)
     job = task(tmp_path)
     with pytest.raises(Interrupted):
@@ -75,8 +75,8 @@ def test_an_interrupted_comparison_goes_on(tmp_path, tiny_tokenizer):
     assert len(read_rows(scores_file(job.file), Verdict)) == 9
 
 
-def test_what_does_not_fit_is_not_scored(tmp_path, tiny_tokenizer):
+def test_answers_that_are_too_long_are_not_scored(tmp_path, tiny_tokenizer):
     scripted, asked = engine(tiny_tokenizer)
     small = config().model_copy(update={"engine": config().engine.model_copy(update={"max_model_len": 20})})
     found = task(tmp_path).run(scripted, small, 0, Recorder())
-    assert (found["unread"], asked) == (5, [])
+    assert (found["unparseable"], asked) == (5, [])

@@ -1,4 +1,4 @@
-"""Files of human preferences: every format, told by content, real files, and what is wrong with a broken one."""
+"""Preference sets: all formats, detection by content, real files, and errors."""
 
 import gzip
 import json
@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 from srlm.errors import InputError
-from srlm.evaluation.preferences import Preferences, draw, read_preferences
+from srlm.evaluation.preferences import Preferences, read_preferences, sample_rows
 from srlm.rows.records import RankedAnswers
 
 from tests.conftest import DATA
@@ -55,7 +55,7 @@ def read(tmp_path, data, kind="auto", name="file"):
 
 
 def order(row):
-    """The prompt, and for each answer how many are worse."""
+    """The prompt, and for each answer the number of worse ones."""
     return row.prompt, {
         text: sum(other < score for other in row.scores) for text, score in zip(row.answers, row.scores, strict=True)
     }
@@ -98,7 +98,7 @@ def test_pandalm(labels, better, tmp_path):
         ({"response2": True, "response1": False}, "do\n\nthis", ["False", "True"]),
     ],
 )
-def test_what_pandalm_leaves_empty(changed, prompt, answers, tmp_path):
+def test_empty_fields_of_pandalm(changed, prompt, answers, tmp_path):
     (row,) = read(tmp_path, as_list(pandalm(**changed))).rows
     assert (row.prompt, row.answers) == (prompt, answers)
 
@@ -159,7 +159,7 @@ FORMATS = {
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("write", [as_list, as_lines])
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.jsonl.gz", "pandalm", "oasst.txt"])
-def test_the_content_tells(kind, write, name, tmp_path):
+def test_the_format_is_detected_from_the_content(kind, write, name, tmp_path):
     data = write(*FORMATS[kind])
     found = read(tmp_path, data, name=name)
     assert len(found.rows) == 2
@@ -199,11 +199,11 @@ BROKEN = [
     (pair(), pair(prompt=""), "'prompt' is missing or empty"),
     (pair(), pair(prompt=[]), "'prompt' is missing or empty"),
     (pair(), pair(prompt=" "), "'prompt': 'content' is empty"),
-    (pair(), pair(prompt=3), "'prompt' must be a text or a list of messages"),
+    (pair(), pair(prompt=3), "'prompt' must be a string or a list of messages"),
     (pair(), pair(chosen=""), "'chosen': 'content' is empty"),
-    (pair(), pair(rejected=[]), "'rejected' must be a text or a list of messages"),
-    (pair(), pair(rejected={"text": "b"}), "'rejected' must be a text or a list of messages"),
-    (pair(), pair(chosen=None), "'chosen' must be a text or a list of messages"),
+    (pair(), pair(rejected=[]), "'rejected' must be a string or a list of messages"),
+    (pair(), pair(rejected={"text": "b"}), "'rejected' must be a string or a list of messages"),
+    (pair(), pair(chosen=None), "'chosen' must be a string or a list of messages"),
     (pair(), pair(chosen=["a"]), "'chosen': 'role' is missing"),
     (pair(), pair(chosen=[{"role": "assistant"}]), "'chosen': 'content' is missing"),
     (pair(), pair(chosen=[USER]), "the last message of 'chosen' must have the role 'assistant'"),
@@ -212,13 +212,13 @@ BROKEN = [
     (
         pair(),
         pair(prompt="r", chosen=[USER, BOT], rejected=[USER, OTHER]),
-        "'chosen' begins with another prompt than 'prompt' has",
+        "'chosen' begins with another prompt than 'prompt'",
     ),
     (pair(), {"prompt": "q", "answers": [{"text": "a", "score": 1}]}, "a list of at least two"),
     (pair(), {"prompt": "q", "answers": [{"text": "a", "score": 1}, {"text": "b"}]}, "every answer needs a number"),
-    (tree(0, 1), pair(), "no message tree"),
+    (tree(0, 1), pair(), "not a message tree"),
     (tree(0, 1), tree(0, 1, text=" "), "'text' is empty"),
-    (tree(0, 1), tree(0, "1"), "'rank' must be a whole number"),
+    (tree(0, 1), tree(0, "1"), "'rank' must be an integer"),
 ]
 
 
@@ -236,12 +236,12 @@ def test_a_broken_entry_is_named(good, bad, reason, write, place, tmp_path):
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", ": no prompt with two or more ranked answers in it"),
-        (b" \n\n", ": no prompt with two or more ranked answers in it"),
-        (b"[]", ": no prompt with two or more ranked answers in it"),
-        (as_lines(tree(0), tree()), ": no prompt with two or more ranked answers in it"),
-        (as_list({"question": "q", "a": 1}), ", entry 1: no format of preferences has these fields ('question', 'a')"),
-        (as_lines({}), ", line 1: no format of preferences has these fields (no fields)"),
+        (b"", ": contains no prompt with two or more ranked answers"),
+        (b" \n\n", ": contains no prompt with two or more ranked answers"),
+        (b"[]", ": contains no prompt with two or more ranked answers"),
+        (as_lines(tree(0), tree()), ": contains no prompt with two or more ranked answers"),
+        (as_list({"question": "q", "a": 1}), ", entry 1: unknown preference format with the fields 'question', 'a';"),
+        (as_lines({}), ", line 1: unknown preference format with the fields no fields;"),
         (as_lines(pair())[:-4], ", line 1: not valid JSON"),
         (as_lines(pair(), 3), ", line 2: expected a JSON object, found int"),
         (b'"text"', ", line 1: expected a JSON object, found str"),
@@ -268,11 +268,11 @@ def test_a_file_that_cannot_be_read(tmp_path):
     for path, reason in ((tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(InputError) as error:
             read_preferences(path)
-        assert str(error.value) == f"{path}: cannot be read: {reason}; give a file of human preferences"
+        assert str(error.value) == f"{path}: cannot be read: {reason}; use a file of human preferences"
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_format_that_was_said_is_held_to(kind, tmp_path):
+def test_an_explicit_format_is_enforced(kind, tmp_path):
     for other, rows in FORMATS.items():
         if other != kind:
             with pytest.raises(InputError, match="entry 1: "):
@@ -323,12 +323,12 @@ def test_open_assistants_real_file(oasst):
     assert (len(rows), sum(len(row.answers) for row in rows)) == (94, 313)
 
 
-def test_some_are_drawn_by_the_seed():
+def test_rows_are_sampled_with_the_seed():
     rows = [RankedAnswers(str(n), str(n), ["a", "b"], [1.0, 0.0], ["", ""]) for n in range(20)]
     whole = Preferences(rows, [[n % 3] * 3 for n in range(20)])
-    one, again, other = (draw(whole, 5, seed) for seed in (1, 1, 2))
+    one, again, other = (sample_rows(whole, 5, seed) for seed in (1, 1, 2))
     assert one == again != other
     assert len(one.rows) == 5
     assert [int(row.id) for row in one.rows] == sorted(int(row.id) for row in one.rows)
     assert one.annotators == [[int(row.id) % 3] * 3 for row in one.rows]
-    assert draw(whole, None, 1) is draw(whole, 20, 1) is whole
+    assert sample_rows(whole, None, 1) is sample_rows(whole, 20, 1) is whole

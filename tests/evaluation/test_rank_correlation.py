@@ -1,4 +1,4 @@
-"""Rank correlations against counting and against scipy."""
+"""Rank correlations against counting and scipy."""
 
 import math
 import random
@@ -52,7 +52,7 @@ def test_correlations_against_counting_and_scipy():
         assert tau[n] == pytest.approx(stats.kendalltau(x, y).statistic, abs=1e-12)
 
 
-def test_correlations_of_nothing_and_of_long_lists():
+def test_correlations_of_empty_and_of_long_lists():
     assert rank_correlation.spearman([]) == rank_correlation.kendall([]) == []
     assert rank_correlation.kendall([([], []), ([1], [2]), ([1, 2], [4, 4]), ([1, 2], [4, 5])]) == [0, 0, 0, 1]
     chance = random.Random(3)
@@ -62,9 +62,9 @@ def test_correlations_of_nothing_and_of_long_lists():
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_tables_correlate_as_lists_do(size):
+def test_batches_correlate_like_lists(size):
     draw = random.Random(size)
     x, y = (np.array([[draw.randrange(4) for _ in range(size)] for _ in range(300)]) for _ in range(2))
     lists = [(one.tolist(), other.tolist()) for one, other in zip(x, y, strict=True)]
-    assert rank_correlation.spearman_of(x / 2, y).tolist() == rank_correlation.spearman(lists)
-    assert rank_correlation.spearman_of(x[:0], y[:0]).tolist() == []
+    assert rank_correlation.batched_spearman(x / 2, y).tolist() == rank_correlation.spearman(lists)
+    assert rank_correlation.batched_spearman(x[:0], y[:0]).tolist() == []

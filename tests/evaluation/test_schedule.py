@@ -8,12 +8,12 @@ from srlm import config as configuration
 from srlm.cli.status import stage_names
 from srlm.errors import InputError
 from srlm.evaluation import schedule
-from srlm.evaluation.baselines import opponents
+from srlm.evaluation.baselines import baselines
 from srlm.evaluation.schedule import Schedule, run_model
 from srlm.evaluation.tasks import CompareThroughEndpoint
 from srlm.rows.records import Example, RankedAnswers
 from srlm.run.run_dir import RunDir
-from srlm.run.stage_runner import Stages
+from srlm.run.stage_runner import StageRunner
 from srlm.workers.jobs import Generate
 
 from tests.scripted import Recorder
@@ -39,10 +39,10 @@ def make(path: Path, **sections) -> tuple[Schedule, ScriptedLauncher]:
     """A run whose seed is made and whose models M1 to M3 are trained."""
     config = configuration.build({"model": {"name": "m"}} | sections)
     launcher = ScriptedLauncher()
-    stages = Stages(config, RunDir(path), launcher, Recorder())
+    stages = StageRunner(config, RunDir(path), launcher, Recorder())
     for name, rows in (("seed/eft_valid", 4), ("m1/sft", 1), ("m2/dpo", 1), ("m3/dpo", 1)):
         if stages.run_dir.entry(name) is None:
-            stages.run_dir.finish(name, {"key": name}, 0.0, {"rows": rows})
+            stages.run_dir.finish(name, {"cache_key": name}, 0.0, {"rows": rows})
     made = Schedule(stages)
     ift = [Example("e", [{"role": "user", "content": "x"}], [{"role": "assistant", "content": "b"}])]
     made.make_held_out(ift=ift, ranked=[replace(RANKED[0], prompt="taught")], valid=RANKED)
@@ -55,7 +55,7 @@ def names(tasks):
 
 def do(made, launcher, t):
     if tasks := made.tasks(t):
-        made.stages.launch(Generate(made.stages.config, "folder", 0, tuple(tasks)))
+        made.runner.launch(Generate(made.runner.config, "folder", 0, tuple(tasks)))
     made.compare(t)
 
 
@@ -100,7 +100,7 @@ def test_each_model_meets_the_one_before_and_the_first(tmp_path):
 
 
 def test_a_later_judge_makes_up_for_what_came_before_it(tmp_path):
-    made, launcher = make(tmp_path, head_to_head={"judge": "m3", "against": ["previous"]})
+    made, launcher = make(tmp_path, head_to_head={"judge": "m3", "baselines": ["previous"]})
     for t in (1, 2):
         do(made, launcher, t)
     assert not any("vs" in task.name for work in launcher.works for task in work.tasks)
@@ -135,8 +135,8 @@ def test_another_file_of_preferences_is_another_stage(tmp_path):
     preferences.write_text("two", encoding="utf-8")
     again, _ = make(tmp_path / "run", **sections)
     assert names(again.tasks(1)) == ["m1/judge_mine"]
-    assert again.stages.report.notes[0].startswith(
-        "m1/judge_mine: made again, since evaluate.preferences.mine has changed; "
+    assert again.runner.report.notes[0].startswith(
+        "m1/judge_mine: recomputed because evaluate.preferences.mine changed; "
     )
 
 
@@ -167,13 +167,18 @@ def test_another_judge_is_another_comparison(tmp_path, changed):
     later, launcher = make(tmp_path / "run", **sections)  # as the same command does, later
     later.compare(2)
     assert [task.name for work in launcher.works for task in work.tasks] == ["m2/vs_m1"]
-    reason = {"weights": "judge's weights have", "prompt": "comparing prompt has"}[changed]
-    assert later.stages.report.notes[0].startswith(f"m2/vs_m1: made again, since {reason} changed; ")
+    reason = {"weights": "judge's weights", "prompt": "pairwise prompt"}[changed]
+    assert later.runner.report.notes[0].startswith(f"m2/vs_m1: recomputed because {reason} changed; ")
 
 
 @pytest.mark.parametrize(
     ("head_to_head", "named"),
-    [({}, "m1"), ({"by": "scores"}, "m1 (scores)"), ({"judge": "endpoint"}, "gpt (endpoint)"), ({"judge": "j"}, "j")],
+    [
+        ({}, "m1"),
+        ({"by": "pointwise"}, "m1 (pointwise)"),
+        ({"judge": "endpoint"}, "gpt (endpoint)"),
+        ({"judge": "j"}, "j"),
+    ],
 )
 def test_what_a_judge_is_called(head_to_head, named):
     sections = {"model": {"name": "m"}, "head_to_head": head_to_head, "endpoint": {"model": "gpt"}}
@@ -192,7 +197,7 @@ def test_what_a_judge_is_called(head_to_head, named):
     ],
 )
 def test_opponents(against, t, expected):
-    assert opponents(configuration.HeadToHeadSection(against=against), t) == expected
+    assert baselines(configuration.HeadToHeadSection(baselines=against), t) == expected
 
 
 @pytest.mark.parametrize(
@@ -203,13 +208,13 @@ def test_models_of_the_run_by_name(judge, number):
     assert run_model(judge) == number
 
 
-@pytest.mark.parametrize("sections", [{}, {"head_to_head": {"against": []}, "dpo": {"eval_steps": 5}}])
+@pytest.mark.parametrize("sections", [{}, {"head_to_head": {"baselines": []}, "dpo": {"eval_steps": 5}}])
 def test_status_names_what_the_schedule_does(tmp_path, sections):
     made, launcher = make(tmp_path, iterations=3, **sections)
     for t in (1, 2, 3):
         do(made, launcher, t)
     done = {task.name for work in launcher.works for task in work.tasks}
-    listed = set(stage_names(made.stages.config))
+    listed = set(stage_names(made.runner.config))
     assert done <= listed
     assert "seed/held_out" in listed
     assert "m3/answers" in done

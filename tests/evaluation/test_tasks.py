@@ -1,4 +1,4 @@
-"""The jobs of evaluation with a scripted engine: what they ask, keep, and go on with."""
+"""Evaluation tasks with a scripted engine: requests, rows, results and resuming."""
 
 import pytest
 from srlm import config as configuration
@@ -58,7 +58,7 @@ def test_judging_held_out_answers(tmp_path, tiny_tokenizer):
     assert found["too_long"] == 0
 
 
-def test_judging_goes_on_where_it_stopped(tmp_path, tiny_tokenizer):
+def test_judging_resumes_where_it_stopped(tmp_path, tiny_tokenizer):
     whole = judge_task(tmp_path, name="whole").run(judge_engine(tiny_tokenizer), build(), 0, Recorder())
     task = judge_task(tmp_path)
     with pytest.raises(Interrupted):
@@ -82,21 +82,21 @@ def test_the_same_answer_is_judged_once_and_counts_for_each(tmp_path, tiny_token
     assert found["outcomes"]["scored"] == 4
 
 
-def test_no_more_prompts_than_asked_for(tmp_path, tiny_tokenizer):
+def test_the_limit_on_prompts(tmp_path, tiny_tokenizer):
     found = judge_task(tmp_path, limit=1).run(judge_engine(tiny_tokenizer), build(), 0, Recorder())
     assert (found["prompts"], found["answers"]) == (1, 3)
 
 
-def test_answers_too_long_for_the_engine_are_left_out_and_counted(tmp_path, tiny_tokenizer):
+def test_answers_too_long_for_the_engine_are_skipped_and_counted(tmp_path, tiny_tokenizer):
     long = RankedAnswers("long", "long", ["word " * 2000, "short"], [5.0, 1.0], ["", ""])
     report = Recorder()
     config = build(engine={"max_model_len": 1500})
     found = judge_task(tmp_path, [*ROWS, long]).run(judge_engine(tiny_tokenizer), config, 0, report)
     assert (found["too_long"], found["prompts"]) == (1, 3)
-    assert report.notes == ["m1/judge_held_out: 1 prompts left out, too long for engine.max_model_len"]
+    assert report.notes == ["m1/judge_held_out: skipped 1 prompts that are too long for engine.max_model_len"]
 
 
-def test_a_file_of_preferences_is_judged_as_it_is(tmp_path, tiny_tokenizer):
+def test_a_preference_set_is_judged(tmp_path, tiny_tokenizer):
     data = tmp_path / "pandalm.json"
     data.write_text(
         '[{"instruction": "i", "input": "", "response1": "good", "response2": "bad", "annotator1": 1, "annotator2": 1,'
@@ -116,7 +116,7 @@ def test_a_file_of_preferences_is_judged_as_it_is(tmp_path, tiny_tokenizer):
 PROMPTS = [Prompt("p", "question p", "seed", [], -1), Prompt("q", "word " * 300, "seed", [], -1)]
 
 
-def test_answers_are_drawn_once_as_candidates_are(tmp_path, tiny_tokenizer):
+def test_answers_are_sampled_like_candidates(tmp_path, tiny_tokenizer):
     write_rows(tmp_path / "prompts.jsonl", PROMPTS)
     task = AnswersTask("m1/answers", tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl")
     engine, report = ScriptedEngine(tiny_tokenizer, lambda _: "an answer"), Recorder()
@@ -125,7 +125,7 @@ def test_answers_are_drawn_once_as_candidates_are(tmp_path, tiny_tokenizer):
     assert found == {"rows": 1, "mean_length": 9}
     assert [row.prompt_id for row in read_rows(task.file, Candidate)] == ["p"]
     assert engine.requests[0].sampling.temperature == 0.3
-    assert report.notes == ["m1/answers: 1 prompts left out, too long for the engine"]
+    assert report.notes == ["m1/answers: skipped 1 prompts that are too long for engine.max_model_len"]
 
 
 def test_only_prompts_that_both_answered_are_compared(tmp_path, tiny_tokenizer):
@@ -144,7 +144,7 @@ def test_only_prompts_that_both_answered_are_compared(tmp_path, tiny_tokenizer):
     assert {row.prompt_id for row in read_rows(files[3], Comparison)} == {"p"}
 
 
-def test_a_question_that_an_endpoint_refuses_has_no_verdict_and_is_said(tmp_path, server, monkeypatch):
+def test_a_request_that_an_endpoint_refuses_has_no_verdict_and_a_note(tmp_path, server, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", KEY)
     prompts = [Prompt(f"p{n}", f"question {n}", "seed", [], -1) for n in range(3)]
     write_rows(tmp_path / "prompts.jsonl", prompts)
@@ -165,7 +165,7 @@ def test_a_question_that_an_endpoint_refuses_has_no_verdict_and_is_said(tmp_path
     )
     results, report = {}, Recorder()
     work.run(report, results.__setitem__)
-    assert (results["m2/vs_m1"]["unread"], results["m2/vs_m1"]["usage"]["refused"]) == (1, 2)
-    assert report.notes[0].startswith("m2/vs_m1: 2 questions were refused, and have no verdict; the first: ")
+    assert (results["m2/vs_m1"]["unparseable"], results["m2/vs_m1"]["usage"]["refused"]) == (1, 2)
+    assert report.notes[0].startswith("m2/vs_m1: the endpoint refused 2 requests, which have no verdict; the first: ")
     assert "filtered" in report.notes[0]
     assert [row.verdict for row in read_rows(files[-1], Comparison)].count("missing") == 2

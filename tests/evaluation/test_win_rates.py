@@ -1,4 +1,4 @@
-"""Win rates, and what is left of them at equal lengths."""
+"""Win rates and length-controlled win rates."""
 
 import numpy as np
 import pytest
@@ -25,12 +25,12 @@ def test_the_feature_is_tanh_of_standardised_difference():
     assert length_feature(np.array([3.0, 3.0])).tolist() == [0, 0]
 
 
-def test_equal_lengths_leave_the_rate_as_it_is_up_to_the_pull():
+def test_equal_lengths_keep_the_rate_up_to_regularization():
     results = [WIN] * 60 + [LOSS] * 40
     assert length_controlled(results, [5] * 100, [5] * 100).value == pytest.approx(0.6, abs=0.002)
 
 
-def test_a_judge_who_only_minds_length_is_seen_through():
+def test_a_judge_that_only_follows_length_is_corrected():
     draw = np.random.default_rng(1)
     a, b = draw.integers(150, 260, 600), draw.integers(100, 250, 600)
     chance = 1 / (1 + np.exp(-3 * length_feature((a - b).astype(float))))
@@ -48,8 +48,8 @@ def test_a_better_model_stays_better_whatever_the_lengths():
     assert rates.length_controlled.low > 0.6
 
 
-def test_the_model_that_made_the_data_is_found_again():
-    """Results drawn from sigmoid(0.4 + 1.5 * feature): at equal lengths sigmoid(0.4) = 0.599."""
+def test_the_model_behind_simulated_data_is_recovered():
+    """Results sampled from sigmoid(0.4 + 1.5 * feature): at equal lengths sigmoid(0.4) = 0.599."""
     draw = np.random.default_rng(3)
     a, b = draw.integers(200, 500, 20_000), draw.integers(100, 500, 20_000)
     chance = 1 / (1 + np.exp(-(0.4 + 1.5 * length_feature((a - b).astype(float)))))

@@ -1,4 +1,4 @@
-"""What AlpacaEval and lm-evaluation-harness are given, and how a file of instructions is read."""
+"""Export to AlpacaEval and lm-evaluation-harness, and parsing of instructions."""
 
 import json
 import shlex
@@ -8,13 +8,13 @@ from srlm.config import build
 from srlm.errors import InputError
 from srlm.export.answers import (
     AlpacaEvalTask,
-    Answer,
     Instruction,
-    alpaca_eval,
-    answered,
+    ModelOutput,
     lm_eval_command,
-    prompts_of,
+    outputs_for,
     read_instructions,
+    unique_prompts,
+    write_alpaca_eval,
 )
 from srlm.rows.records import Candidate, read_rows
 
@@ -56,12 +56,12 @@ def test_instructions_may_hold_line_separators(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "has no instructions"),
-        ("[]", "has no instructions"),
+        ("", "contains no instructions"),
+        ("[]", "contains no instructions"),
         ('[{"instruction": "a"}, 3]', "entry 2: expected a JSON object, found int"),
-        ('[{"instruction": "a"}, {"instruction": " "}]', "entry 2: `instruction` has to be a text that is not empty"),
-        ('{"instruction": "a"}\n{"prompt": "b"}', "line 2: `instruction` has to be"),
-        ('{"instruction": "a", "dataset": 1}', "line 1: `dataset` has to be a text"),
+        ('[{"instruction": "a"}, {"instruction": " "}]', "entry 2: `instruction` must be a non-empty string"),
+        ('{"instruction": "a"}\n{"prompt": "b"}', "line 2: `instruction` must be"),
+        ('{"instruction": "a", "dataset": 1}', "line 1: `dataset` must be a string"),
         ('[{"instruction": "a"}', "not valid JSON"),
         ('{"instruction": "a"', "line 1: not valid JSON"),
     ],
@@ -81,8 +81,8 @@ def test_no_such_file(tmp_path):
         read_instructions(tmp_path / "none.json")
 
 
-def test_a_repeated_instruction_is_asked_once():
-    assert [prompt.text for prompt in prompts_of(READ)] == ["Name a bird.", "Name a fish."]
+def test_a_repeated_instruction_is_one_prompt():
+    assert [prompt.text for prompt in unique_prompts(READ)] == ["Name a bird.", "Name a fish."]
 
 
 def candidate(prompt, text, index=0):
@@ -90,23 +90,23 @@ def candidate(prompt, text, index=0):
 
 
 def test_every_instruction_gets_its_first_answer():
-    bird, fish = prompts_of(READ)
+    bird, fish = unique_prompts(READ)
     candidates = [candidate(fish, "\n Cod. "), candidate(bird, "Hen.", 1), candidate(bird, "Owl.")]
-    assert answered(READ, candidates) == [
-        Answer("Name a bird.", "Owl.", "helpful_base"),
-        Answer("Name a fish.", "Cod."),
-        Answer("Name a bird.", "Owl."),
+    assert outputs_for(READ, candidates) == [
+        ModelOutput("Name a bird.", "Owl.", "helpful_base"),
+        ModelOutput("Name a fish.", "Cod."),
+        ModelOutput("Name a bird.", "Owl."),
     ]
 
 
 def test_an_instruction_without_an_answer():
-    with pytest.raises(InputError, match=r"^1 of 3 instructions have no answer, the first is 'Name a fish\.'"):
-        answered(READ, [candidate(prompts_of(READ)[0], "Owl.")])
+    with pytest.raises(InputError, match=r"^1 of 3 instructions have no output, the first is 'Name a fish\.'"):
+        outputs_for(READ, [candidate(unique_prompts(READ)[0], "Owl.")])
 
 
 def test_outputs(tmp_path):
     file = tmp_path / "outputs.json"
-    alpaca_eval([Answer("é\u2028", 'a "b"\n', "koala"), Answer("c", "\ud800")], "m2", file)
+    write_alpaca_eval([ModelOutput("é\u2028", 'a "b"\n', "koala"), ModelOutput("c", "\ud800")], "m2", file)
     assert file.read_bytes().isascii()
     assert json.loads(file.read_bytes()) == [
         {"dataset": "koala", "instruction": "é\u2028", "output": 'a "b"\n', "generator": "m2"},
@@ -114,9 +114,9 @@ def test_outputs(tmp_path):
     ]
 
 
-def test_outputs_under_a_name_that_alpaca_eval_would_not_read(tmp_path):
-    with pytest.raises(InputError, match=r"ending \.json"):
-        alpaca_eval([Answer("a", "b")], "m2", tmp_path / "outputs.jsonl")
+def test_a_file_name_that_alpaca_eval_rejects(tmp_path):
+    with pytest.raises(InputError, match=r"requires the extension \.json;"):
+        write_alpaca_eval([ModelOutput("a", "b")], "m2", tmp_path / "outputs.jsonl")
 
 
 def test_task(tmp_path, tiny_tokenizer):
@@ -130,9 +130,9 @@ def test_task(tmp_path, tiny_tokenizer):
     assert not task.file.exists()
     engine = ScriptedEngine(tiny_tokenizer, lambda request: f" to {request.key} ")
     assert task.run(engine, config, 3, Recorder()) == {"rows": 3}
-    assert (len(stopped.requests), len(engine.requests)) == (2, 1)  # one answer an instruction, and none twice
+    assert (len(stopped.requests), len(engine.requests)) == (2, 1)  # one answer per instruction, and none twice
     written = {row.prompt_id: row.text for row in read_rows(tmp_path / "outputs.candidates", Candidate)}
-    bird, fish = (prompt.id for prompt in prompts_of(READ))
+    bird, fish = (prompt.id for prompt in unique_prompts(READ))
     assert [row["output"] for row in json.loads(task.file.read_text())] == [
         written[name].strip() for name in (bird, fish, bird)
     ]
@@ -169,19 +169,19 @@ def test_lm_eval_command_of_other_settings(folder, tmp_path):
 
 
 @pytest.mark.parametrize("tasks", [[], [""], ["arc easy"], ["a,b"], ["--limit"]])
-def test_lm_eval_tasks_that_are_none(folder, tmp_path, tasks):
-    with pytest.raises(InputError, match="name at least one"):
+def test_invalid_lm_eval_tasks(folder, tmp_path, tasks):
+    with pytest.raises(InputError, match="use at least one name"):
         lm_eval_command(folder, tasks, tmp_path)
 
 
 def test_lm_eval_of_no_model(tmp_path):
-    with pytest.raises(InputError, match="no model's folder"):
+    with pytest.raises(InputError, match="not a model directory"):
         lm_eval_command(tmp_path, ["ifeval"], tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a,b", "it's", "a[1]"])
-def test_lm_eval_of_a_path_that_it_would_split(tmp_path, name):
+def test_a_path_that_lm_eval_cannot_parse(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="rename or link the folder"):
+    with pytest.raises(InputError, match="rename or link the directory"):
         lm_eval_command(tmp_path / name, ["ifeval"], tmp_path)

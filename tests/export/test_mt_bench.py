@@ -1,4 +1,4 @@
-"""MT-Bench: conversations of two turns, going on after an interruption, and what FastChat is given."""
+"""MT-Bench: conversations of two turns, resuming, and FastChat's file."""
 
 import contextlib
 import json
@@ -6,7 +6,7 @@ import json
 import pytest
 from srlm.config import build
 from srlm.errors import InputError
-from srlm.export.mt_bench import MtBenchTask, Question, TurnAnswer, mt_bench, read_questions, write_turns
+from srlm.export.mt_bench import MtBenchTask, Question, TurnAnswer, read_questions, write_model_answers, write_turns
 from srlm.models import chat
 from srlm.rows.records import read_rows
 
@@ -75,7 +75,7 @@ def test_sampling(write):
 
 @pytest.mark.parametrize("after", range(8))
 @pytest.mark.parametrize("group", [1, 3])
-def test_goes_on_at_the_row(write, after, group):
+def test_resumes_at_the_row(write, after, group):
     _, _, undisturbed = write("undisturbed")
     _, report, first = write("turns", fail_after=after, group=group)
     assert len(first) == report.advanced == after
@@ -86,17 +86,17 @@ def test_goes_on_at_the_row(write, after, group):
     assert sorted(rows, key=lambda row: row.id) == sorted(undisturbed, key=lambda row: row.id)
 
 
-def test_a_changed_question_is_answered_anew(write):
+def test_an_edited_question_is_answered_again(write):
     write("turns")
     changed = [Question(81, "writing", ["Write a line.", "Lengthen it."]), *QUESTIONS[1:]]
     engine, _, _ = write("turns", questions=changed)
     assert len(engine.requests) == 1
 
 
-def test_what_fastchat_reads(write, tmp_path):
+def test_the_file_for_fastchat(write, tmp_path):
     _, _, rows = write("turns")
     file = tmp_path / "answers" / "m2.jsonl"
-    mt_bench(QUESTIONS, rows, file)
+    write_model_answers(QUESTIONS, rows, file)
     texts = {(row.question_id, row.turn): row.text.strip() for row in rows}
     answers = [json.loads(line) for line in file.read_text("ascii").splitlines()]
     assert [row["question_id"] for row in answers] == [81, 111, 131, "x"]
@@ -112,13 +112,13 @@ def test_what_fastchat_reads(write, tmp_path):
 def test_a_turn_without_an_answer(write, tmp_path):
     _, _, rows = write("turns", fail_after=5)
     with pytest.raises(InputError, match="question 111: turn 2 has no answer"):
-        mt_bench(QUESTIONS, rows, tmp_path / "m2.jsonl")
+        write_model_answers(QUESTIONS, rows, tmp_path / "m2.jsonl")
     assert not (tmp_path / "m2.jsonl").exists()
 
 
-def test_a_name_that_fastchat_would_not_read(tmp_path):
-    with pytest.raises(InputError, match=r"end in \.jsonl"):
-        mt_bench([], [], tmp_path / "m2.json")
+def test_a_file_name_that_fastchat_rejects(tmp_path):
+    with pytest.raises(InputError, match=r"with the extension \.jsonl"):
+        write_model_answers([], [], tmp_path / "m2.json")
 
 
 def test_task(tmp_path, tiny_tokenizer):
@@ -138,16 +138,16 @@ GOOD = '{"question_id": 1, "category": "math", "turns": ["a"]}\n'
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "has no questions"),
+        ("", "contains no questions"),
         (GOOD + "{", "line 2: not valid JSON"),
-        (GOOD + GOOD, "line 2: question_id 1 is there already"),
-        ('{"category": "math", "turns": ["a"]}', "line 1: `question_id` has to be"),
-        ('{"question_id": true, "category": "math", "turns": ["a"]}', "line 1: `question_id` has to be"),
-        ('{"question_id": 1, "turns": ["a"]}', "line 1: `category` has to be"),
-        ('{"question_id": 1, "category": "math"}', "line 1: `turns` has to be"),
-        ('{"question_id": 1, "category": "math", "turns": []}', "line 1: `turns` has to be"),
-        ('{"question_id": 1, "category": "math", "turns": ["a", " "]}', "line 1: `turns` has to be"),
-        ('{"question_id": 1, "category": "math", "turns": "a"}', "line 1: `turns` has to be"),
+        (GOOD + GOOD, "line 2: question_id 1 appears twice"),
+        ('{"category": "math", "turns": ["a"]}', "line 1: `question_id` must be"),
+        ('{"question_id": true, "category": "math", "turns": ["a"]}', "line 1: `question_id` must be"),
+        ('{"question_id": 1, "turns": ["a"]}', "line 1: `category` must be"),
+        ('{"question_id": 1, "category": "math"}', "line 1: `turns` must be"),
+        ('{"question_id": 1, "category": "math", "turns": []}', "line 1: `turns` must be"),
+        ('{"question_id": 1, "category": "math", "turns": ["a", " "]}', "line 1: `turns` must be"),
+        ('{"question_id": 1, "category": "math", "turns": "a"}', "line 1: `turns` must be"),
     ],
 )
 def test_broken_questions(tmp_path, text, message):

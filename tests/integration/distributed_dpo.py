@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from srlm.errors import StageError
 from srlm.workers.jobs import Finish, Train
 
+from tests.conftest import HANG_SECONDS
+
 if TYPE_CHECKING:
     from srlm.reporter import Reporter
-
-
-PATIENCE = 240  # seconds, after which processes that wait for each other give up
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Trainings(Train):
 
     def run(self, report: Reporter, finish: Finish) -> None:
         """Train one after the other; what is found out about each is its result."""
-        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         if os.environ.get("ACCELERATE_USE_FSDP") == "true":
             let_fsdp_run_on_a_cpu()
         for training in self.trainings:

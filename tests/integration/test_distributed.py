@@ -137,7 +137,7 @@ class Bench:
         # The first training's reference was read by the others on the same model.
         tied = [job.name for job in jobs if job.base == self.tied]
         assert len({results[name]["reference_written"] for name in tied}) == 1
-        assert sum("reference's log-probabilities are those of" in note for note in report.notes) == len(tied) - 1
+        assert sum("reusing the reference log-probabilities in" in note for note in report.notes) == len(tied) - 1
         return {job.name: {**results[job.name], "training": job} for job in jobs}
 
 

@@ -20,8 +20,8 @@ from srlm.rows.records import Pair, read_rows, write_rows
 from srlm.workers.jobs import Finish, Train
 from srlm.workers.launcher import Launcher
 
-from tests.conftest import ROOT
-from tests.integration.distributed_dpo import PATIENCE, let_fsdp_run_on_a_cpu
+from tests.conftest import HANG_SECONDS, ROOT
+from tests.integration.distributed_dpo import let_fsdp_run_on_a_cpu
 from tests.integration.test_distributed import FSDP_2, pair, write_config
 from tests.scripted import Recorder
 
@@ -42,13 +42,13 @@ class Pausing(Train):
     def run(self, report: Reporter, finish: Finish) -> None:
         """See `Train.run`."""
         from srlm.training.dpo import train_dpo
-        from srlm.training.train import Job
+        from srlm.training.job import TrainingJob
 
-        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         if os.environ.get("ACCELERATE_USE_FSDP") == "true":
             let_fsdp_run_on_a_cpu()
         config, pairs = self.config, read_rows(self.data[0], Pair)
-        job = Job(self.base, self.target, self.metrics, config.model, config.seed, 2, self.card)
+        job = TrainingJob(self.base, self.target, self.metrics, config.model, config.seed, 2, self.card)
         parted = replace(job, target=self.target.with_name("parted"), metrics=self.metrics.with_name("parted.jsonl"))
         paused = replace(parted, pause_at=PAUSE, pause_to=self.target.with_name("paused"))
         done = [train_dpo(pairs, dpo=config.dpo, job=some, report=report) for some in (job, paused, parted)]

@@ -17,7 +17,10 @@ import pytest
 from srlm.config import EndpointSection
 from srlm.engines import factory
 from srlm.errors import InputError
-from srlm.evaluation.endpoint import REFUSED, Ask, Endpoint, Reply
+from srlm.evaluation.chat_records import REFUSED, ChatRequest, ChatResponse
+from srlm.evaluation.endpoint import Endpoint
+
+from tests.conftest import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +54,7 @@ def free_port() -> int:
 
 
 def is_healthy(port: int) -> bool:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         try:
             connection.request("GET", "/health")
             return connection.getresponse().status == 200
@@ -60,7 +63,7 @@ def is_healthy(port: int) -> bool:
 
 
 def wait_until_healthy(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + HANG_SECONDS
     while not is_healthy(port):
         if time.monotonic() > deadline or server.poll() is not None:
             pytest.fail(f"no server after all:\n{log.read_text(errors='replace')[-4000:]}")
@@ -72,16 +75,16 @@ def stop(server: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        server.wait(15)
+        server.wait(60)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
-    server.wait(15)
+    server.wait()
 
 
 @pytest.fixture
 def served(tiny_model: str, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A server's address, and its process."""
-    if importlib.util.find_spec("vllm") is None or not factory.vllm_is_for_cpu():
+    if importlib.util.find_spec("vllm") is None or not factory.vllm_is_cpu_build():
         pytest.skip("vLLM's CPU build is not installed")
     port, log = free_port(), tmp_path / "server.log"
     # What `vllm serve` runs; the command itself looks for a package `vllm`, which the CPU build is not named.
@@ -98,15 +101,15 @@ def served(tiny_model: str, tmp_path: Path) -> Iterator[tuple[str, subprocess.Po
         stop(server)
 
 
-def questions(seed: int = 0) -> list[Ask]:
+def questions(seed: int = 0) -> list[ChatRequest]:
     words = ["Which?", "Why, après tout, and 😀?", *(f"What is {number}?" for number in range(6))]
     return [
-        Ask(f"q{number}", [{"role": "user", "content": text}], 1.0, 0.9, 8, seed + number)
+        ChatRequest(f"q{number}", [{"role": "user", "content": text}], 1.0, 0.9, 8, seed + number)
         for number, text in enumerate(words)
     ]
 
 
-def by_key(replies: Iterator[Reply]) -> dict[str, tuple[str, str]]:
+def by_key(replies: Iterator[ChatResponse]) -> dict[str, tuple[str, str]]:
     return {reply.key: (reply.text, reply.finish_reason) for reply in replies}
 
 
@@ -118,16 +121,16 @@ def test_a_real_server(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     section = EndpointSection(base_url=url, model="tiny", concurrency=4, price_in=1e6, price_out=1e6, max_retries=0)
     with Endpoint(section, tmp_path / "one.jsonl") as endpoint:
-        first = by_key(endpoint.ask(questions()))
+        first = by_key(endpoint.complete(questions()))
         usage = endpoint.usage
-        too_long = Ask("long", [{"role": "user", "content": "x"}], 1.0, 0.9, 600, 0)
-        assert by_key(endpoint.ask([too_long]))["long"][1] == REFUSED  # it has answered others
+        too_long = ChatRequest("long", [{"role": "user", "content": "x"}], 1.0, 0.9, 600, 0)
+        assert by_key(endpoint.complete([too_long]))["long"][1] == REFUSED  # it has answered others
         assert "max_model_len=512" in str(endpoint.first_refusal)
     with (
         Endpoint(section, tmp_path / "first.jsonl") as endpoint,
-        pytest.raises(InputError, match=r"refuses what it is asked \(HTTP 400: .*max_model_len=512"),
+        pytest.raises(InputError, match=r"refuses the request \(HTTP 400: .*max_model_len=512"),
     ):
-        list(endpoint.ask([too_long]))
+        list(endpoint.complete([too_long]))
     assert sorted(first) == [f"q{number}" for number in range(8)]
     assert {finish for _, finish in first.values()} <= {"stop", "length"}
     assert len(set(first.values())) == 8
@@ -137,18 +140,18 @@ def test_a_real_server(
     assert usage.cost == usage.prompt_tokens + usage.completion_tokens
 
     with Endpoint(section, tmp_path / "another.jsonl") as endpoint:
-        assert by_key(endpoint.ask(questions())) == first  # the seed is heeded …
-        assert by_key(endpoint.ask(questions(seed=100))) != first  # … and decides
-    with pytest.raises(InputError, match=r"which has: tiny$"):
+        assert by_key(endpoint.complete(questions())) == first  # the seed is heeded …
+        assert by_key(endpoint.complete(questions(seed=100))) != first  # … and decides
+    with pytest.raises(InputError, match=r"which serves: tiny$"):
         Endpoint(section.model_copy(update={"model": None}), tmp_path / "none.jsonl")
     nobody = section.model_copy(update={"model": "nobody"})
     with (
         Endpoint(nobody, tmp_path / "none.jsonl") as endpoint,
         pytest.raises(InputError, match=r"has no model 'nobody'.*HTTP 404: The model `nobody` does not exist"),
     ):
-        list(endpoint.ask(questions()))
+        list(endpoint.complete(questions()))
 
     stop(server)
     with Endpoint(section, tmp_path / "one.jsonl") as endpoint:
-        assert by_key(endpoint.ask(questions())) == first
+        assert by_key(endpoint.complete(questions())) == first
         assert (endpoint.usage.requests, endpoint.usage.cached, endpoint.usage.cost) == (0, 8, 0.0)

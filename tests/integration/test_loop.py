@@ -17,6 +17,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from tests.conftest import HANG_SECONDS
 from tests.once import once
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def evaluation(folder: Path) -> dict[str, Any]:
 
 
 def srlm(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*SRLM, *words], capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run([*SRLM, *words], capture_output=True, text=True, check=False, timeout=HANG_SECONDS)
     assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     return done
@@ -120,12 +121,12 @@ def test_every_model_is_evaluated(finished: Path) -> None:
         assert manifest[f"m{t}/answers"]["rows"] == 4
     for later, earlier in ((2, 1), (3, 1), (3, 2)):
         entry = manifest[f"m{later}/vs_m{earlier}"]
-        assert entry["wins"] + entry["ties"] + entry["losses"] + entry["unread"] == 4
+        assert entry["wins"] + entry["ties"] + entry["losses"] + entry["unparseable"] == 4
         assert len(rows(finished / f"m{later}" / f"vs_m{earlier}.jsonl")) == entry["rows"] == 8
-    assert manifest["m2/pairs"]["quality"]["kl_from_m1"] == 0
-    assert manifest["m3/pairs"]["quality"]["kl_from_m1"] == pytest.approx(manifest["m3/m1_readings"]["kl_from_m1"])
-    assert [gate["gate"] for gate in manifest["m2/pairs"]["quality"]["gates"]] == ["score_entropy"]
-    assert "did it get better" in (finished / "report.html").read_text(encoding="utf-8").lower()
+    assert manifest["m2/pairs"]["data_metrics"]["kl_from_m1"] == 0
+    assert manifest["m3/pairs"]["data_metrics"]["kl_from_m1"] == pytest.approx(manifest["m3/m1_logprobs"]["kl_from_m1"])
+    assert [gate["gate"] for gate in manifest["m2/pairs"]["data_metrics"]["gates"]] == ["score_entropy"]
+    assert "did the model improve" in (finished / "report.html").read_text(encoding="utf-8").lower()
 
 
 def test_a_setting_that_changes_makes_again_what_follows_from_it(finished: Path, tmp_path: Path) -> None:
@@ -133,8 +134,8 @@ def test_a_setting_that_changes_makes_again_what_follows_from_it(finished: Path,
     changed = "pairs.min_margin=1e-12"
     before = {name: (run / "m2" / name).read_bytes() for name in ("verdicts.jsonl", "pairs.jsonl")}
     seen = srlm("status", str(run), changed).stdout
-    assert "m2/pairs would be made again, since pairs.min_margin is 0.0 → 1e-12" in seen
-    assert "m3/dpo would be made again, since what it was made from has changed" in seen
+    assert "m2/pairs would be recomputed: pairs.min_margin changed: 0.0 → 1e-12" in seen
+    assert "m3/dpo would be recomputed: a stage that it depends on has changed" in seen
     assert "m2/verdicts would" not in seen
     assert (run / "m2" / "pairs.jsonl").read_bytes() == before["pairs.jsonl"]
     again = srlm("run", str(run / "config.yaml"), "iterations=2", changed, "--run-dir", str(run))
@@ -142,9 +143,9 @@ def test_a_setting_that_changes_makes_again_what_follows_from_it(finished: Path,
     assert "M1 candidates:" not in again.stderr
     assert "M2 dpo:" in again.stderr
     assert (run / "m2" / "verdicts.jsonl").read_bytes() == before["verdicts.jsonl"]
-    assert (run / "aside" / "1" / "m2" / "pairs.jsonl").read_bytes() == before["pairs.jsonl"]
-    assert (run / "aside" / "1" / "m3" / "model").is_dir()
-    assert "aside/1: m2/pairs, m2/dpo" in srlm("status", str(run)).stdout
+    assert (run / "archive" / "1" / "m2" / "pairs.jsonl").read_bytes() == before["pairs.jsonl"]
+    assert (run / "archive" / "1" / "m3" / "model").is_dir()
+    assert "archive/1: m2/pairs, m2/dpo" in srlm("status", str(run)).stdout
 
 
 def test_what_is_cut_off_is_cut_off(tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_a_gate_stops_before_training(finished: Path, tmp_path: Path) -> None:
 
 def test_early_stop_keeps_the_best_checkpoint(finished: Path, tmp_path: Path) -> None:
     """Two legs of one step each, compared by M1: what is kept is the model, and one of the two."""
-    run = rewound(finished, tmp_path, ("m2/dpo",), {"dpo": {"eval_steps": 1, "patience": 9}})
+    run = rewound(finished, tmp_path, ("m2/dpo",), {"dpo": {"eval_steps": 1, "early_stopping_patience": 9}})
     srlm("run", str(run / "config.yaml"), "iterations=2", "--run-dir", str(run))
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     trained = manifest["m2/dpo"]
@@ -302,12 +303,12 @@ def interrupt_when(appears: Path, file: str, run_dir: Path) -> None:
         # A shell starts its background jobs with the signal ignored, which children inherit.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + HANG_SECONDS
     while not (appears.exists() and appears.stat().st_size) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 130, output
     assert "interrupted" in output
     assert "Traceback" not in output
@@ -329,7 +330,7 @@ def test_single_stages_on_files(finished: Path, tmp_path: Path) -> None:
     for name in ("m2", "sft"):
         assert (made / name / "model.safetensors").is_file()
     taken = srlm("sft", "--model", model, "--data", str(ift), "--out", str(made / "sft"), *options, code=2)
-    assert "exists already" in taken.stderr
+    assert "already exists" in taken.stderr
 
 
 def test_training_by_two_processes(tiny_model: str, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from types import ModuleType
 
 import pytest
 import yaml
-from srlm.export.answers import Answer, alpaca_eval, lm_eval_command
-from srlm.export.mt_bench import TurnAnswer, mt_bench, read_questions, write_turns
+from srlm.export.answers import ModelOutput, lm_eval_command, write_alpaca_eval
+from srlm.export.mt_bench import TurnAnswer, read_questions, write_model_answers, write_turns
 from srlm.rows.records import read_rows
 
 from tests.conftest import DATA, ROOT
@@ -51,12 +51,12 @@ def alpaca_eval_utils(monkeypatch):
 @pytest.mark.slow
 def test_alpaca_eval_reads_the_outputs(alpaca_eval_utils, tmp_path):
     answers = [
-        Answer('Say "é\u2028".', "12", "koala"),
-        Answer("Name a\nbird.", "An \U0001f989.\n\n{'a': 1}", "vicuna"),
-        Answer("Be silent.", "", "koala"),
+        ModelOutput('Say "é\u2028".', "12", "koala"),
+        ModelOutput("Name a\nbird.", "An \U0001f989.\n\n{'a': 1}", "vicuna"),
+        ModelOutput("Be silent.", "", "koala"),
     ]
     file = tmp_path / "outputs.json"
-    alpaca_eval(answers, "quickstart-m2", file)
+    write_alpaca_eval(answers, "quickstart-m2", file)
     read = alpaca_eval_utils.load_or_convert_to_dataframe(file)
     columns = ["instruction", "output", "dataset"]
     assert read[columns].values.tolist() == [[row.instruction, row.output, row.dataset] for row in answers]
@@ -100,7 +100,7 @@ def check_fastchat(fastchat, file, tokenizer, tmp_path):
         (question.id, question.category, question.turns) for question in questions
     ]
     rows = answered(tokenizer, questions, tmp_path)
-    mt_bench(questions, rows, tmp_path / "model_answer" / "m2.jsonl")
+    write_model_answers(questions, rows, tmp_path / "model_answer" / "m2.jsonl")
     (name,), (read,) = zip(*fastchat.load_model_answers(str(tmp_path / "model_answer")).items(), strict=True)
     assert (name, set(read)) == ("m2", {question.id for question in questions})
     for row in rows:

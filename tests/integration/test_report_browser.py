@@ -1,4 +1,4 @@
-"""The report in a real browser: it is drawn, can be used by keyboard, asks for nothing, and runs nothing foreign."""
+"""The report in a real browser: charts render, the keyboard works, no requests are made, no foreign code runs."""
 
 import dataclasses
 import json
@@ -10,6 +10,7 @@ from srlm.report.compare import write_comparison
 from srlm.report.page import write_report
 from srlm.rows.records import to_json
 
+from tests.conftest import HANG_SECONDS
 from tests.report_run import HOSTILE, candidate, change_manifest, make_run, pair, verdict
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -30,18 +31,19 @@ def browser():
 
 @pytest.fixture
 def opened(browser):
-    """Open a file, and fail if the page asks for anything or complains."""
+    """Open a file; fail if the page makes a request or logs to the console."""
     contexts, heard = [], []
 
-    def open_file(file, *, width=1280, scheme="light", drawn=False):
+    def open_file(file, *, width=1280, scheme="light", rendered=False):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        context.set_default_timeout(1000 * HANG_SECONDS)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: heard.append(message.text))
         page.on("pageerror", lambda error: heard.append(str(error)))
         page.on("request", lambda request: heard.append(request.url) if request.url != file.as_uri() else None)
         page.goto(file.as_uri(), wait_until="domcontentloaded")
-        if drawn:
+        if rendered:
             page.evaluate("dispatchEvent(new Event('beforeprint'))")
         return page
 
@@ -53,7 +55,7 @@ def opened(browser):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """A report of 45 pairs: margins 0.0 to 4.4, every third with a verdict that could not be read."""
+    """A report of 45 pairs: margins 0.0 to 4.4, every third with an unparseable verdict."""
     path = make_run(tmp_path_factory.mktemp("run"))
     write(path / "m2" / "pairs.jsonl", [numbered(i) for i in range(45)])
     outcomes = ["missing" if i % 3 == 0 else "scored" for i in range(45)]
@@ -78,12 +80,12 @@ def titles(page):
     return page.locator("#pairs h3").all_text_contents()
 
 
-def test_every_chart_is_drawn(opened, report):
+def test_every_chart_is_rendered(opened, report):
     page = opened(report)
     some = page.locator("[data-figure]:has(svg.main-svg)").count()
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     charts = page.locator("[data-figure]")
-    assert 0 < some < charts.count() == 27  # those far below are drawn when they come near
+    assert 0 < some < charts.count() == 27  # charts far below render when they come near
     assert page.locator("[data-figure]:has(svg.main-svg)").count() == 27
     assert page.locator("[role=img]").count() == 27
     assert page.locator("[role=img]:is(:not([aria-label]), [aria-label=''])").count() == 0
@@ -98,10 +100,10 @@ def test_search_filters_and_order_change_what_is_shown(opened, report):
     assert count.text_content() == "Showing 1 to 20 of 45 pairs."
     assert len(titles(page)) == 20
     page.get_by_label("Search prompts, answers and verdicts").fill("NUMBER 4")
-    page.wait_for_selector("text=Showing 1 to 6 of 6 pairs that fit, out of 45.")
+    page.wait_for_selector("text=Showing 1 to 6 of 6 pairs that match, out of 45.")
     assert titles(page) == [f"Question number {i}." for i in (4, 40, 41, 42, 43, 44)]
     page.get_by_label("Verdicts", exact=True).select_option("missing")
-    page.wait_for_selector("text=Showing 1 to 1 of 1 pairs that fit, out of 45.")
+    page.wait_for_selector("text=Showing 1 to 1 of 1 pairs that match, out of 45.")
     assert titles(page) == ["Question number 42."]
     page.get_by_role("button", name="Clear").click()
     page.wait_for_selector("text=Showing 1 to 20 of 45 pairs.")
@@ -114,7 +116,7 @@ def test_search_filters_and_order_change_what_is_shown(opened, report):
     page.get_by_label("Length at least").fill("73")
     page.wait_for_selector("text=Showing 1 to 2 of 2 pairs")
     page.get_by_label("Search prompts, answers and verdicts").fill("nowhere")
-    page.wait_for_selector("text=No pair fits.")
+    page.wait_for_selector("text=No pair matches.")
     assert titles(page) == []
 
 
@@ -122,7 +124,7 @@ def test_pages_and_verdicts_by_keyboard(opened, report):
     page = opened(report)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    # The contents lead to the pairs, and the next stop there is the search.
+    # The table of contents links to the pairs, and the next focus stop there is the search.
     page.locator("nav a[href='#samples']").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
@@ -142,7 +144,7 @@ def test_pages_and_verdicts_by_keyboard(opened, report):
     page.locator("#pairs .chosen li .text").first.wait_for(state="visible")
 
 
-def test_a_page_that_is_turned_while_one_types_stays_turned(opened, report):
+def test_a_page_turned_while_typing_stays_turned(opened, report):
     page = opened(report)
     page.evaluate(
         """() => {
@@ -152,20 +154,20 @@ def test_a_page_that_is_turned_while_one_types_stays_turned(opened, report):
             document.getElementById("later").click();
         }"""
     )
-    page.wait_for_timeout(400)  # longer than the search waits for more
+    page.wait_for_timeout(400)  # longer than the delay of the search
     assert page.locator(COUNT).text_content() == "Showing 21 to 40 of 45 pairs."
 
 
-def test_what_models_and_people_wrote_does_not_run(opened, tmp_path):
+def test_text_of_models_and_users_is_not_executed(opened, tmp_path):
     path = make_run(tmp_path / "run", name=HOSTILE, text=HOSTILE)
 
     def change(manifest):
-        manifest["m2/pairs"]["quality"]["gates"][0]["text"] = HOSTILE
+        manifest["m2/pairs"]["data_metrics"]["gates"][0]["text"] = HOSTILE
         manifest["m2/pairs"]["drops"][f"<a href='javascript:window.pwned=3'>{HOSTILE}</a>"] = 1
         manifest[f"m2/judge_{HOSTILE}"] = manifest["m2/judge_held_out"]
 
     change_manifest(path, change)
-    page = opened(write_report(path), drawn=True)
+    page = opened(write_report(path), rendered=True)
     for summary in page.locator("#pairs summary").all():
         summary.click()
     assert HOSTILE in page.locator("#pairs .chosen .text").first.text_content()
@@ -175,7 +177,7 @@ def test_what_models_and_people_wrote_does_not_run(opened, tmp_path):
 
 
 def test_dark_and_narrow(opened, report, tmp_path):
-    page = opened(report, width=400, scheme="dark", drawn=True)
+    page = opened(report, width=400, scheme="dark", rendered=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
     expect = pytest.importorskip("playwright.sync_api").expect
@@ -213,6 +215,8 @@ def test_a_hundred_thousand_pairs(opened, tmp_path):
     page = opened(file)
     ready = page.locator(COUNT).text_content(), time.monotonic() - began
     assert ready[0] == "Showing 1 to 20 of 2,000 pairs."
-    assert "2,000 of 100,000 pairs, drawn at random" in " ".join(page.locator("#samples .intro").text_content().split())
-    assert built < 60
-    assert ready[1] < 5
+    assert "2,000 of 100,000 pairs, sampled at random" in " ".join(
+        page.locator("#samples .intro").text_content().split()
+    )
+    assert built < 300
+    assert ready[1] < 60

@@ -1,4 +1,4 @@
-"""Compiling a kernel for GPUs that are not here, and reading what it needs of them."""
+"""Compile a kernel for GPU architectures without a GPU, and check its shared memory and registers."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ POINTERS = {"bf16": "*bf16", "fp16": "*fp16", "fp32": "*fp32"}
 
 
 def check_compiles(kernel, signature, constants, capability, num_warps=4):
-    """Compile for an architecture; fail on more shared memory than it has and on registers that spill."""
+    """Compile for an architecture; fail if shared memory exceeds its limit or registers spill."""
     triton = pytest.importorskip("triton")
     from triton import knobs
     from triton.backends.compiler import GPUTarget
@@ -35,7 +35,7 @@ def check_compiles(kernel, signature, constants, capability, num_warps=4):
 
 
 def assemble(assembler, ptx):
-    """Return what the assembler says of a kernel's registers."""
+    """Return the assembler's report on a kernel's registers."""
     architecture = re.search(r"\.target (\w+)", ptx).group(1)
     with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
         file.write(ptx)

@@ -1,4 +1,4 @@
-"""Small output heads with answers, made the same wherever they are made; their float64 truth, and the naive way."""
+"""Small output heads with answers, identical in every process; naive implementations in any dtype, float64 included."""
 
 from dataclasses import dataclass, field, replace
 
@@ -9,23 +9,23 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 @dataclass(frozen=True)
 class Case:
-    """Rows of answers and the head that predicts their tokens."""
+    """Hidden states and labels of answers, and the output head."""
 
     hidden: torch.Tensor  # [N, D]
     weight: torch.Tensor  # [V, D]
     labels: torch.Tensor  # [N]
-    cuts: list[int]  # chosen, rejected, chosen, ...
+    cu_seqlens: list[int]  # of chosen, rejected, chosen, ...
     bias: torch.Tensor | None = None
     options: dict = field(default_factory=dict)  # softcap, logit_scale, temperature
-    budget_rows: int | None = None  # the workspace, in rows
+    budget_rows: int | None = None  # size of the workspace, in rows
 
     @property
     def pairs(self):
-        return len(self.cuts) // 2
+        return len(self.cu_seqlens) // 2
 
     @property
     def budget(self):
-        """Bytes for `budget_rows` rows, the tile that low precision needs beside them included."""
+        """Bytes for `budget_rows` rows, including the extra tile buffer of low precision."""
         if self.budget_rows is None:
             return None
         vocabulary = self.weight.shape[0]
@@ -33,7 +33,7 @@ class Case:
         return self.budget_rows * (vocabulary * self.hidden.dtype.itemsize + tile)
 
     def to(self, dtype, device="cpu"):
-        """Return it in a type and on a device, with leaves that want gradients."""
+        """Return the case in a dtype and on a device, with leaves that require gradients."""
 
         def leaf(tensor):
             return tensor.detach().to(device, dtype).requires_grad_()
@@ -62,14 +62,14 @@ def make_case(lengths, dimensions, vocabulary, *, seed=0, size=1.0, bias=False, 
         labels[-1] = vocabulary - 1
         labels[0] = 0
     labels[list(masked)] = -100
-    cuts = [0]
+    cu_seqlens = [0]
     for length in lengths:
-        cuts.append(cuts[-1] + length)
+        cu_seqlens.append(cu_seqlens[-1] + length)
     return Case(
         normal(rows, dimensions),
         normal(vocabulary, dimensions) * size / dimensions**0.5,
         labels,
-        cuts,
+        cu_seqlens,
         normal(vocabulary) if bias else None,
         options,
         budget_rows,
@@ -79,7 +79,7 @@ def make_case(lengths, dimensions, vocabulary, *, seed=0, size=1.0, bias=False, 
 CASES = {
     "252 rows": make_case([100, 20, 60, 72], 64, 509),
     "507 rows, hidden 123": make_case([200, 107, 150, 50], 123, 1021),
-    "a tile and one word": make_case([3, 5, 4, 2], 32, 8193),
+    "a tile and one token": make_case([3, 5, 4, 2], 32, 8193),
     "three tiles": make_case([3, 5], 32, 20011, size=3.0),
     "an empty answer": make_case([5, 0, 0, 7, 0, 0], 32, 301),
     "no pairs": make_case([], 32, 301),
@@ -99,7 +99,7 @@ CASES = {
 
 
 def logits_of(case):
-    """All logits at once, in the case's own type."""
+    """All logits at once, in the case's dtype."""
     logits = case.hidden @ case.weight.T
     if case.bias is not None:
         logits = logits + case.bias
@@ -110,26 +110,26 @@ def logits_of(case):
 
 
 def naive_tokens(case):
-    """Log-probability of each row's label in the case's own type, 0 where it is masked: [N]."""
+    """Log-probability of each row's label in the case's dtype, 0 where it is masked: [N]."""
     logps = logits_of(case).log_softmax(-1).gather(1, case.labels.clamp(min=0)[:, None])[:, 0]
     return logps.masked_fill(case.labels == -100, 0.0)
 
 
 def naive_sequences(case):
-    """Sums over sequences, float32 at least: [S]."""
+    """Sums over sequences, in at least float32: [S]."""
     tokens = naive_tokens(case)
     tokens = tokens if tokens.dtype == torch.float64 else tokens.float()
-    sums = [tokens[start:end].sum() for start, end in zip(case.cuts, case.cuts[1:], strict=False)]
+    sums = [tokens[start:end].sum() for start, end in zip(case.cu_seqlens, case.cu_seqlens[1:], strict=False)]
     return torch.stack(sums) if sums else tokens.new_empty(0)
 
 
 def error(found, exact):
-    """The largest absolute difference, as a number."""
+    """Maximum absolute difference, as a float."""
     return (found.double() - exact.double()).abs().max().item() if exact.numel() else 0.0
 
 
 def relative(found, exact):
-    """The relative error in the Frobenius norm; the absolute one where there should be nothing."""
+    """Relative error in the Frobenius norm; the absolute error if the exact value is zero."""
     size = float(exact.double().norm())
     distance = float((found.double() - exact.double()).norm())
     return distance / size if size > 1e-12 else distance

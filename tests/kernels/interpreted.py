@@ -1,4 +1,4 @@
-"""Running a test module's cases under Triton's interpreter, which must be on before Triton is imported: in a child."""
+"""Run a test module's cases under Triton's interpreter, in a subprocess: it must be enabled before Triton's import."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from tests.once import once
 
 
 def run_interpreted(module, tmp_path_factory):
-    """Return what `module.compute_all(file)` saves in a process where Triton is interpreted."""
+    """Return the results that `module.compute_all(file)` saves in a subprocess with interpreted Triton."""
     pytest.importorskip("triton")
 
     def compute(folder):

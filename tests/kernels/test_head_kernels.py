@@ -1,11 +1,11 @@
-"""Kernels `fold_logits` and `grad_logits`: Triton against its torch twin, and their compilation for GPUs."""
+"""Kernels `online_logsumexp` and `grad_logits`: Triton against torch, and compilation for GPU architectures."""
 
 import itertools
 
 import pytest
 import torch
-from srlm.kernels import fold_logits as fold
 from srlm.kernels import grad_logits as grad
+from srlm.kernels import online_logsumexp as online
 from srlm.kernels.logit_transform import LogitTransform
 from srlm.kernels.output_head import TILE
 
@@ -17,30 +17,32 @@ TRANSFORMS = {
     "plain": LogitTransform(),
     "capped": LogitTransform(softcap=3.0, logit_scale=0.5, temperature=2.0),
 }
-KEPT = {"float32": torch.float32, "float16": torch.float16}
-NAMES = [" ".join(map(str, parts)) for parts in itertools.product(COLUMNS, TRANSFORMS, KEPT, ["bias", "no-bias"])]
+EXPS_DTYPES = {"float32": torch.float32, "float16": torch.float16}
+NAMES = [
+    " ".join(map(str, parts)) for parts in itertools.product(COLUMNS, TRANSFORMS, EXPS_DTYPES, ["bias", "no-bias"])
+]
 
 
 def run(name, *, triton):
-    """Fold a tile and take its gradient; rows have others beside them in memory."""
-    columns, transform, kept_type, with_bias = name.split()
+    """Run both kernels on one tile; the rows of `exps` are a view into a wider tensor."""
+    columns, transform, exps_dtype, with_bias = name.split()
     columns, transform = int(columns), TRANSFORMS[transform]
     generator = torch.Generator().manual_seed(columns)
     rows = 6
     product = 4 * torch.randn(rows, columns, generator=generator)
     bias = torch.randn(columns, generator=generator).half() if with_bias == "bias" else None
-    labels = torch.tensor([0, columns - 1, columns // 2, -3, columns, -100])  # three of them elsewhere
-    kept = torch.zeros(rows, columns + 5, dtype=KEPT[kept_type])[:, 2 : columns + 2]
+    labels = torch.tensor([0, columns - 1, columns // 2, -3, columns, -100])  # three of them not in this tile
+    exps = torch.zeros(rows, columns + 5, dtype=EXPS_DTYPES[exps_dtype])[:, 2 : columns + 2]
     maximum, total, label_logit = torch.full((3, rows), -7.0).unbind()
-    run_fold = fold.fold_logits_triton if triton else fold.fold_logits_torch
-    run_fold(product.clone(), bias, labels, kept, maximum, total, label_logit, transform)
-    found = {"kept": kept.clone(), "maximum": maximum, "total": total, "label": label_logit.clone()}
-    factor = 0.6 / total  # as if there were another tile
+    run_online = online.online_logsumexp_triton if triton else online.online_logsumexp_torch
+    run_online(product.clone(), bias, labels, exps, maximum, total, label_logit, transform)
+    found = {"exps": exps.clone(), "maximum": maximum, "total": total, "label": label_logit.clone()}
+    factor = 0.6 / total  # as if there were a second tile
     label_logp = label_logit - maximum + factor.log()
     upstream = torch.linspace(-1, 2, rows)
     run_grad = grad.grad_logits_triton if triton else grad.grad_logits_torch
-    run_grad(kept, labels, maximum, factor, label_logit, label_logp, upstream, transform)
-    return {**found, "grad": kept.clone()}
+    run_grad(exps, labels, maximum, factor, label_logit, label_logp, upstream, transform)
+    return {**found, "grad": exps.clone()}
 
 
 def compute_all(file):
@@ -53,7 +55,7 @@ def interpreted(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_twins_agree(interpreted, name):
+def test_triton_and_torch_agree(interpreted, name):
     for key, value in run(name, triton=False).items():
         eps = torch.finfo(value.dtype).eps
         found = interpreted[name][key]
@@ -61,22 +63,22 @@ def test_the_twins_agree(interpreted, name):
         assert torch.allclose(found.double(), value.double(), rtol=4 * eps, atol=40 * eps), key
 
 
-def test_folding_by_hand():
-    """exp(z - maximum), its sum, and the label's z, in the rows whose label is here."""
+def test_online_logsumexp_by_hand():
+    """exp(z - maximum), its sum, and the label's z in rows whose label is in the tile."""
     product = torch.tensor([[1.0, 3.0, 2.0], [0.0, 0.0, 5.0]])
-    kept, label = torch.empty(2, 3), torch.tensor([9.0, 9.0])
+    exps, label = torch.empty(2, 3), torch.tensor([9.0, 9.0])
     maximum, total = torch.empty(2), torch.empty(2)
-    fold.fold_logits(product.clone(), None, torch.tensor([2, 7]), kept, maximum, total, label, LogitTransform())
-    assert torch.allclose(kept, (product - torch.tensor([[3.0], [5.0]])).exp())
+    online.online_logsumexp(product.clone(), None, torch.tensor([2, 7]), exps, maximum, total, label, LogitTransform())
+    assert torch.allclose(exps, (product - torch.tensor([[3.0], [5.0]])).exp())
     assert (maximum.tolist(), label.tolist()) == ([3.0, 5.0], [2.0, 9.0])
-    assert torch.allclose(total, kept.sum(1))
+    assert torch.allclose(total, exps.sum(1))
 
 
 def test_rows_must_be_contiguous():
     transposed = torch.zeros(3, 4).T
     some = torch.zeros(4)
     with pytest.raises(ValueError, match="last dimension must be contiguous"):
-        fold.fold_logits(transposed, None, some.long(), transposed, some, some, some, LogitTransform())
+        online.online_logsumexp(transposed, None, some.long(), transposed, some, some, some, LogitTransform())
     with pytest.raises(ValueError, match="last dimension must be contiguous"):
         grad.grad_logits(transposed, some.long(), some, some, some, some, some, LogitTransform())
 
@@ -84,22 +86,22 @@ def test_rows_must_be_contiguous():
 @pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize("dtype", POINTERS)
 @pytest.mark.parametrize("options", [False, True])
-def test_fold_compiles_for(capability, dtype, options):
-    block = fold.block_of(TILE)
-    signature = {"product": "*fp32", "bias": POINTERS[dtype], "labels": "*i64", "kept": POINTERS[dtype],
+def test_online_logsumexp_compiles_for(capability, dtype, options):
+    block = online.block_size(TILE)
+    signature = {"product": "*fp32", "bias": POINTERS[dtype], "labels": "*i64", "exps": POINTERS[dtype],
                  "maximum": "*fp32", "total": "*fp32", "label_logit": "*fp32", "product_stride": "i64",
-                 "kept_stride": "i64", "columns": "i32", "slope": "fp32", "cap": "fp32",
-                 "kept_scale": "fp32"}  # fmt: skip
+                 "exps_stride": "i64", "columns": "i32", "slope": "fp32", "cap": "fp32",
+                 "exp_scale": "fp32"}  # fmt: skip
     constants = {"HAS_BIAS": options, "HAS_CAP": options, "BLOCK": block}
-    check_compiles(fold.kernel(), signature, constants, capability, fold.warps_of(block))
+    check_compiles(online.kernel(), signature, constants, capability, online.num_warps_for(block))
 
 
 @pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize("dtype", POINTERS)
 @pytest.mark.parametrize("cap", [False, True])
 def test_grad_compiles_for(capability, dtype, cap):
-    signature = {"kept": POINTERS[dtype], "labels": "*i64", "maximum": "*fp32", "factor": "*fp32",
+    signature = {"exps": POINTERS[dtype], "labels": "*i64", "maximum": "*fp32", "factor": "*fp32",
                  "label_logit": "*fp32", "label_logp": "*fp32",
-                 "upstream": "*fp32", "kept_stride": "i64", "columns": "i32", "slope": "fp32", "cap": "fp32",
+                 "upstream": "*fp32", "exps_stride": "i64", "columns": "i32", "slope": "fp32", "cap": "fp32",
                  "inverse_scale": "fp32"}  # fmt: skip
     check_compiles(grad.kernel(), signature, {"HAS_CAP": cap, "BLOCK": 2048}, capability)

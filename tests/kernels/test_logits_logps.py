@@ -1,4 +1,4 @@
-"""Kernel `logits_logps`: from given logits, with the gradient in their place."""
+"""Kernel `logits_logps`: from materialized logits, with the gradient in place."""
 
 import pytest
 import torch
@@ -8,12 +8,12 @@ from tests.kernels.gpu_targets import POINTERS, check_compiles
 from tests.kernels.heads import CASES, DTYPES, error, relative
 from tests.kernels.interpreted import run_interpreted
 
-NAMES = ["507 rows, hidden 123", "a tile and one word", "an empty answer", "all rows masked", "some rows masked",
+NAMES = ["507 rows, hidden 123", "a tile and one token", "an empty answer", "all rows masked", "some rows masked",
          "huge logits", "softcap", "scale and temperature", "no pairs"]  # fmt: skip
 
 
 def make_logits(name, dtype):
-    """Logits before scale, cap and temperature, with others beside them in memory."""
+    """Logits before scale, softcap and temperature, as a view into a wider tensor."""
     case = CASES[name]
     product = (case.hidden @ case.weight.T).to(dtype)
     wide = torch.full((len(product), product.shape[1] + 3), 9.0, dtype=dtype)
@@ -28,7 +28,7 @@ def upstream(case):
 def ours(name, dtype, device="cpu"):
     logits, case = make_logits(name, dtype)
     leaf = logits.to(device).requires_grad_()
-    sums = logits_logps(leaf, case.labels.to(device), case.cuts, **case.options)
+    sums = logits_logps(leaf, case.labels.to(device), case.cu_seqlens, **case.options)
     (sums * upstream(case).to(sums)).sum().backward()
     return {"logps": sums.detach(), "grad": leaf.grad}
 
@@ -42,7 +42,7 @@ def plain(name, dtype, wide):
     z = z / case.options.get("temperature", 1.0)
     tokens = z.log_softmax(-1).gather(1, case.labels.clamp(min=0)[:, None])[:, 0].masked_fill(case.labels == -100, 0.0)
     sums = [tokens[start:end].sum(dtype=torch.promote_types(wide, torch.float32))
-            for start, end in zip(case.cuts, case.cuts[1:], strict=False)]  # fmt: skip
+            for start, end in zip(case.cu_seqlens, case.cu_seqlens[1:], strict=False)]  # fmt: skip
     stacked = torch.stack(sums) if sums else torch.empty(0, dtype=wide)
     if sums:
         (stacked * upstream(case).to(stacked)).sum().backward()
@@ -60,7 +60,7 @@ def check(found, name, dtype):
 
 
 def compute_all(file):
-    """Run every case with interpreted kernels (in a child) and save the results."""
+    """Run every case with interpreted kernels (in a subprocess) and save the results."""
     torch.save({(name, dtype): ours(name, DTYPES[dtype]) for name in NAMES for dtype in ("float32", "float16")}, file)
 
 
@@ -71,7 +71,7 @@ def interpreted(tmp_path_factory):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
-def test_twin(name, dtype):
+def test_torch(name, dtype):
     check(ours(name, DTYPES[dtype]), name, DTYPES[dtype])
 
 
@@ -100,19 +100,19 @@ def test_gradcheck(options):
     assert torch.autograd.gradcheck(logps, (logits,))
 
 
-def test_the_gradient_takes_the_logits_place():
-    """In place nothing of their size is allocated; otherwise the logits stay as they were."""
+def test_the_gradient_overwrites_the_logits():
+    """With `in_place` the gradient is written into the logits' storage; without it the logits are unchanged."""
     for in_place in (True, False):
         leaf = torch.randn(4, 50, requires_grad=True)
         logits = leaf * 1.0
-        before, kept = logits.detach().clone(), logits.detach()
+        before, alias = logits.detach().clone(), logits.detach()
         logits_logps(logits, torch.tensor([1, 2, 3, 4]), [0, 4], in_place=in_place).sum().backward()
-        assert torch.equal(kept, before) != in_place
-        assert torch.equal(kept, leaf.grad) == in_place
+        assert torch.equal(alias, before) != in_place
+        assert torch.equal(alias, leaf.grad) == in_place
 
 
-def test_what_takes_the_logits_place_is_noticed():
-    """By a second backward pass, and by another function that had kept the logits."""
+def test_use_of_overwritten_logits_raises():
+    """In a second backward pass, and in another function that saved the logits for backward."""
     labels = torch.tensor([1, 2, 3, 4])
     sums = logits_logps(torch.randn(4, 50, requires_grad=True), labels, [0, 4])
     sums.sum().backward(retain_graph=True)
@@ -148,7 +148,7 @@ def test_labels_that_are_not_contiguous():
         (torch.zeros(3, 4), torch.zeros(3, dtype=torch.long), "must rise from 0"),
     ],
 )
-def test_what_does_not_fit(logits, labels, message):
+def test_invalid_inputs(logits, labels, message):
     with pytest.raises(ValueError, match=message):
         logits_logps(logits, labels, [0, 1])
 

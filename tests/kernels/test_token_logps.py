@@ -1,4 +1,4 @@
-"""Kernel `token_logps`: the torch twin and the Triton kernel against a float64 truth, and its compilation for GPUs."""
+"""Kernel `token_logps`: torch and Triton against float64, and compilation for GPU architectures."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 def make_cases():
-    """Return {name: (logits [N, V], tokens [N])}: the same numbers wherever this runs."""
+    """Return {name: (logits [N, V], tokens [N])}, identical in every process."""
     generator = torch.Generator().manual_seed(0)
     cases = {}
     for rows, vocabulary in SHAPES:
@@ -29,19 +29,19 @@ def make_cases():
     ends = torch.full((2, 4097), -torch.inf)
     ends[:, -1] = torch.tensor([3.0, -3.0])  # a whole first block of -inf
     cases["only the last one float32"] = ends, torch.tensor([4096, 4096])
-    cases["a token of no probability float32"] = ends, torch.tensor([0, 4095])
+    cases["a token of probability zero float32"] = ends, torch.tensor([0, 4095])
     ends = ends.flip(1).contiguous()
     cases["only the first one float32"] = ends, torch.tensor([0, 0])
     cases["vast float32"] = torch.tensor([[1e30, -1e30, 9e29]] * 3), torch.tensor([0, 1, 2])
     cases["equal float32"] = torch.zeros(1, 8192), torch.tensor([8191])
     pairs = torch.tensor([[3, 9], [4, 9], [5, 9]])
-    cases["tokens of every second place float32"] = torch.randn(3, 252, generator=generator), pairs[:, 0]
+    cases["strided tokens float32"] = torch.randn(3, 252, generator=generator), pairs[:, 0]
     cases["no rows float32"] = torch.empty(0, 252), torch.empty(0, dtype=torch.long)
     return cases
 
 
 def _strided(logits):
-    """The same rows, with others between them in memory and a part of each unused."""
+    """The same values, as a view with a row stride into a tensor with more rows and columns."""
     rows, vocabulary = logits.shape
     wide = torch.full((2 * rows, vocabulary + 5), 60.0, dtype=logits.dtype)
     view = wide[::2, 2 : vocabulary + 2]
@@ -57,7 +57,7 @@ def truth(logits, tokens):
 
 
 def check(found, logits, tokens):
-    """No worse than `log_softmax` in the logits' own type, but for a float32's rounding."""
+    """The error is at most that of `log_softmax` in the logits' dtype, plus float32 rounding."""
     assert found.dtype == torch.float32
     assert found.shape == tokens.shape
     exact = truth(logits, tokens)
@@ -72,7 +72,7 @@ def check(found, logits, tokens):
 
 
 def compute_all(file):
-    """Run the kernel on every case (in a child, which interprets it) and save the results."""
+    """Run the interpreted kernel on every case (in a subprocess) and save the results."""
     torch.save({name: token_logps_triton(case[0], case[1].contiguous())[0] for name, case in CASES.items()}, file)
 
 
@@ -82,7 +82,7 @@ def interpreted(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_twin(name):
+def test_torch(name):
     logits, tokens = CASES[name]
     check(token_logps_torch(logits, tokens)[0], logits, tokens)
 
@@ -92,7 +92,7 @@ def test_interpreted(interpreted, name):
     check(interpreted[name], *CASES[name])
 
 
-def test_twin_bfloat16():
+def test_torch_bfloat16():
     logits, tokens = CASES["plain 4x49152 float32"]
     check(token_logps_torch(logits.bfloat16(), tokens)[0], logits.bfloat16(), tokens)
 
@@ -102,13 +102,13 @@ def test_twin_bfloat16():
 def test_on_a_gpu(bfloat16):
     for given, tokens in CASES.values():
         logits = given.bfloat16() if bfloat16 else given
-        # A copy to the device packs the rows; a narrowed view keeps a stride.
+        # A copy to the device makes the rows contiguous; a narrowed view keeps its row stride.
         wide = torch.nn.functional.pad(logits.float(), (3, 2), value=60.0).to(logits.dtype).cuda()
         on_device = wide[:, 3 : 3 + logits.shape[1]]
         check(token_logps(on_device, tokens.cuda()).cpu(), logits, tokens)
 
 
-def test_public_function_uses_the_twin_on_a_cpu():
+def test_public_function_uses_torch_on_a_cpu():
     logits, tokens = CASES["masked 5x507 float16"]
     assert torch.equal(token_logps(logits, tokens), token_logps_torch(logits, tokens)[0])
 
@@ -121,7 +121,7 @@ def test_wrong_shapes(logits, tokens):
         token_logps(torch.zeros(logits), torch.zeros(tokens, dtype=torch.long))
 
 
-def test_the_kernel_wants_contiguous_rows():
+def test_the_kernel_needs_contiguous_rows():
     with pytest.raises(ValueError, match="last dimension must be contiguous"):
         token_logps_triton(torch.zeros(4, 3).T, torch.zeros(3, dtype=torch.long))
 

@@ -27,7 +27,7 @@ ANSWERS = ["Rome.", "Score: 4", "two\n\nparagraphs\n- and a list", " é 😀 \u2
 
 @pytest.fixture(scope="module")
 def shared_tokenizer():
-    """Puts a begin token before whatever is encoded with special tokens, as Llama's does."""
+    """Return a tokenizer that prepends a begin token when it adds special tokens, as Llama's does."""
     tokenizer = tiny.make_tokenizer()
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.bos_token_id)]
@@ -61,7 +61,7 @@ def test_one_begin_token(name, tokenizer):
         assert ids.count(tokenizer.bos_token_id) == 1
 
 
-def test_no_begin_token_that_the_template_does_not_write(tokenizer):
+def test_no_begin_token_beyond_the_template(tokenizer):
     assert tokenizer.bos_token_id not in chat.prompt_ids(tokenizer, USER)
 
 
@@ -71,7 +71,7 @@ def test_no_begin_token_in_an_answer(templated):
 
 
 @pytest.mark.parametrize("prompt", [USER, LONG], ids=["one turn", "several turns"])
-def test_a_prompt_is_what_the_tokenizer_makes_of_it(templated, prompt):
+def test_a_prompt_is_encoded_as_by_the_tokenizer(templated, prompt):
     ids = chat.prompt_ids(templated, prompt)
     expected = templated.apply_chat_template(prompt, tokenize=True, add_generation_prompt=True, return_dict=True)
     assert list(ids) == list(expected["input_ids"])
@@ -114,20 +114,20 @@ def test_a_template_that_renders_a_prompt_in_two_ways(template, tokenizer):
     tokenizer.chat_template = template
     chat.prompt_ids(tokenizer, USER)  # by itself it renders
     with pytest.raises(
-        InputError, match=r"renders a prompt differently once an answer follows.*set model.chat_template"
+        InputError, match=r"renders a prompt differently when an answer follows.*set model.chat_template"
     ):
         chat.completion_ids(tokenizer, USER, chat.assistant("Rome."))
 
 
 @pytest.mark.parametrize("opening", ["Score: ", "Task 9:", "é"])
-def test_an_opening(templated, opening):
+def test_a_prefill(templated, opening):
     ids = chat.prompt_ids(templated, USER, opening)
     without = chat.prompt_ids(templated, USER)
     assert templated.decode(ids) == templated.decode(without) + opening
     assert len(ids) > len(without)
 
 
-def test_an_opening_is_encoded_with_what_stands_before(tokenizer):
+def test_a_prefill_is_encoded_together_with_the_prompt(tokenizer):
     tokenizer.chat_template = "{{ messages[0]['content'] }}"
     ids = chat.prompt_ids(tokenizer, chat.user("The sco"), "re of the answer")
     assert list(ids) == tokenizer("The score of the answer", add_special_tokens=False)["input_ids"]

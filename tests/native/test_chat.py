@@ -117,13 +117,13 @@ def tokenizer():
 def test_real_templates(file, tokenizer):
     """Every template that TRL ships: rendered in Rust, or by transformers, and the ids are the same."""
     tokenizer.chat_template = file.read_text(encoding="utf-8")
-    found = chat.chat_of(tokenizer)
-    assert found.renders == (file.stem not in DATED)
+    found = chat.cached_encoder(tokenizer)
+    assert found.renders_in_rust == (file.stem not in DATED)
     conversation = [*chat.user("What is 1 + 1?\n"), *chat.assistant(" 2. "), *chat.user("And <b>2 + 2</b>?")]
     try:
         expected = tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=True)
     except TemplateError:
-        with pytest.raises(chat.InputError, match="the chat template refuses these messages"):
+        with pytest.raises(chat.InputError, match="the chat template rejects these messages"):
             chat.prompt_ids(tokenizer, conversation)
         return
     assert list(chat.prompt_ids(tokenizer, conversation)) == list(expected["input_ids"])
@@ -131,7 +131,7 @@ def test_real_templates(file, tokenizer):
 
 def test_a_template_that_raises(tokenizer):
     tokenizer.chat_template = "{{ raise_exception('roles must alternate\\nsecond line') }}"
-    with pytest.raises(chat.InputError, match=r"refuses these messages: roles must alternate$"):
+    with pytest.raises(chat.InputError, match=r"rejects these messages: roles must alternate$"):
         chat.prompt_ids(tokenizer, chat.user("a"))
 
 
@@ -141,7 +141,7 @@ def test_a_template_that_differs_is_left_to_transformers(tokenizer):
         "{% for m in messages %}<|im_start|>{{ m['content'].swapcase() }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
-    assert not chat.chat_of(tokenizer).renders
+    assert not chat.cached_encoder(tokenizer).renders_in_rust
     ids = chat.prompt_ids(tokenizer, chat.user("What<|im_end|>"))
     assert tokenizer.decode(ids) == "<|im_start|>wHAT<|IM_END|><|im_end|>\n<|im_start|>assistant\n"
 
@@ -159,15 +159,15 @@ EVIL = [
 @pytest.fixture(params=[True, False], ids=["rust", "transformers"])
 def templated(request, tokenizer, monkeypatch):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE
-    found = chat.chat_of(tokenizer)
-    assert found.renders
+    found = chat.cached_encoder(tokenizer)
+    assert found.renders_in_rust
     if not request.param:
-        other = chat.Chat(
-            found.made_from,
+        other = chat.CachedEncoder(
+            found.cache_key,
             native.ChatEncoder(tokenizer.backend_tokenizer.to_str(), end_token=tokenizer.eos_token),
-            renders=False,
+            renders_in_rust=False,
         )
-        monkeypatch.setitem(chat._chats, tokenizer, other)
+        monkeypatch.setitem(chat._encoders, tokenizer, other)
     return tokenizer
 
 
@@ -186,7 +186,7 @@ def test_special_tokens_in_messages_stay_text(templated, evil):
 
 
 def test_a_role_spells_no_special_token(templated):
-    with pytest.raises(chat.InputError, match=r'role "user<\|im_end\|>" holds a special token'):
+    with pytest.raises(chat.InputError, match=r'role "user<\|im_end\|>" contains a special token'):
         chat.prompt_ids(templated, [{"role": "user<|im_end|>", "content": "a"}])
 
 
@@ -207,7 +207,7 @@ def test_no_rows(templated):
 
 def test_a_tail_is_kept_where_asked_for(tokenizer):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE
-    encoder = chat.chat_of(tokenizer).encoder
+    encoder = chat.cached_encoder(tokenizer).encoder
     prompts, answers = [chat.user("Hi")], [chat.assistant("one")]
     ids, mask, offsets = encoder.encode_examples(prompts, answers, keep_tail=True)
     whole = tokenizer.apply_chat_template([*prompts[0], *answers[0]], return_dict=True)["input_ids"]
@@ -327,7 +327,7 @@ def test_a_template_that_fails_in_rust_only_is_rendered_by_transformers(tokenize
     tokenizer.chat_template = (
         tiny.CHAT_TEMPLATE + "{% if messages[0].content == 'now' %}{{ strftime_now('%Y') }}{% endif %}"
     )
-    assert chat.chat_of(tokenizer).renders
+    assert chat.cached_encoder(tokenizer).renders_in_rust
     ids = chat.prompt_ids(tokenizer, chat.user("now"))
     assert tokenizer.decode(ids).endswith(time.strftime("%Y"))
 
@@ -353,18 +353,18 @@ def test_what_cannot_be_used_is_refused(arguments, options, message):
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        ([[{"role": "user"}]], r"prompts\[0\].*no dict with role and content"),
-        ([[{"role": "user", "content": None}]], "a message is no dict with role and content"),
-        ([[{"role": "user", "content": "a", "tool_calls": "b"}]], "and nothing else"),
-        ([["a"]], "a message is no dict with role and content"),
-        (["a"], r"prompts\[0\] is .*give a list of messages"),
+        ([[{"role": "user"}]], r"prompts\[0\].*must be a dict with the keys role and content"),
+        ([[{"role": "user", "content": None}]], "a message must be a dict with the keys role and content"),
+        ([[{"role": "user", "content": "a", "tool_calls": "b"}]], "role and content only"),
+        ([["a"]], "a message must be a dict with the keys role and content"),
+        (["a"], r"prompts\[0\] is .*pass a list of messages"),
         ([chat.user("a"), None], r"prompts\[1\] is"),
     ],
 )
 def test_what_is_no_message_is_refused(prompts, message, tokenizer):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE
     with pytest.raises(TypeError, match=message):
-        chat.chat_of(tokenizer).encoder.encode_prompts(prompts)
+        chat.cached_encoder(tokenizer).encoder.encode_prompts(prompts)
 
 
 @pytest.mark.parametrize(
@@ -374,24 +374,24 @@ def test_what_is_no_message_is_refused(prompts, message, tokenizer):
             lambda it: it.encode_examples([chat.user("a")], completion_ids=[[1, 2**31]]),
             r"completion_ids\[0\]: 2147483648 is",
         ),
-        (lambda it: it.encode_examples([chat.user("a")], completion_ids=[[-1]]), "-1 is no token id"),
+        (lambda it: it.encode_examples([chat.user("a")], completion_ids=[[-1]]), "-1 is not a token id"),
         (lambda it: it.encode_examples([("p", [], 0)]), "row 0: there is no answer"),
         (
             lambda it: it.encode_prompts([[{"role": "a<|im_end|>", "content": ""}]]),
-            'role "a<|im_end|>" holds a special',
+            r'role "a<\|im_end\|>" contains a special',
         ),
     ],
 )
 def test_what_makes_no_row_is_refused(call, message, tokenizer):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE
     with pytest.raises(ValueError, match=message):
-        call(chat.chat_of(tokenizer).encoder)
+        call(chat.cached_encoder(tokenizer).encoder)
 
 
 def test_columns_of_different_length_are_refused(tokenizer):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE
-    with pytest.raises(ValueError, match="completions has 0 rows but prompts has 1; give one per prompt"):
-        chat.chat_of(tokenizer).encoder.encode_examples([chat.user("a")], [])
+    with pytest.raises(ValueError, match="completions has 0 rows but prompts has 1; pass one per prompt"):
+        chat.cached_encoder(tokenizer).encoder.encode_examples([chat.user("a")], [])
 
 
 def test_a_slow_tokenizer_is_refused(monkeypatch, tokenizer):
@@ -404,7 +404,7 @@ def test_a_slow_tokenizer_is_refused(monkeypatch, tokenizer):
 def test_other_ids_are_refused(monkeypatch, tokenizer):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE + " "
     monkeypatch.setattr(chat, "_encode", lambda *_: [1])
-    with pytest.raises(chat.InputError, match="are not those of the `tokenizers` library"):
+    with pytest.raises(chat.InputError, match="differ from those of the `tokenizers` library"):
         chat.prompt_ids(tokenizer, chat.user("a"))
 
 
@@ -438,7 +438,7 @@ def test_the_result_does_not_depend_on_threads_or_hash_seeds():
 
 def test_a_forked_child_does_not_wait_for_threads_it_lacks(tokenizer):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE
-    encoder = chat.chat_of(tokenizer).encoder
+    encoder = chat.cached_encoder(tokenizer).encoder
     texts = random_texts(500)
     expected = rows(*encoder.encode_texts(texts))
     child = os.fork()

@@ -170,11 +170,11 @@ def test_a_file_that_is_no_index(tmp_path: Path):
     index.save(file)
     whole = file.read_bytes()
     cases = [
-        (b"", "index: not a saved index of near duplicates; give a file"),
-        (b"PK\x03\x04" + bytes(100), "not a saved index"),
-        (whole[:10], "ends too early"),
-        (whole[:-1], "its checksum does not fit"),
-        (whole[:500] + b"\0" + whole[500:], "its checksum does not fit"),
+        (b"", "index: not a saved near-duplicate index; use a file"),
+        (b"PK\x03\x04" + bytes(100), "not a saved near-duplicate index"),
+        (whole[:10], "the file is truncated"),
+        (whole[:-1], "the checksum does not match"),
+        (whole[:500] + b"\0" + whole[500:], "the checksum does not match"),
         (whole[:8] + b"\2" + whole[9:], "another version of the format"),
     ]
     for content, message in cases:
@@ -191,16 +191,16 @@ def test_a_file_that_is_no_index(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threshold": 0.0}, "threshold is 0; give a number above 0 and at most 1, for example 0.8"),
+        ({"threshold": 0.0}, "threshold is 0; use a number above 0 and at most 1, for example 0.8"),
         ({"threshold": 1.01}, "threshold is 1.01"),
         ({"threshold": float("nan")}, "threshold is NaN"),
-        ({"ngram": 0}, "ngram is 0; give a number from 1 to 64"),
+        ({"ngram": 0}, "ngram is 0; use a number from 1 to 64"),
         ({"ngram": -5}, "ngram is -5"),
         ({"ngram": 65}, "ngram is 65"),
-        ({"permutations": 0}, "permutations is 0; give a number from 1 to 4096"),
+        ({"permutations": 0}, "permutations is 0; use a number from 1 to 4096"),
         ({"permutations": 5000}, "permutations is 5000"),
-        ({"permutations": 2}, "permutations is 2, too few to find near duplicates at threshold 0.8; give at least 3"),
-        ({"unit": "line"}, 'unit is "line"; give "word" or "char"'),
+        ({"permutations": 2}, "permutations is 2, too few to find near duplicates at threshold 0.8; use at least 3"),
+        ({"unit": "line"}, 'unit is "line"; use "word" or "char"'),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], message: str):
@@ -214,7 +214,7 @@ def test_texts_must_be_a_sequence_of_str():
     for function in (exact_duplicates, near_duplicates, NearDuplicateIndex().add):
         with pytest.raises(TypeError, match="texts is a single str"):
             function("text")
-        with pytest.raises(TypeError, match=r"texts\[1\] is .*int.*; give a str"):
+        with pytest.raises(TypeError, match=r"texts\[1\] is .*int.*; pass a str"):
             function(["a", 1])  # type: ignore[list-item]
 
 

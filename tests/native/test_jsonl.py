@@ -109,17 +109,17 @@ def test_random_files_are_read_as_json_reads_them(tmp_path):
     ("data", "field", "message"),
     [
         (b'{"text": "a"}\n{"text": "\xff"}', "text", r"rows\.jsonl, line 2: not UTF-8 \(byte 11\); save the file as"),
-        ('{"text": "a"}\n{"text": "a"', "text", "line 2: not valid JSON: EOF .* at column 12; mend or remove the line"),
+        ('{"text": "a"}\n{"text": "a"', "text", "line 2: not valid JSON: EOF .* at column 12; fix or remove the line"),
         ('{"text": NaN}', "text", "line 1: not valid JSON"),
         ('{"text": "a", "x": -Infinity}', "text", "line 1: not valid JSON"),
         ('{"text": "a"}{}', "text", "line 1: not valid JSON: trailing characters"),
         ('\n\n["text"]', "text", "line 3: expected a JSON object, found an array"),
         ('"text"', "text", "line 1: expected a JSON object, found a string"),
-        ("{}", "text", "line 1: field `text` is missing; add it or name another field"),
+        ("{}", "text", "line 1: field `text` is missing; add it or use another field"),
         ('{"text": 4}', "text", "line 1: field `text` is a number; expected a string"),
         ('{"text": 4}', "text.a", "line 1: field `text.a` is missing, since `text` is a number"),
         ('{"text": ' + "[" * 1_000_000, "text", "line 1: not valid JSON"),
-        ("", "", 'field is ""; give the name of a field, or a path'),
+        ("", "", 'field is ""; use the name of a field, or a path'),
         ("", "a..b", 'field is "a..b"'),
     ],
 )
@@ -166,5 +166,5 @@ def test_results_do_not_depend_on_threads_or_hashes(tmp_path):
     assert len(found) == 1
     line = rows.count("\n") + 1
     assert (
-        found.pop().split("\n")[1] == f"line {line}: field `text` is a number; expected a string, or name another field"
+        found.pop().split("\n")[1] == f"line {line}: field `text` is a number; expected a string, or use another field"
     )

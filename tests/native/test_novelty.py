@@ -103,7 +103,7 @@ def test_letters_of_ascii_are_the_same_either_way(words):
 
 
 def test_unknown_words():
-    with pytest.raises(ValueError, match=r'words is "ascii"; give "rouge_score" or "unicode"'):
+    with pytest.raises(ValueError, match=r'words is "ascii"; use "rouge_score" or "unicode"'):
         rouge_l("a", "b", words="ascii")
     with pytest.raises(ValueError, match="words is"):
         NoveltyIndex(words="")
@@ -186,11 +186,11 @@ def test_columns():
 def test_bad_arguments_change_nothing():
     index = NoveltyIndex()
     for threshold in [-0.1, 1.5, math.nan]:
-        with pytest.raises(ValueError, match=r"threshold is .*; give a number from 0 to 1, for example 0\.7"):
+        with pytest.raises(ValueError, match=r"threshold is .*; use a number from 0 to 1, for example 0\.7"):
             index.add_novel(["a"], threshold)
     with pytest.raises(TypeError, match="texts is a single str"):
         index.add_novel("a b")
-    with pytest.raises(TypeError, match=r"texts\[1\] is <class 'int'>; give a str"):
+    with pytest.raises(TypeError, match=r"texts\[1\] is <class 'int'>; pass a str"):
         index.add_novel(["a", 1])
     assert len(index) == 0
 

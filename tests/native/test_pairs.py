@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from srlm import native
 
+from tests.conftest import HANG_SECONDS
+
 NAN, INF = math.nan, math.inf
 REASONS = ("too_few_scored", "too_few_usable", "tied", "below_margin", "same_text")
 SEVERAL = ("margin", "top_bottom")
@@ -182,16 +184,16 @@ def test_columns_lie_in_memory_as_they_like():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "best"}, 'method is "best"; give best_worst, length_controlled, margin, random or top_bottom'),
-        ({"method": "top_bottom", "k": 0}, "k is 0; give a whole number of at least 1"),
-        ({"method": "top_bottom", "k": -1}, "k is -1; give a number that is not negative"),
-        ({"method": "margin", "max_per_prompt": 0}, "max_per_prompt is 0; give a whole number of at least 1"),
-        ({"method": "margin", "max_per_prompt": -2}, "max_per_prompt is -2; give"),
-        ({"method": "margin", "min_margin": NAN}, "min_margin is NaN; give a finite number"),
-        ({"method": "random", "seed": -1}, r"seed is -1; give a whole number of at least 0 and below 2\*\*64"),
-        ({"method": "random", "seed": 2**64}, "seed is 18446744073709551616; give"),
-        ({"method": "length_controlled", "rho": 1.5}, "rho is 1.5; give a share between 0 and 1"),
-        ({"method": "length_controlled"}, "needs the lengths of the answers; give `texts` or `length`"),
+        ({"method": "best"}, 'method is "best"; use best_worst, length_controlled, margin, random or top_bottom'),
+        ({"method": "top_bottom", "k": 0}, "k is 0; use a whole number of at least 1"),
+        ({"method": "top_bottom", "k": -1}, "k is -1; use a number that is not negative"),
+        ({"method": "margin", "max_per_prompt": 0}, "max_per_prompt is 0; use a whole number of at least 1"),
+        ({"method": "margin", "max_per_prompt": -2}, "max_per_prompt is -2; use"),
+        ({"method": "margin", "min_margin": NAN}, "min_margin is NaN; use a finite number"),
+        ({"method": "random", "seed": -1}, r"seed is -1; use a whole number of at least 0 and below 2\*\*64"),
+        ({"method": "random", "seed": 2**64}, "seed is 18446744073709551616; use"),
+        ({"method": "length_controlled", "rho": 1.5}, "rho is 1.5; use a number from 0 to 1"),
+        ({"method": "length_controlled"}, "needs the lengths of the answers; pass `texts` or `length`"),
         ({"length": np.zeros(3, dtype=np.int64)}, "column `length` has 3 rows but `prompt` has 2"),
     ],
 )
@@ -237,11 +239,11 @@ def test_means_are_those_of_plain_sums():
 @pytest.mark.parametrize(
     ("candidate", "candidates", "message"),
     [
-        ([0, -1], None, r"candidate\[1\] is -1; give the row of a candidate, at least 0"),
-        ([0, 2], 2, r"candidate\[1\] is 2; give the row of a candidate, at least 0 and below 2$"),
-        ([0, 2**62], None, r"candidate\[1\] is 4611686018427387904; .* \(or give the number of `candidates`\)"),
-        ([0, 0], -3, "candidates is -3; give a number that is not negative"),
-        ([0], None, "column `score` has 2 rows but `candidate` has 1; give both one entry per verdict"),
+        ([0, -1], None, r"candidate\[1\] is -1; use the row of a candidate, at least 0"),
+        ([0, 2], 2, r"candidate\[1\] is 2; use the row of a candidate, at least 0 and below 2$"),
+        ([0, 2**62], None, r"candidate\[1\] is 4611686018427387904; .* \(or pass the number of `candidates`\)"),
+        ([0, 0], -3, "candidates is -3; use a number that is not negative"),
+        ([0], None, "column `score` has 2 rows but `candidate` has 1; both need one entry per verdict"),
     ],
 )
 def test_wrong_candidates(candidate, candidates, message):
@@ -288,7 +290,7 @@ def run(script, **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -24,7 +24,7 @@ NONE = -math.inf
 
 def documented():
     """The examples of docs/verdicts.md: reply, outcome, score, and the pattern of the section."""
-    labels, own = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8").split("## A format of your own")
+    labels, own = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8").split("## A custom format")
     pattern = re.search(r"judge\.score_pattern: '(.+)'`", own)[1]
     for text, rule in ((labels, None), (own, pattern)):
         for reply, outcome, score in re.findall(r"^\| `(.+)` \| (\w+) \| ?(\S*) \|$", text, re.MULTILINE):
@@ -192,10 +192,10 @@ def test_rows_without_a_distribution():
 @pytest.mark.parametrize(
     ("logps", "digits", "error", "message"),
     [
-        (np.zeros((2, 3)), np.zeros(2), ValueError, "logps holds 6 values.*each of 2 digits.*shape"),
+        (np.zeros((2, 3)), np.zeros(2), ValueError, "logps has 6 values.*each of 2 digits.*shape"),
         (np.zeros((3, 2)), np.zeros(3), ValueError, "each of 3 digits"),
         (np.zeros((3, 0)), np.zeros(0), ValueError, "at least one digit"),
-        (np.zeros((1, 2)), np.array([0.0, math.nan]), ValueError, r"digits\[1\] is NaN; give finite values"),
+        (np.zeros((1, 2)), np.array([0.0, math.nan]), ValueError, r"digits\[1\] is NaN; use finite values"),
         (np.zeros(2), np.zeros(2), TypeError, "logps must be a two-dimensional numpy array.*convert it with"),
         (np.zeros((1, 2), dtype=int), np.zeros(2), TypeError, "logps must be .* float64 or float32"),
         (np.zeros((1, 2)), np.zeros(2, dtype=int), TypeError, "digits must be a one-dimensional .* float64"),

@@ -1,4 +1,4 @@
-"""Two runs side by side."""
+"""The comparison of two runs."""
 
 import io
 
@@ -6,7 +6,7 @@ import pytest
 import yaml
 from rich.console import Console
 from srlm.errors import InputError
-from srlm.report.compare import Row, compare, comparison_table, difference, main_figures, write_comparison
+from srlm.report.compare import Row, compare, comparison_table, difference, main_metrics, write_comparison
 from srlm.report.measures import kind_of
 from srlm.rows.records import write_text
 
@@ -31,39 +31,39 @@ def runs(tmp_path):
 
 
 def rows_of(both, model, group):
-    return {row.label: row for row in both.figures[model, group]}
+    return {row.label: row for row in both.metrics[model, group]}
 
 
 def test_settings_that_differ(runs):
     assert compare(*runs).settings == [
-        Row("candidates.per_prompt", "4", "8", "", apart=False),
-        Row("name", "a run", "another", "", apart=False),
-        Row("extra", "not set", "[1]", "", apart=False),
+        Row("candidates.per_prompt", "4", "8", "", significant=False),
+        Row("name", "a run", "another", "", significant=False),
+        Row("extra", "not set", "[1]", "", significant=False),
     ]
 
 
-def test_figures_and_their_differences(runs):
+def test_metrics_and_their_differences(runs):
     both = compare(*runs)
     wins = rows_of(both, "M2", "M2 against M1")
     assert wins["win rate"] == Row(
-        "win rate", "66.7 % (60.4 to 72.8)", "50.0 % (42.0 to 58.0)", "-16.7 points", apart=True
+        "win rate", "66.7 % (60.4 to 72.8)", "50.0 % (42.0 to 58.0)", "-16.7 points", significant=True
     )
-    assert wins["won"] == Row("won", "120", "120", "0", apart=False)
-    assert rows_of(both, "M2", "training")["mean loss"].difference == "-0.1000"
+    assert wins["wins"] == Row("wins", "120", "120", "0", significant=False)
+    assert rows_of(both, "M2", "training")["mean training loss"].difference == "-0.1000"
     assert rows_of(both, "M2", "data")["no pair: below margin"] == Row(
-        "no pair: below margin", "not measured", "3", "-", apart=False
+        "no pair: below margin", "not measured", "3", "-", significant=False
     )
-    assert rows_of(both, "M2", "as a judge, pandalm")["pairwise accuracy"].second == "not measured"
+    assert rows_of(both, "M2", "as a judge (pandalm)")["pairwise accuracy"].second == "not measured"
     assert rows_of(both, "M1", "cost")["time, training"].first == "2.4 min"
 
 
-def test_the_main_figures_come_first(runs):
-    assert [row.label for row in main_figures(compare(*runs))] == [
-        "M1 as a judge, held out: pairwise accuracy",
-        "M1 instructions: prompts, strict",
-        "M2 as a judge, held out: pairwise accuracy",
+def test_the_main_metrics_come_first(runs):
+    assert [row.label for row in main_metrics(compare(*runs))] == [
+        "M1 as a judge (held-out): pairwise accuracy",
+        "M1 instructions: prompt-level strict",
+        "M2 as a judge (held-out): pairwise accuracy",
         "M2 against M1: win rate",
-        "M2 instructions: prompts, strict",
+        "M2 instructions: prompt-level strict",
     ]
 
 
@@ -91,11 +91,11 @@ def test_the_table_of_the_terminal(runs):
     lines = [" ".join(line.replace("│", " ").split()) for line in console.file.getvalue().split("\n")]
     assert "candidates.per_prompt 4 8" in lines
     assert "win rate 66.7 % (60.4 to 72.8) 50.0 % (42.0 to 58.0) -16.7 points *" in lines
-    assert "mean loss 0.6912 0.5912 -0.1000" in lines
+    assert "mean training loss 0.6912 0.5912 -0.1000" in lines
     assert "M2: training" in lines
 
 
-def test_nothing_that_differs_is_said(tmp_path):
+def test_equal_settings_are_shown_as_none(tmp_path):
     first, second = make_run(tmp_path / "one"), make_run(tmp_path / "two")
     console = Console(file=io.StringIO(), width=160)
     console.print(comparison_table(first, second))
@@ -103,10 +103,10 @@ def test_nothing_that_differs_is_said(tmp_path):
     assert lines[lines.index("settings that differ") + 1] == "None"
 
 
-def test_every_figure_of_a_match_and_a_judge_is_there(runs):
+def test_every_metric_of_a_match_and_a_judge_is_there(runs):
     both = compare(*runs)
-    assert rows_of(both, "M2", "M2 against M1")["mean probability of its answer"].first == "53.4 % (52.0 to 54.9)"
-    assert rows_of(both, "M1", "as a judge, held out")["prompts left out, too long to judge"].first == "1"
+    assert rows_of(both, "M2", "M2 against M1")["mean preference probability"].first == "53.4 % (52.0 to 54.9)"
+    assert rows_of(both, "M1", "as a judge (held-out)")["prompts skipped (too long to judge)"].first == "1"
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,9 @@ def test_every_figure_of_a_match_and_a_judge_is_there(runs):
     [
         (("m1/sft", "m2/dpo", "m2/step_200"), "training"),
         (
-            ("m2/step_200_answers", "m2/step_400_vs_200", "m3/m1_readings", "m1/answers", "m1/instructions",
+            ("m2/step_200_answers", "m2/step_400_vs_200", "m3/m1_logprobs", "m1/answers", "m1/instructions",
              "m1/judge_held_out", "m2/vs_m1"),
-            "measuring",
+            "evaluation",
         ),
         (("seed/ift", "m2/prompts", "m2/candidates", "m2/verdicts", "m2/pairs"), "data"),
     ],
@@ -144,12 +144,12 @@ def test_names_and_settings_stay_text(tmp_path):
 def test_runs_without_a_model(tmp_path):
     for name in ("one", "two"):
         write_text(tmp_path / name / "config.yaml", f"name: {name}\n")
-    assert compare(tmp_path / "one", tmp_path / "two").figures == {}
-    assert "Neither run has a figure yet" in write_comparison(
+    assert compare(tmp_path / "one", tmp_path / "two").metrics == {}
+    assert "Neither run has any metrics yet" in write_comparison(
         tmp_path / "one", tmp_path / "two", tmp_path / "page.html"
     ).read_text(encoding="utf-8")
 
 
-def test_another_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="not a run's folder"):
+def test_another_directory_is_refused(tmp_path):
+    with pytest.raises(InputError, match="not a run directory"):
         compare(make_run(tmp_path / "one"), tmp_path)

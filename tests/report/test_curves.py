@@ -1,16 +1,22 @@
-"""Which figures of a run become points, under which names and on which axis."""
+"""Which metrics of a run become points, under which names and on which axis."""
 
 import math
 
 import pytest
-from srlm.report.curves import Point, points_of
+from srlm.report.curves import Point, stage_points
 
 
 def estimate(value, n=10):
     return {"value": value, "low": 0.1, "high": 0.9, "n": n}
 
 
-COMMON = {"key": "a1", "seconds": 2.5, "finished": "2026-11-28T01:00:44+0000", "versions": {"torch": "2.13.0"}}
+COMMON = {
+    "format": 3,
+    "cache_key": "a1",
+    "seconds": 2.5,
+    "finished": "2026-11-28T01:00:44+0000",
+    "versions": {"torch": "2.13.0"},
+}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +52,7 @@ COMMON = {"key": "a1", "seconds": 2.5, "finished": "2026-11-28T01:00:44+0000", "
             "m2/pairs",
             {
                 "drops": {"tied": 5},
-                "quality": {
+                "data_metrics": {
                     "parse_rate": 0.9,
                     "kl_from_m1": math.inf,
                     "score_histogram": {"2.5": 4},
@@ -54,22 +60,22 @@ COMMON = {"key": "a1", "seconds": 2.5, "finished": "2026-11-28T01:00:44+0000", "
                     "gates": [{"gate": "tied_prompts", "value": 0.9}],
                 },
             },
-            {"pairs/drops/tied": 5.0, "pairs/quality/parse_rate": 0.9},
+            {"pairs/drops/tied": 5.0, "pairs/data_metrics/parse_rate": 0.9},
         ),
     ],
 )
-def test_figures_of_a_model(stage, entry, metrics):
+def test_metrics_of_a_model(stage, entry, metrics):
     expected = metrics | {f"{stage.partition('/')[2]}/seconds": 2.5}
-    assert points_of(stage, COMMON | entry, []) == [Point("model", 2, expected)]
+    assert stage_points(stage, COMMON | entry, []) == [Point("model", 2, expected)]
 
 
 @pytest.mark.parametrize("stage", ["seed/ift", "seed/eft_valid", "notes"])
-def test_what_is_of_no_model_has_no_points(stage):
-    assert points_of(stage, COMMON | {"rows": 48}, []) == []
+def test_a_stage_of_no_model_has_no_points(stage):
+    assert stage_points(stage, COMMON | {"rows": 48}, []) == []
 
 
-def test_an_entry_without_figures_has_no_points():
-    assert points_of("m1/answers", {"key": "a1", "flags": ["a sentence"], "done": True}, []) == []
+def test_an_entry_without_numbers_has_no_points():
+    assert stage_points("m1/answers", {"format": 3, "cache_key": "a1", "flags": ["a sentence"], "done": True}, []) == []
 
 
 ROWS = [
@@ -89,7 +95,7 @@ def test_a_training():
             {"step": 2, "win_rate": None, "kept": False},
         ],
     }
-    assert points_of("m3/dpo", entry, ROWS) == [
+    assert stage_points("m3/dpo", entry, ROWS) == [
         Point("m3/step", 1, {"m3/loss": 0.7, "m3/rewards/margins": -0.1, "m3/num_tokens": 12.0}),
         Point("m3/step", 2, {"m3/rewards/margins": 0.2}),
         Point("m3/step", 1, {"m3/checkpoint/win_rate": 0.5}),
@@ -98,13 +104,13 @@ def test_a_training():
 
 
 def test_the_rows_of_a_training_are_of_no_other_stage():
-    assert points_of("m3/pairs", {"rows": 4}, ROWS) == [Point("model", 3, {"pairs/rows": 4.0})]
+    assert stage_points("m3/pairs", {"rows": 4}, ROWS) == [Point("model", 3, {"pairs/rows": 4.0})]
 
 
 def test_a_training_whose_rows_are_gone():
-    assert points_of("m1/sft", {"rows": 4}, []) == [Point("model", 1, {"sft/rows": 4.0})]
+    assert stage_points("m1/sft", {"rows": 4}, []) == [Point("model", 1, {"sft/rows": 4.0})]
 
 
 @pytest.mark.parametrize("stage", ["m2/step_8", "m2/step_8_answers", "m2/step_8_vs_4"])
-def test_pauses_of_a_training_are_no_curves_of_their_own(stage):
-    assert points_of(stage, {"seconds": 3.0, "wins": 4}, []) == []
+def test_checkpoint_stages_of_a_training_have_no_curves_of_their_own(stage):
+    assert stage_points(stage, {"seconds": 3.0, "wins": 4}, []) == []

@@ -1,4 +1,4 @@
-"""What the report says in words: only what the intervals allow."""
+"""The findings of the report in words: only what the intervals support."""
 
 import json
 from collections import Counter
@@ -7,7 +7,15 @@ import pytest
 from srlm.evaluation import judge_flags
 from srlm.evaluation.estimates import NONE, Estimate
 from srlm.report.collect import read_run
-from srlm.report.findings import LENGTH_FLAG, against_even, apart, headline, judge_name, lines, warnings
+from srlm.report.findings import (
+    LENGTH_FLAG,
+    compare_intervals,
+    headline,
+    judge_name,
+    summary_rows,
+    warnings,
+    win_rate_outcome,
+)
 
 from tests.report_run import NOT_ABOVE_LENGTH, change_manifest, est, judging, make_run
 
@@ -23,8 +31,8 @@ from tests.report_run import NOT_ABOVE_LENGTH, change_manifest, est, judging, ma
         (None, None, "unmeasured"),
     ],
 )
-def test_a_win_rate_is_called_by_its_whole_interval(low, high, word):
-    assert against_even(Estimate(0.6, low, high, 10)) == word
+def test_a_win_rate_is_classified_by_its_whole_interval(low, high, word):
+    assert win_rate_outcome(Estimate(0.6, low, high, 10)) == word
 
 
 @pytest.mark.parametrize(
@@ -37,8 +45,8 @@ def test_a_win_rate_is_called_by_its_whole_interval(low, high, word):
         (NONE, NONE, "unmeasured"),
     ],
 )
-def test_figures_differ_where_their_intervals_do_not_overlap(one, other, word):
-    assert apart(one, other) == word
+def test_estimates_differ_if_their_intervals_do_not_overlap(one, other, word):
+    assert compare_intervals(one, other) == word
 
 
 def compared(rate, controlled):
@@ -55,22 +63,22 @@ UNKNOWN = est(None, None, None, 0)
 
 
 @pytest.mark.parametrize(
-    ("rate", "controlled", "said", "badge"),
+    ("rate", "controlled", "expected", "badge"),
     [
-        (HIGH, HIGH, "Yes: M2 answers better than M1.", "better than M1"),
-        (HIGH, UNKNOWN, "Yes: M2 answers better than M1.", "better than M1"),
-        (HIGH, EVEN, "M2 wins against M1, but its answers' length may be all there is to it.",
-         "better than M1, length may be why"),
-        (LOW, EVEN, "No: M2 answers worse than M1.", "worse than M1"),
-        (EVEN, HIGH, "Between M2 and M1 there is no difference that the data can show.", "no difference shown from M1"),
-        (UNKNOWN, UNKNOWN, "No model's answers were compared with M1's, so nobody can say.", "not compared with M1"),
+        (HIGH, HIGH, "Yes: M2 gives better answers than M1.", "better than M1"),
+        (HIGH, UNKNOWN, "Yes: M2 gives better answers than M1.", "better than M1"),
+        (HIGH, EVEN, "M2 wins against M1, but longer answers alone may explain it.",
+         "better than M1, possibly due to length"),
+        (LOW, EVEN, "No: M2 gives worse answers than M1.", "worse than M1"),
+        (EVEN, HIGH, "No significant difference between M2 and M1.", "no significant difference from M1"),
+        (UNKNOWN, UNKNOWN, "Unknown: no model was compared with M1.", "not compared with M1"),
     ],
 )  # fmt: skip
-def test_the_headline_and_the_badge(tmp_path, rate, controlled, said, badge):
+def test_the_headline_and_the_badge(tmp_path, rate, controlled, expected, badge):
     change_manifest(make_run(tmp_path), compared(rate, controlled))
     run = read_run(tmp_path)
-    assert headline(run).text == said
-    assert [line.badge.text for line in lines(run)] == ["where it starts", badge]
+    assert headline(run).text == expected
+    assert [line.badge.text for line in summary_rows(run)] == ["starting point", badge]
 
 
 def test_the_headline_is_of_the_last_model_that_was_compared(tmp_path):
@@ -81,47 +89,47 @@ def test_the_headline_is_of_the_last_model_that_was_compared(tmp_path):
 
     change_manifest(make_run(tmp_path), change)
     run = read_run(tmp_path)
-    assert headline(run).text == "No: M2 answers worse than M1. M3 was not compared with M1."
+    assert headline(run).text == "No: M2 gives worse answers than M1. M3 was not compared with M1."
     change_manifest(tmp_path, lambda manifest: manifest.update({"m3/vs_m1": manifest["m3/vs_m2"]}))
     assert headline(read_run(tmp_path)).text.startswith("M3 wins against M1")
 
 
 def test_the_sentences_of_each_model(tmp_path):
-    first, second = lines(read_run(make_run(tmp_path)))
-    # M1's flag says that its difference from length may be none. M2: 64.0 to 76.0 is above length, but overlaps M1's.
-    assert first.sentences == ["Not shown to judge better than length would."]
+    first, second = summary_rows(read_run(make_run(tmp_path)))
+    # M1 has the flag of the length baseline. M2's interval, 64.0 to 76.0, is above the baseline but overlaps M1's.
+    assert first.sentences == ["Judge: not significantly better than the length baseline."]
     assert second.sentences == [
-        "Answers better than M1, by M1's judgement; with length controlled, no difference.",
-        "Judges better than length would; no change from M1.",
-        "Follows instructions: better than M1.",
+        "Answers: better than M1 (judge: M1); length-controlled: no significant difference.",
+        "Judge: better than the length baseline; no significant change from M1.",
+        "Instruction following: better than M1.",
     ]
 
 
 def test_a_worse_judge_is_called_worse(tmp_path):
     change_manifest(make_run(tmp_path), lambda m: m.update({"m2/judge_held_out": judging(est(0.4, 0.35, 0.45, 57))}))
-    second = lines(read_run(tmp_path))[1]
-    assert "Judges worse than length would; worse than M1." in second.sentences
+    second = summary_rows(read_run(tmp_path))[1]
+    assert "Judge: worse than the length baseline; worse than M1." in second.sentences
 
 
 @pytest.mark.parametrize(
-    ("gone", "said"),
+    ("gone", "expected"),
     [
-        (["m1/sft", "m2/dpo"], "No model is trained yet."),
-        (["m2/dpo"], "Only M1 is trained, so there is nothing to compare yet."),
-        (["m2/vs_m1"], "No model's answers were compared with M1's, so nobody can say."),
+        (["m1/sft", "m2/dpo"], "No model has been trained yet."),
+        (["m2/dpo"], "Only M1 is trained; there is nothing to compare yet."),
+        (["m2/vs_m1"], "Unknown: no model was compared with M1."),
     ],
 )
-def test_what_is_not_there_is_not_claimed(tmp_path, gone, said):
+def test_no_claim_without_data(tmp_path, gone, expected):
     change_manifest(make_run(tmp_path), lambda manifest: [manifest.pop(stage) for stage in gone])
-    assert headline(read_run(tmp_path)).text == said
-    assert headline(read_run(tmp_path)).word == "unmeasured"
+    assert headline(read_run(tmp_path)).text == expected
+    assert headline(read_run(tmp_path)).outcome == "unmeasured"
 
 
 def test_flags_and_gates_are_warnings(tmp_path):
     assert warnings(read_run(make_run(tmp_path))) == [
-        ("M1 as a judge, held out", NOT_ABOVE_LENGTH),
+        ("M1 as a judge (held-out)", NOT_ABOVE_LENGTH),
         ("Data for M2", "In 85 % of the prompts all scores tie."),
-        ("M2 as a judge, held out", "Scores follow length."),
+        ("M2 as a judge (held-out)", "Scores follow length."),
     ]
 
 
@@ -140,93 +148,95 @@ def stopped_run(path, reason):
 
 
 MADE = ("prompts", "candidates", "verdicts")
-ADVICE = ("head_to_head.judge", "head_to_head.justify=true", "head_to_head.by=scores")
+ADVICE = ("head_to_head.judge", "head_to_head.justify=true", "head_to_head.by=pointwise")
 TIES = "In 85 % of the prompts all scores tie."
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"),
+    ("reason", "expected"),
     [
         (f"m2: not trained: {TIES}", [f"m2: not trained: {TIES}"]),
         ("m2: only 2 pairs", ["m2: only 2 pairs", TIES]),
     ],
 )
-def test_what_stopped_the_run_is_said(tmp_path, reason, said):
+def test_the_reason_of_a_stop_is_shown(tmp_path, reason, expected):
     run = stopped_run(tmp_path, reason)
-    assert headline(run).text == "Only M1 is trained: the run stopped before M2, for the reason below."
-    assert warnings(run)[1:] == [("Data for M2", text) for text in said]
+    assert headline(run).text == "Only M1 is trained: the run stopped before training M2 (see the warnings below)."
+    assert warnings(run)[1:] == [("Data for M2", text) for text in expected]
     assert run.model(2).data["drops"]["too_few_scored"] == 1
 
 
-def test_a_file_of_an_earlier_stop_is_passed_over_once_the_pairs_are_done(tmp_path):
+def test_a_file_of_an_earlier_stop_is_ignored_once_the_pairs_are_done(tmp_path):
     (make_run(tmp_path) / "m2" / "gates.json").write_text('{"stopped": "m2: only 2 pairs"}')
     assert warnings(read_run(tmp_path))[1:] == [
         ("Data for M2", TIES),
-        ("M2 as a judge, held out", "Scores follow length."),
+        ("M2 as a judge (held-out)", "Scores follow length."),
     ]
 
 
 @pytest.mark.parametrize(
     ("values", "parts"),
     [
-        ({"first_share": 0.5, "disagreements": 0}, []),
-        ({"first_share": None, "disagreements": None, "unread": None}, []),
-        ({"first_share": 0.31, "disagreements": 70}, []),
+        ({"first_position_rate": 0.5, "disagreements": 0}, []),
+        ({"first_position_rate": None, "disagreements": None, "unparseable": None}, []),
+        ({"first_position_rate": 0.31, "disagreements": 70}, []),
         (
-            {"first_share": 1.0, "disagreements": 195},
+            {"first_position_rate": 1.0, "disagreements": 195},
             [["100% of the verdicts", "195 of 195 prompts", *ADVICE]],
         ),
-        ({"first_share": 0.1}, [["10% of the verdicts are for whoever stood first"]]),
-        ({"disagreements": 100}, [["The two orders contradict each other in 100 of 195 prompts"]]),
-        ({"unread": 21}, [["21 of 200 prompts are left out", "m2/vs_m1.jsonl", "head_to_head.max_tokens"]]),
-        ({"unread": 200, "disagreements": 0, "first_share": None}, [["200 of 200 prompts"]]),
+        ({"first_position_rate": 0.1}, [["10% of the verdicts prefer the answer shown first"]]),
+        ({"disagreements": 100}, [["The two orders disagree in 100 of 195 prompts"]]),
+        ({"unparseable": 21}, [["21 of 200 prompts are excluded", "m2/vs_m1.jsonl", "head_to_head.max_tokens"]]),
+        ({"unparseable": 200, "disagreements": 0, "first_position_rate": None}, [["200 of 200 prompts"]]),
     ],
 )
-def test_a_judge_that_does_not_read_is_told(tmp_path, values, parts):
+def test_a_position_biased_judge_is_flagged(tmp_path, values, parts):
     change_manifest(make_run(tmp_path), lambda manifest: manifest["m2/vs_m1"].update(values))
-    said = [text for where, text in warnings(read_run(tmp_path)) if where == "M2 against M1"]
-    assert len(said) == len(parts)
-    for text, words in zip(said, parts, strict=True):
+    expected = [text for where, text in warnings(read_run(tmp_path)) if where == "M2 against M1"]
+    assert len(expected) == len(parts)
+    for text, words in zip(expected, parts, strict=True):
         assert [word for word in words if word not in text] == []
 
 
-def test_a_judge_that_gives_reasons_is_not_told_to(tmp_path):
-    change_manifest(make_run(tmp_path), lambda manifest: manifest["m2/vs_m1"].update(first_share=1.0))
+def test_a_judge_that_gives_reasons_is_not_advised_to(tmp_path):
+    change_manifest(make_run(tmp_path), lambda manifest: manifest["m2/vs_m1"].update(first_position_rate=1.0))
     run = read_run(tmp_path)
     run.config["head_to_head"] = {"justify": True}
     [text] = [text for where, text in warnings(run) if where == "M2 against M1"]
     assert "justify" not in text
-    assert "by M1's judgement, which mostly follows the place of an answer" in lines(run)[1].sentences[0]
+    assert "(judge: M1, position-biased)" in summary_rows(run)[1].sentences[0]
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "flags", "said"),
+    ("accuracy", "flags", "expected"),
     [
-        (est(0.6, 0.55, 0.65, 57), [], "Judges better than length would"),  # though they overlap
-        (est(0.6, 0.55, 0.65, 57), [NOT_ABOVE_LENGTH], "Not shown to judge better than length would"),
-        (est(0.6, 0.55, 0.65, 57), None, "Not shown to judge better than length would"),
-        (est(0.7, 0.65, 0.75, 57), None, "Judges better than length would"),
-        (est(0.4, 0.35, 0.45, 57), [NOT_ABOVE_LENGTH], "Judges worse than length would"),
-        (est(0.6, None, None, 1), [], "How it judges was not measured"),
+        (est(0.6, 0.55, 0.65, 57), [], "Judge: better than the length baseline"),  # though they overlap
+        (est(0.6, 0.55, 0.65, 57), [NOT_ABOVE_LENGTH], "Judge: not significantly better than the length baseline"),
+        (est(0.6, 0.55, 0.65, 57), None, "Judge: not significantly better than the length baseline"),
+        (est(0.7, 0.65, 0.75, 57), None, "Judge: better than the length baseline"),
+        (est(0.4, 0.35, 0.45, 57), [NOT_ABOVE_LENGTH], "Judge: worse than the length baseline"),
+        (est(0.6, None, None, 1), [], "Judge: not measured"),
     ],
 )  # fmt: skip
-def test_a_judge_beside_length_by_the_difference_itself(tmp_path, accuracy, flags, said):
+def test_a_judge_is_compared_with_the_length_baseline_by_their_difference(tmp_path, accuracy, flags, expected):
     change_manifest(
         make_run(tmp_path), lambda manifest: manifest.update({"m1/judge_held_out": judging(accuracy, flags=flags)})
     )
-    assert lines(read_run(tmp_path))[0].sentences == [f"{said}."]
+    assert summary_rows(read_run(tmp_path))[0].sentences == [f"{expected}."]
 
 
 def test_the_flag_is_the_measurements_own():
-    ahead = Estimate(0.0, -0.1, 0.1, 90)
-    [flag] = judge_flags.flags(written=Counter(), tied=NONE, parse_rate=NONE, ahead=ahead, prompts=90, expected=False)
+    gain = Estimate(0.0, -0.1, 0.1, 90)
+    [flag] = judge_flags.flags(
+        written=Counter(), tied=NONE, parse_rate=NONE, gain_over_length=gain, prompts=90, expected=False
+    )
     assert LENGTH_FLAG in flag
 
 
 def test_a_judge_is_named():
-    assert [judge_name(name) for name in ("m1", "m12", "m1 (scores)", "some/model")] == [
+    assert [judge_name(name) for name in ("m1", "m12", "m1 (pointwise)", "some/model")] == [
         "M1",
         "M12",
-        "M1 (scores)",
+        "M1 (pointwise)",
         "some/model",
     ]

@@ -1,4 +1,4 @@
-"""The report as a file: what it says, what it says where something is missing, and that it is safe to open."""
+"""The report as a file: its content, its content if data is missing, and that it is safe to open."""
 
 import base64
 import hashlib
@@ -11,12 +11,12 @@ import pytest
 import yaml
 from srlm.errors import InputError
 from srlm.report.collect import read_run
-from srlm.report.findings import lines
+from srlm.report.findings import summary_rows
 from srlm.report.page import figures, run_sections, write_report
 from srlm.report.render import script_json
 from srlm.report.samples import read_samples
-from srlm.report.text import duration, figure, with_interval
-from srlm.report.training_charts import thinned
+from srlm.report.text import duration, format_number, with_interval
+from srlm.report.training_charts import downsample
 from srlm.rows.records import write_text
 
 from tests.report_run import HOSTILE, change_manifest, make_run, manifest
@@ -25,7 +25,7 @@ LONGER = "54.1 % (48.0 to 60.2)"
 
 
 class Page(HTMLParser):
-    """The parts of a page: its scripts, its visible text, its rows, the images' texts, and its attributes' values."""
+    """The parts of a page: scripts, visible text, table rows, text alternatives of images, and attribute values."""
 
     def __init__(self, file):
         super().__init__()
@@ -68,7 +68,7 @@ def page(tmp_path_factory):
     return Page(write_report(make_run(tmp_path_factory.mktemp("run"))))
 
 
-def test_it_stands_in_the_folder_or_where_one_says(tmp_path):
+def test_the_page_is_in_the_run_directory_or_at_the_given_path(tmp_path):
     run = make_run(tmp_path / "run")
     assert write_report(run) == run / "report.html"
     assert write_report(run, tmp_path / "other" / "page.html") == tmp_path / "other" / "page.html"
@@ -76,8 +76,8 @@ def test_it_stands_in_the_folder_or_where_one_says(tmp_path):
     assert not list(run.glob("*.partial"))
 
 
-def test_another_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"not a run's folder"):
+def test_another_directory_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"not a run directory"):
         write_report(tmp_path)
 
 
@@ -86,35 +86,35 @@ def test_another_folder_is_refused(tmp_path):
     [
         # The manifest's 0.583 with 0.51 to 0.651, and so on.
         (
-            "M1 where it starts",
-            ["58.3 % 51.0 to 65.1", "longer is better: 54.1 % (48.0 to 60.2)", "21.4 % 18.0 to 25.0"],
+            "M1 starting point",
+            ["58.3 % 51.0 to 65.1", "length baseline: 54.1 % (48.0 to 60.2)", "21.4 % 18.0 to 25.0"],
         ),
-        ("M2 better than M1", ["66.7 % 60.4 to 72.8", "120 won, 20 tied, 55 lost", "51.2 % (44.1 to 58.3)"]),
+        ("M2 better than M1", ["66.7 % 60.4 to 72.8", "120 wins, 20 ties, 55 losses", "51.2 % (44.1 to 58.3)"]),
         ("pairwise accuracy", ["58.3 % (51.0 to 65.1)", "70.2 % (64.0 to 76.0)"]),
-        ("Spearman with the humans' order", ["0.21 (-0.05 to 0.47)"]),
-        ("entropy of written scores", ["1.83"]),
-        ("prompts left out, too long to judge", ["1"]),
-        ("2 the first, so not compared", ["- - - not kept"]),
-        ("4 60.0 % (45.0 to 75.0)", ["20 8 12 kept"]),
+        ("Spearman with the human ranking", ["0.21 (-0.05 to 0.47)"]),
+        ("score entropy (bits)", ["1.83"]),
+        ("prompts skipped (too long to judge)", ["1"]),
+        ("2 first checkpoint, not compared", ["- - - not selected"]),
+        ("4 60.0 % (45.0 to 75.0)", ["20 8 12 selected"]),
         (
             "M2 against M1 M1 200",
             ["53.4 % (52.0 to 54.9)", "120 / 20 / 55 / 5", "56.0 %", "420 against 310", "10,000", "0.50"],
         ),
         ("length constraints:number words", ["40.0 % (30.0 to 50.0)"]),
         ("prompts dropped", ["4 not novel"]),
-        ("prompts whose scores all tie", ["85.0 %"]),
+        ("prompts with all scores tied", ["85.0 %"]),
         ("mean length (tokens)", ["40"]),
         ("m1/sft", ["104", "2.4 min"]),
         ("m2/verdicts", ["7", "20.0 s", "7,000", "70", "vllm"]),
     ],
 )
-def test_figures_are_the_manifests(page, start, cells):
+def test_numbers_are_those_of_the_manifest(page, start, cells):
     row = page.row(start)
     for cell in cells:
         assert cell in row
 
 
-def test_every_chart_has_its_message_its_table_and_its_figure(page):
+def test_every_chart_has_a_message_a_table_and_a_figure(page):
     names = [name for name, _ in page.images]
     assert sorted(names) == sorted(page.data("figures"))
     assert len(names) == len(set(names)) == 27
@@ -128,15 +128,15 @@ def test_every_chart_has_its_message_its_table_and_its_figure(page):
         (
             "judge-set-0",
             (
-                "Share of pairs judged as the humans do: M1 58.3 % (51.0 to 65.1),"
-                f" longer is better {LONGER}; M2 70.2 % (64.0 to 76.0), longer is better {LONGER}."
+                "Share of pairs in which the judge agrees with the humans: M1 58.3 % (51.0 to 65.1),"
+                f" length baseline {LONGER}; M2 70.2 % (64.0 to 76.0), length baseline {LONGER}."
             ),
         ),
         (
             "judge-set-1",
             (
-                "Share of pairs judged as the humans do: M2 60.0 % (55.0 to 65.0),"
-                f" longer is better {LONGER}; humans among themselves 72.0 % (70.0 to 74.0)."
+                "Share of pairs in which the judge agrees with the humans: M2 60.0 % (55.0 to 65.0),"
+                f" length baseline {LONGER}; human-human agreement 72.0 % (70.0 to 74.0)."
             ),
         ),
         (
@@ -145,22 +145,22 @@ def test_every_chart_has_its_message_its_table_and_its_figure(page):
         ),
         (
             "flow-candidates-2",
-            "Candidates for M2: 8 candidates; 7 scored; 1 not scored; 4 in a pair; 1 cut off; 2 in no pair.",
+            "Candidates for M2: 8 candidates; 7 scored; 1 not scored; 4 in a pair; 1 truncated; 2 not in a pair.",
         ),
-        ("candidates-for-M2", "Candidates for M2: 5 scores, mean 2.60; the most frequent is 2, given to 60.0 %."),
-        ("answer-lengths", "Median length of answers in tokens: M1 21, M2 31."),
+        ("candidates-for-M2", "Candidates for M2: 5 scores, mean 2.60; the most frequent is 2 (60.0 %)."),
+        ("answer-lengths", "Median answer length in tokens: M1 21, M2 31."),
         (
-            "training-2-log-probability-of-answers",
-            "Log-probability of answers of M2: chosen falls from -105 to -120; rejected falls from -120 to -180.",
+            "training-2-log-probabilities",
+            "Log-probabilities of M2: chosen falls from -105 to -120; rejected falls from -120 to -180.",
         ),
         (
             "training-2-checkpoints",
             (
-                "Win rate of M2's checkpoints, each against the best one before it: step 2 the first, so not compared;"
-                " step 4 60.0 % (45.0 to 75.0). Kept: step 4."
+                "Win rates of M2's checkpoints, each against the best earlier checkpoint: step 2 first checkpoint, not"
+                " compared; step 4 60.0 % (45.0 to 75.0). Selected: step 4."
             ),
         ),
-        ("time", "The stages took 6.6 min: making data 60.3 s, training 3.0 min, measuring 2.7 min."),
+        ("time", "The stages took 6.6 min: data generation 60.3 s, training 3.0 min, evaluation 2.7 min."),
     ],
 )
 def test_messages_of_charts(page, name, message):
@@ -169,7 +169,7 @@ def test_messages_of_charts(page, name, message):
 
 def test_figures_of_charts(page):
     shown = page.data("figures")
-    chosen, rejected = shown["training-2-log-probability-of-answers"]["data"]
+    chosen, rejected = shown["training-2-log-probabilities"]["data"]
     assert (chosen["x"], chosen["y"]) == ([1, 2, 3, 4], [-105, -110, -115, -120])
     assert rejected["y"] == [-120, -140, -160, -180]
     assert [shape["x0"] for shape in shown["training-2-loss"]["layout"]["shapes"]] == [2, 4]
@@ -206,27 +206,27 @@ def test_a_file_may_be_missing(tmp_path, gone):
     assert len(built(tmp_path)) == 8
 
 
-def without(entry, place):
-    """Return an entry without its field at `place`, and with null in the next one."""
-    keys = list(entry)
-    gone, null = keys[place % len(keys)], keys[(place + 1) % len(keys)]
+def without(entry, index):
+    """Return an entry without its field at `index`, and with null in the next field."""
+    keys = [key for key in entry if key != "format"]  # always there: other formats are refused
+    gone, null = keys[index % len(keys)], keys[(index + 1) % len(keys)]
     return {key: None if key == null else value for key, value in entry.items() if key != gone}
 
 
-@pytest.mark.parametrize("place", range(max(len(entry) for entry in manifest().values())))
-def test_a_field_may_be_missing_or_null(tmp_path, place):
+@pytest.mark.parametrize("index", range(max(len(entry) - 1 for entry in manifest().values())))
+def test_a_field_may_be_missing_or_null(tmp_path, index):
     make_run(tmp_path)
-    changed = {stage: without(entry, place) for stage, entry in manifest().items()}
+    changed = {stage: without(entry, index) for stage, entry in manifest().items()}
     write_text(tmp_path / "manifest.json", json.dumps(changed))
     assert len(built(tmp_path)) == 8
-    assert len(lines(read_run(tmp_path))) == 2
+    assert len(summary_rows(read_run(tmp_path))) == 2
 
 
 def test_counts_may_be_missing(tmp_path):
     def change(found):
-        quality = found["m2/pairs"]["quality"]
-        quality["score_histogram"] = {"2": None, "3.5": 2}
-        quality["length_histogram"] = {"edges": [0, 20], "counts": []}
+        metrics = found["m2/pairs"]["data_metrics"]
+        metrics["score_histogram"] = {"2": None, "3.5": 2}
+        metrics["length_histogram"] = {"edges": [0, 20], "counts": []}
         found["m1/judge_held_out"]["histogram"] = {"2": None}
 
     change_manifest(make_run(tmp_path), change)
@@ -234,7 +234,7 @@ def test_counts_may_be_missing(tmp_path):
     assert shown["candidates-for-M2"]["data"][0]["x"] == [3.5]
     assert "candidate-lengths" not in shown
     assert "held-out-answers-by-M1" not in shown
-    change_manifest(tmp_path, lambda found: found["m2/pairs"]["quality"]["length_histogram"].update(counts=[None]))
+    change_manifest(tmp_path, lambda found: found["m2/pairs"]["data_metrics"]["length_histogram"].update(counts=[None]))
     assert figures(built(tmp_path))["candidate-lengths"]["data"][0]["y"] == [0, 0]
 
 
@@ -252,11 +252,11 @@ def test_headings_go_down_by_one(page):
 
 def test_the_prompt_of_a_pair_scrolls_by_keyboard(page):
     assert ("class", "prompt") in page.attributes
-    places = [place for place, (name, value) in enumerate(page.attributes) if (name, value) == ("class", "prompt")]
-    assert all(page.attributes[place + 1] == ("tabindex", "0") for place in places)
+    indices = [index for index, attribute in enumerate(page.attributes) if attribute == ("class", "prompt")]
+    assert all(page.attributes[index + 1] == ("tabindex", "0") for index in indices)
 
 
-def test_intervals_of_what_is_to_be_beaten_are_drawn(page):
+def test_intervals_of_the_baselines_are_drawn(page):
     shown = page.data("figures")
     longer, judged = shown["judge-set-0"]["data"]
     assert longer["error_y"]["array"] == pytest.approx([0.061, 0.061])
@@ -276,20 +276,20 @@ def test_a_stopped_run_shows_the_data_that_stopped_it(tmp_path):
     (tmp_path / "m2" / "gates.json").write_text(json.dumps(kept))
     page = Page(write_report(tmp_path))
     assert "m2: only 2 pairs" in page.text
-    assert "85.0 %" in page.row("prompts whose scores all tie")
+    assert "85.0 %" in page.row("prompts with all scores tied")
     assert page.data("figures")["flow-prompts-2"]
     assert len(page.data("samples")) == 2
 
 
-def test_an_empty_run_says_that_nothing_is_measured(tmp_path):
+def test_an_empty_run_shows_that_nothing_is_measured(tmp_path):
     write_text(tmp_path / "config.yaml", "name: empty\n")
     page = Page(write_report(tmp_path))
-    assert "No model is trained yet." in page.text
+    assert "No model has been trained yet." in page.text
     assert page.text.count("Not measured in this run.") == 7
     assert page.data("figures") == {}
 
 
-def test_a_torn_last_line_is_passed_over(tmp_path):
+def test_an_incomplete_last_line_is_skipped(tmp_path):
     file = make_run(tmp_path) / "m2" / "metrics.jsonl"
     file.write_text(file.read_text() + '{"step": 5, "lo')
     assert len(read_run(tmp_path).models[1].metrics) == 5
@@ -307,7 +307,7 @@ def hostile_run(path):
     make_run(path, name=HOSTILE, text=HOSTILE)
 
     def change(found):
-        found["m2/pairs"]["quality"]["gates"][0]["text"] = HOSTILE
+        found["m2/pairs"]["data_metrics"]["gates"][0]["text"] = HOSTILE
         found["m2/judge_held_out"]["flags"] = [HOSTILE]
         found[f"m2/judge_{HOSTILE}"] = found["m2/judge_held_out"]
         found["m2/instructions"]["by_kind"][HOSTILE] = found["m2/instructions"]["prompt_strict"]
@@ -317,9 +317,9 @@ def hostile_run(path):
     return path
 
 
-def test_what_models_and_people_wrote_stays_text(tmp_path):
+def test_text_of_models_and_users_stays_text(tmp_path):
     page = Page(write_report(hostile_run(tmp_path)))
-    # plotly, the two scripts, and two blocks of data: no other script, no image, no handler came in.
+    # plotly, the two scripts, and two blocks of data: no other script, image or event handler was injected.
     assert len(page.scripts) == 5
     assert not {"img", "iframe", "object", "link", "base"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name.startswith("on")]
@@ -358,10 +358,10 @@ def test_the_same_run_gives_the_same_page(tmp_path):
     run = make_run(tmp_path)
     first = write_report(run, samples=1).read_bytes()
     assert write_report(run, samples=1).read_bytes() == first
-    assert "Here are 1 of 2 pairs" in " ".join(Page(run / "report.html").text.split())
+    assert " 1 of 2 pairs, sampled at random" in " ".join(Page(run / "report.html").text.split())
 
 
-def test_a_run_of_good_answers_alone_has_no_pairs(tmp_path):
+def test_a_run_with_positives_only_has_no_pairs(tmp_path):
     make_run(tmp_path)
     settings = yaml.safe_load((tmp_path / "config.yaml").read_text()) | {"pairs": {"method": "positives_only"}}
     write_text(tmp_path / "config.yaml", yaml.safe_dump(settings))
@@ -372,15 +372,15 @@ def test_a_run_of_good_answers_alone_has_no_pairs(tmp_path):
 
     change_manifest(tmp_path, change)
     page = Page(write_report(tmp_path))
-    assert "it trains on good answers alone" in page.text
+    assert "it trains on positives only" in page.text
     assert page.row("prompts with a perfect answer")
     assert page.row("perfect answers") == "perfect answers 2"
-    assert page.row("left out") == "left out 2 no perfect answer, 5 same text"
-    # Its rows do not name candidates, so nobody can say what became of each.
+    assert page.row("dropped") == "dropped 2 no perfect answer, 5 same text"
+    # Its rows do not name candidates, so their outcomes are unknown.
     assert "flow-candidates-2" not in figures(built(tmp_path))
     flow = figures(built(tmp_path))["flow-prompts-2"]["data"][0]["node"]["label"]
-    assert flow == ["written 7", "kept 3", "not novel 4", "with a perfect answer 1", "no perfect answer 2"]
-    # Of three prompts two have no perfect answer; the five answers that repeat another are not prompts.
+    assert flow == ["generated 7", "kept 3", "not novel 4", "with a perfect answer 1", "no perfect answer 2"]
+    # Of three prompts, two have no perfect answer; the five duplicate answers are not prompts.
     assert figures(built(tmp_path))["flow-prompts-2"]["data"][0]["link"]["value"] == [3, 4, 1, 2]
 
 
@@ -397,11 +397,11 @@ def test_a_run_of_good_answers_alone_has_no_pairs(tmp_path):
         (9000, "seconds", "2.5 h"),
     ],
 )
-def test_forms_of_figures(value, form, text):
-    assert figure(value, form) == text
+def test_number_formats(value, form, text):
+    assert format_number(value, form) == text
 
 
-def test_a_figure_of_one_case_has_no_interval():
+def test_an_estimate_of_one_case_has_no_interval():
     from srlm.evaluation.estimates import Estimate
 
     assert with_interval(Estimate(0.5, None, None, 1)) == "50.0 %"
@@ -409,6 +409,6 @@ def test_a_figure_of_one_case_has_no_interval():
 
 
 def test_long_curves_are_averaged():
-    assert thinned([1.0, 3.0, 5.0, 7.0, 9.0], 3) == [2.0, 6.0, 9.0]
-    assert thinned([1.0, 2.0], 3) == [1.0, 2.0]
-    assert thinned([], 3) == []
+    assert downsample([1.0, 3.0, 5.0, 7.0, 9.0], 3) == [2.0, 6.0, 9.0]
+    assert downsample([1.0, 2.0], 3) == [1.0, 2.0]
+    assert downsample([], 3) == []

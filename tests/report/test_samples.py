@@ -1,4 +1,4 @@
-"""The pairs that are drawn for the report, and what became of every candidate."""
+"""The pairs sampled for the report, and the outcome of every candidate."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def prompts(samples):
     return [row["prompt"] for row in samples.pairs]
 
 
-def test_all_pairs_are_there_where_they_are_few(tmp_path):
+def test_a_small_run_shows_all_pairs(tmp_path):
     samples = read_samples(read_run(make_run(tmp_path)), 10)
     assert samples.total == 2
     assert prompts(samples) == ["Question 0? An answer.", "Question 1? An answer."]
@@ -41,29 +41,29 @@ def test_all_pairs_are_there_where_they_are_few(tmp_path):
     }  # fmt: skip
 
 
-def test_the_draw_is_of_all_iterations_and_the_same_each_time(tmp_path):
+def test_the_sample_covers_all_iterations_and_is_reproducible(tmp_path):
     run = read_run(many(tmp_path, 200))
-    drawn = read_samples(run, 100)
-    assert drawn.total == 400
-    assert len(set(prompts(drawn))) == 100
-    assert drawn == read_samples(run, 100)
+    sampled = read_samples(run, 100)
+    assert sampled.total == 400
+    assert len(set(prompts(sampled))) == 100
+    assert sampled == read_samples(run, 100)
     order = {f"{t}-{i}": (t, i) for t in (2, 3) for i in range(200)}
-    assert prompts(drawn) == sorted(prompts(drawn), key=order.__getitem__)
-    # Drawn without regard to the iteration: 50 each on average, four standard deviations (of 4.3) to either side.
-    assert 32 < sum(row["model"] == 2 for row in drawn.pairs) < 68
-    # All places of a file alike: the mean place is 99.5, four standard deviations (of 5) to either side.
-    assert 79 < sum(order[prompt][1] for prompt in prompts(drawn)) / 100 < 120
+    assert prompts(sampled) == sorted(prompts(sampled), key=order.__getitem__)
+    # Sampled from all iterations alike: 50 each on average, four standard deviations (of 4.3) to either side.
+    assert 32 < sum(row["model"] == 2 for row in sampled.pairs) < 68
+    # Uniform within a file: the mean index is 99.5, four standard deviations (of 5) to either side.
+    assert 79 < sum(order[prompt][1] for prompt in prompts(sampled)) / 100 < 120
 
 
-def test_another_seed_draws_others(tmp_path):
+def test_another_seed_samples_other_pairs(tmp_path):
     run = read_run(many(tmp_path, 100))
     other = dataclasses.replace(run, config=run.config | {"seed": 8})
     assert prompts(read_samples(run, 20)) != prompts(read_samples(other, 20))
 
 
 def test_every_candidate_is_counted_once(tmp_path):
-    fates = read_samples(read_run(make_run(tmp_path)), 10).fates
-    assert fates == {2: {"in a pair": 4, "not scored": 1, "cut off": 1, "in no pair": 2}}
+    outcomes = read_samples(read_run(make_run(tmp_path)), 10).outcomes
+    assert outcomes == {2: {"in a pair": 4, "not scored": 1, "truncated": 1, "not in a pair": 2}}
 
 
 @pytest.mark.parametrize("text", ['"outcome": "scored"', '\\"outcome\\": \\"scored\\"', HOSTILE])
@@ -72,7 +72,7 @@ def test_a_text_is_not_taken_for_a_field(tmp_path, text):
     write_rows(tmp_path / "m2" / "verdicts.jsonl", [verdict(5, None, "missing", text)])
     write_rows(tmp_path / "m2" / "candidates.jsonl", [candidate(5, '", "finish_reason": "length", "' + text)])
     samples = read_samples(read_run(tmp_path), 10)
-    assert samples.fates[2] == {"in a pair": 0, "not scored": 1, "cut off": 0, "in no pair": 0}
+    assert samples.outcomes[2] == {"in a pair": 0, "not scored": 1, "truncated": 0, "not in a pair": 0}
 
 
 def test_a_conversation_is_shown_with_its_roles(tmp_path):

@@ -1,6 +1,6 @@
-"""Curves sent once each: the order on a scripted tracker, the files by TensorBoard, Trackio and W&B themselves.
+"""Curves are sent once each: the order with a scripted tracker, the files with TensorBoard, Trackio and W&B.
 
-The three libraries are in `.cache/trackers`, which `make test` fills; tests of one that is not there are skipped.
+The three libraries are in `.cache/trackers`, which `make test` fills; tests of a missing one are skipped.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from srlm.errors import InputError
 from srlm.report import trackers
 from srlm.report.curves import Point
 from srlm.report.trackers import open_curves
+from srlm.run.run_dir import FORMAT
 
 from tests.conftest import ROOT
 from tests.scripted import Recorder
@@ -23,12 +24,12 @@ from tests.scripted import Recorder
 LIBRARIES = ROOT / ".cache" / "trackers"
 LOSS = [{"step": 1, "loss": 0.75}, {"step": 2, "loss": 0.5}]
 MANIFEST = {
-    "seed/ift": {"key": "a", "rows": 48},
-    "m1/sft": {"key": "b", "steps": 2},
-    "m1/eval": {"key": "c", "accuracy": 0.25},
+    "seed/ift": {"cache_key": "a", "rows": 48},
+    "m1/sft": {"cache_key": "b", "steps": 2},
+    "m1/eval": {"cache_key": "c", "accuracy": 0.25},
 }
-LATER = {"m2/eval": {"key": "d", "accuracy": 0.5}}
-# All that the manifest says, in order; floats that float32 holds exactly, as TensorBoard keeps no more.
+LATER = {"m2/eval": {"cache_key": "d", "accuracy": 0.5}}
+# All metrics of the manifest, in order; all floats are exact in float32, the precision of TensorBoard.
 POINTS = [
     ("m1/sft", 0, [Point("m1/step", 1, {"m1/loss": 0.75}), Point("m1/step", 2, {"m1/loss": 0.5})]),
     ("m1/eval", 3, [Point("model", 1, {"eval/accuracy": 0.25})]),
@@ -39,7 +40,7 @@ POINTS[0][2].append(Point("model", 1, {"sft/steps": 2.0}))
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run's folder with one model measured."""
+    """A run directory with one evaluated model."""
     folder = tmp_path / "run"
     (folder / "m1").mkdir(parents=True)
     (folder / "m1" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in LOSS))
@@ -48,11 +49,12 @@ def folder(tmp_path):
 
 
 def write_manifest(folder, entries):
+    entries = {stage: {"format": FORMAT, **entry} for stage, entry in entries.items()}
     (folder / "manifest.json").write_text(json.dumps(entries))
 
 
 class ScriptedTracker:
-    """Keeps what it is sent; fails at one stage if told to."""
+    """Records what it is sent; fails at the stage `fail_at`."""
 
     name = "trackio"
 
@@ -101,12 +103,12 @@ def test_the_same_command_again_sends_what_is_new(folder, opened):
     assert again.sent == POINTS[2:]
 
 
-def test_a_stage_that_did_not_arrive_is_sent_again(opened):
+def test_a_stage_that_failed_is_sent_again(opened):
     broken, report = ScriptedTracker(fail_at="m1/eval"), Recorder()
     curves = opened(broken)
-    curves.send(report)  # a run does not end because of it
+    curves.send(report)  # must not end the run
     curves.send(report)
-    assert report.notes == ["report_to: trackio took no curves (OSError: full)"]
+    assert report.notes == ["report_to: curves not sent to trackio (OSError: full)"]
     again = ScriptedTracker()
     opened(again).send(Recorder())
     assert (broken.sent, again.sent) == (POINTS[:1], POINTS[1:2])
@@ -151,7 +153,7 @@ def test_without_trackers_nothing_is_written(folder):
 @pytest.mark.parametrize("text", ["{", "[]", '{"id": "a"}', '{"id": "a", "stages": 3, "points": {}}'])
 def test_broken_state(folder, text):
     (folder / "trackers.json").write_text(text)
-    with pytest.raises(InputError, match=r"trackers\.json: not as srlm wrote it .*; remove it"):
+    with pytest.raises(InputError, match=r"trackers\.json: invalid content .*; delete it"):
         open_curves(["trackio"], "mine", folder, {})
 
 
@@ -185,14 +187,14 @@ def library(monkeypatch):
     yield library
     for module in used:
         if module.__name__ == "wandb":
-            module.teardown()  # its service, and the settings that it read
-        # What is imported counts as installed, for TRL too, which was imported before.
+            module.teardown()  # stop its service and drop the settings that it read
+        # Imported modules count as installed, also for TRL, which was imported before.
         for name in [name for name in sys.modules if name.partition(".")[0] == module.__name__]:
             del sys.modules[name]
 
 
 def send_twice(name, folder):
-    """Send all stages from two processes' worth of curves, the last stage from the second."""
+    """Send all stages as two processes would, the last stage from the second."""
     for entries in (MANIFEST, MANIFEST | LATER):
         write_manifest(folder, entries)
         curves = open_curves([name], "mine", folder, {"dpo": {"beta": 0.1}})
@@ -223,7 +225,7 @@ def test_tensorboard(library, folder):
     assert sorted(file.name for file in folder.iterdir()) == ["m1", "manifest.json", "tensorboard", "trackers.json"]
 
 
-def test_tensorboard_gets_a_stage_that_was_not_noted_in_the_same_file(library, folder):
+def test_tensorboard_rewrites_the_file_of_a_stage_that_is_sent_again(library, folder):
     library("tensorboard")
     tracker = trackers.TensorBoard(folder)
     for _ in range(2):
@@ -249,15 +251,15 @@ def wandb_records(file):
     """Yield the records of a W&B file: a header of 7 bytes, then blocks of 32 KiB of (checksum, length, kind, data)."""
     from wandb.proto.wandb_internal_pb2 import Record
 
-    data, place, kept = file.read_bytes(), 7, b""
-    while place < len(data):
-        left = 32768 - place % 32768
+    data, offset, kept = file.read_bytes(), 7, b""
+    while offset < len(data):
+        left = 32768 - offset % 32768
         if left < 7:
-            place += left
+            offset += left
             continue
-        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
-        kept += data[place + 7 : place + 7 + length]
-        place += 7 + length
+        _, length, kind = struct.unpack("<IHB", data[offset : offset + 7])
+        kept += data[offset + 7 : offset + 7 + length]
+        offset += 7 + length
         if kind in (1, 4):  # whole, or its last part
             yield Record.FromString(kept)
             kept = b""
@@ -274,7 +276,7 @@ def test_wandb(library, folder, monkeypatch):
     wandb = library("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     send_twice("wandb", folder)
-    wandb.teardown()  # as at a process's end: only then is all on the disk
+    wandb.teardown()  # as at the end of a process: only then is everything on disk
     expected = [
         {**point.metrics, point.axis: point.step, "_step": number}
         for number, point in enumerate(point for _, _, points in POINTS for point in points)
@@ -293,7 +295,7 @@ def test_wandb(library, folder, monkeypatch):
     assert axes["eval/accuracy"] == axes["sft/steps"] == "model"
 
 
-def test_wandb_passes_over_rows_that_it_has(library, folder, monkeypatch):
+def test_wandb_ignores_rows_that_it_has(library, folder, monkeypatch):
     wandb = library("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     tracker = trackers.WandB(folder, "mine", "ab12", {})
@@ -310,11 +312,12 @@ def test_wandb_without_a_key(library, folder, tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
-    with pytest.raises(InputError, match="report_to: wandb does not start: No API key") as error:
+    with pytest.raises(InputError, match="report_to: wandb failed to start: No API key") as error:
         open_curves(["wandb"], "mine", folder, {})
     assert "\n" not in str(error.value)
 
 
 def test_the_driver_stays_light():
-    code = "import sys, srlm.report.trackers; print(sorted({'torch', 'wandb', 'trackio', 'tensorboard'} & set(sys.modules)))"
+    heavy = "{'torch', 'wandb', 'trackio', 'tensorboard'}"
+    code = f"import sys, srlm.report.trackers; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"

@@ -1,4 +1,4 @@
-"""`srlm dedup` on files: what is kept, what is told, and wrong input."""
+"""`srlm dedup` on files: kept rows, output, and invalid input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POEM = "write a long poem about the old blue boats that lie on the sand beside t
 
 
 def dedup(*words: object) -> str:
-    """Run the command and return what it prints; wrong input raises, as `main` expects it."""
+    """Run the command and return its output; invalid input raises, as `main` expects it."""
     result = CliRunner().invoke(main.srlm, ["dedup", *map(str, words)], catch_exceptions=False, standalone_mode=False)
     assert result.exit_code == 0
     return result.output
@@ -52,7 +52,7 @@ def test_rows_keep_their_bytes_and_their_order(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_near_duplicates_go_and_options_say_what_they_are(tmp_path: Path) -> None:
+def test_near_duplicates_are_dropped_by_the_options(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", POEM, "how do tides work", POEM.upper() + "!", POEM.replace("old", "new"), "")
     out = tmp_path / "out.jsonl"
     assert "4 of 5 rows kept, 1 dropped" in dedup(source, "--out", out)
@@ -63,7 +63,7 @@ def test_near_duplicates_go_and_options_say_what_they_are(tmp_path: Path) -> Non
     assert "5 of 5 rows kept, 0 dropped" in dedup(source, "--out", out, "--method", "exact")
 
 
-def test_a_field_inside_a_field(tmp_path: Path) -> None:
+def test_a_nested_field(tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"a": {"b": "x"}}\n{"a": {"b": "X"}}\n{"a": {"b": "y"}, "a.b": "x"}\n', encoding="utf-8")
     assert "1 of 3 rows kept" in dedup(source, "--out", out, "--field", "a.b")
@@ -91,15 +91,15 @@ def test_an_index_of_other_options_is_refused(tmp_path: Path) -> None:
     dedup(source, "--out", out, "--index", index)
     before = index.read_bytes()
     for option, value, found in [("threshold", "0.7", "0.8"), ("ngram", "2", "3"), ("unit", "char", "word")]:
-        with pytest.raises(InputError, match=f"seen.index: its {option} is {found}; give --{option} {found} or"):
+        with pytest.raises(InputError, match=f"seen.index: its {option} is {found}; use --{option} {found} or"):
             dedup(source, "--out", out, "--index", index, f"--{option}", value)
     assert index.read_bytes() == before
 
 
-def test_nothing_is_written_if_the_index_is_none(tmp_path: Path) -> None:
+def test_nothing_is_written_if_the_index_is_invalid(tmp_path: Path) -> None:
     source, index = write(tmp_path / "in.jsonl", POEM), write(tmp_path / "seen.index", POEM)
     before = index.read_bytes()
-    with pytest.raises(InputError, match=r"seen.index: not a saved index of near duplicates; give a file that"):
+    with pytest.raises(InputError, match=r"seen.index: not a saved near-duplicate index; use a file that"):
         dedup(source, "--out", tmp_path / "out.jsonl", "--index", index)
     assert index.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "seen.index"]
@@ -111,18 +111,18 @@ def test_nothing_is_written_if_the_index_is_none(tmp_path: Path) -> None:
         (
             b'{"text": "a"}\n{"text": 1}\n',
             [],
-            r"in.jsonl, line 2: field 'text' is no string; name another with --field",
+            r"in.jsonl, line 2: field 'text' is not a string; set --field to another one",
         ),
-        (b'{"n": 1, "m": 2}\n', [], r"in.jsonl, line 1: no field 'text'; name one with --field \(there is: n, m\)"),
+        (b'{"n": 1, "m": 2}\n', [], r"in.jsonl, line 1: no field 'text'; set --field to one of: n, m"),
         (b'{"text": "a"}', ["--field", "text.a"], r"line 1: no field 'text.a'"),
         (b'{"text": "a"}\n\n[1]\n', [], r"in.jsonl, line 3: expected a JSON object, found list"),
-        (b'{"text": "a"\n', [], r"in.jsonl, line 1: not valid JSON: .*; mend or remove the line"),
+        (b'{"text": "a"\n', [], r"in.jsonl, line 1: not valid JSON: .*; fix or remove the line"),
         (b'{"text": "\xff"}\n', [], r"in.jsonl, line 1: not UTF-8"),
-        (b"", ["--threshold", "0"], r"threshold is 0; give a number above 0 and at most 1"),
+        (b"", ["--threshold", "0"], r"threshold is 0; use a number above 0 and at most 1"),
         (b"", ["--threshold", "nan"], r"threshold is NaN"),
-        (b"", ["--threshold", "0.01"], r"permutations is 128, too few .* give at least 459 or a higher threshold"),
-        (b"", ["--ngram", "-1"], r"ngram is -1; give a number from 1 to 64"),
-        (b"", ["--method", "exact", "--ngram", "3"], r"--ngram: goes with --method near only; leave it out"),
+        (b"", ["--threshold", "0.01"], r"permutations is 128, too few .* use at least 459 or a higher threshold"),
+        (b"", ["--ngram", "-1"], r"ngram is -1; use a number from 1 to 64"),
+        (b"", ["--method", "exact", "--ngram", "3"], r"--ngram: only used with --method near; remove it"),
     ],
 )
 def test_wrong_input_is_one_line_and_writes_nothing(
@@ -136,12 +136,12 @@ def test_wrong_input_is_one_line_and_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
-def test_one_file_has_one_part(tmp_path: Path) -> None:
+def test_a_file_cannot_have_two_roles(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", POEM)
     (tmp_path / "link.jsonl").symlink_to(source)
     before = source.read_bytes()
     for words in [("--out", source), ("--out", tmp_path / "link.jsonl"), ("--out", tmp_path / "." / "in.jsonl")]:
-        with pytest.raises(InputError, match=r"given as IN and as --out; give --out another file"):
+        with pytest.raises(InputError, match=r"given as IN and as --out; use another file for --out"):
             dedup(source, *words)
     out = tmp_path / "out.jsonl"
     with pytest.raises(InputError, match=r"given as --out and as --dropped"):
@@ -155,7 +155,7 @@ def test_one_file_has_one_part(tmp_path: Path) -> None:
 def test_the_exit_code_is_2_and_nothing_heavy_is_loaded(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "srlm.cli", "dedup", "none.jsonl", "--out", "out.jsonl"]
     missing = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert missing.stderr == "srlm: error: none.jsonl: cannot be read: No such file or directory; name another file\n"
+    assert missing.stderr == "srlm: error: none.jsonl: cannot be read: No such file or directory; use another file\n"
     assert missing.returncode == 2
     write(tmp_path / "in.jsonl", POEM, POEM)
     code = (

@@ -1,4 +1,4 @@
-"""A file of rows as a sequence that holds none of them."""
+"""A file of rows as a lazy sequence."""
 
 import tracemalloc
 
@@ -16,7 +16,7 @@ def file(tmp_path):
     return tmp_path / "rows.jsonl"
 
 
-def test_it_is_the_list_of_its_rows(file):
+def test_it_equals_the_list_of_its_rows(file):
     rows = RowFile(file, Prompt)
     assert list(rows) == list(rows) == PROMPTS
     assert len(rows) == 5
@@ -63,7 +63,7 @@ def test_a_missing_file_is_named(tmp_path):
             use(rows)
 
 
-def test_no_row_is_held(tmp_path):
+def test_no_row_is_kept_in_memory(tmp_path):
     count = 5_000
     rows = (Candidate(f"c{n}", "p", n, "x" * 900, list(range(200)), -1.0, "stop", 0) for n in range(count))
     tracemalloc.start()
@@ -73,4 +73,4 @@ def test_no_row_is_held(tmp_path):
     assert given[count - 1].index == count - 1
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 1_000_000  # as a list they take more than 10 MB
+    assert peak < 1_000_000  # more than 10 MB as a list

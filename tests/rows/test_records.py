@@ -1,4 +1,4 @@
-"""Rows as JSON lines: what survives the way to a file and back, torn and broken lines, ids."""
+"""Rows as JSON lines: round trips, partial and invalid lines, ids."""
 
 import dataclasses
 import json
@@ -18,14 +18,14 @@ from srlm.rows.records import (
     Pair,
     Prompt,
     RankedAnswers,
-    Reading,
     RowWriter,
+    SequenceLogprob,
     Verdict,
 )
 
 from tests.scripted import Recorder
 
-# Everything that some other reader of lines takes for the end of one, and what JSON escapes.
+# All characters that other line readers treat as line ends, and those that JSON escapes.
 TRICKY = 'a\u2028b\u2029c\u0085d\re\r\nf\x0bg\x0ch\x1ci\x1dj\x1ek\n"\\" \x00 \ufeff é 😀 \\ud800 \\n'
 MESSAGES = [{"role": "user", "content": TRICKY}]
 
@@ -44,7 +44,7 @@ ROWS = [
     RankedAnswers("1", TRICKY, [TRICKY, "b"], [5.0, 1.0], ["", TRICKY]),
     Comparison("1", "2", "b", TRICKY, "second", 0.25),
     Comparison("1", "2", "a", "", "missing", None),
-    Reading("1", 3, -1.5, -1.75),
+    SequenceLogprob("1", 3, -1.5, -1.75),
 ]
 PROMPTS = [Prompt(str(n), f"{n} {TRICKY}", "seed", [], -1) for n in range(3)]
 
@@ -57,7 +57,7 @@ def write(path, rows):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: type(row).__name__)
-def test_a_row_comes_back_as_it_was(row, tmp_path):
+def test_a_row_round_trips(row, tmp_path):
     file = tmp_path / "rows.jsonl"
     rows = [row, dataclasses.replace(row, id="0")] if hasattr(row, "id") else [row, row]
     records.write_rows(file, rows)
@@ -65,7 +65,7 @@ def test_a_row_comes_back_as_it_was(row, tmp_path):
     assert file.read_bytes().count(b"\n") == 2
 
 
-def test_every_kind_of_row_is_tried():
+def test_every_row_type_is_tested():
     kinds = {kind for kind in vars(records).values() if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
     assert kinds == {type(row) for row in ROWS}
 
@@ -73,13 +73,13 @@ def test_every_kind_of_row_is_tried():
 def test_lines_end_with_line_feeds_only(tmp_path):
     file = write(tmp_path / "rows.jsonl", PROMPTS)
     text = file.read_bytes().decode()
-    assert "\u2028" in text  # stands there unescaped, and splits nothing
+    assert "\u2028" in text  # is not escaped, and does not split the row
     assert "\u0085" in text
     assert len(text.splitlines()) > len(PROMPTS)
     assert records.read_rows(file, Prompt) == PROMPTS
 
 
-def test_rows_are_on_their_way_as_soon_as_they_are_written(tmp_path):
+def test_rows_are_flushed_when_they_are_written(tmp_path):
     file = tmp_path / "new" / "folder" / "rows.jsonl"
     with RowWriter(file) as writer:
         for count, row in enumerate(PROMPTS, 1):
@@ -94,7 +94,7 @@ def test_a_writer_appends(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfff b", "\udc00\ud800", "\\ud800 and \ud800", "\\\ud800"])
-def test_lone_surrogates_come_back(text, tmp_path):
+def test_lone_surrogates_round_trip(text, tmp_path):
     rows = [Prompt(records.content_id(text), text, "generated", [], 0)]
     file = write(tmp_path / "appended.jsonl", rows)
     file.read_bytes().decode("utf-8")
@@ -103,13 +103,13 @@ def test_lone_surrogates_come_back(text, tmp_path):
     assert records.read_rows(tmp_path / "whole.jsonl", Prompt) == rows
 
 
-def test_strange_line_ends_and_marks_are_read(tmp_path):
+def test_other_line_ends_and_byte_order_marks_are_read(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \n{"a": 2}\r\n{"a": "\xef\xbb\xbf"}')
     assert json_lines.read_objects(file) == [(1, {"a": 1}), (4, {"a": 2}), (5, {"a": "\ufeff"})]
 
 
-def test_a_carriage_return_alone_ends_no_line(tmp_path):
+def test_a_lone_carriage_return_does_not_end_a_line(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b'{"a":\r1}\n{"b": 2}\n')
     assert json_lines.read_objects(file) == [(1, {"a": 1}), (2, {"b": 2})]
@@ -160,7 +160,7 @@ def test_a_broken_line_is_named(data, line, reason, tmp_path):
         ({"text": ..., "txt": ""}, "unknown field 'txt'"),
     ],
 )
-def test_other_fields_are_refused(change, problem, tmp_path):
+def test_unknown_fields_are_rejected(change, problem, tmp_path):
     values = {k: v for k, v in (dataclasses.asdict(PROMPTS[0]) | change).items() if v is not ...}
     file = tmp_path / "rows.jsonl"
     file.write_bytes(LINE + b"\n" + json.dumps(values).encode())
@@ -182,7 +182,7 @@ def test_an_unreadable_file_is_named(tmp_path):
             records.read_rows(file, Prompt)
 
 
-def test_rows_come_one_by_one(tmp_path):
+def test_rows_are_streamed(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_bytes(LINE + b"\r\n\n" + LINE + b"\n{broken\n" + LINE)
     rows = records.iter_rows(file, Prompt)
@@ -203,7 +203,7 @@ def test_a_torn_line_is_found_from_the_end(tmp_path, monkeypatch, block, torn, c
     assert file.read_bytes() == whole
 
 
-def test_a_torn_line_is_cut_off_before_the_first_row_is_asked_for(tmp_path):
+def test_a_torn_line_is_cut_off_before_iteration(tmp_path):
     file = write(tmp_path / "rows.jsonl", PROMPTS)
     file.write_bytes(file.read_bytes() + b"{")
     records.resume_iter(file, Prompt)
@@ -215,7 +215,7 @@ def test_a_torn_line_is_cut_off_before_the_first_row_is_asked_for(tmp_path):
     [
         b'{"id": "9", "te',
         b"{",
-        LINE,  # whole, but its end was not written
+        LINE,  # complete, but without its line end
         '{"id": "é'.encode()[:-1],
         b"\x00\x00\x00",
         b"\r",
@@ -227,7 +227,7 @@ def test_a_torn_last_line_is_cut_off(torn, tmp_path):
     file.write_bytes(whole + torn)
     report = Recorder()
     assert records.resume_rows(file, Prompt, report) == PROMPTS[:2]
-    assert report.notes == [f"{file}: a last line that was torn is cut off; what it held is made again"]
+    assert report.notes == [f"{file}: a partial last line was cut off; its row is recomputed"]
     assert file.read_bytes() == whole
     write(file, PROMPTS[2:])
     assert records.read_rows(file, Prompt) == PROMPTS
@@ -254,7 +254,7 @@ def test_resuming_without_a_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_broken_line_amid_others_is_no_torn_one(tmp_path):
+def test_an_invalid_line_in_the_middle_is_not_a_torn_one(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b'{"id": \n' + LINE + b"\n")
     with pytest.raises(InputError, match="line 1: not valid JSON"):
@@ -263,7 +263,7 @@ def test_a_broken_line_amid_others_is_no_torn_one(tmp_path):
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_numbers_that_json_lacks_are_not_written(number, tmp_path):
+def test_non_finite_numbers_are_not_written(number, tmp_path):
     row = Verdict("1", "2", 0, "", "scored", number, None)
     file = tmp_path / "rows.jsonl"
     records.write_rows(file, PROMPTS)
@@ -277,7 +277,7 @@ def test_numbers_that_json_lacks_are_not_written(number, tmp_path):
     assert file.read_bytes() == before
 
 
-def test_rows_are_written_as_they_come_and_appear_whole_or_not_at_all(tmp_path):
+def test_write_rows_streams_and_is_atomic(tmp_path):
     file = tmp_path / "rows.jsonl"
 
     def rows(count):
@@ -298,7 +298,7 @@ def test_rows_are_written_as_they_come_and_appear_whole_or_not_at_all(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_text_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_write_text_is_atomic(tmp_path, monkeypatch):
     file = tmp_path / "new" / "text.txt"
     records.write_text(file, "one\r\ntwo\n")
     assert file.read_bytes() == b"one\r\ntwo\n"
@@ -360,7 +360,7 @@ def test_seeds_fit_every_sampler_and_differ():
 
 @pytest.fixture
 def synced(monkeypatch):
-    """What the disk was asked to hold, in order: the size of a file, or -1 for a folder."""
+    """The fsync calls in order: the size of the file, or -1 for a folder."""
     found, real = [], os.fsync
 
     def note(handle):
@@ -372,16 +372,18 @@ def synced(monkeypatch):
     return found
 
 
-def test_the_disk_holds_rows_once_a_second_and_in_the_end(tmp_path, synced, monkeypatch):
-    now = iter([0.0, 0.5, 1.5, 1.5, 2.0, 2.4])  # at the start, then at each row, twice where the disk is asked
+def test_rows_are_synced_once_a_second_and_at_the_end(tmp_path, synced, monkeypatch):
+    now = iter([0.0, 0.5, 1.5, 1.5, 2.0, 2.4])  # at the start, then per row, twice if it syncs
     monkeypatch.setattr(records.time, "monotonic", lambda: next(now))
     with RowWriter(tmp_path / "rows.jsonl") as writer:
         for number in range(4):
             writer.write({"n": number})
-            assert (tmp_path / "rows.jsonl").read_bytes().endswith(b'{"n": %d}\n' % number)  # the next process sees it
+            assert (
+                (tmp_path / "rows.jsonl").read_bytes().endswith(b'{"n": %d}\n' % number)
+            )  # visible to other processes
     assert synced == [18, 36]
 
 
-def test_a_whole_file_is_on_the_disk_before_it_has_its_name(tmp_path, synced):
+def test_an_atomic_write_is_synced_before_the_rename(tmp_path, synced):
     records.write_text(tmp_path / "file", "12345")
     assert synced == [5, -1]

@@ -1,4 +1,4 @@
-"""Stages that are set aside: which, where to, and that nothing is lost on the way."""
+"""Archived stages: which ones, where they go, and that a crash in between loses nothing."""
 
 import json
 
@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from srlm import config as configuration
 from srlm.cli import main
 from srlm.errors import InputError
-from srlm.run import archive
+from srlm.run import archive, archive_folders
 from srlm.run.run_dir import RunDir
 
 
@@ -23,14 +23,14 @@ def make_run(path):
         "m3/prompts": ("m3/prompts.jsonl", ["m2/dpo"]),
         "m1/answers": ("m1/answers.jsonl", []),
     }
-    for name, (file, made_from) in made.items():
+    for name, (file, depends_on) in made.items():
         path = run.path / file
         if path.suffix:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(name, encoding="utf-8")
         else:
             path.mkdir(parents=True)
-        run.finish(name, {"key": name, "path": file, "made_from": made_from}, 0.0, {"rows": 1})
+        run.finish(name, {"cache_key": name, "path": file, "depends_on": depends_on}, 0.0, {"rows": 1})
     for beside in ("m2/prompts_dropped.jsonl", "m2/metrics.jsonl", "m2/gates.json", "m2/model/weights"):
         (run.path / beside).write_text(beside, encoding="utf-8")
     return run
@@ -40,56 +40,56 @@ def files(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in ("manifest.json", "log.jsonl", "begun.json", "config.yaml")
+        if path.is_file() and path.name not in ("manifest.json", "log.jsonl", "started.json", "config.yaml")
     }
 
 
 def test_all_that_follows_goes_and_all_else_stays(tmp_path):
     run = make_run(tmp_path)
     before = files(run.path)
-    moved = archive.set_aside(run, "m2/pairs")
-    assert moved.folder == run.path / "aside" / "1"
+    moved = archive.archive_stage(run, "m2/pairs")
+    assert moved.folder == run.path / "archive" / "1"
     assert moved.stages == ["m2/pairs", "m2/step_2", "m2/step_2_answers", "m2/dpo", "m3/prompts"]
     stay = {"m1/answers.jsonl", "m2/prompts.jsonl", "m2/prompts_dropped.jsonl"}
     assert files(moved.folder) == {name: text for name, text in before.items() if name not in stay}
-    assert {name for name in files(run.path) if not name.startswith("aside")} == stay
+    assert {name for name in files(run.path) if not name.startswith("archive")} == stay
     assert RunDir(run.path).stages() == ["m2/prompts", "m1/answers"]
     assert list(json.loads((moved.folder / "manifest.json").read_text())) == moved.stages
 
 
 def test_parts_of_a_training_go_with_it(tmp_path):
     """The checkpoints that it paused at hold no weights any more: the best one became the model."""
-    moved = archive.set_aside(make_run(tmp_path), "m2/dpo")
+    moved = archive.archive_stage(make_run(tmp_path), "m2/dpo")
     assert moved.stages == ["m2/step_2", "m2/step_2_answers", "m2/dpo", "m3/prompts"]
 
 
 def test_one_command_moves_to_one_folder_and_the_next_to_another(tmp_path):
     run = make_run(tmp_path)
-    archive.set_aside(run, "m1/answers")
-    archive.set_aside(run, "m3/prompts")
-    assert archive.kept(run.path).keys() == {"aside/1"}
-    archive.set_aside(RunDir(run.path), "m2/prompts")
-    assert archive.kept(run.path).keys() == {"aside/1", "aside/2"}
+    archive.archive_stage(run, "m1/answers")
+    archive.archive_stage(run, "m3/prompts")
+    assert archive_folders.archived_stages(run.path).keys() == {"archive/1"}
+    archive.archive_stage(RunDir(run.path), "m2/prompts")
+    assert archive_folders.archived_stages(run.path).keys() == {"archive/1", "archive/2"}
 
 
 def killed(*_):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("when", ["manifest", "begun", "move"])
+@pytest.mark.parametrize("when", ["manifest", "started", "move"])
 def test_a_kill_on_the_way_loses_nothing(tmp_path, monkeypatch, when):
     run = make_run(tmp_path)
     before = set(files(run.path).values())
     with monkeypatch.context() as patch:
-        if when in (broken := {"manifest": "_write_manifest", "begun": "_write_begun"}):
+        if when in (broken := {"manifest": "_write_manifest", "started": "_write_started"}):
             patch.setattr(RunDir, broken[when], killed)
         else:
             patch.setattr(archive, "write_text", killed)
         with pytest.raises(KeyboardInterrupt):
-            archive.set_aside(run, "m2/pairs")
+            archive.archive_stage(run, "m2/pairs")
     again = RunDir(run.path)
-    if "m2/pairs" in again.known():
-        archive.set_aside(again, "m2/pairs")
+    if "m2/pairs" in again.known_stages():
+        archive.archive_stage(again, "m2/pairs")
     assert RunDir(run.path).stages() == ["m2/prompts", "m1/answers"]
     assert set(files(run.path).values()) == before
     assert not (run.path / "m2" / "pairs.jsonl").exists()
@@ -97,22 +97,22 @@ def test_a_kill_on_the_way_loses_nothing(tmp_path, monkeypatch, when):
 
 def test_a_stage_that_is_none(tmp_path):
     run = make_run(tmp_path)
-    with pytest.raises(InputError, match="has no stage 'm2/pears'; it has: m2/prompts, m2/pairs"):
-        archive.set_aside(run, "m2/pears")
+    with pytest.raises(InputError, match="no stage 'm2/pears'; the run has: m2/prompts, m2/pairs"):
+        archive.archive_stage(run, "m2/pears")
 
 
 def test_what_is_kept_of_the_earlier_configuration_tells_what_has_changed(tmp_path):
     run = make_run(tmp_path)
     now = configuration.build({"model": {"name": "m"}, "judge": {"samples": 9}})
-    assert archive.changed_keys(run.path, now) == {}
+    assert archive_folders.changed_settings(run.path, now) == {}
     RunDir.open(run.path, now)
-    assert archive.changed_keys(run.path, now) == {"judge.samples": "3 → 9"}
+    assert archive_folders.changed_settings(run.path, now) == {"judge.samples": "3 → 9"}
 
 
 def test_the_command(tmp_path):
     run = make_run(tmp_path)
     result = CliRunner().invoke(main.srlm, ["redo", str(run.path), "m3/prompts"])
-    assert (result.exit_code, result.output) == (0, f"{run.path / 'aside' / '1'}: m3/prompts\n")
+    assert (result.exit_code, result.output) == (0, f"{run.path / 'archive' / '1'}: m3/prompts\n")
     assert "m3/prompts" not in RunDir(run.path).stages()
-    with pytest.raises(InputError, match="not a run's folder"):
+    with pytest.raises(InputError, match="not a run directory"):
         main.srlm.main(["redo", str(tmp_path / "none"), "m3/prompts"], standalone_mode=False)

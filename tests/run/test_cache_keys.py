@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 from srlm import config as configuration
-from srlm.cli.plan import stages_made_again
+from srlm.cli.plan import stages_to_recompute
 from srlm.config import describe
+from srlm.evaluation.comparison_key import comparison_key_inputs
 from srlm.loop import Loop
-from srlm.run.cache_keys import EXTENDABLE, sections
-from srlm.run.run_dir import RunDir
-from srlm.run.stage_runner import Stages
+from srlm.run.cache_keys import key_inputs
+from srlm.run.run_dir import NOT_IN_CACHE_KEYS, RunDir
+from srlm.run.stage_runner import UPSTREAM_CHANGED, StageRunner
 from srlm.stages import eft
 
 from tests.scripted import Recorder
@@ -22,34 +23,34 @@ def build(**values):
 
 def test_only_the_named_sections_and_the_seed_count():
     one, other = build(judge={"samples": 2}), build(judge={"samples": 3})
-    assert sections(one, "engine") == sections(other, "engine")
-    assert sections(one, "judge") != sections(other, "judge")
-    assert sections(one) != sections(build(seed=1))
+    assert key_inputs(one, "engine") == key_inputs(other, "engine")
+    assert key_inputs(one, "judge") != key_inputs(other, "judge")
+    assert key_inputs(one) != key_inputs(build(seed=1))
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "fields"),
+    ("section", "key", "fields", "inputs"),
     [
-        ("judge", "judge prompt", "{prompt} {response}"),
-        ("head_to_head", "comparing prompt", "{prompt} {first} {second}"),
+        ("judge", "judge prompt", "{prompt} {response}", lambda config: key_inputs(config, "judge")),
+        ("head_to_head", "pairwise prompt", "{prompt} {first} {second}", comparison_key_inputs),
     ],
 )
-def test_the_content_of_a_prompt_file_counts(tmp_path, section, key, fields):
+def test_the_content_of_a_prompt_file_counts(tmp_path, section, key, fields, inputs):
     file = tmp_path / "prompt.txt"
     file.write_text(fields, encoding="utf-8")
     config = build(**{section: {"prompt_file": str(file)}})
-    before = sections(config, section)
+    before = inputs(config)
     file.write_text(f"{fields}!", encoding="utf-8")
-    assert {name for name, part in sections(config, section).items() if part != before[name]} == {key}
+    assert {name for name, part in inputs(config).items() if part != before[name]} == {key}
 
 
 def test_the_content_of_a_chat_template_counts_for_every_stage(tmp_path):
     file = tmp_path / "template.jinja"
     file.write_text("{{ messages }}", encoding="utf-8")
     config = build(model={"name": "m", "chat_template": str(file)})
-    before = sections(config)
+    before = key_inputs(config)
     file.write_text("{{ messages }}!", encoding="utf-8")
-    assert sections(config) != before
+    assert key_inputs(config) != before
 
 
 def test_what_changes_speed_and_memory_only_does_not_count():
@@ -61,15 +62,15 @@ def test_what_changes_speed_and_memory_only_does_not_count():
         )
         for count in (1, 2)
     )
-    assert sections(some, "sft", "dpo", "engine") == sections(other, "sft", "dpo", "engine")
-    assert sections(some, "engine") != sections(build(engine={"max_model_len": 9}), "engine")
+    assert key_inputs(some, "sft", "dpo", "engine") == key_inputs(other, "sft", "dpo", "engine")
+    assert key_inputs(some, "engine") != key_inputs(build(engine={"max_model_len": 9}), "engine")
 
 
-class AllDone(Stages):
+class AllDone(StageRunner):
     """Stands in for work: whatever needs a model counts as done, and is recorded."""
 
-    def is_done(self, name, file, parts, made_from=()):
-        record = self.plan(name, file, parts, made_from).record(self.run_dir.path)
+    def is_done(self, name, file, parts, depends_on=()):
+        record = self.plan(name, file, parts, depends_on).record(self.run_dir.path)
         if name.startswith("seed/") and name != "seed/judgements":
             return False  # these are written by the loop itself
         if file.suffix:
@@ -92,8 +93,8 @@ def finished(folder, model, **values):
 
 def changed(run, *words):
     """Return the kinds of stages that these settings change themselves, and all that would be made again."""
-    again = stages_made_again(run, configuration.load(str(run / "config.yaml"), words))
-    kinds = {name.partition("/")[2] for name, reason in again.items() if reason != "what it was made from has changed"}
+    again = stages_to_recompute(run, configuration.load(str(run / "config.yaml"), words))
+    kinds = {name.partition("/")[2] for name, reason in again.items() if reason != UPSTREAM_CHANGED}
     return kinds, set(again)
 
 
@@ -143,17 +144,17 @@ CHANGES = {
     "sft.lora={rank: 4}": {"sft"},
     "dpo.beta=1": {"dpo"},
     "dpo.eval_steps=9": {"dpo"},
-    "dpo.patience=9": set(),  # only with eval_steps
+    "dpo.early_stopping_patience=9": set(),  # only with eval_steps
     "evaluate.instructions_max_tokens=9": set(),  # only with instructions
     "evaluate.judge_prompts=9": {"judge_held_out"},
     "head_to_head.prompts=1": {"held_out"},
-    "head_to_head.against=[first]": set(),
+    "head_to_head.baselines=[first]": set(),
     "head_to_head.prompt_files=[other.jsonl]": {"held_out"},
     "seed_data.eft_limit=4": {"eft_ranked", "eft_valid", "held_out"},
     "seed_data.ift_limit=4": {"ift"},
     "seed_data.valid_fraction=0.5": {"eft_ranked", "eft_valid", "held_out"},
     "head_to_head.judge=m2": {"vs_m1"},
-    "head_to_head.by=scores": {"vs_m1"},
+    "head_to_head.by=pointwise": {"vs_m1"},
     "head_to_head.justify=false": {"vs_m1"},
     "head_to_head.max_tokens=9": {"vs_m1"},
     "endpoint.base_url=http://localhost/v1": set(),  # only if it judges
@@ -181,7 +182,7 @@ def test_what_a_setting_changes(run, word, kinds):
 
 def test_every_setting_is_tried():
     tried = {word.partition("=")[0] for word in CHANGES} | BY_CONTENT | ELSEWHERE
-    left = {key for key, _, _ in describe() if not key.startswith((*WHOLE_SECTIONS, *EXTENDABLE))} - tried
+    left = {key for key, _, _ in describe() if not key.startswith((*WHOLE_SECTIONS, *NOT_IN_CACHE_KEYS))} - tried
     assert left == set()
 
 
@@ -213,7 +214,7 @@ def test_a_writer_of_prompts_does_not_follow_from_the_models(tiny_model, tmp_pat
 
 def test_comparing_reads_what_its_way_needs(tiny_model, tmp_path):
     words = ("head_to_head.max_tokens=9", "head_to_head.justify=true")
-    by_scores = finished(tmp_path / "a", tiny_model, head_to_head={"by": "scores", "justify": False})
+    by_scores = finished(tmp_path / "a", tiny_model, head_to_head={"by": "pointwise", "justify": False})
     assert changed(by_scores, *words)[0] == set()
     assert changed(by_scores, "judge.samples=9")[0] == {*JUDGED, "vs_m1"}
     by_a_token = finished(tmp_path / "b", tiny_model, head_to_head={"justify": False})
@@ -230,12 +231,12 @@ def test_what_is_asked_for_on_the_way_is_made_again_too(tiny_model, tmp_path):
     files = {"instructions": str(tmp_path / "rules.jsonl"), "preferences": {"words": str(tmp_path / "words.jsonl")}}
     run = finished(tmp_path, tiny_model, iterations=3, evaluate=files, dpo={"eval_steps": 5})
     folder = RunDir(run)
-    leg = {"key": "k", "path": "m3/checkpoints", "made_from": ["m3/pairs"], "made_with": {}}
-    folder.finish("m3/step_5", leg, 0.0, {})
-    folder.finish("m3/m1_readings", {**leg, "made_from": ["m3/candidates"]}, 0.0, {})
+    segment = {"cache_key": "k", "path": "m3/checkpoints", "depends_on": ["m3/pairs"], "input_hashes": {}}
+    folder.finish("m3/step_5", segment, 0.0, {})
+    folder.finish("m3/m1_logprobs", {**segment, "depends_on": ["m3/candidates"]}, 0.0, {})
     assert changed(run, "evaluate.instructions_max_tokens=9")[0] == {"instructions"}
     assert changed(run, "judge.samples=9")[0] == {*JUDGED, "judge_words"}
-    assert "m3/m1_readings" in changed(run, "candidates.temperature=0.1")[1]
+    assert "m3/m1_logprobs" in changed(run, "candidates.temperature=0.1")[1]
     assert "m3/step_5" in changed(run, "pairs.min_margin=1")[1]
     (tmp_path / "words.jsonl").write_text(json.dumps({**preferred, "chosen": "Tea"}) + "\n", encoding="utf-8")
     assert changed(run)[0] == {"judge_words"}
@@ -267,7 +268,7 @@ def test_judgements_have_a_number_of_their_own(tiny_model, tmp_path):
 
 def test_patience_decides_a_training_with_comparisons(tiny_model, tmp_path):
     run = finished(tmp_path, tiny_model, dpo={"eval_steps": 5})
-    assert changed(run, "dpo.patience=9")[0] == {"dpo"}
+    assert changed(run, "dpo.early_stopping_patience=9")[0] == {"dpo"}
     assert changed(run, "candidates.per_prompt=9")[0] == {"candidates"}
     assert changed(run, "head_to_head.max_tokens=9")[0] == {"dpo", "vs_m1"}
     assert changed(run, "dpo.simpo_gamma=9")[0] == {"dpo"}
@@ -291,36 +292,36 @@ def test_a_base_model_that_lies_elsewhere_is_the_same(run, tiny_model, tmp_path)
 
 def test_a_base_model_by_name_is_not_looked_up(tiny_model, tmp_path, monkeypatch):
     """The weights are taken to be those of then, unless the name is another one."""
-    monkeypatch.setattr(Stages, "resolve", lambda *_: tiny_model)
+    monkeypatch.setattr(StageRunner, "resolve", lambda *_: tiny_model)
     run = finished(tmp_path, "owner/name")
     monkeypatch.undo()
     assert changed(run, "pairs.min_margin=1")[0] == {"pairs"}
     assert changed(run, "model.revision=main")[0] == {"sft"}
     assert changed(run, "model.name=owner/other")[0] == {"sft"}
-    again = stages_made_again(run, configuration.load(str(run / "config.yaml"), ("model.name=owner/other",)))
-    assert again["m1/sft"] == "model.name is owner/name → owner/other"
+    again = stages_to_recompute(run, configuration.load(str(run / "config.yaml"), ("model.name=owner/other",)))
+    assert again["m1/sft"] == "model.name changed: owner/name → owner/other"
 
 
 def test_the_sentence_names_what_is_read(run):
     words = ("candidates.per_prompt=9", "candidates.top_p=0.5", "sft.lora={rank: 4}")
-    again = stages_made_again(run, configuration.load(str(run / "config.yaml"), words))
-    assert again["m1/answers"] == "candidates.top_p is 0.9 → 0.5"
-    assert again["m2/candidates"] == "candidates.per_prompt is 4 → 9, candidates.top_p is 0.9 → 0.5"
+    again = stages_to_recompute(run, configuration.load(str(run / "config.yaml"), words))
+    assert again["m1/answers"] == "candidates.top_p changed: 0.9 → 0.5"
+    assert again["m2/candidates"] == "candidates.per_prompt changed: 4 → 9, candidates.top_p changed: 0.9 → 0.5"
     assert again["m1/sft"].startswith("sft.lora")
 
 
 @pytest.mark.parametrize(
     ("word", "stage", "reason"),
     [
-        ("dpo.eval_steps=9", "m2/dpo", "dpo.eval_steps is None → 9"),
-        ("head_to_head.by=scores", "m2/vs_m1", "head_to_head.by is comparison → scores"),
-        ("judge.justify=false", "m2/verdicts", "judge.justify is True → False"),
-        ("model.chat_template=plain", "m1/sft", "model.chat_template is None → plain"),
-        ("prompts.model=.", "m2/prompts", "prompts.model is None → ."),
-        ("seed=1", "seed/ift", "seed is 0 → 1"),
-        ("head_to_head.prompts=1", "seed/held_out", "head_to_head.prompts is 256 → 1"),
+        ("dpo.eval_steps=9", "m2/dpo", "dpo.eval_steps changed: None → 9"),
+        ("head_to_head.by=pointwise", "m2/vs_m1", "head_to_head.by changed: pairwise → pointwise"),
+        ("judge.justify=false", "m2/verdicts", "judge.justify changed: True → False"),
+        ("model.chat_template=plain", "m1/sft", "model.chat_template changed: None → plain"),
+        ("prompts.model=.", "m2/prompts", "prompts.model changed: None → ."),
+        ("seed=1", "seed/ift", "seed changed: 0 → 1"),
+        ("head_to_head.prompts=1", "seed/held_out", "head_to_head.prompts changed: 256 → 1"),
     ],
 )
 def test_the_sentence_names_no_setting_that_did_not_change(run, word, stage, reason):
-    again = stages_made_again(run, configuration.load(str(run / "config.yaml"), (word, "sft.batch_size=32")))
-    assert again[stage].removesuffix(", sft.batch_size is 16 → 32") in (reason, f"{reason}, judge prompt has changed")
+    again = stages_to_recompute(run, configuration.load(str(run / "config.yaml"), (word, "sft.batch_size=32")))
+    assert again[stage].removesuffix(", sft.batch_size changed: 16 → 32") in (reason, f"{reason}, judge prompt changed")

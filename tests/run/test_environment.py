@@ -6,12 +6,15 @@ import subprocess
 from importlib.metadata import version
 
 import pytest
+import srlm
 from srlm import __version__
 from srlm.run import environment
 
+from tests.conftest import ROOT
+
 
 def test_the_machine_and_every_package():
-    found = environment.facts()
+    found = environment.describe()
     assert found["srlm"] == __version__
     assert found["packages"]["torch"] == version("torch")
     assert found["cores"] >= 1
@@ -22,10 +25,10 @@ def test_the_machine_and_every_package():
 
 
 def test_each_environment_is_kept_once(tmp_path, monkeypatch):
-    first = environment.keep(tmp_path)
-    assert environment.keep(tmp_path) == first
+    first = environment.record(tmp_path)
+    assert environment.record(tmp_path) == first
     monkeypatch.setattr(environment, "packages", lambda: {"torch": "0"})
-    other = environment.keep(tmp_path)
+    other = environment.record(tmp_path)
     kept = json.loads((tmp_path / environment.FILE).read_text(encoding="utf-8"))
     assert list(kept) == [first, other]
     assert kept[other]["packages"] == {"torch": "0"}
@@ -34,10 +37,10 @@ def test_each_environment_is_kept_once(tmp_path, monkeypatch):
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A repository that srlm would have been run from."""
-    module = tmp_path / "python" / "srlm" / "environment.py"
+    module = tmp_path / "python" / "srlm" / "__init__.py"
     module.parent.mkdir(parents=True)
     module.write_text("1\n", encoding="utf-8")
-    monkeypatch.setattr(environment, "__file__", str(module))
+    monkeypatch.setattr(srlm, "__file__", str(module))
     return module
 
 
@@ -60,11 +63,18 @@ def test_the_commit_and_whether_files_differ_from_it(checkout, tmp_path):
     assert environment.commit() == f"{head}+"
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_this_checkout_is_found():
+    found = environment.commit()
+    assert found is not None
+    assert found.removesuffix("+") == git(ROOT, "rev-parse", "HEAD")
+
+
 def test_a_repository_farther_up_is_not_srlms(checkout, tmp_path, monkeypatch):
     git(tmp_path, "init", "--quiet")
-    installed = tmp_path / "venv" / "lib" / "site-packages" / "srlm" / "environment.py"
+    installed = tmp_path / "venv" / "lib" / "site-packages" / "srlm" / "__init__.py"
     installed.parent.mkdir(parents=True)
-    monkeypatch.setattr(environment, "__file__", str(installed))
+    monkeypatch.setattr(srlm, "__file__", str(installed))
     assert environment.commit() is None
 
 
@@ -82,4 +92,4 @@ def test_gpus_are_those_that_the_driver_names(tmp_path, monkeypatch, script, gpu
         tool.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path) + (":/bin:/usr/bin" if script else ""))
-    assert environment.facts()["gpus"] == gpus
+    assert environment.describe()["gpus"] == gpus

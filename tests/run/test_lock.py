@@ -83,7 +83,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(InputError, match=r"run directory .*; give another --run-dir"), held(tmp_path / "file" / "run"):
+    with pytest.raises(InputError, match=r"run directory .*; use another --run-dir"), held(tmp_path / "file" / "run"):
         pass
 
 
@@ -102,5 +102,5 @@ def test_an_owner_that_cannot_be_read(tmp_path, text):
     (tmp_path / LOCK).write_text(text, encoding="utf-8")
     with (tmp_path / LOCK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another process is at work"), held(tmp_path):
+        with pytest.raises(InputError, match="in use by another process"), held(tmp_path):
             pass

@@ -34,7 +34,7 @@ def test_other_settings_are_refused_by_name(tmp_path, model, settings):
     with pytest.raises(InputError) as caught:
         noted(tmp_path, {"a": model("a")}, **settings)
     name = "more" if "more" in settings else "seed"
-    assert str(caught.value) == f"{tmp_path / 'rows'}: holds rows made with another {name}; give another --out"
+    assert str(caught.value) == f"{tmp_path / 'rows'}: has rows made with another {name}; give another --out"
     assert (tmp_path / "note").read_text(encoding="utf-8") == before
 
 
@@ -55,5 +55,5 @@ def test_models_may_come_to_those_that_are_there(tmp_path, model):
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"models": 3}'])
 def test_a_broken_note(tmp_path, model, text):
     (tmp_path / "note").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match="not as srlm wrote it"):
+    with pytest.raises(InputError, match="not a valid record of inputs"):
         noted(tmp_path, {"a": model("a")})

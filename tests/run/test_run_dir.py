@@ -9,7 +9,7 @@ import shutil
 import pytest
 from srlm import config as configuration
 from srlm.errors import InputError
-from srlm.run.run_dir import RunDir, content_hash, fingerprint, read_config
+from srlm.run.run_dir import FORMAT, RunDir, content_hash, fingerprint, read_config
 
 
 def make_config(**values):
@@ -48,13 +48,13 @@ def test_an_empty_folder_that_is_there(tmp_path):
 
 
 def test_going_on(run):
-    run.finish("seed/ift", {"key": "k"}, 1.0, {"rows": 3})
+    run.finish("seed/ift", {"cache_key": "k"}, 1.0, {"rows": 3})
     again = RunDir.open(run.path, make_config())
     assert again.entry("seed/ift") == run.entry("seed/ift")
 
 
 def test_a_run_may_be_extended(run):
-    run.finish("seed/ift", {"key": "k"}, 1.0, {"rows": 3})
+    run.finish("seed/ift", {"cache_key": "k"}, 1.0, {"rows": 3})
     longer = make_config(iterations=5, endpoint={"concurrency": 2, "api_key_env": "OTHER", "price_in": 1.0})
     assert RunDir.open(run.path, longer).entry("seed/ift") is not None
     assert read_config(run.path) == longer
@@ -72,12 +72,12 @@ def test_a_run_may_be_extended(run):
     ],
 )
 def test_a_configuration_that_makes_other_rows_than_the_earlier_one(values, kept, run):
-    run.finish("seed/ift", {"key": "k"}, 1.0, {"rows": 3})
+    run.finish("seed/ift", {"cache_key": "k"}, 1.0, {"rows": 3})
     earlier = (run.path / "config.yaml").read_text()
     now = configuration.build({"model": {"name": "m"}} | values)
     assert RunDir.open(run.path, now).entry("seed/ift") is not None
     assert read_config(run.path) == now
-    file = run.path / "aside" / "1" / "config.yaml"
+    file = run.path / "archive" / "1" / "config.yaml"
     assert (file.read_text() == earlier) if kept else not file.exists()
 
 
@@ -86,8 +86,8 @@ def test_a_run_of_another_name_is_refused(run):
     with pytest.raises(InputError) as error:
         RunDir.open(run.path, make_config(name="other"))
     assert str(error.value) == (
-        f"{run.path}: is the folder of the run 'run', not of 'other'. Nothing was changed; give another --run-dir, or "
-        "the old name"
+        f"{run.path}: is the directory of the run 'run', not of 'other'; nothing was changed. Use another "
+        "--run-dir, or the previous name"
     )
     assert contents(run.path) == before
 
@@ -95,7 +95,7 @@ def test_a_run_of_another_name_is_refused(run):
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"not empty and not a run's folder.*give another --run-dir"):
+    with pytest.raises(InputError, match=r"not empty and not a run directory.*use another --run-dir"):
         RunDir.open(tmp_path, make_config())
     assert contents(tmp_path) == before
 
@@ -122,7 +122,7 @@ def test_a_broken_configuration_in_the_folder(text, reason, tmp_path):
 def test_a_file_in_the_way(below, tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")
-    with pytest.raises(InputError, match=r"run directory .*(Not a directory|File exists); give another --run-dir"):
+    with pytest.raises(InputError, match=r"run directory .*(Not a directory|File exists); use another --run-dir"):
         RunDir.open(file / below, make_config())
     assert file.read_text() == "mine"
 
@@ -130,13 +130,13 @@ def test_a_file_in_the_way(below, tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_parent_that_may_not_be_written(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match=r"run directory .*: Permission denied; give another --run-dir"):
+    with pytest.raises(InputError, match=r"run directory .*: Permission denied; use another --run-dir"):
         RunDir.open(tmp_path / "run", make_config())
 
 
 @pytest.mark.parametrize("path", [".", "none"])
 def test_reading_the_configuration_of_no_run(path, tmp_path):
-    with pytest.raises(InputError, match="not a run's folder"):
+    with pytest.raises(InputError, match="not a run directory"):
         read_config(tmp_path / path)
 
 
@@ -154,7 +154,7 @@ def test_paths(tmp_path):
 
 def test_a_stage_that_was_not_begun(run):
     assert run.entry("m2/prompts") is None
-    assert run.known() == {}
+    assert run.known_stages() == {}
 
 
 def finished(run, name="m2/prompts", file="m2/prompts.jsonl", rows=3):
@@ -163,7 +163,7 @@ def finished(run, name="m2/prompts", file="m2/prompts.jsonl", rows=3):
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b'{"text": "a\xe2\x80\xa8b\xc2\x85"}\n' * rows)
     facts = {"rows": rows, "sha256": {file: content_hash(path)}, "fingerprint": fingerprint(path)}
-    run.finish(name, {"key": "k", "path": file}, 1.26, {**facts, "engine": "scripted"})
+    run.finish(name, {"cache_key": "k", "path": file}, 1.26, {**facts, "engine": "scripted"})
     return path
 
 
@@ -173,8 +173,8 @@ def test_a_stage_that_is_done(run):
         some.check("m2/prompts", file)
         assert some.state("m2/prompts") == "done"
     entry = RunDir(run.path).entry("m2/prompts")
-    assert {name: entry[name] for name in ("key", "seconds", "rows", "engine")} == {
-        "key": "k",
+    assert {name: entry[name] for name in ("cache_key", "seconds", "rows", "engine")} == {
+        "cache_key": "k",
         "seconds": 1.3,
         "rows": 3,
         "engine": "scripted",
@@ -185,19 +185,21 @@ def test_a_stage_that_is_done(run):
 
 def test_stages_are_kept_together(run):
     for number, name in enumerate(("seed/ift", "m1/sft", "m2/prompts")):
-        run.finish(name, {"key": str(number)}, 0, {"rows": number})
+        run.finish(name, {"cache_key": str(number)}, 0, {"rows": number})
     manifest = json.loads((run.path / "manifest.json").read_text(encoding="utf-8"))
     assert {name: entry["rows"] for name, entry in manifest.items()} == {"seed/ift": 0, "m1/sft": 1, "m2/prompts": 2}
-    run.finish("m1/sft", {"key": "new"}, 0, {"rows": 9})
-    assert RunDir(run.path).entry("m1/sft")["key"] == "new"
+    run.finish("m1/sft", {"cache_key": "new"}, 0, {"rows": 9})
+    assert RunDir(run.path).entry("m1/sft")["cache_key"] == "new"
 
 
 def test_what_has_begun_is_known_until_it_is_done(run):
-    run.begin("m2/prompts", {"key": "k", "path": "m2/prompts.jsonl"})
-    assert RunDir(run.path).known() == {"m2/prompts": {"key": "k", "path": "m2/prompts.jsonl"}}
+    run.start("m2/prompts", {"cache_key": "k", "path": "m2/prompts.jsonl"})
+    assert RunDir(run.path).known_stages() == {
+        "m2/prompts": {"format": FORMAT, "cache_key": "k", "path": "m2/prompts.jsonl"}
+    }
     assert run.entry("m2/prompts") is None
-    run.finish("m2/prompts", {"key": "k"}, 0, {"rows": 1})
-    assert json.loads((run.path / "begun.json").read_text()) == {}
+    run.finish("m2/prompts", {"cache_key": "k"}, 0, {"rows": 1})
+    assert json.loads((run.path / "started.json").read_text()) == {}
 
 
 def test_a_file_that_is_not_as_it_was_left(run):
@@ -208,8 +210,8 @@ def test_a_file_that_is_not_as_it_was_left(run):
     with pytest.raises(InputError) as error:
         run.check("m2/prompts", file)
     assert str(error.value) == (
-        f"{file}: not as it was left, and the manifest says that stage m2/prompts is done; restore it, or let "
-        f"`srlm redo {run.path} m2/prompts` set it and what was made from it aside"
+        f"{file}: has been changed, but stage m2/prompts is done according to the manifest; restore it, or run "
+        f"`srlm redo {run.path} m2/prompts` to archive the stage and everything that depends on it"
     )
 
 
@@ -227,20 +229,22 @@ def test_a_file_that_is_gone(run):
     assert run.state("m2/prompts") == "missing"
     with pytest.raises(InputError) as error:
         run.check("m2/prompts", file)
-    assert str(error.value).startswith(f"{file}: missing, and the manifest says that stage m2/prompts is done; restore")
+    assert str(error.value).startswith(
+        f"{file}: is missing, but stage m2/prompts is done according to the manifest; restore"
+    )
 
 
 def test_a_models_weights_that_were_swapped(run, tiny_model):
     model = run.model(1)
     shutil.copytree(tiny_model, model)
     facts = {"sha256": {"m1/model": content_hash(model)}, "fingerprint": fingerprint(model)}
-    run.finish("m1/sft", {"key": "k", "path": "m1/model"}, 0, facts)
+    run.finish("m1/sft", {"cache_key": "k", "path": "m1/model"}, 0, facts)
     run.check("m1/sft", model)
     (model / "README.md").write_text("a card says nothing of what comes out")
     run.check("m1/sft", model)
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
-    with pytest.raises(InputError, match="not as it was left"):
+    with pytest.raises(InputError, match="has been changed"):
         run.check("m1/sft", model)
 
 
@@ -254,9 +258,25 @@ def test_a_broken_manifest(text, run):
     assert "restore it" in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "started.json"])
+@pytest.mark.parametrize(("fields", "shown"), [({}, "before 3"), ({"format": FORMAT + 1}, f"{FORMAT + 1}")])
+def test_a_run_of_another_version_is_refused_with_what_to_do(name, fields, shown, run):
+    (run.path / name).write_text(json.dumps({"seed/ift": {"key": "k", "seconds": 1.0, **fields}}))
+    before = contents(run.path)
+    with pytest.raises(InputError, match="run format"):
+        RunDir.open(run.path, make_config(judge={"samples": 9}))
+    with pytest.raises(InputError) as error:
+        RunDir(run.path)
+    assert str(error.value) == (
+        f"{run.path / name}: written by another version of srlm (run format {shown}, this version needs {FORMAT}); "
+        "finish the run with that version, or start a new one with another --run-dir"
+    )
+    assert contents(run.path) == before
+
+
 def test_the_log(run):
     run.log("started", version="1")
-    run.finish("m2/prompts", {"key": "k"}, 2.0, {"rows": 3})
+    run.finish("m2/prompts", {"cache_key": "k"}, 2.0, {"rows": 3})
     lines = [json.loads(line) for line in (run.path / "log.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
     assert [(line["event"], line.get("stage"), line.get("rows")) for line in lines] == [
         ("started", None, None),

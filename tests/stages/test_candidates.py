@@ -1,4 +1,4 @@
-"""Candidate answers: which are asked for, how a row is made, and going on after an interruption."""
+"""Candidate answers: the requests, the rows, and resuming after an interruption."""
 
 import tracemalloc
 
@@ -16,7 +16,7 @@ PROMPTS = [Prompt(f"p{n}", f"Question {n}?", "generated", [], n) for n in range(
 
 
 def draw(request):
-    """Ids that no tokenizer would give for this text."""
+    """Return ids that no tokenizer would return for this text."""
     last = "length" if request.key.endswith("1") else "stop"
     ids = [97, 98, request.seed % 200, 2]
     return Completion(request.key, ids, f"answer {request.key}", -request.seed / 7, last, [[]] * 4)
@@ -24,7 +24,7 @@ def draw(request):
 
 @pytest.fixture
 def write(tmp_path, tiny_tokenizer):
-    """Write to a file of this name, and return the engine, the reporter and the rows."""
+    """Return a function that writes to a file of a name, and returns the engine, the reporter and the rows."""
 
     def write(name, *, seed=0, prompts=PROMPTS, section=None, **settings):
         engine, report = ScriptedEngine(tiny_tokenizer, draw, **settings), Recorder()
@@ -59,10 +59,10 @@ def test_requests(write, tiny_tokenizer):
         assert request.prompt_ids == chat.prompt_ids(tiny_tokenizer, chat.user(text))
         sampling = request.sampling
         assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (0.4, 0.8, 7)
-        assert (sampling.stop, sampling.watch) == ((), ())
+        assert (sampling.stop, sampling.logprob_token_ids) == ((), ())
 
 
-def test_seed_decides_the_draws(write):
+def test_seed_determines_the_samples(write):
     seeds = [{row.seed for row in write(f"{name}", seed=seed)[2]} for name, seed in [("a", 1), ("b", 1), ("c", 2)]]
     assert seeds[0] == seeds[1]
     assert not seeds[0] & seeds[2]
@@ -99,7 +99,7 @@ def test_finished(write):
     assert (engine.requests, len(rows), report.starts) == ([], 12, [("candidates", 12, 12)])
 
 
-def test_strange_text_survives(tmp_path, tiny_tokenizer):
+def test_unusual_text_round_trips(tmp_path, tiny_tokenizer):
     text = 'a\u2028b\u0085c\r\nd\x0b"\\ud800" \ud800 \U0001f600\0'
     engine = ScriptedEngine(tiny_tokenizer, lambda request: Completion(request.key, [2], text, -1.0, "stop", [[]]))
     file = tmp_path / "candidates"
@@ -109,19 +109,19 @@ def test_strange_text_survives(tmp_path, tiny_tokenizer):
     assert [row.text for row in read_rows(file, Candidate)] == [text] * 2
 
 
-def test_a_prompt_that_is_there_twice_is_answered_once(write):
+def test_a_repeated_prompt_is_answered_once(write):
     engine, report, rows = write("candidates", prompts=[*PROMPTS, PROMPTS[0]])
     assert (len(engine.requests), len(rows), report.starts) == (12, 12, [("candidates", 15, 3)])
 
 
-def test_rows_of_other_prompts_and_further_answers_do_not_count(write):
+def test_rows_of_other_prompts_and_extra_answers_do_not_count(write):
     write("candidates")
     _, report, rows = write("candidates", prompts=PROMPTS[1:2], section=CandidatesSection(per_prompt=2))
     assert (len(rows), report.starts) == (12, [("candidates", 2, 2)])
 
 
 class Endless:
-    """An engine that keeps nothing."""
+    """An engine that stores nothing."""
 
     def __init__(self, tokenizer, text):
         self.tokenizer, self._text = tokenizer, text
@@ -131,17 +131,17 @@ class Endless:
             yield Completion(request.key, [70_000] * 400, self._text, -1.0, "stop", [[]] * 400)
 
 
-def test_neither_prompts_nor_answers_are_held(tmp_path, tiny_tokenizer):
+def test_neither_prompts_nor_answers_are_kept_in_memory(tmp_path, tiny_tokenizer):
     prompts, file = tmp_path / "prompts", tmp_path / "candidates"
     write_rows(prompts, (Prompt(f"p{n}", "x" * 500, "generated", ["a" * 16] * 8, n) for n in range(300)))
     section, report = CandidatesSection(per_prompt=4), Recorder()
     settings = {"candidates": section, "seed": 0, "report": report}
     engine = Endless(tiny_tokenizer, "y" * 300)
-    write_candidates(engine, [], tmp_path / "none", **settings)  # what is loaded once
+    write_candidates(engine, [], tmp_path / "none", **settings)  # load lazily imported modules
     tracemalloc.start()
     write_candidates(engine, RowFile(prompts, Prompt), file, **settings)
     write_candidates(engine, RowFile(prompts, Prompt), file, **settings)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert report.starts[1:] == [("candidates", 1_200, 0), ("candidates", 1_200, 1_200)]
-    assert peak < 1_500_000  # held as rows they took 32 MB
+    assert peak < 1_500_000  # 32 MB as rows

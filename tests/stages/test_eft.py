@@ -1,4 +1,4 @@
-"""Examples that teach the model to judge: from human ranks, from the model's own judgements, and the thinning."""
+"""EFT examples: from human ranks, from the model's own judgements, and downsampling."""
 
 from collections import Counter
 
@@ -8,7 +8,7 @@ from srlm.config import EftSection, JudgeSection
 from srlm.errors import InputError
 from srlm.rows.records import Example, RankedAnswers, Verdict
 from srlm.stages import eft
-from srlm.stages.judge import fill, read_template
+from srlm.stages.judge_prompt import fill, read_template
 
 ALL = EftSection(max_share=1.0)
 JUSTIFY, DIRECT = JudgeSection(), JudgeSection(justify=False)
@@ -82,7 +82,7 @@ def test_a_score_above_the_scale(score):
     assert len(eft.examples_from_ranks(rows, eft=ALL, judge=JudgeSection(max_score=100.0), seed=0)) == 4
 
 
-def test_ranks_are_thinned():
+def test_ranks_are_downsampled():
     rows = [ranked(f"{n}", 4, 4, 4, 4, 3, 2, 1) for n in range(5)]
     examples = eft.examples_from_ranks(rows, eft=EftSection(max_share=0.4), judge=DIRECT, seed=0)
     assert Counter(replies(examples)) == {"Score: 4": 10, "Score: 3": 5, "Score: 2": 5, "Score: 1": 5}
@@ -109,9 +109,9 @@ def test_answers_to_judge():
         ([1, 3, 5], [1, 3, 5], True),
         ([1, 3, 5], [5, 3, 1], False),
         ([5, 1, 3], [5, 3, 1], False),
-        ([5, 5, 1], [5, 3, 1], False),  # a tie where the humans made a difference
+        ([5, 5, 1], [5, 3, 1], False),  # a tie where the humans ranked one higher
         ([3, 3, 3], [5, 3, 1], False),
-        ([5, 4, 1], [5, 5, 1], True),  # the humans' tie may go either way
+        ([5, 4, 1], [5, 5, 1], True),  # answers that the humans tied may be in any order
         ([4, 5, 1], [5, 5, 1], True),
         ([4, 4, 1], [5, 5, 1], True),
         ([4, 1, 1], [5, 5, 1], False),
@@ -123,7 +123,7 @@ def test_answers_to_judge():
         ([5, 3], [5, 3, 1], False),  # no verdict on the last answer
     ],
 )
-def test_judgements_that_order_as_the_humans_did(given, human, kept):
+def test_judgements_that_rank_as_the_humans_did(given, human, kept):
     row = ranked("q", *human)
     examples = eft.examples_from_judgements([row], verdicts(row, given), eft=ALL, judge=JUSTIFY, seed=0)
     expected = [f"q/{n}/0: because.\nScore: {score}" for n, score in enumerate(given)]
@@ -150,7 +150,7 @@ def test_same_order(scores, human, same):
     assert eft.same_order(scores, human) is same
 
 
-def test_each_sample_of_a_prompt_stands_for_itself():
+def test_samples_of_a_prompt_are_independent():
     row, other = ranked("q", 5, 1), ranked("r", 5, 1)
     given = verdicts(row, [1, 5], [5, 1], [4, None], [3, 2]) + verdicts(other, [1, 5])
     examples = eft.examples_from_judgements([row, other], given, eft=ALL, judge=JUSTIFY, seed=0)
@@ -187,14 +187,14 @@ def test_equal_judgements_count_once():
     assert replies(examples) == ["Score: 5.0", "Score: 1.0"]
 
 
-def test_judgements_are_thinned_by_the_score_that_was_given():
+def test_judgements_are_downsampled_by_their_score():
     rows = [ranked(f"{n}", 5, 1) for n in range(12)]
     given = [verdict for n, row in enumerate(rows) for verdict in verdicts(row, [5, n % 4])]
     examples = eft.examples_from_judgements(rows, given, eft=EftSection(max_share=0.25), judge=JUSTIFY, seed=0)
     assert Counter(reply.rpartition(" ")[2] for reply in replies(examples)) == {"5": 4, "0": 3, "1": 3, "2": 3, "3": 3}
 
 
-# --- thinning ---------------------------------------------------------------------------------------------------------
+# --- downsampling -----------------------------------------------------------------------------------------------------
 
 
 def scored(**counts):
@@ -216,8 +216,8 @@ def count(examples):
         ({"s1": 7, "s2": 7, "s3": 7}, 0.34, {"1.0": 7, "2.0": 7, "3.0": 7}),
         ({"s1": 9, "s2": 1}, 0.5, {"1.0": 1, "2.0": 1}),
         ({"s1": 9, "s2": 9, "s3": 2, "s4": 9, "s5": 9}, 0.2, dict.fromkeys(("1.0", "2.0", "3.0", "4.0", "5.0"), 2)),
-        ({"s1": 4, "s2": 3, "s3": 3}, 0.4, {"1.0": 4, "2.0": 3, "3.0": 3}),  # as many as are allowed
-        # it cannot be reached: nothing is dropped
+        ({"s1": 4, "s2": 3, "s3": 3}, 0.4, {"1.0": 4, "2.0": 3, "3.0": 3}),  # exactly the allowed share
+        # the share cannot be reached: nothing is dropped
         ({"s4": 80, "s3": 10}, 0.4, {"4.0": 80, "3.0": 10}),
         ({"s4": 80}, 0.99, {"4.0": 80}),
         ({"s1": 9, "s2": 9, "s3": 9, "s4": 9}, 0.2, {"1.0": 9, "2.0": 9, "3.0": 9, "4.0": 9}),
@@ -225,9 +225,9 @@ def count(examples):
         ({}, 0.4, {}),
     ],
 )
-def test_thinning(counts, share, kept):
+def test_downsampling(counts, share, kept):
     rows = scored(**counts)
-    examples = eft.thin(rows, share, 0)
+    examples = eft.downsample(rows, share, 0)
     assert count(examples) == kept
     assert examples == [example for _, example in rows if example in examples]  # the order is kept
 
@@ -235,20 +235,20 @@ def test_thinning(counts, share, kept):
 @pytest.mark.parametrize("share", [0.2, 0.25, 1 / 3, 0.4, 0.5, 0.7])
 def test_no_score_keeps_more_than_its_share(share):
     for counts in ([1, 1, 1, 1, 1], [1, 2, 3, 4, 50], [30, 31, 32, 1, 1], [17, 17, 17, 17, 3]):
-        examples = eft.thin(scored(**{f"s{n}": number for n, number in enumerate(counts)}), share, 0)
+        examples = eft.downsample(scored(**{f"s{n}": number for n, number in enumerate(counts)}), share, 0)
         found = count(examples)
         assert max(found.values()) <= share * len(examples) + 1e-9
-        assert min(found.values()) == min(counts)  # the rare ones stay
-        for score, number in found.items():  # and no more goes than must
+        assert min(found.values()) == min(counts)  # rare scores are kept
+        for score, number in found.items():  # and no more is dropped than necessary
             if number < counts[int(float(score))]:
                 assert number + 2 > share * (len(examples) + 2) - 1e-9
 
 
-def test_thinning_follows_from_the_seed():
+def test_downsampling_depends_on_the_seed():
     rows = scored(s4=80, s3=10, s5=10)
-    first = eft.thin(rows, 0.4, 1)
-    assert eft.thin(rows, 0.4, 1) == first
-    other = eft.thin(rows, 0.4, 2)
+    first = eft.downsample(rows, 0.4, 1)
+    assert eft.downsample(rows, 0.4, 1) == first
+    other = eft.downsample(rows, 0.4, 2)
     assert other != first
     assert count(other) == count(first)
     assert first != [example for _, example in rows][: len(first)]

@@ -1,4 +1,4 @@
-"""The packaged seed set: large enough, clean, and no shorter way to its scores than reading the answers."""
+"""The packaged seed set: large enough, clean, and without shortcuts to its scores."""
 
 from collections import Counter
 from itertools import combinations
@@ -36,7 +36,7 @@ def test_size(ift, eft):
     assert len(eft) >= 40
 
 
-def test_the_split_leaves_enough_to_measure_with():
+def test_the_held_out_split_is_large_enough():
     train, valid = seed.load_eft(SeedDataSection(), 0)
     assert len(valid) >= 10
     assert len(train) >= 30
@@ -58,11 +58,11 @@ def test_justifications(eft):
     texts = [text for row in eft for text in row.justifications]
     assert all(3 <= words(text) <= 100 for text in texts)  # the judge prompt asks for at most 100
     assert all("\n" not in text for text in texts)
-    # A justification that named a score could be read in place of the line after it.
+    # A justification that names a score could be parsed instead of the line after it.
     assert set(parse_verdicts(texts)[0]) == {"missing"}
 
 
-def test_nothing_twice(ift, eft, instructions):
+def test_no_duplicates(ift, eft, instructions):
     for texts in (
         [*instructions, *(row.prompt for row in eft)],
         [row.completion[0]["content"] for row in ift],
@@ -97,12 +97,12 @@ def test_texts_are_plain(ift, eft, instructions):
         )
 
 
-def test_judged_prompts_are_not_those_that_are_learned(eft, instructions):
+def test_eft_prompts_are_not_ift_prompts(eft, instructions):
     near = [(row.prompt, text) for row in eft for text in instructions if rouge_l(row.prompt, text) >= NEAR]
     assert near == []
 
 
-def test_held_out_prompts_are_not_near_those_that_are_learned(eft):
+def test_held_out_prompts_are_not_similar_to_training_prompts(eft):
     near = [
         (one.prompt, other.prompt) for one, other in combinations(eft, 2) if rouge_l(one.prompt, other.prompt) >= NEAR
     ]
@@ -126,7 +126,7 @@ def test_longer_is_not_better(eft):
     assert 0.35 < sum(wins) / len(wins) < 0.65
 
 
-def test_the_place_of_an_answer_says_nothing(eft):
+def test_the_position_of_an_answer_does_not_predict_its_score(eft):
     best = Counter(row.scores.index(max(row.scores)) for row in eft)
     worst = Counter(row.scores.index(min(row.scores)) for row in eft)
     for places in (best, worst):

@@ -1,4 +1,4 @@
-"""Preference pairs from candidates and verdicts, and the rows that TRL reads."""
+"""Preference pairs from candidates and verdicts, and the rows for TRL."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from datasets import Dataset
 from srlm.cli import main
 from srlm.config import JudgeSection, PairsSection
 from srlm.errors import InputError
-from srlm.loop import too_few_pairs
+from srlm.evaluation.gates import too_few_pairs
 from srlm.models import chat
 from srlm.rows.records import Candidate, Pair, Prompt, Verdict, content_id, read_rows, write_rows
 from srlm.stages import pairs
@@ -46,8 +46,8 @@ def rows(*prompts):
 
 
 def made_of(prompts, candidates, verdicts, **settings):
-    """The rows that are chosen, and how many prompts each reason dropped."""
-    chosen = pairs.choose(prompts, candidates, verdicts, **settings)
+    """Return the selected rows, and the number of dropped prompts by reason."""
+    chosen = pairs.select(prompts, candidates, verdicts, **settings)
     made = list(chosen.rows(prompts, candidates))
     assert len(made) == len(chosen)
     return made, chosen.drops
@@ -65,7 +65,7 @@ def reasons(found):
     return {reason: number for reason, number in found[1].items() if number}
 
 
-# --- what they are made from ------------------------------------------------------------------------------------------
+# --- input rows -------------------------------------------------------------------------------------------------------
 
 
 def test_prompts_come_in_any_order():
@@ -82,9 +82,9 @@ def test_orphans_are_named(method):
     prompts, candidates, verdicts = rows([answer(5), answer(1)], [answer(5), answer(1)])
     settings = {"pairs": PairsSection(method=method), "judge": SAMPLED}
     with pytest.raises(InputError, match="candidate p1a0: its prompt p1 is not in the file of prompts"):
-        pairs.choose(prompts[:1], candidates, verdicts, **settings)
-    with pytest.raises(InputError, match="verdict p1a1v0: its candidate p1a1 is not in the candidates"):
-        pairs.choose(prompts, candidates[:3], verdicts, **settings)
+        pairs.select(prompts[:1], candidates, verdicts, **settings)
+    with pytest.raises(InputError, match="verdict p1a1v0: its candidate p1a1 is not in the file of candidates"):
+        pairs.select(prompts, candidates[:3], verdicts, **settings)
 
 
 # --- best against worst -----------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def test_orphans_are_named(method):
         ([answer(1), answer(5), answer(3)], ("a1", "a0")),
         ([answer(4, 2), answer(5, 5), answer(0, 5)], ("a1", "a2")),  # means 3, 5, 2.5
         ([answer(2), answer(2, "missing", 4), answer(2.5)], ("a1", "a0")),
-        ([answer(5), answer(5), answer(1), answer(1)], ("a0", "a2")),  # the first of equals
+        ([answer(5), answer(5), answer(1), answer(1)], ("a0", "a2")),  # the first of equal scores
         ([answer(5, expected=[4.1]), answer(5, expected=[4.9]), answer(1)], ("a1", "a2")),
         ([answer(1, expected=[1.5]), answer(1, expected=[1.1]), answer(5)], ("a2", "a1")),
         ([answer(5), answer(5, expected=[0.1]), answer(1)], ("a1", "a2")),  # one without an expected score comes last
@@ -134,10 +134,10 @@ def test_prompts_without_a_pair(answers, settings, reason):
 
 
 @pytest.mark.parametrize("nothing", ["missing", "out_of_range", "conflicting"])
-def test_what_has_no_score_is_no_number(nothing):
+def test_a_verdict_without_a_score_does_not_count(nothing):
     found = build([answer(nothing), answer(4), answer(5), answer(nothing)])
     assert names(found) == [("a2", "a1")]
-    # nor does it pull a mean down
+    # nor does it lower the mean
     found = build([answer(3), answer(4, nothing, nothing)])
     assert names(found) == [("a1", "a0")]
     assert (found[0][0].chosen_score, found[0][0].rejected_score) == (4.0, 3.0)
@@ -251,16 +251,16 @@ def test_length_is_counted_in_tokens():
 
 def test_too_few_pairs_for_the_cap(tmp_path):
     drops = {**dict.fromkeys(REASONS, 0), "tied": 3, "over_cap": 7}
-    said = too_few_pairs(2, 4, drops, tmp_path / "m2" / "pairs.jsonl")
-    assert "prompts without one: 3 tied. To get more, raise pairs.max_per_prompt, which left out 7 pairs" in said
-    said = too_few_pairs(2, 4, {**drops, "over_cap": 0}, tmp_path / "m2" / "pairs.jsonl")
+    said = too_few_pairs(2, 4, drops, tmp_path / "m2")
+    assert "prompts without a pair: 3 tied. To get more, raise pairs.max_per_prompt, which left out 7 pairs" in said
+    said = too_few_pairs(2, 4, {**drops, "over_cap": 0}, tmp_path / "m2")
     assert "To get more, set judge.score=expected" in said
 
 
 # --- the rows ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_pair_holds():
+def test_fields_of_a_pair():
     (row,), _ = build([answer(1, 2, text="bad \u2028"), answer(5, 4, text="good")])
     assert row.prompt == [{"role": "user", "content": "question 0"}]
     assert row.chosen == [{"role": "assistant", "content": "good"}]
@@ -288,7 +288,7 @@ def test_pairs_are_rows_for_trl(tmp_path):
         assert example["chosen"] != example["rejected"]
 
 
-def test_files_are_not_held(tmp_path):
+def test_files_are_not_kept_in_memory(tmp_path):
     files = {name: tmp_path / f"{name}.jsonl" for name in ("prompts", "candidates", "verdicts", "pairs")}
     count = 4_000
     score = [f"Score: {n}" for n in range(6)]
@@ -305,7 +305,7 @@ def test_files_are_not_held(tmp_path):
         (Verdict(f"v{n}", f"c{n}", 0, score[n % 6], "scored", float(n % 6), None) for n in range(count)),
     )
     tracemalloc.start()
-    made = pairs.write(*files.values(), pairs=PLAIN, judge=SAMPLED, seed=0)
+    made = pairs.write_pairs(*files.values(), pairs=PLAIN, judge=SAMPLED, seed=0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(read_rows(files["pairs"], Pair)) == len(made) == count // 4
@@ -361,7 +361,7 @@ def test_almost_perfect_is_not_perfect(score):
 
 @pytest.fixture
 def on_files(tmp_path):
-    """Runs `srlm pairs` over rows in files, and returns what it said and the pairs it wrote."""
+    """Run `srlm pairs` on rows in files, and return its output and the pairs."""
 
     def run(given, *words):
         names = ("prompts", "candidates", "verdicts")
@@ -398,13 +398,13 @@ def test_the_command_counts_every_reason(on_files, words, expected, dropped):
     assert said.rstrip().endswith(dropped)
 
 
-def test_the_command_draws_by_the_seed(on_files):
+def test_the_command_samples_by_the_seed(on_files):
     given = rows(*[FOUR] * 20)
     drawn = [on_files(given, "pairs.method=random", f"seed={seed}")[1] for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_build_makes_positives_where_they_are_asked_for():
+def test_write_pairs_writes_positives():
     made, drops = made_of(*rows(FOUR), pairs=PairsSection(method="positives_only"), judge=SAMPLED, seed=0)
     assert [row.completion[0]["content"] for row in made] == ["text p0a0"]
     assert drops == {"no_perfect_answer": 0, "same_text": 0}

@@ -1,4 +1,4 @@
-"""The loop's step from verdicts to pairs: what is written and noted, and what stops the run there."""
+"""The loop's step from verdicts to pairs: files, notes, and the gates that stop the run."""
 
 import json
 import random
@@ -10,26 +10,26 @@ from srlm.loop import Loop
 from srlm.reporter import SilentReporter
 from srlm.rows.records import Candidate, DroppedPrompt, Prompt, Verdict, read_rows, write_rows
 from srlm.run.run_dir import RunDir
-from srlm.run.stage_runner import Stages
+from srlm.run.stage_runner import StageRunner
 
 from tests.stages.test_pair_selection import FOUR, answer, made_of, rows
 
 
 class Silent:
-    """A reporter, and a launcher that is asked for nothing."""
+    """A reporter, and a launcher that must not be called."""
 
 
 @pytest.mark.parametrize(
     "method", ["best_worst", "length_controlled", "margin", "positives_only", "random", "top_bottom"]
 )
-def test_the_loop_makes_what_the_method_asks_for(tmp_path, method):
+def test_the_loop_writes_the_rows_of_the_method(tmp_path, method):
     words = (f"pairs.method={method}", "pairs.max_per_prompt=2", "seed=3")
     config = configuration.build({"model": {"name": "unused"}}, words)
     run, given = RunDir.open(tmp_path / "run", config), rows(*[FOUR] * 9, [answer(2), answer(2)])
     for name, some in zip(("prompts", "candidates", "verdicts"), given, strict=True):
         write_rows(run.file(2, f"{name}.jsonl"), some)
-    run.finish("m2/verdicts", {"key": "key"}, 0.0, {"rows": len(given[2])})
-    Loop(Stages(config, run, Silent(), Silent())).build_pairs(2)
+    run.finish("m2/verdicts", {"cache_key": "key"}, 0.0, {"rows": len(given[2])})
+    Loop(StageRunner(config, run, Silent(), Silent())).build_pairs(2)
     made, drops = made_of(*given, pairs=config.pairs, judge=config.judge, seed=3002)
     file = "positives" if method == "positives_only" else "pairs"
     assert read_rows(run.file(2, f"{file}.jsonl"), type(made[0])) == made
@@ -37,14 +37,14 @@ def test_the_loop_makes_what_the_method_asks_for(tmp_path, method):
 
 
 def prepared(path, given, *words):
-    """Return the loop of a run whose candidates for M2 are judged, and what it is told."""
+    """Return the loop of a run with judged candidates for M2, and its reporter."""
     config = configuration.build({"model": {"name": "unused"}}, words)
     run, told = RunDir.open(path / "run", config), []
     for name, some in zip(("prompts", "candidates", "verdicts"), given, strict=True):
         write_rows(run.file(2, f"{name}.jsonl"), some)
     if run.entry("m2/verdicts") is None:
-        run.finish("m2/verdicts", {"key": "key"}, 0.0, {"rows": len(given[2])})
-    return Loop(Stages(config, run, Silent(), SilentReporter()), told.append), told
+        run.finish("m2/verdicts", {"cache_key": "key"}, 0.0, {"rows": len(given[2])})
+    return Loop(StageRunner(config, run, Silent(), SilentReporter()), told.append), told
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def prepared(path, given, *words):
         (("pairs.min_count=9", "gates.pairs_kept=0.5"), [], "m2: only 1 pairs"),
     ],
 )
-def test_what_stops_the_run_is_kept_and_told_and_asked_again(tmp_path, words, missed, reason):
+def test_a_failed_gate_is_saved_and_reported_and_checked_again(tmp_path, words, missed, reason):
     given = rows(FOUR, [answer(2), answer(2)])
     loop, told = prepared(tmp_path, given, *words)
     for _ in range(2):  # the same command again stops again
@@ -64,34 +64,34 @@ def test_what_stops_the_run_is_kept_and_told_and_asked_again(tmp_path, words, mi
     assert loop.run_dir.entry("m2/pairs") is None
     kept = json.loads(loop.run_dir.file(2, "gates.json").read_text())
     assert kept["stopped"] == str(error.value)
-    assert [gate["gate"] for gate in kept["quality"]["gates"]] == missed
-    assert (kept["rows"], kept["drops"]["tied"], kept["prompts"], kept["quality"]["pairs_kept"]) == (1, 1, 2, 0.5)
+    assert [gate["gate"] for gate in kept["data_metrics"]["gates"]] == missed
+    assert (kept["rows"], kept["drops"]["tied"], kept["prompts"], kept["data_metrics"]["pairs_kept"]) == (1, 1, 2, 0.5)
 
 
-def test_a_run_that_goes_on_after_a_gate_keeps_no_file_of_it(tmp_path):
+def test_the_gates_file_is_deleted_when_the_run_continues(tmp_path):
     given, stop = rows(FOUR, [answer(2), answer(2)]), ("gates.pairs_kept_action=stop", "gates.pairs_kept=0.9")
     with pytest.raises(StageError):
         prepared(tmp_path, given, *stop)[0].build_pairs(2)
     loop, told = prepared(tmp_path, given, "gates.pairs_kept=0.1")
     loop.build_pairs(2)
-    assert loop.run_dir.entry("m2/pairs")["quality"]["gates"] == told == []
+    assert loop.run_dir.entry("m2/pairs")["data_metrics"]["gates"] == told == []
     assert not loop.run_dir.file(2, "gates.json").exists()
 
 
-def test_repeated_positives_are_no_prompts_without_one(tmp_path):
+def test_repeated_positives_are_not_prompts_without_one(tmp_path):
     given = rows([answer(5, text="twice")] * 3, [answer(2)])
     loop, _ = prepared(tmp_path, given, "pairs.method=positives_only")
     loop.build_pairs(2)
     entry = loop.run_dir.entry("m2/pairs")
     assert entry["drops"] == {"no_perfect_answer": 1, "same_text": 2}
-    assert entry["quality"]["pairs_kept"] == 0.5
+    assert entry["data_metrics"]["pairs_kept"] == 0.5
 
 
 # --- the same as ever -------------------------------------------------------------------------------------------------
 
 
 def drawn(seed, prompts=60):
-    """Rows as a judge may give them: scores of many kinds, none, equal texts, cut-off and empty answers, any order."""
+    """Rows with varied scores or none, equal texts, cut-off and empty answers, in any order."""
     draw = random.Random(seed).random
 
     def one(*some):
@@ -136,18 +136,18 @@ def loop_of(path, *words):
 
 
 @pytest.mark.parametrize(("method", "score", "digest"), WRITTEN)
-def test_what_is_written_is_what_was_written_from_rows_that_were_held(tmp_path, method, score, digest):
+def test_streamed_rows_give_the_recorded_output(tmp_path, method, score, digest):
     loop = loop_of(tmp_path, f"pairs.method={method}", f"judge.score={score}")
     loop.build_pairs(2)
     [found] = loop.run_dir.entry("m2/pairs")["sha256"].values()
     assert found.startswith(digest)
 
 
-def test_the_manifest_says_what_it_said_of_rows_that_were_held(tmp_path):
+def test_streamed_rows_give_the_recorded_manifest_entry(tmp_path):
     loop = loop_of(tmp_path, "pairs.method=margin")
     loop.build_pairs(2)
     entry = loop.run_dir.entry("m2/pairs")
-    quality = entry["quality"]
+    metrics = entry["data_metrics"]
     assert (entry["rows"], entry["drops"]) == (
         84,
         {"too_few_scored": 0, "too_few_usable": 15, "tied": 0, "below_margin": 0, "same_text": 3, "over_cap": 0},
@@ -158,15 +158,15 @@ def test_the_manifest_says_what_it_said_of_rows_that_were_held(tmp_path):
     assert entry["mean_length"] == 43.05
     # Sums of Python are compensated from 3.12 on.
     assert entry["mean_score"] == pytest.approx(3.0495495495495497, rel=1e-14)
-    assert quality["length_correlation"] == pytest.approx(0.04617629052187236, rel=1e-12)
-    assert quality["score_entropy"] == pytest.approx(2.7282210538707394, rel=1e-14)
-    assert (quality["parse_rate"], quality["tied_prompts"], quality["pairs_kept"]) == (
+    assert metrics["length_correlation"] == pytest.approx(0.04617629052187236, rel=1e-12)
+    assert metrics["score_entropy"] == pytest.approx(2.7282210538707394, rel=1e-14)
+    assert (metrics["parse_rate"], metrics["tied_prompts"], metrics["pairs_kept"]) == (
         0.5680555555555555,
         0.0,
         0.7,
     )
-    assert list(quality["score_histogram"].values()) == [10, 4, 19, 8, 20, 21, 25, 37, 32, 13, 33]
-    assert quality["length_histogram"]["counts"] == [
+    assert list(metrics["score_histogram"].values()) == [10, 4, 19, 8, 20, 21, 25, 37, 32, 13, 33]
+    assert metrics["length_histogram"]["counts"] == [
         9,
         7,
         21,

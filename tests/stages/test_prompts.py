@@ -1,4 +1,4 @@
-"""Self-instruct: what is shown, which filters take what, and going on after an interruption."""
+"""Self-instruct: demonstrations, filters, and resuming after an interruption."""
 
 import collections
 import math
@@ -17,13 +17,13 @@ SEEDS = [Prompt(f"seed{n}", f"Tell me about {topic} in two lines", "seed", [], 0
 
 
 def novel(request):
-    """A text of random words, the same for the same request."""
+    """Return random words that depend on the request only."""
     words = random.Random(f"{request.key} {request.seed}")
     return " ".join("".join(words.choices("abcdefgh", k=5)) for _ in range(6))
 
 
 class Run:
-    """One stage's files in a folder, and what it reported."""
+    """A stage's files in a folder, and its reporter."""
 
     def __init__(self, folder, tokenizer, *, seed=3, **settings):
         self.kept_file, self.dropped_file = folder / "prompts.jsonl", folder / "dropped.jsonl"
@@ -95,7 +95,7 @@ def test_every_filter(run):
     assert (one.report.starts, one.report.advanced) == ([("prompts", 3, 0)], 3)
 
 
-def test_what_was_too_near_is_named(run):
+def test_the_most_similar_prompt_is_named(run):
     one = run(count=3, round_size=10, max_words=10)
     one.write(replies)
     near = {row.attempt: (row.similar_to, row.similarity) for row in one.dropped if row.reason == "not_novel"}
@@ -125,8 +125,8 @@ def test_drop_reason(text, cut_off, reason):
     assert stage.drop_reason(text, cut_off, PromptsSection(max_words=5)) == reason
 
 
-def test_limit_of_similarity(run):
-    """Of six words five in common with a seed: ROUGE-L 5/7 of seven and seven words, 6/7 with one changed."""
+def test_similarity_limit(run):
+    """Five words of seven in common with a seed give ROUGE-L 5/7, six give 6/7."""
     texts = ["Tell me about snow in three lines", "Tell me about snow in two lines"]
     for limit, kept in [(0.9, 2), (6 / 7, 2), (math.nextafter(6 / 7, 0), 1), (0.8, 1), (0.7, 0)]:
         one = run(f"{limit}", count=2, round_size=2, max_attempts=1, max_rouge_l=limit)
@@ -135,20 +135,20 @@ def test_limit_of_similarity(run):
 
 
 @pytest.mark.parametrize("words", ["unicode", "rouge_score"])
-def test_a_repeat_is_never_kept(run, words):
-    """Two rows of one text would have one id; the limit alone would keep them at 1, or where no words are seen."""
+def test_an_exact_repeat_is_never_kept(run, words):
+    """Equal texts would share an id; the limit alone would keep them at 1, or if the tokenizer sees no words."""
     texts = ["Напиши письмо другу", "Напиши письмо брату", "Напиши письмо другу", TOPICS[0] * 3, SEEDS[0].text]
-    one = run(words, count=5, round_size=5, max_attempts=1, max_rouge_l=1.0, rouge_words=words, min_words=1)
+    one = run(words, count=5, round_size=5, max_attempts=1, max_rouge_l=1.0, rouge_tokenizer=words, min_words=1)
     one.write(lambda request: texts[int(request.key)])
     assert [row.text for row in one.kept] == [texts[0], texts[1], texts[3]]
     near = [(row.reason, row.similarity, row.similar_to) for row in one.dropped]
     assert near == [("not_novel", 1.0, one.kept[0].id), ("not_novel", 1.0, "seed0")]
 
 
-def test_words_that_are_compared(run):
+def test_rouge_tokenizers(run):
     texts = ["Напиши письмо другу", "Напиши письмо брату"]
     for words, kept in [("unicode", 1), ("rouge_score", 2)]:
-        one = run(words, count=2, round_size=2, max_attempts=1, max_rouge_l=0.6, rouge_words=words)
+        one = run(words, count=2, round_size=2, max_attempts=1, max_rouge_l=0.6, rouge_tokenizer=words)
         one.write(lambda request: texts[int(request.key)])
         assert len(one.kept) == kept
 
@@ -183,7 +183,7 @@ def test_requests(run, tiny_tokenizer):
     assert len({request.seed for request in one.engine.requests}) == len(one.engine.requests)
 
 
-def test_braces_in_examples_are_text(tiny_tokenizer):
+def test_braces_in_examples_are_not_expanded(tiny_tokenizer):
     examples = [Prompt("a", "Explain {tasks} and {0} in Python", "seed", [], 0)]
     engine = ScriptedEngine(tiny_tokenizer, novel)
     asked = tiny_tokenizer.decode(stage.request_ids(engine, examples))
@@ -204,7 +204,7 @@ def test_later_rounds_show_generated_examples(run):
     assert len({tuple(row.parents) for row in one.kept}) == 12
 
 
-def test_seed_examples_stand_in_where_few_are_generated(run):
+def test_seed_examples_fill_up_if_few_are_generated(run):
     one = run(count=5, round_size=1, examples_seed=2, examples_generated=3)
     one.write()
     assert [sum(not parent.startswith("seed") for parent in row.parents) for row in one.kept] == [0, 1, 2, 3, 3]
@@ -217,7 +217,7 @@ def test_fewer_seeds_than_wanted(run):
     assert [len(row.parents) for row in one.kept] == [len(SEEDS)] * 2
 
 
-def test_another_seed_shows_others(run):
+def test_another_seed_samples_other_examples(run):
     one, other = run("one", seed=1), run("other", seed=2)
     one.write()
     other.write()
@@ -298,11 +298,11 @@ def test_a_loss_of_power_takes_more_of_one_file(run, undisturbed, shorter, lost,
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-lost]))
     one.write(sometimes_bad)
     assert one.bytes == undisturbed.bytes
-    assert [note.split("; ")[1] for note in one.report.notes] == [f"{later} later ones are made again"] * bool(later)
+    assert [note.split("; ")[1] for note in one.report.notes] == [f"{later} later ones are recomputed"] * bool(later)
 
 
-def test_resumed_knows_what_it_has_kept(run):
-    """What an earlier run kept is compared with, as what this one keeps."""
+def test_resuming_compares_with_earlier_prompts(run):
+    """New prompts are compared with those that an earlier run kept."""
     one = run(count=2, round_size=1)
     with pytest.raises(Interrupted):
         one.write(lambda _: "Explain why bread rises in an oven", fail_after=1)
@@ -310,7 +310,7 @@ def test_resumed_knows_what_it_has_kept(run):
     assert [(row.attempt, row.reason, row.similar_to) for row in one.dropped] == [(1, "not_novel", one.kept[0].id)]
 
 
-def test_finished_stage_asks_nothing(run, undisturbed):
+def test_finished_stage_sends_no_requests(run, undisturbed):
     before = undisturbed.bytes
     undisturbed.write(sometimes_bad)
     assert undisturbed.engine.requests == []
@@ -318,24 +318,24 @@ def test_finished_stage_asks_nothing(run, undisturbed):
     assert undisturbed.report.notes == []
 
 
-def test_stops_asking_once_it_has_enough(run):
+def test_stops_when_it_has_enough_prompts(run):
     one = run(count=3, round_size=64)
     one.write()
     assert len(one.kept) == 3
     assert len(one.engine.requests) == 3
 
 
-def test_gives_up(run):
+def test_stops_at_max_attempts(run):
     one = run(count=3, round_size=4, max_attempts=4)
     one.write(lambda request: novel(request) if request.key == "5" else "too short")
     assert [row.attempt for row in one.kept] == [5]
     assert [row.attempt for row in one.dropped] == [n for n in range(12) if n != 5]
-    assert one.report.notes == ["prompts: gave up at 1 of 3 after 12 attempts (prompts.max_attempts)"]
+    assert one.report.notes == ["prompts: stopped at 1 of 3 after 12 attempts (prompts.max_attempts)"]
     one.write()  # and again at once, when run again
     assert (one.engine.requests, len(one.report.notes)) == ([], 1)
 
 
-def test_gives_up_in_the_middle_of_a_round(run):
+def test_stops_at_max_attempts_within_a_round(run):
     one = run(count=2, round_size=64, max_attempts=3)
     one.write(lambda _: "too short")
     assert len(one.dropped) == 6

@@ -1,4 +1,4 @@
-"""Candidates and their verdicts as columns, and that the numbers of texts tell what the texts tell."""
+"""Candidates and their verdicts as columns, and text keys that are equivalent to the texts."""
 
 import math
 import random
@@ -8,7 +8,7 @@ import pytest
 from srlm.native import select_pairs, select_positives
 from srlm.rows.records import Candidate, Prompt
 from srlm.stages.judge import mean_scores
-from srlm.stages.score_table import WHITE_SPACE, read_answers, read_scores, text_numbers
+from srlm.stages.score_table import WHITE_SPACE, read_answers, read_scores, text_keys
 
 from tests.stages.test_pair_selection import answer, rows
 
@@ -44,11 +44,11 @@ def test_columns():
 
 def test_no_rows():
     answers, scores = columns([], [], [])
-    assert text_numbers(answers) == []
+    assert text_keys(answers) == []
     assert len(scores.means("sampled")) == len(answers.prompt) == 0
 
 
-def test_places_are_those_of_the_files():
+def test_columns_keep_the_order_of_the_files():
     prompts, candidates, verdicts = rows([answer(5), answer(1)], [answer(1), answer(5)])
     answers, scores = columns(prompts[::-1], candidates[::-1], verdicts)
     assert answers.prompt.tolist() == [0, 0, 1, 1]
@@ -56,7 +56,7 @@ def test_places_are_those_of_the_files():
     assert scores.order.tolist() == [3, 2, 1, 0]
 
 
-def test_means_are_those_of_the_judge_in_the_order_of_its_words():
+def test_means_are_in_the_order_of_the_verdicts():
     draw = random.Random(0)
     given = rows(
         *[
@@ -99,14 +99,14 @@ def texts_and_columns(draw, count=400):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("seed", range(20))
-def test_numbers_of_texts_choose_as_the_texts_do(method, seed):
+def test_text_keys_select_the_same_pairs_as_texts(method, seed):
     draw = random.Random(seed)
     texts, answers = texts_and_columns(draw)
     score = np.array([draw.choice([1.0, 2.0, 3.5, math.nan]) for _ in texts])
     length = np.array([draw.randrange(9) for _ in texts])
     found, expected = (
         select_pairs(answers.prompt, score, None, None, some, method=method, seed=seed, length=length, rho=0.3)
-        for some in (text_numbers(answers), texts)
+        for some in (text_keys(answers), texts)
     )
     assert [column.tolist() for column in found[:2]] == [column.tolist() for column in expected[:2]]
     assert found[2] == expected[2]
@@ -114,19 +114,19 @@ def test_numbers_of_texts_choose_as_the_texts_do(method, seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_numbers_of_texts_find_repeats_as_the_texts_do(seed):
+def test_text_keys_find_the_same_repeats_as_texts(seed):
     draw = random.Random(seed)
     texts, answers = texts_and_columns(draw)
     score = np.array([draw.choice([4.0, 5.0]) for _ in texts])
     found, expected = (
-        select_positives(answers.prompt, score, None, some, perfect=5.0) for some in (text_numbers(answers), texts)
+        select_positives(answers.prompt, score, None, some, perfect=5.0) for some in (text_keys(answers), texts)
     )
     assert found[0].tolist() == expected[0].tolist()
     assert found[1] == expected[1]
     assert expected[1]["same_text"] > 0
 
 
-def test_white_space_is_what_rust_takes_for_it():
+def test_white_space_is_that_of_rust():
     every = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
     both = [text for one in every for text in ("x", f"x{one}")]
     pair = np.repeat(np.arange(len(every)), 2)
@@ -136,9 +136,9 @@ def test_white_space_is_what_rust_takes_for_it():
     assert {every[place] for place in same} == set(WHITE_SPACE)
 
 
-def test_numbers_are_shared_strings_of_a_prompts_own():
+def test_text_keys_are_shared_strings_per_prompt():
     prompts, candidates, _ = rows([answer(text="a"), answer(text="b"), answer(text="a")], [answer(text="b")])
-    found = text_numbers(read_answers(prompts, candidates))
+    found = text_keys(read_answers(prompts, candidates))
     assert len(set(found[:3])) == 2
     assert found[0] is found[2]
     assert found[3] == "0"

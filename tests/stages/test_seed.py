@@ -1,4 +1,4 @@
-"""The human-written seed: three kinds of files, limits, the split by prompt, and what is wrong with a broken file."""
+"""The human-written seed data: three file formats, limits, the split by prompt, and errors of invalid files."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from srlm.stages import seed
 
 
 def section(*files, **settings):
-    """Both kinds of seed from the same files, unless said otherwise."""
+    """Return a section that reads IFT and EFT from the same files, unless overridden."""
     return SeedDataSection(**{"ift": [str(file) for file in files], "eft": [str(file) for file in files]} | settings)
 
 
@@ -132,7 +132,7 @@ def test_message_trees(tmp_path):
     assert all(row.justifications == [""] * len(row.answers) for row in eft)
 
 
-def test_sources_are_read_together_and_repeats_once(tmp_path):
+def test_sources_are_merged_without_duplicates(tmp_path):
     one = write(tmp_path / "one.jsonl", {"prompt": "q", "response": "a"}, {"prompt": "q", "response": "b"})
     two = write(tmp_path / "two.jsonl", {"messages": seed.chat.user("q") + seed.chat.assistant("a")})
     three = write(tmp_path / "three.jsonl", tree(message("c", 0)))
@@ -157,7 +157,7 @@ def test_compressed_files(tmp_path):
     assert seed.load_eft(section(packed), 0) == seed.load_eft(section(plain), 0)
 
 
-def test_marks_and_line_ends_of_other_systems(tmp_path):
+def test_byte_order_marks_and_line_ends_of_other_systems(tmp_path):
     file = tmp_path / "a.jsonl"
     file.write_bytes(b'\xef\xbb\xbf{"prompt": "q", "response": "a"}\r\n\r\n{"prompt": "q", "response": "b"}')
     assert [row.completion[0]["content"] for row in seed.load_ift(section(file), 0)] == ["a", "b"]
@@ -196,14 +196,14 @@ def test_limits_count_prompts_of_ranked_answers(many):
 
 
 @pytest.mark.parametrize(("share", "held_out"), [(0.0, 0), (0.25, 15), (0.42, 25), (1.0, 60)])
-def test_the_share_held_out(share, held_out, many):
+def test_the_held_out_fraction(share, held_out, many):
     train, valid = seed.load_eft(section(**many, valid_fraction=share), 0)
     assert (len(train), len(valid)) == (60 - held_out, held_out)
     ids = {row.id for row in [*train, *valid]}
     assert len(ids) == 60
 
 
-def test_the_split_follows_from_the_seed(many):
+def test_the_split_depends_on_the_seed(many):
     found = [seed.load_eft(section(**many, valid_fraction=0.5), number) for number in (0, 0, 1)]
     assert found[0] == found[1]
     assert {row.id for row in found[0][1]} != {row.id for row in found[2][1]}
@@ -211,7 +211,7 @@ def test_the_split_follows_from_the_seed(many):
     assert order != [f"question {n}" for n in range(60) if f"question {n}" in order]
 
 
-def test_equal_prompts_stay_on_one_side(tmp_path):
+def test_equal_prompts_stay_in_one_split(tmp_path):
     forms = ("Say  Hello to {}", "say hello\nto {} ", "SAY HELLO TO {}", "\uff33ay hello to {}")
     rows = [answers(form.format(n), 5, 1 + k) for k, form in enumerate(forms) for n in range(30)]
     file = write(tmp_path / "a.jsonl", *rows)
@@ -239,12 +239,12 @@ def test_seed_prompts():
             seed.seed_prompts(examples)
 
 
-def test_held_out_prompts_are_not_learned(tmp_path):
+def test_held_out_prompts_are_not_in_ift(tmp_path):
     texts = ("Say hello.", "say  HELLO.", "Say hello!", "Say goodbye.")
     ift = [example(("user", text)) for text in texts] + [example(("user", "x"), ("assistant", "y"), ("user", texts[0]))]
     (held_out,) = everything(seed.load_eft(section(write(tmp_path / "a.jsonl", answers(texts[0], 5, 1))), 0))
-    assert [row.prompt[0]["content"] for row in seed.without_prompts(ift, [held_out])] == ["Say hello!", "Say goodbye."]
-    assert seed.without_prompts(ift, []) == ift
+    assert [row.prompt[0]["content"] for row in seed.exclude_prompts(ift, [held_out])] == ["Say hello!", "Say goodbye."]
+    assert seed.exclude_prompts(ift, []) == ift
 
 
 # --- broken files -----------------------------------------------------------------------------------------------------
@@ -253,15 +253,15 @@ USER, BOT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "
 GOOD = {"prompt": "good", "response": "a", "answers": [{"text": "a", "score": 1}, {"text": "b", "score": 2}]}
 
 BROKEN_IFT = [
-    ({"prompt": "q"}, "'response' is missing; expected a text"),
-    ({"response": "a"}, "'prompt' is missing; expected a text"),
+    ({"prompt": "q"}, "'response' is missing; expected a non-empty string"),
+    ({"response": "a"}, "'prompt' is missing; expected a non-empty string"),
     ({"prompt": "q", "response": " \n"}, "'response' is empty"),
     ({"prompt": "q", "response": 3}, "'response' is not a string"),
     ({"prompt": ["q"], "response": "a"}, "'prompt' is not a string"),
-    (answers("q", 1, 2), "ranked answers; name the file in seed_data.eft, not seed_data.ift"),
+    (answers("q", 1, 2), "ranked answers; list the file in seed_data.eft, not seed_data.ift"),
     ({"messages": [USER, BOT | {"role": "bot"}]}, "unknown role 'bot'; use system, user or assistant"),
-    ({"messages": [USER, BOT, USER]}, "the last of 'messages' must be the assistant's"),
-    ({"messages": [BOT]}, "at least a user's and an assistant's turn"),
+    ({"messages": [USER, BOT, USER]}, "the last of 'messages' must be an assistant turn"),
+    ({"messages": [BOT]}, "at least a user and an assistant turn"),
     ({"messages": "q"}, "'messages' must be a list"),
     ({"messages": None}, "'messages' must be a list"),
     ({"messages": ["q", "a"]}, "'role' is missing"),
@@ -358,14 +358,14 @@ def test_an_unreadable_file_is_named(name, data, reason, tmp_path):
 
 
 @pytest.mark.parametrize("rows", [[], [tree(text="no replies")], [tree(message("a", 0), text="q", synthetic=True)]])
-def test_nothing_to_learn_from(rows, tmp_path):
+def test_no_seed_examples(rows, tmp_path):
     file = write(tmp_path / "a.jsonl", *rows)
     with pytest.raises(InputError) as error:
         seed.load_ift(section(file), 0)
-    assert str(error.value) == f"seed_data.ift ({file}): no IFT example in it; SFT needs at least one"
+    assert str(error.value) == f"seed_data.ift ({file}): no IFT example found; SFT needs at least one"
     with pytest.raises(InputError) as error:
         seed.load_eft(section(file), 0)
-    assert f"seed_data.eft ({file}): no prompt with two or more ranked answers; give other files, or []" in str(
+    assert f"seed_data.eft ({file}): no prompt with two or more ranked answers; use other files, or []" in str(
         error.value
     )
 
@@ -393,14 +393,14 @@ def ordered(values):
     return sum(one < other for one in values for other in values)
 
 
-def test_real_answers_to_learn_from(oasst):
+def test_real_ift_answers(oasst):
     best = {text: reply for text, replies in human_ranks(oasst).items() for rank, reply in replies if rank == 0}
     rows = seed.load_ift(section(oasst), 0)
     assert len(rows) == len(best) == 94
     assert {row.prompt[0]["content"]: row.completion[0]["content"] for row in rows} == best
 
 
-def test_real_answers_to_judge(oasst):
+def test_real_eft_answers(oasst):
     ranked = {text: replies for text, replies in human_ranks(oasst).items() if len(replies) > 1}
     train, valid = seed.load_eft(section(oasst), 0)
     rows = [*train, *valid]
@@ -414,13 +414,13 @@ def test_real_answers_to_judge(oasst):
     assert all(row.scores == sorted(row.scores, reverse=True) for row in rows)
 
 
-def test_real_held_out_prompts_are_not_learned(oasst):
+def test_real_held_out_prompts_are_not_in_ift(oasst):
     ift, (train, valid) = seed.load_ift(section(oasst), 0), seed.load_eft(section(oasst), 0)
-    kept = {row.prompt[0]["content"] for row in seed.without_prompts(ift, valid)}
+    kept = {row.prompt[0]["content"] for row in seed.exclude_prompts(ift, valid)}
     assert kept == {row.prompt for row in train}
 
 
-def test_the_order_of_real_answers_is_kept(oasst):
+def test_real_answers_keep_their_human_order(oasst):
     ranks = [[rank for rank, _ in replies] for replies in human_ranks(oasst).values()]
     rows = everything(seed.load_eft(section(oasst), 0))
     assert sum(ordered(row.scores) for row in rows) == sum(map(ordered, ranks)) == 416

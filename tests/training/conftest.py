@@ -1,4 +1,4 @@
-"""Fixtures of the tests of trainings."""
+"""Fixtures of the training tests."""
 
 import pytest
 import torch

@@ -1,7 +1,7 @@
-"""Trainings that pause or are killed, and go on: what counts as a checkpoint, and that nothing of it can be seen later.
+"""Trainings that pause or are killed, and resume: which checkpoints are used, and that the result is bit-identical.
 
-Every training here has dropout, several micro-batches a step, a warm-up, a cosine and three and a half epochs of two
-steps, the second of which is of fewer rows.
+Every training here has dropout, several micro-batches per step, a warm-up, a cosine schedule and three and a half
+epochs of two steps, the second of which has fewer rows.
 """
 
 import json
@@ -21,7 +21,7 @@ from srlm.engines import weight_check
 from srlm.errors import InputError, StageError
 from srlm.models import registry
 from srlm.training import callbacks, checkpoints, train
-from srlm.training.train import Job
+from srlm.training.job import TrainingJob
 from transformers import MixtralConfig, MixtralForCausalLM, Trainer
 
 from tests.training.trials import EXAMPLES, PAIRS, Trial, example
@@ -41,7 +41,7 @@ TIMES = {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
 
 
 class Killed(BaseException):
-    """What ends a training as a kill would: nothing catches it, and nothing is tidied."""
+    """Ends a training like a kill: nothing catches it, and nothing is cleaned up."""
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(folder, tiny_model):
-    """Trainings that nothing interrupts, made once each: (kind, lora) to what came of them."""
+    """Uninterrupted trainings, run once each: (kind, lora) to result."""
     made = {}
 
     def train(kind, lora=None):
@@ -79,12 +79,12 @@ def trial(tmp_path, tiny_model):
 
 
 def call(trial, kind, lora=None, rows=None, *, pause_at=None, save_steps=None):
-    """Call for a training as a worker does each time: all that is known of an earlier call lies in files."""
+    """Run a training as a worker does: only files are left from an earlier call."""
     pause_to = None if pause_at is None else trial.folder / "m1" / "checkpoints" / f"step-{pause_at}"
     kept = {
         name: getattr(trial.job, name) for name in ("base", "target", "metrics", "model", "seed", "processes", "card")
     }
-    trial.job = Job(**kept, pause_at=pause_at, pause_to=pause_to, save_steps=save_steps)
+    trial.job = TrainingJob(**kept, pause_at=pause_at, pause_to=pause_to, save_steps=save_steps)
     trial.report.starts.clear()
     trial.report.notes.clear()
     rows = rows or {"sft": EXAMPLES[:7], "dpo": PAIRS}[kind]
@@ -107,20 +107,20 @@ def rows_of(metrics):
 
 
 def kept(trial):
-    return sorted(path.name for path in checkpoints.folder_of(trial.job.target).glob("checkpoint-*"))
+    return sorted(path.name for path in checkpoints.trainer_folder(trial.job.target).glob("checkpoint-*"))
 
 
 def check_same(done, whole):
-    """All that an uninterrupted training leaves behind is there, to the bit, and nothing else."""
+    """The files are bit-identical to those of an uninterrupted training, and no others are left."""
     assert same(done.job.target, whole.job.target)
     assert rows_of(done.job.metrics) == rows_of(whole.job.metrics)
     assert done.trained == whole.trained
     assert done.trained.finished
-    assert not checkpoints.folder_of(done.job.target).exists()
+    assert not checkpoints.trainer_folder(done.job.target).exists()
 
 
 def killed_at(monkeypatch, owner, name, time=1):
-    """Let the `time`-th call of a function be the last thing that a training does."""
+    """Kill a training at the `time`-th call of a function."""
     original, calls = getattr(owner, name), []
 
     def last(*args, **kwargs):
@@ -144,8 +144,8 @@ def kill(trial, monkeypatch, owner, name, time=1, **settings):
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize(("kind", "pauses"), [("sft", [4, 5]), ("dpo", [3])])
-def test_paused_and_gone_on_is_uninterrupted(trial, whole, kind, pauses, lora):
-    """At the end of an epoch, and again in the middle of the next, which began with a random state of the first."""
+def test_paused_and_resumed_equals_uninterrupted(trial, whole, kind, pauses, lora):
+    """At the end of an epoch, and again in the middle of the next, which began in the random state of the first."""
     for pause in pauses:
         done = call(trial, kind, lora, pause_at=pause)
         assert (done.trained.steps, done.trained.finished) == (pause, False)
@@ -154,7 +154,7 @@ def test_paused_and_gone_on_is_uninterrupted(trial, whole, kind, pauses, lora):
         assert kept(trial) == [f"checkpoint-{pause}"]
     done = call(trial, kind, lora)
     assert done.report.starts == [(kind, STEPS, pauses[-1])]
-    assert done.report.notes[-1].startswith(f"training: goes on after step {pauses[-1]}, from ")
+    assert done.report.notes[-1].startswith(f"training: resuming after step {pauses[-1]} from ")
     check_same(done, whole(kind, lora))
     losses = [row["loss"] for row in rows_of(done.job.metrics) if "loss" in row]
     assert len(losses) == STEPS
@@ -164,7 +164,7 @@ def test_paused_and_gone_on_is_uninterrupted(trial, whole, kind, pauses, lora):
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 def test_the_model_of_a_pause(trial, tiny_model, monkeypatch, lora):
-    """It is the model as it was after that step, in a folder like any other model's."""
+    """It equals the model after that step, in a folder like any other model's."""
     then = {}
     original = callbacks.Progress.on_step_end
 
@@ -192,8 +192,8 @@ def test_the_model_of_a_pause(trial, tiny_model, monkeypatch, lora):
     assert "| optimizer steps | 2 |" in (done.job.pause_to / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_pause_that_is_asked_for_again_trains_nothing(trial, whole):
-    """The driver may have ended before it could note that the pause was reached."""
+def test_a_repeated_pause_trains_nothing(trial, whole):
+    """The driver may have stopped before it recorded that the pause was reached."""
     first = call(trial, "sft", pause_at=3).trained
     shutil.copytree(trial.job.pause_to, trial.folder / "copy")
     shutil.rmtree(trial.job.pause_to)
@@ -205,7 +205,7 @@ def test_a_pause_that_is_asked_for_again_trains_nothing(trial, whole):
 
 
 @pytest.mark.parametrize("pause", [STEPS, STEPS + 2])
-def test_a_pause_at_the_end_or_after_it_is_none(trial, whole, pause):
+def test_a_pause_at_the_end_or_after_it_is_ignored(trial, whole, pause):
     done = call(trial, "sft", pause_at=pause)
     assert not done.job.pause_to.exists()
     check_same(done, whole("sft"))
@@ -216,7 +216,7 @@ def test_a_pause_before_the_checkpoint_starts_over(trial):
     four = rows_of(trial.job.metrics)
     done = call(trial, "sft", pause_at=2)
     assert (done.trained.steps, done.report.starts) == (2, [("sft", STEPS, 0)])
-    assert "is past the pause at step 2; starts over" in done.report.notes[0]
+    assert "is past the pause at step 2; starting over" in done.report.notes[0]
     assert rows_of(done.job.metrics) == four[:2]
     assert kept(done) == ["checkpoint-2"]
 
@@ -224,22 +224,22 @@ def test_a_pause_before_the_checkpoint_starts_over(trial):
 def test_a_pause_at_weights_that_are_not_finite(trial, monkeypatch):
     monkeypatch.setitem(SCHEDULE, "learning_rate", 1e30)
     monkeypatch.setitem(SCHEDULE, "warmup_ratio", 0.0)
-    with pytest.raises(StageError, match=r"not finite; its rows: .*; no checkpoint was kept"):
+    with pytest.raises(StageError, match=r"not finite; rows of the step: .*; no checkpoint was saved"):
         call(trial, "sft", pause_at=3)
     assert not trial.job.pause_to.exists()
-    assert checkpoints.last(checkpoints.folder_of(trial.job.target)) is None
+    assert checkpoints.latest(checkpoints.trainer_folder(trial.job.target)) is None
 
 
 @pytest.mark.parametrize(
     "fields", [{"pause_at": 2}, {"pause_to": Path("x")}, {"save_steps": 0}, {"pause_at": 0, "pause_to": Path("x")}]
 )
-def test_jobs_that_cannot_be_meant(trial, fields):
-    with pytest.raises(ValueError, match="a job that pauses has pause_at and pause_to, and steps are at least 1"):
-        Job(trial.base, trial.job.target, trial.job.metrics, trial.job.model, 1, 1, {}, **fields)
+def test_invalid_jobs(trial, fields):
+    with pytest.raises(ValueError, match="pause_at and pause_to must be given together, and steps must be at least 1"):
+        TrainingJob(trial.base, trial.job.target, trial.job.metrics, trial.job.model, 1, 1, {}, **fields)
 
 
 def test_weights_that_are_saved_under_other_names(tmp_path, tiny_tokenizer):
-    """Experts are saved one by one and held together; the trainer itself would go on from the base's."""
+    """Experts are saved one by one and fused in memory; the trainer alone would resume from the base model's."""
     base = tmp_path / "base"
     shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     torch.manual_seed(3)
@@ -258,11 +258,11 @@ def test_weights_that_are_saved_under_other_names(tmp_path, tiny_tokenizer):
 @pytest.mark.parametrize(
     ("owner", "name", "time", "step"),
     [
-        (Trainer, "save_model", 1, 0),  # before there is any
+        (Trainer, "save_model", 1, 0),  # before the first checkpoint
         (Trainer, "_save_rng_state", 2, 2),  # in the middle of the second, after weights and optimizer
-        (checkpoints, "write_text", 2, 2),  # before the second is declared complete
-        (checkpoints, "keep_only", 3, 4),  # after that, and before the first is removed (`find` calls it first)
-        (callbacks.Progress, "on_step_end", 6, 4),  # between two
+        (checkpoints, "write_text", 2, 2),  # before the second is marked as complete
+        (checkpoints, "keep_only", 3, 4),  # after that, before the first is removed (`find_checkpoint` calls it first)
+        (callbacks.Progress, "on_step_end", 6, 4),  # between two checkpoints
     ],
 )
 def test_killed(trial, whole, monkeypatch, owner, name, time, step):
@@ -270,7 +270,7 @@ def test_killed(trial, whole, monkeypatch, owner, name, time, step):
     assert not trial.job.target.exists()
     done = call(trial, "sft", save_steps=2)
     assert done.report.starts == [("sft", STEPS, step)]
-    assert len(done.report.notes) == (step > 0)  # that it goes on
+    assert len(done.report.notes) == (step > 0)  # that it resumes
     check_same(done, whole("sft"))
 
 
@@ -279,17 +279,17 @@ def test_only_the_last_checkpoint_is_kept(trial, monkeypatch):
     assert kept(trial) == ["checkpoint-5"]
 
 
-def test_torn_and_damaged_checkpoints(trial, whole):
+def test_damaged_checkpoints(trial, whole):
     call(trial, "dpo", pause_at=3)
-    folder = checkpoints.folder_of(trial.job.target)
+    folder = checkpoints.trainer_folder(trial.job.target)
     with (folder / "checkpoint-3" / "optimizer.pt").open("r+b") as file:
         file.truncate(1000)
     done = call(trial, "dpo")
-    assert done.report.starts == [("dpo", STEPS, 0)]  # the reference, though, is read
+    assert done.report.starts == [("dpo", STEPS, 0)]  # but the reference is reused
     check_same(done, whole("dpo"))
 
 
-def test_lines_after_the_checkpoint_are_written_anew(trial, whole, monkeypatch):
+def test_metrics_after_the_checkpoint_are_rewritten(trial, whole, monkeypatch):
     kill(trial, monkeypatch, callbacks.Progress, "on_log", 6, save_steps=4)
     assert [row["step"] for row in rows_of(trial.job.metrics)] == [1, 2, 3, 4, 5]
     with trial.job.metrics.open("a", encoding="utf-8") as file:
@@ -305,12 +305,12 @@ def test_other_rows_start_over(trial, tmp_path, tiny_model):
     others = [*EXAMPLES[:6], example(20)]
     done = call(trial, "sft", rows=others)
     assert done.report.starts == [("sft", STEPS, 0)]
-    assert "is another training's; this one starts over" in done.report.notes[0]
+    assert "is of another training; starting over" in done.report.notes[0]
     check_same(done, call(Trial(tmp_path / "new", tiny_model), "sft", rows=others))
 
 
 def test_key(tiny_model, tmp_path, monkeypatch):
-    """Rows, their order, settings, weights and versions are in it; the folder's name and the tokenizer are not."""
+    """It depends on rows, their order, settings, weights and versions, not on the folder's name or the tokenizer."""
     rows = [{"input_ids": [1, 2], "completion_mask": [0, 1]}, {"input_ids": [3], "completion_mask": [1]}]
     key = checkpoints.key_of(tiny_model, rows, "a", 1)
     copy = tmp_path / "copy"
@@ -332,28 +332,28 @@ def test_key(tiny_model, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("fsdp_version", "deepspeed", "fits"),
+    ("fsdp_version", "deepspeed", "supported"),
     [(None, False, True), (2, False, True), (1, False, False), (None, True, False)],
 )
-def test_ways_of_spreading_a_model(fsdp_version, deepspeed, fits):
-    """A scripted trainer, spread in a way that checkpoints fit or do not."""
+def test_sharding_that_supports_checkpoints(fsdp_version, deepspeed, supported):
+    """With a stub trainer."""
     state = SimpleNamespace(fsdp_plugin=SimpleNamespace(fsdp_version=fsdp_version))
     trainer = SimpleNamespace(
         is_fsdp_enabled=fsdp_version is not None,
         is_deepspeed_enabled=deepspeed,
         accelerator=SimpleNamespace(state=state),
     )
-    assert callbacks.can_go_on(trainer) == fits
+    assert callbacks.can_resume(trainer) == supported
 
 
-def test_where_checkpoints_do_not_fit(trial, monkeypatch):
-    """A pause is refused before the first step; without one there is a note, and the training is as ever."""
-    monkeypatch.setattr(train, "can_go_on", lambda _: False)
+def test_sharding_that_does_not_support_checkpoints(trial, monkeypatch):
+    """A pause is an error before the first step; without one there is a note, and the training runs without them."""
+    monkeypatch.setattr(train, "can_resume", lambda _: False)
     with pytest.raises(InputError, match=r"launch\.accelerate_config: .* cannot pause .*; set fsdp_version: 2 there"):
         call(trial, "sft", pause_at=3)
     assert trial.report.starts == []
     done = call(trial, "sft", save_steps=2)
-    assert "training: without checkpoints" in done.report.notes[0]
+    assert "training: no checkpoints" in done.report.notes[0]
     assert done.trained.finished
     assert kept(done) == []
 
@@ -362,7 +362,7 @@ def test_where_checkpoints_do_not_fit(trial, monkeypatch):
 
 
 class Trap:
-    """Whoever unpickles it runs it."""
+    """Runs code when it is unpickled."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -372,49 +372,49 @@ class Trap:
 
 
 def test_pickles_are_not_read(trial, whole, tmp_path):
-    """What the trainer would leave of its arguments is neither kept nor read."""
+    """The trainer's pickled arguments are neither kept nor read."""
     call(trial, "sft", pause_at=3)
-    folder = checkpoints.folder_of(trial.job.target) / "checkpoint-3"
+    folder = checkpoints.trainer_folder(trial.job.target) / "checkpoint-3"
     assert not (folder / "training_args.bin").exists()
     (folder / "training_args.bin").write_bytes(pickle.dumps(Trap(tmp_path)))
     check_same(call(trial, "sft"), whole("sft"))
     assert not (tmp_path / "sprung").exists()
 
 
-def test_states_that_are_pickles_of_code_are_refused(trial, tmp_path):
+def test_states_with_pickled_code_are_refused(trial, tmp_path):
     call(trial, "sft", pause_at=3)
     for file in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "order_0.pth"):
-        place = checkpoints.folder_of(trial.job.target) / "checkpoint-3"
-        before = (place / file).read_bytes()
-        torch.save(Trap(tmp_path), place / file)
-        marker = json.loads((place / "complete.json").read_text(encoding="utf-8"))
-        marker["files"][file] = (place / file).stat().st_size
-        (place / "complete.json").write_text(json.dumps(marker), encoding="utf-8")
+        path = checkpoints.trainer_folder(trial.job.target) / "checkpoint-3"
+        before = (path / file).read_bytes()
+        torch.save(Trap(tmp_path), path / file)
+        marker = json.loads((path / "complete.json").read_text(encoding="utf-8"))
+        marker["files"][file] = (path / file).stat().st_size
+        (path / "complete.json").write_text(json.dumps(marker), encoding="utf-8")
         with pytest.raises(pickle.UnpicklingError):
             call(trial, "sft")
         assert not (tmp_path / "sprung").exists()
         marker["files"][file] = len(before)
-        (place / file).write_bytes(before)
-        (place / "complete.json").write_text(json.dumps(marker), encoding="utf-8")
+        (path / file).write_bytes(before)
+        (path / "complete.json").write_text(json.dumps(marker), encoding="utf-8")
 
 
 def make(folder, step, key="k", **files):
-    place = folder / f"checkpoint-{step}"
-    (place / "global").mkdir(parents=True)
+    path = folder / f"checkpoint-{step}"
+    (path / "global").mkdir(parents=True)
     for name, text in {"weights": "w", "global/rank0": "r", "training_args.bin": "x", **files}.items():
-        (place / name).write_text(text, encoding="utf-8")
-    return place
+        (path / name).write_text(text, encoding="utf-8")
+    return path
 
 
-def test_the_last_complete_one_counts(tmp_path):
-    assert checkpoints.last(tmp_path) is None
-    assert not checkpoints.started(tmp_path)
-    checkpoints.complete(make(tmp_path, 9), 9, "k")
-    checkpoints.complete(make(tmp_path, 10), 10, "k")
+def test_the_latest_complete_checkpoint_is_used(tmp_path):
+    assert checkpoints.latest(tmp_path) is None
+    assert not checkpoints.has_checkpoints(tmp_path)
+    checkpoints.mark_complete(make(tmp_path, 9), 9, "k")
+    checkpoints.mark_complete(make(tmp_path, 10), 10, "k")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
     assert not (tmp_path / "checkpoint-10" / "training_args.bin").exists()
     make(tmp_path, 11)
-    assert checkpoints.last(tmp_path) == checkpoints.Checkpoint(tmp_path / "checkpoint-10", 10, "k")
+    assert checkpoints.latest(tmp_path) == checkpoints.Checkpoint(tmp_path / "checkpoint-10", 10, "k")
     checkpoints.keep_only(tmp_path, tmp_path / "checkpoint-10")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
@@ -422,31 +422,31 @@ def test_the_last_complete_one_counts(tmp_path):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda place: (place / "complete.json").unlink(),
-        lambda place: (place / "complete.json").write_text('{"step": 3', encoding="utf-8"),
-        lambda place: (place / "complete.json").write_text("[]", encoding="utf-8"),
-        lambda place: (place / "complete.json").write_bytes(b"\xff\x00"),
-        lambda place: (place / "weights").write_text("", encoding="utf-8"),
-        lambda place: (place / "global" / "rank0").unlink(),
+        lambda path: (path / "complete.json").unlink(),
+        lambda path: (path / "complete.json").write_text('{"step": 3', encoding="utf-8"),
+        lambda path: (path / "complete.json").write_text("[]", encoding="utf-8"),
+        lambda path: (path / "complete.json").write_bytes(b"\xff\x00"),
+        lambda path: (path / "weights").write_text("", encoding="utf-8"),
+        lambda path: (path / "global" / "rank0").unlink(),
     ],
 )
-def test_incomplete_ones_do_not_count(tmp_path, damage):
-    checkpoints.complete(make(tmp_path, 3), 3, "k")
-    assert checkpoints.last(tmp_path) is not None
+def test_incomplete_checkpoints_are_ignored(tmp_path, damage):
+    checkpoints.mark_complete(make(tmp_path, 3), 3, "k")
+    assert checkpoints.latest(tmp_path) is not None
     damage(tmp_path / "checkpoint-3")
-    assert checkpoints.last(tmp_path) is None
-    assert checkpoints.started(tmp_path)
+    assert checkpoints.latest(tmp_path) is None
+    assert checkpoints.has_checkpoints(tmp_path)
 
 
 def test_remove(tmp_path):
     target = tmp_path / "m2" / "model"
-    make(checkpoints.folder_of(target), 3)
+    make(checkpoints.trainer_folder(target), 3)
     target.mkdir()
     checkpoints.remove(target)
     assert [path.name for path in target.parent.iterdir()] == ["model"]
     checkpoints.remove(target)
 
 
-def test_the_driver_can_import_it():
+def test_the_module_does_not_import_torch():
     code = "import sys, srlm.training.checkpoints; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""DPO on a tiny model: the loss by hand, the ids it is over, dropout, and the reference."""
+"""DPO on a tiny model: the loss by hand, the token ids it is computed on, dropout, and the reference."""
 
 import json
 import math
@@ -7,7 +7,7 @@ import pytest
 import torch
 from srlm.config import LoraSection
 from srlm.training.dpo import encode as encode_pairs
-from srlm.training.dpo import longest
+from srlm.training.dpo import pair_length
 from srlm.training.dpo_trainer import PreferenceTrainer
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -24,7 +24,7 @@ def test_first_dpo_loss_is_ln_2(trial):
 
 
 def test_dpo_loss_by_hand(trial, base, tiny_tokenizer):
-    """After one step on all pairs, the second step's loss is that of the changed model against the first."""
+    """After one step on all pairs, the second step's loss is that of the updated model against the initial one."""
     settings = {"batch_size": 6, "learning_rate": 2e-3, "min_learning_rate": 2e-3, "beta": 0.3}
     one_step = trial("one").dpo(epochs=1.0, **settings)
     two_steps = trial("two").dpo(epochs=2.0, **settings)
@@ -52,7 +52,7 @@ def test_dpo_learns(trial):
 
 
 def test_dpo_trains_on_the_given_ids(trial, monkeypatch):
-    """The trainer's batches hold the engine's ids, not the text's."""
+    """The trainer's batches have the engine's token ids, not those of the tokenised text."""
     seen = []
     original = PreferenceTrainer.compute_loss
 
@@ -71,7 +71,7 @@ def test_dpo_trains_on_the_given_ids(trial, monkeypatch):
 
 
 def test_dpo_drops_pairs_too_long(trial, tiny_tokenizer):
-    limit = longest(encode_pairs(tiny_tokenizer, PAIRS[:1])[0])
+    limit = pair_length(encode_pairs(tiny_tokenizer, PAIRS[:1])[0])
     given = [PAIRS[0], pair(1, chosen_token_ids=[97] * 100), pair(2, rejected_token_ids=[97] * 100)]
     done = trial().dpo(given, max_length=limit, batch_size=1, micro_batch_size=1)
     assert (done.trained.rows, done.trained.dropped_too_long) == (1, 2)
@@ -79,7 +79,7 @@ def test_dpo_drops_pairs_too_long(trial, tiny_tokenizer):
 
 @pytest.mark.parametrize("lora", [None, LoraSection(rank=4, alpha=8)])
 def test_dropout_is_in_the_policy_and_not_in_the_reference(trial, monkeypatch, lora):
-    """TRL would switch it off; the reference is computed without it."""
+    """TRL would disable it; the reference is computed without it."""
     references = []
     original = PreferenceTrainer.compute_loss
 
@@ -113,7 +113,7 @@ def dropout_rates(trial, monkeypatch, **settings):
 
 
 def test_dropout_modules_stay_on(trial, tmp_path, tiny_tokenizer, monkeypatch):
-    """TRL's `disable_dropout` would set them to 0; they are in LoRA's adapters and in some architectures."""
+    """TRL's `disable_dropout` would set them to 0; LoRA adapters and some architectures have such modules."""
     rates, _ = dropout_rates(trial("lora"), monkeypatch, dropout=0.5, lora=LoraSection(rank=4, alpha=8))
     assert rates == {0.5}
     folder = tmp_path / "gpt2"
@@ -132,15 +132,15 @@ def test_other_losses(trial):
     assert done.logged[0]["loss"] != pytest.approx(math.log(2), abs=1e-2)
 
 
-def test_the_reference_is_kept_beside_the_metrics(trial):
-    """A training that starts again reads it."""
+def test_the_reference_is_saved_next_to_the_metrics(trial):
+    """A restarted training reads it."""
     done = trial().dpo(max_steps=1)
     assert done.report.starts == [("reference", 3, 0), ("dpo", 1, 0)]
     done.job.target.rename(done.job.target.with_name("first"))
     done.report.starts.clear()
     done.dpo(max_steps=1)
     assert done.report.starts == [("dpo", 1, 0)]
-    assert done.report.notes == [f"dpo: the reference's log-probabilities are those of {done.job.reference}"]
+    assert done.report.notes == [f"dpo: reusing the reference log-probabilities in {done.job.reference}"]
     done.job.target.rename(done.job.target.with_name("second"))
     done.report.starts.clear()
     done.dpo(PAIRS[:2], max_steps=1)  # other pairs

@@ -1,4 +1,4 @@
-"""The fused DPO trainer against TRL's own: losses, gradients, what is logged, and what falls back to TRL."""
+"""The fused DPO trainer against TRL's: losses, gradients, logged metrics, and the fallback to TRL."""
 
 import copy
 import json
@@ -14,7 +14,7 @@ from srlm.kernels.output_head import OutputHead
 from srlm.models import registry
 from srlm.training import reference_logps
 from srlm.training.dpo_trainer import PreferenceTrainer
-from srlm.training.preference_layout import KEY
+from srlm.training.preference_layout import LAYOUT_KEY
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
@@ -31,14 +31,14 @@ from trl import DPOConfig, DPOTrainer
 
 
 class TrlTrainer(DPOTrainer):
-    """TRL's own trainer, but for its preparation of texts."""
+    """TRL's own trainer, without its tokenisation."""
 
     def _prepare_dataset(self, dataset, *_, **__):
         return dataset
 
 
 def make_rows(count=12, seed=0, *, shared=0):
-    """Pairs of random tokens, prompts and answers of many lengths; answers begin with `shared` tokens in common."""
+    """Pairs of random tokens with various lengths; the answers of a pair share a prefix of `shared` tokens."""
     generator = torch.Generator().manual_seed(seed)
 
     def tokens(low, high):
@@ -82,7 +82,7 @@ def arguments(folder, **changes):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Models this small lose more by threads than they gain."""
+    """Models this small are slower with more threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -91,7 +91,7 @@ def one_thread():
 
 @pytest.fixture
 def make(tmp_path, tiny_model, tiny_tokenizer):
-    """Make a trainer of a class, from the same weights each time."""
+    """Build a trainer of a class, from the same weights each time."""
 
     def build(kind, rows=None, *, model=None, options=None, **changes):
         model = registry.load_model(tiny_model, dtype=torch.float32) if model is None else copy.deepcopy(model)
@@ -107,7 +107,7 @@ def make(tmp_path, tiny_model, tiny_tokenizer):
 
 
 def train(trainer):
-    """Train and return what was logged of each step."""
+    """Train and return the logged metrics of each step."""
     trainer.train()
     return [entry for entry in trainer.state.log_history if "loss" in entry]
 
@@ -120,7 +120,7 @@ def worst(one, other):
     return max(abs(left - right) for left, right in zip(one, other, strict=True))
 
 
-# --- 20 steps as TRL makes them ---------------------------------------------------------------------------------------
+# --- 20 steps as with TRL ---------------------------------------------------------------------------------------------
 
 SAME_LOSSES = {
     "sigmoid": {},
@@ -142,9 +142,9 @@ def test_20_steps_as_with_trl(make, name):
     assert ours.is_fused
     one, other = train(ours), train(theirs)
     assert len(one) == len(other) == 20
-    # bfloat16: TRL takes log-sum-exps from rounded logits, so that its own first loss is off from ln 2.
+    # bfloat16: TRL computes logsumexp from rounded logits, so its own first loss differs from ln 2.
     tolerance = 1e-5 if name != "autocast" else 0.05
-    # IPO's losses are about 25, of which float32 itself is uncertain by 2e-6.
+    # IPO's losses are about 25, where float32 has an error of 2e-6.
     assert worst(curve(one), curve(other)) < tolerance * max(1.0, max(curve(one)))
     assert max(curve(one)) - min(curve(one)) > 0.05  # something was learnt
     for metric in ("rewards/chosen", "rewards/margins", "logps/chosen", "logps/rejected"):
@@ -152,7 +152,7 @@ def test_20_steps_as_with_trl(make, name):
     if name != "autocast":
         for metric in ("mean_token_accuracy", "num_tokens"):
             assert curve(one, metric) == pytest.approx(curve(other, metric), abs=1e-6)
-        # At the first step every margin is zero, and what is above it is rounding.
+        # At the first step every margin is zero up to rounding, so accuracies are arbitrary.
         assert curve(one[1:], "rewards/accuracies") == curve(other[1:], "rewards/accuracies")
         for left, right in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
             assert torch.allclose(left, right, atol=2e-3)
@@ -217,11 +217,11 @@ def test_a_reference_is_checked_as_well(make, tiny_model):
             outputs.logits = 1.5 * outputs.logits
             return outputs
 
-    with pytest.raises(StageError, match="makes its logits in a way that is not known"):
+    with pytest.raises(StageError, match="computes its logits in an unsupported way"):
         make(PreferenceTrainer, options={"ref_model": Odd.from_pretrained(tiny_model)})
 
 
-# --- what is left to TRL ----------------------------------------------------------------------------------------------
+# --- fallback to TRL --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero",
@@ -258,7 +258,7 @@ def test_simpo_where_trl_is_needed(make):
             num_key_value_heads=1, vocab_size=512, router_aux_loss_coef=0.02,
         )
     )  # fmt: skip
-    with pytest.raises(StageError, match="the loss simpo is unknown to TRL, which trains this mixture of experts"):
+    with pytest.raises(StageError, match="TRL trains this mixture of experts and does not support the loss simpo"):
         make(PreferenceTrainer, model=model, loss_type=["simpo"])
 
 
@@ -270,13 +270,13 @@ def test_simpo_where_trl_is_needed(make):
         ({}, {"data_collator": print}, "data_collator"),
     ],
 )
-def test_arguments_that_would_be_passed_over(make, changes, options, message):
+def test_unsupported_arguments(make, changes, options, message):
     with pytest.raises(ValueError, match=message):
         make(PreferenceTrainer, options=options, **changes)
 
 
 def test_prompt_tuning_as_with_trl(make):
-    """Virtual tokens stand before the rows."""
+    """Virtual tokens precede the rows."""
     from peft import PromptTuningConfig
 
     options = {"peft_config": PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")}
@@ -284,7 +284,7 @@ def test_prompt_tuning_as_with_trl(make):
     assert worst(*curves) < 1e-5
 
 
-def test_an_adapter_that_is_there_already(make, tiny_model):
+def test_an_existing_adapter(make, tiny_model):
     from peft import LoraConfig, get_peft_model
 
     curves = []
@@ -298,21 +298,21 @@ def test_an_adapter_that_is_there_already(make, tiny_model):
 
 def test_the_names_of_fused_losses_agree():
     assert losses.FUSED.keys() == FUSED_LOSSES
-    assert losses.OF_THE_DIFFERENCE < FUSED_LOSSES
+    assert losses.MARGIN_ONLY < FUSED_LOSSES
 
 
-# --- the beginning that both answers share ----------------------------------------------------------------------------
+# --- the shared prefix ------------------------------------------------------------------------------------------------
 
 
 def head_rows(trainer):
-    """How many rows a batch of all pairs projects with gradient, and how many without."""
+    """Number of rows that a batch of all pairs projects with gradient, and without."""
     batch = trainer.data_collator([trainer.train_dataset[index] for index in range(len(trainer.train_dataset))])
-    return len(batch[KEY].rows), len(batch[KEY].shared_rows)
+    return len(batch[LAYOUT_KEY].rows), len(batch[LAYOUT_KEY].shared_rows)
 
 
-def test_a_shared_beginning_is_left_out_and_changes_nothing(make):
+def test_dropping_a_shared_prefix_changes_nothing(make):
     rows = [*make_rows(6, shared=5), *make_rows(4, seed=1)]
-    rows.append({"prompt_ids": [5, 6], "chosen_ids": [7, 8, 9], "rejected_ids": [7, 8]})  # the whole of one answer
+    rows.append({"prompt_ids": [5, 6], "chosen_ids": [7, 8, 9], "rejected_ids": [7, 8]})  # prefix of the other
     ours, theirs = (make(kind, rows) for kind in (PreferenceTrainer, TrlTrainer))
     everything = sum(len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in rows)
     assert head_rows(ours) == (everything - 2 * (6 * 5 + 2), 6 * 5 + 2)
@@ -324,19 +324,19 @@ def test_a_shared_beginning_is_left_out_and_changes_nothing(make):
 
 @pytest.mark.parametrize("kept", [{"loss_type": ["ipo"]}, {"loss_type": ["sigmoid", "sft"]},
                                   {"loss_type": ["sigmoid_norm"]}, {"loss_type": ["simpo"]}])  # fmt: skip
-def test_a_shared_beginning_is_kept_where_it_does_not_cancel(make, kept):
+def test_a_shared_prefix_is_kept_if_it_does_not_cancel(make, kept):
     assert head_rows(make(PreferenceTrainer, make_rows(6, shared=5), **kept))[1] == 0
 
 
-def test_a_shared_beginning_is_kept_where_passes_differ(make, tiny_model):
-    """Two passes with dropout or noise differ, so nothing cancels exactly."""
+def test_a_shared_prefix_is_kept_if_passes_differ(make, tiny_model):
+    """Two forward passes with dropout or noise differ, so the prefix does not cancel exactly."""
     from peft import LoraConfig
 
     model = registry.load_model(tiny_model, dtype=torch.float32, dropout=0.1)
     rows = make_rows(6, shared=5)
     lora = {"peft_config": LoraConfig(r=2, lora_dropout=0.1, task_type="CAUSAL_LM")}
     assert head_rows(make(PreferenceTrainer, rows, model=model, disable_dropout=False))[1] == 0
-    assert head_rows(make(PreferenceTrainer, rows, model=model))[1] == 0  # attention's own is not a module
+    assert head_rows(make(PreferenceTrainer, rows, model=model))[1] == 0  # attention dropout is not a module
     assert head_rows(make(PreferenceTrainer, rows, neftune_noise_alpha=5.0))[1] == 0
     assert head_rows(make(PreferenceTrainer, rows, options=lora))[1] == 0
     assert head_rows(make(PreferenceTrainer, rows, disable_dropout=False))[1] == 30
@@ -377,7 +377,7 @@ def test_the_reference_is_computed_once(make, tmp_path, tiny_model):
 
 
 def test_the_file_is_for_the_training_rows_only(make, tmp_path):
-    """Another dataset, whatever its name and length, has a reference of its own."""
+    """Another dataset, whatever its name and length, has its own reference."""
     options = {
         "reference_file": tmp_path / "reference.safetensors",
         "reference_key": lambda: "the same",
@@ -389,7 +389,7 @@ def test_the_file_is_for_the_training_rows_only(make, tmp_path):
 
 
 def test_fused_and_unfused_references_are_kept_apart(make, tmp_path):
-    """TRL's own way gives other numbers in low precision."""
+    """TRL's implementation gives other numbers in low precision."""
     options = {"reference_file": tmp_path / "reference.safetensors", "reference_key": lambda: "the same"}
     Counting.computed = 0
     make(Counting, options=dict(options))
@@ -398,7 +398,7 @@ def test_fused_and_unfused_references_are_kept_apart(make, tmp_path):
 
 
 def test_first_loss_is_exact(make):
-    """Policy and reference go through the same kernels, so every margin of the first step is zero but for rounding."""
+    """Policy and reference use the same kernels, so every margin of the first step is zero up to rounding."""
     for changes in ({}, {"bf16": True}, {"per_device_train_batch_size": 1}):
         first = train(make(PreferenceTrainer, max_steps=1, **changes))[0]
         assert first["loss"] == pytest.approx(math.log(2), abs=1e-5)
@@ -427,7 +427,7 @@ def test_simpo(make, tiny_model):
 
 
 def test_evaluation_in_between(make, tiny_tokenizer, tiny_model, tmp_path):
-    """`evaluate` takes the fused loss as well, and logs under eval names."""
+    """`evaluate` uses the fused loss too, and logs under eval names."""
     trainer = PreferenceTrainer(
         model=registry.load_model(tiny_model, dtype=torch.float32),
         args=arguments(tmp_path / "eval", max_steps=2),

@@ -1,4 +1,4 @@
-"""How a training fails, and what it leaves alone."""
+"""Failing trainings, and the files that a training leaves alone."""
 
 import re
 from dataclasses import replace
@@ -10,7 +10,7 @@ from srlm.errors import StageError
 from srlm.models import chat
 from srlm.rows.records import Example
 from srlm.training import train
-from srlm.training.saving import check_written
+from srlm.training.saving import check_has_weights
 
 from tests.training.trials import EXAMPLES, PAIRS, Trial
 
@@ -19,7 +19,7 @@ from tests.training.trials import EXAMPLES, PAIRS, Trial
 def test_a_loss_that_is_not_finite(trial, kind):
     done = trial()
     with pytest.raises(
-        StageError, match=r"not finite; its rows: .*\. Lower learning_rate, or look at these rows; no ch"
+        StageError, match=r"not finite; rows of the step: .*\. Lower learning_rate, or check these rows; no ch"
     ):
         getattr(done, kind)(learning_rate=1e30, epochs=5.0, max_grad_norm=1e30)
     assert not done.job.target.exists()
@@ -29,7 +29,7 @@ def test_a_loss_that_is_not_finite(trial, kind):
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_it_stops_at_the_step_and_names_its_rows(tiny_model, tmp_path, monkeypatch, kind):
-    """One row's forward pass gives NaN: the step that reads it is the last, whatever is trained beside it."""
+    """One row's forward pass gives NaN: the step with this row is the last one."""
     monkeypatch.setattr(train, "load_trainable", breaks_at("Zebra", train.load_trainable))
     done = Trial(tmp_path / "run", tiny_model, save_steps=1)
     if kind == "sft":
@@ -38,17 +38,17 @@ def test_it_stops_at_the_step_and_names_its_rows(tiny_model, tmp_path, monkeypat
         rows = [*PAIRS[:5], replace(PAIRS[5], prompt=chat.user("Zebra?"))]
     with pytest.raises(StageError) as error:
         getattr(done, kind)(rows, epochs=9.0, batch_size=2, micro_batch_size=1)
-    found = re.search(r"the loss of step (\d) is not finite; its rows: (.*)\. Lower", str(error.value))
+    found = re.search(r"the loss of step (\d) is not finite; rows of the step: (.*)\. Lower", str(error.value))
     step = int(found[1])
     assert found[2] == {"sft": "the bad one", "dpo": "c5 against r5"}[kind]
-    assert [entry["step"] for entry in done.logged] == list(range(1, step + 1))  # not a step more
-    ending = f"step {step - 1} is kept as a checkpoint" if step > 1 else "no checkpoint was kept"
+    assert [entry["step"] for entry in done.logged] == list(range(1, step + 1))  # no step after it
+    ending = f"the last checkpoint is step {step - 1}" if step > 1 else "no checkpoint was saved"
     assert str(error.value).endswith(ending)
     assert not done.job.target.exists()
 
 
 def breaks_at(word, load_trainable):
-    """Load models whose embedding of a word's first token is NaN while they are trained."""
+    """Load models whose embedding of a word's first token is NaN in training mode."""
 
     def load(*arguments):
         model, tokenizer = load_trainable(*arguments)
@@ -64,14 +64,14 @@ def breaks_at(word, load_trainable):
 
 
 def test_weights_that_are_not_finite_after_the_last_step(trial):
-    """The last step's own loss is finite, but what it made of the weights is not."""
+    """The last step's loss is finite, but the updated weights are not."""
     done = trial()
     with pytest.raises(StageError, match="not finite"):
         done.sft(EXAMPLES[:4], learning_rate=1e39, epochs=1.0)
     assert not done.job.target.exists()
 
 
-def test_curve_is_written_anew(trial):
+def test_metrics_are_rewritten(trial):
     done = trial()
     done.sft(max_steps=3)
     done.sft(max_steps=2)
@@ -79,7 +79,7 @@ def test_curve_is_written_anew(trial):
 
 
 def test_a_folder_of_the_users_beside_the_model_stays(trial):
-    """What a training removes afterwards is its own, whatever stands beside the model's folder."""
+    """A training removes only its own folder, not others next to the model's."""
     done = trial()
     theirs = done.job.target.with_name("trainer")
     theirs.mkdir(parents=True)
@@ -90,11 +90,11 @@ def test_a_folder_of_the_users_beside_the_model_stays(trial):
 
 
 def test_a_folder_without_weights_is_refused(tmp_path):
-    """Some ways of sharding leave one behind: without a file, or with a file that holds nothing."""
+    """Some sharding configurations produce one: without a file, or with a file without tensors."""
     with pytest.raises(StageError, match="the trainer saved no weights"):
-        check_written(tmp_path)
+        check_has_weights(tmp_path)
     save_file({}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(StageError, match="the trainer saved no weights"):
-        check_written(tmp_path)
+        check_has_weights(tmp_path)
     save_file({"weight": torch.zeros(1)}, tmp_path / "model-00002-of-00002.safetensors")
-    check_written(tmp_path)
+    check_has_weights(tmp_path)

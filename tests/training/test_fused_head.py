@@ -1,4 +1,4 @@
-"""The head that ends a model's forward pass in a loss: what it refuses, and that it leaves the model as it was."""
+"""The head that computes a loss in a model's forward pass: unsupported models, and that other calls do not change."""
 
 import copy
 import inspect
@@ -12,8 +12,8 @@ from srlm.training.fused_head import add_preference_head, logit_options
 from transformers import LlamaForCausalLM, PretrainedConfig
 
 
-def test_a_head_that_is_not_known(tiny_model):
-    """Whatever a model does to its logits beyond what is known, a wrong loss is not trained on."""
+def test_an_unsupported_head(tiny_model):
+    """A model with an unknown transform of its logits is an error, not a wrong loss."""
 
     class Odd(LlamaForCausalLM):
         def forward(self, *args, **kwargs):
@@ -21,13 +21,13 @@ def test_a_head_that_is_not_known(tiny_model):
             outputs.logits = 1.5 * outputs.logits
             return outputs
 
-    with pytest.raises(StageError, match=r"this model \(llama\) makes its logits in a way that is not known here"):
+    with pytest.raises(StageError, match=r"this model \(llama\) computes its logits in an unsupported way"):
         add_preference_head(Odd.from_pretrained(tiny_model))
 
 
 @pytest.mark.parametrize("masked", [-math.inf, torch.finfo(torch.float32).min])
-def test_a_head_that_rules_words_out(tiny_model, masked):
-    """A logit of any size does not excuse the others."""
+def test_an_unsupported_head_with_masked_tokens(tiny_model, masked):
+    """A huge logit does not widen the tolerance for the others."""
 
     class Masking(LlamaForCausalLM):
         def forward(self, *args, **kwargs):
@@ -36,12 +36,12 @@ def test_a_head_that_rules_words_out(tiny_model, masked):
             outputs.logits[..., 400:] = masked
             return outputs
 
-    with pytest.raises(StageError, match="makes its logits in a way that is not known"):
+    with pytest.raises(StageError, match="computes its logits in an unsupported way"):
         add_preference_head(Masking.from_pretrained(tiny_model))
 
 
-def test_the_model_itself_is_as_it_was(tiny_model):
-    """Modules keep their mode, the signature that generation reads stays, and a copy uses its own weights."""
+def test_the_model_itself_is_unchanged(tiny_model):
+    """Modules keep their mode, the signature that `generate` inspects stays, and a copy uses its own weights."""
     model = registry.load_model(tiny_model, dtype=torch.float32)
     model.train()
     model.model.layers[0].eval()
@@ -60,7 +60,7 @@ def test_the_model_itself_is_as_it_was(tiny_model):
     assert torch.equal(model(ids).logits, logits)
 
 
-def test_how_configurations_name_scale_and_cap():
+def test_logit_scale_and_softcap_of_configurations():
     def config(**values):
         return PretrainedConfig(**values)
 

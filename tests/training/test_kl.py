@@ -1,4 +1,4 @@
-"""How far a model has moved from M1, on a tiny random model."""
+"""Drift of a model from M1, on a tiny random model."""
 
 import random
 
@@ -7,7 +7,7 @@ import torch
 from srlm.config import ModelSection
 from srlm.models import chat, registry
 from srlm.rows.lazy_rows import RowFile
-from srlm.rows.records import Candidate, Prompt, Reading, derived_seed, read_rows, write_rows
+from srlm.rows.records import Candidate, Prompt, SequenceLogprob, derived_seed, read_rows, write_rows
 from srlm.training import kl
 
 from tests.scripted import Recorder
@@ -22,8 +22,8 @@ def candidate(key, ids, logprob=-5.0):
 
 def write(model, candidates, file, report=None):
     section = ModelSection(name=model)
-    kl.write_readings(model, section, PROMPTS, candidates, file, seed=0, report=report or Recorder())
-    return read_rows(file, Reading)
+    kl.write_logprobs(model, section, PROMPTS, candidates, file, seed=0, report=report or Recorder())
+    return read_rows(file, SequenceLogprob)
 
 
 def test_log_probabilities_are_the_models_own(tiny_model, tiny_tokenizer, tmp_path):
@@ -32,11 +32,11 @@ def test_log_probabilities_are_the_models_own(tiny_model, tiny_tokenizer, tmp_pa
     before = chat.prompt_ids(tiny_tokenizer, chat.user(PROMPTS[0].text))
     ids = torch.tensor([[*before, 40, 41, 42, 2]])
     logps = model(input_ids=ids).logits[0].log_softmax(-1).detach()
-    expected = sum(float(logps[len(before) - 1 + place, ids[0, len(before) + place]]) for place in range(4))
-    assert row == Reading("c", 4, -5.0, pytest.approx(expected, abs=1e-4))
+    expected = sum(float(logps[len(before) - 1 + index, ids[0, len(before) + index]]) for index in range(4))
+    assert row == SequenceLogprob("c", 4, -5.0, pytest.approx(expected, abs=1e-4))
 
 
-def test_the_same_model_has_not_moved(tiny_model, tiny_tokenizer, tmp_path):
+def test_the_same_model_has_no_drift(tiny_model, tiny_tokenizer, tmp_path):
     first = write(tiny_model, [candidate("c", [40, 41, 2]), candidate("d", [50, 2])], tmp_path / "f.jsonl")
     same = [
         candidate(row.candidate_id, ids, row.logprob_m1) for row, ids in zip(first, ([40, 41, 2], [50, 2]), strict=True)
@@ -44,30 +44,30 @@ def test_the_same_model_has_not_moved(tiny_model, tiny_tokenizer, tmp_path):
     assert kl.kl_from_m1(write(tiny_model, same, tmp_path / "g.jsonl")) == 0
 
 
-def test_another_model_has(tiny_model, tmp_path):
+def test_another_model_has_drift(tiny_model, tmp_path):
     other = save_tiny_model(tmp_path / "other", seed=1)
     draw = torch.Generator().manual_seed(0)
     ids = [torch.randint(3, 512, (30,), generator=draw).tolist() for _ in range(4)]
     mine = write(tiny_model, [candidate(str(n), row) for n, row in enumerate(ids)], tmp_path / "f.jsonl")
-    told = [candidate(row.candidate_id, ids[int(row.candidate_id)], row.logprob_m1) for row in mine]
-    assert kl.kl_from_m1(write(other, told, tmp_path / "g.jsonl")) != 0
+    answers = [candidate(row.candidate_id, ids[int(row.candidate_id)], row.logprob_m1) for row in mine]
+    assert kl.kl_from_m1(write(other, answers, tmp_path / "g.jsonl")) != 0
 
 
 def test_the_mean_is_over_tokens():
-    assert kl.kl_from_m1([Reading("a", 2, -1.0, -3.0), Reading("b", 8, -2.0, -5.0)]) == (2 + 3) / 10
+    assert kl.kl_from_m1([SequenceLogprob("a", 2, -1.0, -3.0), SequenceLogprob("b", 8, -2.0, -5.0)]) == (2 + 3) / 10
     assert kl.kl_from_m1([]) is None
 
 
-def test_reading_goes_on(tiny_model, tmp_path):
+def test_resume(tiny_model, tmp_path):
     file, rows = tmp_path / "f.jsonl", [candidate("c", [40, 2]), candidate("d", [50, 2]), candidate("empty", [])]
     write(tiny_model, rows[:1], file)
     report = Recorder()
     assert [row.candidate_id for row in write(tiny_model, rows, file, report)] == ["c", "d"]
-    assert report.starts == [("M1 reads the answers", 2, 1)]
+    assert report.starts == [("log-probabilities under M1", 2, 1)]
 
 
-def test_no_more_than_enough_are_read(tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(kl, "MOST", 3)
+def test_at_most_max_answers_are_scored(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(kl, "MAX_ANSWERS", 3)
     rows = [candidate(str(n), [40, 2]) for n in range(9)]
     one, again = (
         [row.candidate_id for row in write(tiny_model, rows, tmp_path / name)] for name in ("f.jsonl", "g.jsonl")
@@ -76,10 +76,10 @@ def test_no_more_than_enough_are_read(tiny_model, tmp_path, monkeypatch):
     assert len(one) == 3
 
 
-def test_a_file_gives_the_draw_of_a_list(tmp_path, monkeypatch):
-    monkeypatch.setattr(kl, "MOST", 3)
+def test_a_file_gives_the_sample_of_a_list(tmp_path, monkeypatch):
+    monkeypatch.setattr(kl, "MAX_ANSWERS", 3)
     rows = [candidate(str(n), [40, 2] if n % 3 else []) for n in range(30)]
     write_rows(tmp_path / "rows.jsonl", rows)
     expected = random.Random(derived_seed(7, "readings")).sample([row for row in rows if row.token_ids], 3)
     for given in (rows, RowFile(tmp_path / "rows.jsonl", Candidate)):
-        assert kl._draw(given, 7) == expected
+        assert kl._sample_answers(given, 7) == expected

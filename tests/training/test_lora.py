@@ -1,4 +1,4 @@
-"""LoRA on a tiny model: what is trained, and that it is saved merged."""
+"""LoRA on a tiny model: which weights are trained, and that the adapter is saved merged."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_lora_is_saved_merged(trial, base, tiny_tokenizer, kind, dropout):
 
 
 def test_merged_lora_is_the_model_that_was_trained(trial, tiny_tokenizer):
-    """The loss of the saved weights, by hand, is near the last one that was logged, one small step before."""
+    """The loss of the saved weights, by hand, is close to the last logged one, which is one small step before."""
     done = trial().sft(EXAMPLES[:4], lora=LoraSection(rank=4, alpha=8), learning_rate=5e-3, epochs=30.0)
     logps = []
     for row in EXAMPLES[:4]:

@@ -1,9 +1,9 @@
-"""The file of the reference's log-probabilities: what it is keyed by, and what is not read."""
+"""The cache of the reference log-probabilities: its key, and files that are not used."""
 
 import torch
 from srlm.models import registry
 from srlm.training import reference_logps
-from srlm.training.reference_logps import Reference
+from srlm.training.reference_logps import ReferenceLogps
 
 ROWS = [
     {"prompt_ids": [5, 6, 7], "chosen_ids": [8, 2], "rejected_ids": [9, 10, 2]},
@@ -15,8 +15,8 @@ ROWS = [
 def test_a_file_is_read_for_its_key_only(tmp_path):
     file = tmp_path / "m2" / "reference.safetensors"
     assert reference_logps.read(file, "key", 2) is None
-    reference_logps.write(file, "key", Reference([-1.5, -2.25], [-3.0, -0.125]))
-    assert reference_logps.read(file, "key", 2) == Reference([-1.5, -2.25], [-3.0, -0.125])
+    reference_logps.write(file, "key", ReferenceLogps([-1.5, -2.25], [-3.0, -0.125]))
+    assert reference_logps.read(file, "key", 2) == ReferenceLogps([-1.5, -2.25], [-3.0, -0.125])
     assert reference_logps.read(file, "another", 2) is None
     assert reference_logps.read(file, "key", 3) is None
     file.write_bytes(file.read_bytes()[:-3])
@@ -24,7 +24,7 @@ def test_a_file_is_read_for_its_key_only(tmp_path):
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-def test_what_the_reference_is_keyed_by(tmp_path, tiny_model):
+def test_key(tmp_path, tiny_model):
     rows = ROWS
     keys = {reference_logps.key_of(tiny_model, rows), reference_logps.key_of(tiny_model, rows[::-1])}
     keys |= {reference_logps.key_of(tiny_model, rows[:2]), reference_logps.key_of(tiny_model, rows, "bf16")}

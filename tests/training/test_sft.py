@@ -1,4 +1,4 @@
-"""SFT on a tiny model: what the loss is over, what is saved, and rates."""
+"""SFT on a tiny model: the tokens of the loss, the saved files, and learning rates."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from srlm.errors import InputError
 from srlm.models import chat, registry
 from srlm.rows.records import Example
 from srlm.training.dpo import encode as encode_pairs
-from srlm.training.dpo import longest
+from srlm.training.dpo import pair_length
 from srlm.training.sft import encode
 
 from tests.training.trials import EXAMPLES, PAIRS, example, pair, same_weights, token_logps
@@ -33,7 +33,7 @@ def test_an_engines_token_ids_are_used_as_given(tiny_tokenizer):
     (whole,) = encode_pairs(tiny_tokenizer, [pair(0, chosen_token_ids=given, rejected_token_ids=[5, 2])])
     assert (whole["chosen_ids"], whole["rejected_ids"]) == (given, [5, 2])
     assert tuple(whole["prompt_ids"]) == chat.prompt_ids(tiny_tokenizer, PAIRS[0].prompt)
-    assert longest(whole) == len(whole["prompt_ids"]) + 4
+    assert pair_length(whole) == len(whole["prompt_ids"]) + 4
 
 
 def test_pair_without_token_ids(tiny_tokenizer):
@@ -43,7 +43,7 @@ def test_pair_without_token_ids(tiny_tokenizer):
 
 
 def test_first_sft_loss_by_hand(trial, base, tiny_tokenizer):
-    """The mean of -log p over all answer tokens of the step's rows, whatever the micro-batches."""
+    """The mean of -log p over all answer tokens of the step's rows, for any micro-batch size."""
     for micro in (1, 4):
         done = trial(f"{micro}").sft(EXAMPLES[:4], micro_batch_size=micro)
         logps = []
@@ -138,12 +138,12 @@ def test_no_row_fits(trial):
         trial().dpo(max_length=3)
 
 
-def test_cosine_ends_at_the_least_rate(trial):
+def test_cosine_ends_at_the_minimum_rate(trial):
     done = trial().sft(learning_rate=1e-3, min_learning_rate=2e-4, epochs=10.0)
     rates = [entry["learning_rate"] for entry in done.logged]
     assert rates[0] == pytest.approx(1e-3)
     assert rates == sorted(rates, reverse=True)
-    # The rate that is logged is the step's own: the last one is a step before the end of the cosine.
+    # The logged rate is that of the step: the last one is one step before the end of the cosine.
     steps = len(rates)
     last = 2e-4 + (1e-3 - 2e-4) * (1 + math.cos(math.pi * (steps - 1) / steps)) / 2
     assert rates[-1] == pytest.approx(last, rel=1e-3)
@@ -158,7 +158,7 @@ def test_warmup(trial):
     assert max(rates) == rates[4]
 
 
-def test_warmup_all_along(trial):
+def test_warmup_over_all_steps(trial):
     done = trial().sft(learning_rate=1e-3, epochs=4.0, warmup_ratio=1.0)
     rates = [entry["learning_rate"] for entry in done.logged]
     assert rates == pytest.approx([step / 8 * 1e-3 for step in range(8)])
@@ -169,7 +169,7 @@ def test_max_steps(trial):
     assert (done.trained.steps, done.report.starts) == (3, [("sft", 3, 0)])
 
 
-def test_rates_and_seeds_give_the_same_again(trial, tmp_path):
+def test_results_are_reproducible(trial, tmp_path):
     one, two, other = trial("one").sft(dropout=0.2), trial("two").sft(dropout=0.2), trial("3", seed=2).sft(dropout=0.2)
     assert same_weights(one.model, two.model)
     assert not same_weights(one.model, other.model)

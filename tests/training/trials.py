@@ -1,4 +1,4 @@
-"""Trainings of a tiny model in a folder, on rows made up for it."""
+"""Trainings of a tiny model on synthetic rows."""
 
 import json
 
@@ -7,8 +7,8 @@ from srlm.config import DpoSection, ModelSection, SftSection
 from srlm.models import chat, registry
 from srlm.rows.records import Example, Pair
 from srlm.training.dpo import train_dpo
+from srlm.training.job import TrainingJob
 from srlm.training.sft import train_sft
-from srlm.training.train import Job
 
 from tests.scripted import Recorder
 
@@ -17,7 +17,7 @@ TEXT = "the score of an answer is what a judge gives to it and nothing else at a
 
 def sentence(number, length):
     words = TEXT.split()
-    return " ".join(words[(number * 7 + place * 3) % len(words)] for place in range(length))
+    return " ".join(words[(number * 7 + index * 3) % len(words)] for index in range(length))
 
 
 def example(number, length=6):
@@ -45,12 +45,12 @@ PAIRS = [pair(number) for number in range(6)]
 
 
 class Trial:
-    """A job in a folder of its own, and what came of it."""
+    """A training job in its own folder, and its result."""
 
     def __init__(self, folder, base, **job):
         self.folder, self.base, self.report = folder, base, Recorder()
         card = {"model": "m1 of run trial", "base model": "tiny"}
-        self.job = Job(
+        self.job = TrainingJob(
             **{
                 "base": base,
                 "target": folder / "m1" / "model",
@@ -75,7 +75,7 @@ class Trial:
 
     @property
     def logged(self):
-        """The steps' entries of the metrics."""
+        """The entries of the metrics file that are optimizer steps."""
         lines = self.job.metrics.read_text(encoding="utf-8").split("\n")
         entries = [json.loads(line) for line in lines if line]
         return [entry for entry in entries if "loss" in entry]
@@ -90,7 +90,7 @@ class Trial:
 
 
 def token_logps(model, prompt, completion):
-    """log p of every token of a completion, by a plain forward pass."""
+    """log p of each token of a completion, from a plain forward pass."""
     ids = torch.tensor([[*prompt, *completion]])
     with torch.inference_mode():
         logits = model(ids).logits[0, len(prompt) - 1 : -1].double()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from srlm import config as configuration
 from srlm.training import dpo, sft
-from srlm.training.train import Trained
+from srlm.training.job import TrainingResult
 from srlm.workers.jobs import Train
 
 from tests.scripted import Recorder
@@ -19,7 +19,7 @@ def test_a_training_keeps_the_checkpoints_that_its_section_asks_for(kind, tmp_pa
     def scripted(rows, *, job, report, **section):
         assert section == {kind: getattr(config, kind)}
         jobs.append(job)
-        return Trained(len(rows), 0, 3, 0.5, 100)
+        return TrainingResult(len(rows), 0, 3, 0.5, 100)
 
     monkeypatch.setattr(sft, "train_sft", scripted)
     monkeypatch.setattr(dpo, "train_dpo", scripted)
@@ -27,4 +27,4 @@ def test_a_training_keeps_the_checkpoints_that_its_section_asks_for(kind, tmp_pa
     work.run(Recorder(), results.__setitem__)
     assert [job.save_steps for job in jobs] == [{"sft": 7, "dpo": 9}[kind]]
     assert jobs[0].target == Path(tmp_path / "model")
-    assert results[f"m1/{kind}"]["to_its_end"] is True
+    assert results[f"m1/{kind}"]["completed"] is True

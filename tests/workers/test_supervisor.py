@@ -17,6 +17,7 @@ from srlm.workers.jobs import Generate, Resolve, Train
 from srlm.workers.launcher import Launcher
 from srlm.workers.supervisor import Supervisor
 
+from tests.conftest import HANG_SECONDS
 from tests.scripted import Recorder, ScriptedEngine
 
 KEYS = [f"r{number}" for number in range(40)]
@@ -94,7 +95,7 @@ def test_what_is_not_done_is_done_by_another_worker_that_knows_the_suspects(tmp_
     assert runs.works[2].deaths == {"m2/b": {"x": 1, "y": 2, "z": 1}}
     assert finished == {"m2/a": {"rows": 1}, "m2/b": {"rows": 1, "retries": {kind: 2}}}
     assert len(notes) == 2
-    assert "with 2 requests out; it is started again" in notes[0]
+    assert "with 2 requests in flight; it is restarted" in notes[0]
 
 
 def test_sizes_are_halved_until_they_fit_and_kept(tmp_path):
@@ -106,7 +107,7 @@ def test_sizes_are_halved_until_they_fit_and_kept(tmp_path):
     kept = {"engine.batch_size": [8, 2], "engine.max_num_seqs": [3, 1]}
     assert supervisor.sizes == finished["m2/a"]["sizes"] == kept
     assert finished["m2/a"]["retries"] == {"out_of_memory": 2}
-    assert "goes on with engine.batch_size=4, engine.max_num_seqs=1" in notes[0]
+    assert "retried with engine.batch_size=4, engine.max_num_seqs=1" in notes[0]
     supervisor.run(work, finished.__setitem__)
     assert runs.works[-1].config.engine.batch_size == 2
     changed = replace(work, config=config(engine={"batch_size": 16, "max_num_seqs": 2}))
@@ -129,7 +130,7 @@ def test_a_training_takes_fewer_rows_at_once(tmp_path):
         ([fault("out_of_memory")], {"engine": {"batch_size": 1, "max_num_seqs": 1}}, "it out_of_memory", 1),
         ([fault("died")], {}, "it died", 1),  # at no request: while it was loaded
         ([InputError("no such folder")], {}, "no such folder", 1),
-        ([fault("died", "x", answered=False)] * 9, {}, r"it died \(and so 5 times in a row, with nothing done", 5),
+        ([fault("died", "x", answered=False)] * 9, {}, r"it died \(5 times in a row without progress", 5),
     ],
 )
 def test_what_ends_the_run(tmp_path, ends, sections, message, tried):
@@ -160,7 +161,7 @@ class Deadly(Generate):
                 if self.how == "kill":
                     os.kill(os.getpid(), signal.SIGKILL)
                 if self.how == "hang":
-                    time.sleep(600)
+                    time.sleep(2 * HANG_SECONDS)
                 raise RuntimeError("device-side assert")
             return Completion(request.key, [1], "yes", -1.0, "stop", [[]])
 
@@ -171,7 +172,7 @@ class Deadly(Generate):
 def driver(tmp_path, monkeypatch):
     monkeypatch.setattr(launcher_module, "_heavy_packages", lambda *_: [])
     report = Recorder()
-    return Launcher(tmp_path / "workers.log", report, config(engine={"stall_seconds": 2.0}), kinds=()), report
+    return Launcher(tmp_path / "workers.log", report, config(engine={"stall_seconds": 5.0}), kinds=()), report
 
 
 @pytest.mark.parametrize(("how", "kind"), [("kill", "died"), ("hang", "hung"), ("raise", "engine_error")])
@@ -188,4 +189,4 @@ def test_a_request_that_ends_every_engine_is_set_aside_and_no_other(driver, tmp_
     assert finished["m2/a"]["retries"] == {kind: 3}
     assert finished["m2/b"]["rows"] == 1
     assert "retries" not in finished["m2/b"]
-    assert len([note for note in report.notes if "is started again" in note]) == 3
+    assert len([note for note in report.notes if "is restarted" in note]) == 3

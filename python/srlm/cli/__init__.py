@@ -1,4 +1,4 @@
-"""The command line: one module per group of commands, and what the terminal shows.
+"""The command line: one module per group of commands, and the terminal output.
 
-Top layer: nothing imports it. It may not contain what a run computes.
+Top layer: no other package imports it. It contains no computation of a run.
 """

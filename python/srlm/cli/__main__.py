@@ -1,4 +1,4 @@
-"""`python -m srlm.cli`: the command line where the script `srlm` is not on the PATH."""
+"""`python -m srlm.cli`: the command line if the script `srlm` is not on the PATH."""
 
 from srlm.cli.main import main
 

@@ -1,4 +1,4 @@
-"""What the commands share: kinds of arguments, configuration, workers, the terminal. Imports nothing heavy."""
+"""Shared by the commands: option types, configuration, workers, the terminal. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from srlm.workers.launcher import Kind, Launcher
 
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-CONFIG = click.option("--config", help="Configuration to take settings from. [default: built-in defaults]")
+CONFIG = click.option("--config", help="Configuration to load. [default: built-in defaults]")
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 def stage_config(config: str | None, overrides: tuple[str, ...], model: str) -> Config:
-    """Return the configuration of a single stage: the named one, or the defaults."""
+    """Return the configuration of a command: the given one, or the defaults."""
     from srlm import config as configuration
 
     if config is not None:
@@ -36,7 +36,7 @@ def stage_config(config: str | None, overrides: tuple[str, ...], model: str) -> 
 
 @contextlib.contextmanager
 def launcher(config: Config | None, kinds: tuple[Kind, ...]) -> Iterator[Launcher]:
-    """Start workers outside of a run."""
+    """Open a worker launcher outside of a run."""
     from srlm.cli.display import Display
     from srlm.models.registry import cache_dir
     from srlm.workers.launcher import Launcher
@@ -46,7 +46,7 @@ def launcher(config: Config | None, kinds: tuple[Kind, ...]) -> Iterator[Launche
 
 
 def resolve(launcher: Launcher, name: str, revision: str | None) -> str:
-    """Return the folder of a model's weights."""
+    """Return the folder of a model's weights; a hub model is downloaded by a worker."""
     from srlm.models import registry
     from srlm.workers.jobs import Resolve
 
@@ -58,39 +58,37 @@ def resolve(launcher: Launcher, name: str, revision: str | None) -> str:
 
 
 def revision(config: Config, name: str) -> str | None:
-    """Return the revision to take of a model: the configuration's is that of the model it names, and of no other."""
+    """Return the revision of a model: `model.revision` applies to the model in the configuration only."""
     return config.model.revision if name == config.model.name else None
 
 
 def existing(file: Path) -> Path:
-    """Return the absolute path of a file that must be there."""
+    """Return the absolute path of a file that must exist."""
     if not file.is_file():
-        raise InputError(f"{file}: no such file; name one that is there")
+        raise InputError(f"{file}: no such file; check the path")
     return file.absolute()
 
 
 def rows_in(file: Path, kind: type[Any]) -> Path:
-    """Return the absolute path of a file of rows, each checked before anything heavy is loaded."""
+    """Return the absolute path of a file of rows, after validating every row; nothing heavy is loaded for that."""
     from srlm.rows.records import iter_rows
 
     rows = iter_rows(existing(file), kind)
     if not sum(1 for _ in rows):
-        raise InputError(f"{file}: holds no row; give a file with a {kind.__name__} a line")
+        raise InputError(f"{file}: contains no rows; use a file with one {kind.__name__} per line")
     return file.absolute()
 
 
 def writable(out: Path) -> Path:
-    """Return the absolute path of what is to be written, whose folder is there or can be made."""
-    found = next(folder for folder in out.absolute().parents if folder.exists() or folder.is_symlink())
-    if not found.is_dir() or not os.access(found, os.W_OK):
-        raise InputError(
-            f"{out}: {found} {'cannot be written' if found.is_dir() else 'is no folder'}; give another --out"
-        )
+    """Return the absolute path of an output, whose folder exists or can be created."""
+    parent = next(folder for folder in out.absolute().parents if folder.exists() or folder.is_symlink())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"{out}: {parent} is not {'writable' if parent.is_dir() else 'a folder'}; use another --out")
     return out.absolute()
 
 
 def console(*, stderr: bool = True) -> Console:
-    """Return the terminal: what is done goes to stderr, results that were asked for to stdout."""
+    """Return a console: progress goes to stderr, results to stdout."""
     from rich.console import Console
 
     return Console(stderr=stderr)

@@ -1,4 +1,4 @@
-"""What the terminal shows: one progress bar a stage, and the closing table of a run."""
+"""The terminal output: one progress bar per stage, and the closing table of a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Rate(ProgressColumn):
-    """What is finished over the time since the stage began."""
+    """Progress per second since the stage started."""
 
     def render(self, task: Task) -> Text:
         """Return the rate as text."""
@@ -43,7 +43,7 @@ class Rate(ProgressColumn):
 
 
 class Display:
-    """A reporter that draws a bar for each stage; where there is no terminal it prints a line at each stage's end."""
+    """A reporter that shows a progress bar per stage, or without a terminal prints a line at the end of each stage."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -68,12 +68,12 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or self._done > self._before:  # a stage that failed at once has nothing to tell
+        if kind is None or self._done > self._before:  # a stage that failed at once has no progress to show
             self._end()
         self._bars.stop()
 
-    def titled(self, title: str) -> None:
-        """Put `title` (m1, m2, …) before the names of the stages that follow."""
+    def set_title(self, title: str) -> None:
+        """Prefix the names of the following stages with `title` (m1, m2, …)."""
         self._title = title
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
@@ -94,11 +94,11 @@ class Display:
         """See `Reporter.note`."""
         self.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
-    def sent(self, key: str) -> None:
-        """See `Reporter.sent`; a person is told of answers only."""
+    def request_started(self, key: str) -> None:
+        """See `Reporter.request_started`; the terminal shows finished rows only."""
 
-    def back(self, key: str) -> None:
-        """See `Reporter.back`."""
+    def request_finished(self, key: str) -> None:
+        """See `Reporter.request_finished`."""
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -114,7 +114,7 @@ class Display:
 
 
 def closing_table(run: RunDir, iterations: int) -> Table:
-    """Return a table with a column per model: its data, how it judges, its training."""
+    """Return a table with one column per model: its data, its judge metrics, its training."""
     models = [t for t in range(1, iterations + 1) if trained(run, t)]
     table = Table(title=Text(str(run.path), style="bold"))
     table.add_column("")
@@ -127,7 +127,7 @@ def closing_table(run: RunDir, iterations: int) -> Table:
 
 
 def trained(run: RunDir, t: int) -> dict[str, Any] | None:
-    """Return the manifest's entry of the training that gave M_t."""
+    """Return the manifest entry of the training of M_t."""
     return run.entry(f"m{t}/dpo") or run.entry(f"m{t}/sft")
 
 
@@ -136,7 +136,7 @@ ROWS = (
     "prompts kept",
     "prompts dropped",
     "candidates",
-    "candidates cut off",
+    "candidates truncated",
     "verdicts scored",
     "verdicts missing",
     "verdicts out of range",
@@ -145,17 +145,17 @@ ROWS = (
     "prompts without a pair",
     "mean score",
     "mean answer length (tokens)",
-    "judge accuracy, held out",
+    "judge accuracy, held-out",
     "'longer is better', same pairs",
     "judge ties / pairs",
     "instructions followed (strict)",
-    "against M1: win / tie / loss",
-    "against the one before",
+    "vs. M1: win / tie / loss",
+    "vs. previous: win / tie / loss",
     "training rows (dropped)",
     "train loss",
     "engine",
-    "requests without an answer",
-    "tried again",
+    "failed requests",
+    "retried requests",
     "minutes",
 )
 
@@ -167,8 +167,8 @@ def _column(run: RunDir, t: int) -> dict[str, str]:
         "trained by": "DPO" if run.entry(f"m{t}/dpo") else "SFT",
         "training rows (dropped)": f"{training['rows']} ({training['dropped_too_long']})",
         "train loss": f"{training['train_loss']:.3f}",
-        "requests without an answer": _reasons(_summed(entries, "failed")),
-        "tried again": _reasons(_summed(entries, "retries")),
+        "failed requests": _reasons(_summed_counts(entries, "failed")),
+        "retried requests": _reasons(_summed_counts(entries, "retries")),
         "minutes": f"{sum(entry['seconds'] for entry in entries) / 60:.1f}",
     }
     if pairs is not None:
@@ -179,9 +179,9 @@ def _column(run: RunDir, t: int) -> dict[str, str]:
     if rules := run.entry(f"m{t}/instructions"):
         column["instructions followed (strict)"] = share(rules["instruction_strict"])
     if t > 1 and (first := run.entry(f"m{t}/vs_m1")):
-        column["against M1: win / tie / loss"] = _record(first)
+        column["vs. M1: win / tie / loss"] = _record(first)
     if t > 2 and (before := run.entry(f"m{t}/vs_m{t - 1}")):
-        column["against the one before"] = _record(before)
+        column["vs. previous: win / tie / loss"] = _record(before)
     return column
 
 
@@ -192,7 +192,7 @@ def _data_rows(entry: dict[str, Any]) -> dict[str, str]:
         "prompts kept": str(entry["prompts"]),
         "prompts dropped": _reasons(entry["prompts_dropped"]),
         "candidates": str(entry["candidates"]),
-        "candidates cut off": str(entry["truncated"]),
+        "candidates truncated": str(entry["truncated"]),
         "verdicts scored": str(verdicts["scored"]),
         "verdicts missing": str(verdicts["missing"]),
         "verdicts out of range": str(verdicts["out_of_range"]),
@@ -207,7 +207,7 @@ def _data_rows(entry: dict[str, Any]) -> dict[str, str]:
 def _accuracy_rows(entry: dict[str, Any]) -> dict[str, str]:
     unscored = f" (+{entry['pairs_unscored']} unscored)" if entry["pairs_unscored"] else ""
     return {
-        "judge accuracy, held out": share(entry["pairwise_accuracy"]),
+        "judge accuracy, held-out": share(entry["pairwise_accuracy"]),
         "'longer is better', same pairs": share(entry["longer_accuracy"]),
         "judge ties / pairs": f"{_number(entry['tied']['value'], '.1%')} of {entry['pairs']}{unscored}",
     }
@@ -217,7 +217,7 @@ def _record(entry: dict[str, Any]) -> str:
     return f"{entry['wins']} / {entry['ties']} / {entry['losses']}\n{share(entry['win_rate'])}"
 
 
-def _summed(entries: list[dict[str, Any]], name: str) -> Counter[str]:
+def _summed_counts(entries: list[dict[str, Any]], name: str) -> Counter[str]:
     return sum((Counter(entry.get(name) or {}) for entry in entries), Counter())
 
 

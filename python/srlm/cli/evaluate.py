@@ -1,4 +1,4 @@
-"""The commands `srlm eval …`: what the loop measures of its models, of any model and on any file."""
+"""The commands `srlm eval …`: the evaluations of the loop, for any model on any file."""
 
 from __future__ import annotations
 
@@ -31,109 +31,121 @@ if TYPE_CHECKING:
     from srlm.config import Config
     from srlm.workers.tasks import Task
 
-OUT = click.option("--out", type=FOLDER, required=True, help="Folder for rows and figures; rows in it are kept.")
-RUN = click.option(
-    "--run", "run_dir", type=FOLDER, help="Instead of --model: every model of this run, by its settings."
+OUT = click.option(
+    "--out", type=FOLDER, required=True, help="Output folder for rows and metrics; existing rows are reused (resume)."
 )
-INPUTS = "inputs.json"  # what the rows in a folder were made from
+RUN = click.option(
+    "--run", "run_dir", type=FOLDER, help="Instead of --model: every model of this run, with the settings of the run."
+)
+INPUTS = "inputs.json"  # the settings and hashes of the inputs that the rows of a folder depend on
 Results = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """The settings, the models to measure by the names of their files, and the folder for what is found."""
+class EvaluationTarget:
+    """The settings, the models to evaluate by the names of their files, and the output folder."""
 
     config: Config
     models: dict[str, str]
     out: Path
 
     def rows(self, name: str) -> Path:
-        """Return the file for a model's rows."""
+        """Return the file of a model's rows."""
         return self.out.absolute() / f"{name}.jsonl"
 
 
-def measured(command: Callable[[Path, Measured], None]) -> Callable[..., None]:
-    """Add the options by which a command is told what to measure."""
+def with_target_options(command: Callable[[Path, EvaluationTarget], None]) -> Callable[..., None]:
+    """Add the options that select the models to evaluate."""
 
     @functools.wraps(command)
     def called(
         data: Path, model: str | None, run_dir: Path | None, out: Path, config: str | None, overrides: tuple[str, ...]
     ) -> None:
-        _check_ours(out)
-        command(existing(data), Measured(*_models(model, run_dir, config, overrides), out))
+        _check_out(out)
+        command(existing(data), EvaluationTarget(*_models(model, run_dir, config, overrides), out))
 
-    model = click.option("--model", help="The model to measure: a name or folder.")
+    model = click.option("--model", help="Model to evaluate: a name or a folder.")
     return functools.reduce(lambda function, option: option(function), (OVERRIDES, CONFIG, OUT, RUN, model), called)
 
 
 @click.group("eval")
 def evaluation() -> None:
-    """Measure a model: as a judge, against another one, and as a follower of instructions."""
+    """Evaluate models: as judges, head to head, or by IFEval."""
 
 
 @evaluation.command("judge")
 @click.option(
-    "--data", type=FILE, required=True, help="Human preferences: Open Assistant trees, LLMBar, PandaLM, JSONL."
+    "--data", type=FILE, required=True, help="Human preferences: Open Assistant trees, LLMBar, PandaLM or JSONL."
 )
-@measured
-def judge_command(data: Path, what: Measured) -> None:
-    """Let a model judge answers that humans ordered, and compare.
+@with_target_options
+def judge_command(data: Path, target: EvaluationTarget) -> None:
+    """Evaluate a model as a judge, against human preferences.
 
-    At most evaluate.judge_prompts rows are judged; 0 stands for all of them here.
+    Judges at most evaluate.judge_prompts rows; 0: all rows.
     """
     from srlm.evaluation.preferences import read_preferences
     from srlm.evaluation.summary import judge_table
     from srlm.evaluation.tasks import JudgeTask
-    from srlm.run.cache_keys import drawing, sections
-    from srlm.stages import judge
+    from srlm.run import stage_inputs
+    from srlm.stages import judge_prompt
 
-    judge.check(what.config.judge)
+    judge_prompt.check(target.config.judge)
     read_preferences(data)
-    limit = what.config.evaluate.judge_prompts or None
-    tasks = {name: JudgeTask(name, data, what.rows(name), of_run=False, limit=limit) for name in what.models}
-    how = sections(what.config, "judge", "engine", but=("judge.score", *drawing(what.config.judge)))
+    limit = target.config.evaluate.judge_prompts or None
+    tasks = {name: JudgeTask(name, data, target.rows(name), of_run=False, limit=limit) for name in target.models}
+    how = stage_inputs.verdicts(target.config)
     inputs = {"data": file_hash(data), **how, "evaluate.judge_prompts": limit}
-    console(stderr=False).print(judge_table(_measure(what, tasks, inputs), str(data)))
+    console(stderr=False).print(judge_table(_evaluate(target, tasks, inputs), str(data)))
 
 
 @evaluation.command("instructions")
-@click.option("--data", type=FILE, required=True, help="Prompts with instructions to check, in IFEval's format.")
-@measured
-def instructions_command(data: Path, what: Measured) -> None:
-    """Check by rule how well a model follows instructions (IFEval)."""
+@click.option("--data", type=FILE, required=True, help="Prompts with verifiable instructions, in IFEval's format.")
+@with_target_options
+def instructions_command(data: Path, target: EvaluationTarget) -> None:
+    """Evaluate instruction following by verifiable rules (IFEval)."""
     from srlm.evaluation.instructions import read_instructions
     from srlm.evaluation.summary import instructions_table
     from srlm.evaluation.tasks import InstructionsTask
-    from srlm.run.cache_keys import sections
+    from srlm.run.cache_keys import key_inputs
 
     read_instructions(data)
-    longest = what.config.evaluate.instructions_max_tokens
-    inputs = {"data": file_hash(data), **sections(what.config, "engine"), "evaluate.instructions_max_tokens": longest}
-    tasks = {name: InstructionsTask(name, data, what.rows(name)) for name in what.models}
-    console(stderr=False).print(instructions_table(_measure(what, tasks, inputs), str(data)))
+    max_tokens = target.config.evaluate.instructions_max_tokens
+    inputs = {
+        "data": file_hash(data),
+        **key_inputs(target.config, "engine"),
+        "evaluate.instructions_max_tokens": max_tokens,
+    }
+    tasks = {name: InstructionsTask(name, data, target.rows(name)) for name in target.models}
+    console(stderr=False).print(instructions_table(_evaluate(target, tasks, inputs), str(data)))
 
 
 @evaluation.command("compare")
-@click.option("--a", "model_a", required=True, help="One model: a name or folder.")
-@click.option("--b", "model_b", required=True, help="The other model.")
-@click.option("--judge", required=True, help="Who compares: a model, or `endpoint` (see the section endpoint).")
-@click.option("--prompts", type=FILE, required=True, help="Prompts: JSON lines or a JSON list.")
+@click.option("--a", "model_a", required=True, help="First model: a name or a folder.")
+@click.option("--b", "model_b", required=True, help="Second model: a name or a folder.")
+@click.option(
+    "--judge", required=True, help="Judge: a name or a folder of a model, or `endpoint` (section `endpoint`)."
+)
+@click.option("--prompts", type=FILE, required=True, help="Prompts: JSONL or a JSON list.")
 @OUT
 @CONFIG
 @OVERRIDES
 def compare_command(
     model_a: str, model_b: str, judge: str, prompts: Path, out: Path, config: str | None, overrides: tuple[str, ...]
 ) -> None:
-    """Let two models answer the same prompts and a judge compare, in both orders."""
+    """Compare two models head to head.
+
+    Both models answer the same prompts, and a judge compares the answers.
+    """
     from srlm.evaluation import held_out, pairwise
+    from srlm.evaluation.comparison_key import ENDPOINT, comparison_key_inputs
     from srlm.evaluation.schedule import judge_name, other_model
     from srlm.evaluation.summary import comparison_table
     from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint
     from srlm.rows.records import Prompt, content_id, write_rows
-    from srlm.run.cache_keys import ENDPOINT, ONCE, compared, sections
+    from srlm.run.cache_keys import CANDIDATES_PER_PROMPT, key_inputs
     from srlm.workers.jobs import Generate
 
-    _check_ours(out)
+    _check_out(out)
     loaded = stage_config(config, (*overrides, f"head_to_head.judge={json.dumps(judge)}"), model_a)
     pairwise.read_template(loaded.head_to_head)
     texts = dict.fromkeys(held_out.read_prompts(existing(prompts)))
@@ -146,7 +158,10 @@ def compare_command(
     with launcher(loaded, ("generate",)) as workers:
         names = {"a": model_a, "b": model_b, **({} if judge == ENDPOINT else {"judge": judge})}
         folders = {name: resolve(workers, model, revision(loaded, model)) for name, model in names.items()}
-        settings = {**sections(loaded, "candidates", but=ONCE), **compared(loaded)}
+        settings = {
+            **key_inputs(loaded, "candidates", exclude=CANDIDATES_PER_PROMPT),
+            **comparison_key_inputs(loaded),
+        }
         _claim(out, folders, {"prompts": file_hash(prompts), **settings})
         write_rows(files["prompts"], rows)
         for name in ("a", "b"):
@@ -158,58 +173,60 @@ def compare_command(
         else:
             work = Generate(other_model(loaded), folders["judge"], loaded.seed, (comparison,))
             workers.run(work, results.__setitem__)
-    _keep(out, results)
+    _write_results(out, results)
     console(stderr=False).print(comparison_table(results["comparisons"], model_a, model_b))
 
 
 def _models(
     model: str | None, run_dir: Path | None, config: str | None, overrides: tuple[str, ...]
 ) -> tuple[Config, dict[str, str]]:
-    """Return the settings, and the models to measure by the names of their files."""
+    """Return the settings, and the models to evaluate by the names of their files."""
     from srlm.run.run_dir import RunDir, read_config
 
     if run_dir is None:
         if model is None:
-            raise InputError("give either --model or --run")
+            raise InputError("neither --model nor --run is set; add one of them")
         return stage_config(config, overrides, model), {"model": model}
     if model is not None:
-        raise InputError("give either --model or --run, not both")
+        raise InputError("--model and --run are both set; remove one of them")
     if config is not None or overrides:
-        raise InputError("--run takes the run's own settings; leave --config and KEY=VALUE out")
+        raise InputError("--run uses the settings of the run; remove --config and KEY=VALUE")
     loaded, run = read_config(run_dir), RunDir(run_dir)
     trained = {f"m{t}": str(run.model(t)) for t in range(1, loaded.iterations + 1) if run.model(t).is_dir()}
     if not trained:
-        raise InputError(f"{run_dir}: no model is trained there yet")
+        raise InputError(f"{run_dir}: no model has been trained yet; continue with `srlm run`")
     return loaded, trained
 
 
-def _measure(what: Measured, tasks: Mapping[str, Task], inputs: dict[str, Any]) -> Results:
-    """Let each model do its task; rows that are there already are gone on from if they were made from the same."""
+def _evaluate(target: EvaluationTarget, tasks: Mapping[str, Task], inputs: dict[str, Any]) -> Results:
+    """Run the task of each model; existing rows are reused if their inputs are the same."""
     from srlm.workers.jobs import Generate
 
     results = Results()
-    with launcher(what.config, ("generate",)) as workers:
-        folders = {name: resolve(workers, model, revision(what.config, model)) for name, model in what.models.items()}
-        _claim(what.out, folders, inputs)
+    with launcher(target.config, ("generate",)) as workers:
+        folders = {
+            name: resolve(workers, model, revision(target.config, model)) for name, model in target.models.items()
+        }
+        _claim(target.out, folders, inputs)
         for name, folder in folders.items():
-            workers.run(Generate(what.config, folder, what.config.seed, (tasks[name],)), results.__setitem__)
-    _keep(what.out, results)
+            workers.run(Generate(target.config, folder, target.config.seed, (tasks[name],)), results.__setitem__)
+    _write_results(target.out, results)
     return results
 
 
-def _check_ours(out: Path) -> None:
+def _check_out(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()) and not (out / INPUTS).is_file():
-        raise InputError(f"{out}: not empty, and not made by this command; give another --out")
+        raise InputError(f"{out}: not empty, and not an output of this command; use another --out")
 
 
 def _claim(out: Path, folders: Mapping[str, str], settings: Mapping[str, Any]) -> None:
-    """Refuse a folder whose rows were made from something else."""
+    """Refuse an output folder whose rows have other inputs."""
     from srlm.run.provenance import claim
 
-    claim(out / INPUTS, out, folders, settings, "give another --out")
+    claim(out / INPUTS, out, folders, settings, "use another --out")
 
 
-def _keep(out: Path, results: Results) -> None:
+def _write_results(out: Path, results: Results) -> None:
     from srlm.rows.records import write_text
 
     write_text(out / "results.json", json.dumps(results, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The commands `srlm export …`: a model's answers in the forms that other tools read."""
+"""The commands `srlm export …`: a model's answers in the formats of other evaluation tools."""
 
 from __future__ import annotations
 
@@ -16,43 +16,60 @@ if TYPE_CHECKING:
     from srlm.config import Config
     from srlm.workers.tasks import Task
 
-MODEL = click.option("--model", required=True, help="The model that answers: a name or folder.")
+MODEL = click.option("--model", required=True, help="Model that answers: a name or a folder.")
 
 
 @click.group()
 def export() -> None:
-    """Write what AlpacaEval, MT-Bench and lm-evaluation-harness read."""
+    """Export to AlpacaEval, MT-Bench, lm-evaluation-harness."""
 
 
 @export.command("alpaca-eval")
 @MODEL
-@click.option("--instructions", type=FILE, required=True, help="AlpacaEval's instructions: a JSON list or JSON lines.")
-@click.option("--name", required=True, help="The model's name in AlpacaEval.")
-@click.option("--out", type=FILE, required=True, help="AlpacaEval's outputs.json.")
+@click.option("--instructions", type=FILE, required=True, help="AlpacaEval's instructions: a JSON list or JSONL.")
+@click.option("--name", required=True, help="Name of the model in AlpacaEval.")
+@click.option(
+    "--out",
+    type=FILE,
+    required=True,
+    help="Output file, AlpacaEval's outputs.json; an interrupted call resumes.",
+)
 @CONFIG
 @OVERRIDES
 def alpaca_eval_command(
     model: str, instructions: Path, name: str, out: Path, config: str | None, overrides: tuple[str, ...]
 ) -> None:
-    """Answer AlpacaEval's instructions, drawn as candidates are."""
+    """Answer AlpacaEval's instructions.
+
+    Uses the sampling settings of the section candidates.
+    """
     from srlm.export.answers import AlpacaEvalTask, read_instructions
-    from srlm.run.cache_keys import ONCE, sections
+    from srlm.run import stage_inputs
 
     read_instructions(existing(instructions))
-    _ending(out, ".json")
+    _check_suffix(out, ".json")
     task = AlpacaEvalTask("alpaca-eval", existing(instructions), out.absolute(), name)
     loaded = stage_config(config, overrides, model)
-    settings = {"instructions": file_hash(instructions), **sections(loaded, "candidates", "engine", but=ONCE)}
-    _answer(loaded, model, task, task.kept, settings)
+    settings = {"instructions": file_hash(instructions), **stage_inputs.held_out_answers(loaded)}
+    _answer(loaded, model, task, task.partial_file, settings)
     click.echo(out)
 
 
 @export.command("mt-bench")
 @MODEL
 @click.option("--questions", type=FILE, required=True, help="FastChat's question.jsonl.")
-@click.option("--out", type=FILE, required=True, help="FastChat's file of answers, named after the model: NAME.jsonl.")
-@click.option("--temperature", type=click.FloatRange(0, 2), help="For all. [default: FastChat's, by category]")
-@click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True, help="The longest turn.")
+@click.option(
+    "--out",
+    type=FILE,
+    required=True,
+    help="Output file, named after the model: NAME.jsonl; an interrupted call resumes.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 2),
+    help="Sampling temperature of all categories. [default: FastChat's, by category]",
+)
+@click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Maximum tokens per turn.")
 @CONFIG
 @OVERRIDES
 def mt_bench_command(
@@ -64,32 +81,32 @@ def mt_bench_command(
     config: str | None,
     overrides: tuple[str, ...],
 ) -> None:
-    """Answer MT-Bench's questions of two turns."""
+    """Answer MT-Bench's two-turn questions."""
     from srlm.export.mt_bench import MtBenchTask, read_questions
-    from srlm.run.cache_keys import sections
+    from srlm.run.cache_keys import key_inputs
 
     read_questions(existing(questions))
-    _ending(out, ".jsonl")
+    _check_suffix(out, ".jsonl")
     task = MtBenchTask("mt-bench", existing(questions), out.absolute(), temperature, max_tokens)
     loaded = stage_config(config, overrides, model)
-    drawn = {"--temperature": temperature, "--max-tokens": max_tokens}
-    settings = {"questions": file_hash(questions), **drawn, **sections(loaded, "engine")}
-    _answer(loaded, model, task, task.kept, settings)
+    sampling = {"--temperature": temperature, "--max-tokens": max_tokens}
+    settings = {"questions": file_hash(questions), **sampling, **key_inputs(loaded, "engine")}
+    _answer(loaded, model, task, task.partial_file, settings)
     click.echo(out)
 
 
 @export.command("lm-eval")
-@click.option("--model", type=FOLDER, required=True, help="The folder of a saved model.")
-@click.option("--tasks", required=True, help="Tasks of lm_eval, with commas between.")
-@click.option("--out", type=FOLDER, required=True, help="The folder that lm_eval is to write to.")
-@click.option("--chat/--no-chat", default=True, show_default=True, help="Ask through the model's chat template.")
+@click.option("--model", type=FOLDER, required=True, help="Folder of a saved model.")
+@click.option("--tasks", required=True, help="Tasks of lm_eval, separated by commas.")
+@click.option("--out", type=FOLDER, required=True, help="Output folder of lm_eval.")
+@click.option("--chat/--no-chat", default=True, show_default=True, help="Apply the model's chat template.")
 @click.option("--backend", default="hf", show_default=True, help="lm_eval's --model: hf or vllm.")
-@click.option("--dtype", default="auto", show_default=True, help="The weights' type.")
+@click.option("--dtype", default="auto", show_default=True, help="Data type of the weights.")
 @click.option("--batch-size", default="auto", show_default=True, help="lm_eval's --batch_size.")
 def lm_eval_command(
     model: Path, tasks: str, out: Path, *, chat: bool, backend: str, dtype: str, batch_size: str
 ) -> None:
-    """Print the command by which lm-evaluation-harness evaluates a model."""
+    """Print the lm-evaluation-harness command for a model."""
     from srlm.export import answers as exports
 
     named = [task for task in tasks.split(",") if task]
@@ -99,19 +116,19 @@ def lm_eval_command(
 
 
 def _answer(config: Config, model: str, task: Task, kept: Path, settings: dict[str, Any]) -> None:
-    """Let the model answer, from where an earlier call came to if it had the same model and settings."""
+    """Generate the answers; resumes an earlier call with the same model and settings."""
     from srlm.run.provenance import claim
     from srlm.workers.jobs import Generate
 
-    note, advice = kept.with_suffix(".inputs"), f"give another --out, or remove {kept.name}"
+    note, advice = kept.with_suffix(".inputs"), f"use another --out, or remove {kept.name}"
     if kept.exists() and not note.is_file():
-        raise InputError(f"{kept}: answers that do not say what they were made from; {advice}")
+        raise InputError(f"{kept}: the inputs of these answers are unknown, as {note.name} is missing; {advice}")
     with launcher(config, ("generate",)) as workers:
         folder = resolve(workers, model, revision(config, model))
         claim(note, kept, {"": folder}, settings, f"{advice} and {note.name}")
         workers.run(Generate(config, folder, config.seed, (task,)), lambda *_: None)
 
 
-def _ending(out: Path, ending: str) -> None:
-    if out.suffix != ending:
-        raise InputError(f"{out}: the tool knows its files by the ending {ending}; give a name that ends so")
+def _check_suffix(out: Path, suffix: str) -> None:
+    if out.suffix != suffix:
+        raise InputError(f"{out}: the file name must end with {suffix}; use another --out")

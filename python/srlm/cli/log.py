@@ -1,4 +1,4 @@
-"""The run's log: what is shown to a person is also kept, one event a line (`log.jsonl`)."""
+"""The event log of a run (`log.jsonl`): also keeps what the terminal shows, one event per line."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 class LoggedDisplay:
-    """A reporter that hands on to a display what it is told, and keeps notes and the beginnings of stages."""
+    """A reporter that forwards to a display, and logs notes and the starts of stages."""
 
     def __init__(self, display: Display, run_dir: RunDir) -> None:
         self._display, self._run_dir = display, run_dir
         self._title = ""
 
-    def titled(self, title: str) -> None:
-        """See `Display.titled`."""
+    def set_title(self, title: str) -> None:
+        """See `Display.set_title`."""
         self._title = title
-        self._display.titled(title)
+        self._display.set_title(title)
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """See `Reporter.start`."""
@@ -37,8 +37,8 @@ class LoggedDisplay:
         self._run_dir.log("note", text=text)
         self._display.note(text)
 
-    def sent(self, key: str) -> None:
-        """See `Reporter.sent`."""
+    def request_started(self, key: str) -> None:
+        """See `Reporter.request_started`."""
 
-    def back(self, key: str) -> None:
-        """See `Reporter.back`."""
+    def request_finished(self, key: str) -> None:
+        """See `Reporter.request_finished`."""

@@ -1,4 +1,4 @@
-"""What a command would do in a run's folder, without doing it: the loop is walked, and nothing is launched."""
+"""What `srlm run` would recompute with other settings: the loop is walked without running anything."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from srlm.models import registry
 from srlm.reporter import SilentReporter
 from srlm.rows.records import content_id
 from srlm.run import cache_keys
-from srlm.run.archive import with_what_follows
+from srlm.run.archive import with_dependents
 from srlm.run.run_dir import RunDir, read_config
-from srlm.run.stage_runner import MADE_FROM, Stages
+from srlm.run.stage_runner import UPSTREAM_CHANGED, StageRunner
 from srlm.workers.launcher import Launcher
 
 if TYPE_CHECKING:
@@ -24,49 +24,49 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Preview(Stages):
-    """Stages that are only looked at: each counts as done, so that the loop goes on to the next."""
+class DryRun(StageRunner):
+    """Runs no stage: every stage counts as done, so that the loop walks on, and stale ones are collected."""
 
-    changed: dict[str, str] = field(default_factory=dict)  # keys, from the run's configuration to this one
-    again: dict[str, str] = field(default_factory=dict)  # stages that would be made again, and why
+    changed: dict[str, str] = field(default_factory=dict)  # settings, from the run's configuration to this one
+    stale: dict[str, str] = field(default_factory=dict)  # stages that would be recomputed, with the reason
 
-    def is_done(self, name: str, file: Path, parts: Mapping[str, Any], made_from: tuple[str, ...] = ()) -> bool:
-        """Compare a stage with what is there."""
-        planned, before = self.plan(name, file, parts, made_from), self.run_dir.known().get(name)
-        if before is not None and before["key"] != planned.key:
-            self.again[name] = self.why(before, planned)
+    def is_done(self, name: str, file: Path, inputs: Mapping[str, Any], depends_on: tuple[str, ...] = ()) -> bool:
+        """Compare the stage's cache key with the recorded one."""
+        plan, before = self.plan(name, file, inputs, depends_on), self.run_dir.known_stages().get(name)
+        if before is not None and before["cache_key"] != plan.cache_key:
+            self.stale[name] = self.stale_reason(before, plan)
         return True
 
-    def part_hash(self, name: str, part: str, value: object) -> str:
-        """See `Stages.part_hash`; weights that would have to be looked up are those of then if their name is."""
-        known = self.run_dir.known().get(name, {}).get("made_with", {})
-        looked_up = (
-            part == cache_keys.BASE_WEIGHTS and value is None and not set(cache_keys.BASE_MODEL) & self.changes().keys()
-        )
-        return str(known[part]) if looked_up and part in known else content_id(value)
+    def input_hash(self, name: str, part: str, value: object) -> str:
+        """See `StageRunner.input_hash`; unresolved weights count as the recorded ones if the model name is the same."""
+        recorded = self.run_dir.known_stages().get(name, {}).get("input_hashes", {})
+        same_model = not set(cache_keys.BASE_MODEL) & self.changed_settings().keys()
+        if part == cache_keys.BASE_WEIGHTS and value is None and same_model and part in recorded:
+            return str(recorded[part])
+        return content_id(value)
 
-    def changes(self) -> dict[str, str]:
-        """See `Stages.changes`; the run has not been given this configuration yet."""
+    def changed_settings(self) -> dict[str, str]:
+        """See `StageRunner.changed_settings`; the run directory still has the previous configuration."""
         return self.changed
 
     def resolve(self, model: str, revision: str | None) -> str:
-        """Return the folder of a model; one that would have to be looked up stays a name."""
+        """Return the folder of a local model; any other stays a name, since nothing is downloaded."""
         return registry.resolve(model) if registry.is_local(model) else model
 
 
-def stages_made_again(path: Path, config: Config) -> dict[str, str]:
-    """Return the stages of a run that this configuration would make again, in order, and why.
+def stages_to_recompute(path: Path, config: Config) -> dict[str, str]:
+    """Return the stages of a run that this configuration would recompute, in order, with the reasons.
 
     Raises:
-        InputError: seed data, or files that the configuration names, cannot be read.
+        InputError: seed data, or a file that the configuration names, cannot be read.
     """
     report = SilentReporter()
     run = RunDir(path)
     changed = configuration.changes(read_config(path), config)
-    preview = Preview(config, run, Launcher(run.log_file, report, config), report, changed=changed)
-    Loop(preview).run()
-    known = run.known()
-    for name in list(preview.again):  # also stages that the loop asks for while it does this one
-        for follower in with_what_follows(known, name):
-            preview.again.setdefault(follower, MADE_FROM)
-    return {name: preview.again[name] for name in known if name in preview.again}
+    dry_run = DryRun(config, run, Launcher(run.log_file, report, config), report, changed=changed)
+    Loop(dry_run).run()
+    known = run.known_stages()
+    for name in list(dry_run.stale):  # their dependents too, among them stages that the loop did not reach
+        for dependent in with_dependents(known, name):
+            dry_run.stale.setdefault(dependent, UPSTREAM_CHANGED)
+    return {name: dry_run.stale[name] for name in known if name in dry_run.stale}

@@ -1,7 +1,7 @@
-"""Reading replies that are already there, with no model: what `srlm judge --parse-only` does.
+"""`srlm judge --parse-only`: parse existing replies, without a model.
 
-For a judge that ran elsewhere, and for seeing what another `judge.score_pattern` or `judge.max_score` makes of the
-verdicts of a run. Left out: `expected_score`, which needs the model's distribution and not its text alone.
+For a judge that ran elsewhere, or to try another `judge.score_pattern` or `judge.max_score` on the verdicts of a run.
+`expected_score` is not computed: it needs the distribution of the score token, not only the text.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was read. `mean_score` is None without a scored reply.
+    """Counts of parsed replies; `mean_score` is None without a scored reply.
 
-    `recorded` counts the rows that held an outcome already, `changed` those of them that now read differently.
+    `recorded` is the number of rows that already had an outcome, `changed` the number of those whose outcome or score
+    differs now.
     """
 
     outcomes: dict[str, int]
@@ -38,25 +39,25 @@ class Summary:
         mean = "no mean score" if self.mean_score is None else f"mean score {self.mean_score:.3f}"
         text = f"{sum(self.outcomes.values())} replies: {counts}; {mean}"
         if self.recorded:
-            text += f"; {self.changed} of {self.recorded} recorded verdicts now read differently"
+            text += f"; {self.changed} of {self.recorded} recorded verdicts have changed"
         return text
 
 
-def read_replies(replies: Path, out: Path, *, field: str, judge: JudgeSection) -> Summary:
-    """Write to `out` one row per reply: `line`, `outcome`, `score`, and `start` and `end` of the number in code points.
+def parse_replies(replies: Path, out: Path, *, field: str, judge: JudgeSection) -> Summary:
+    """Write one row per reply to `out`: `line`, `outcome`, `score`, and `start` and `end` of the number in code points.
 
-    `score` is null unless `outcome` is "scored", `start` and `end` are null where it is "missing". `field` names the
-    text in each line of `replies`, as in `read_text_column`. `out` appears whole or not at all.
+    `score` is null unless `outcome` is "scored"; `start` and `end` are null if it is "missing". `field` names the text
+    in each line of `replies`, as in `read_text_column`. `out` is written atomically.
 
     Raises:
-        InputError: `replies` cannot be read, a line of it is broken or lacks the field, or it is `out` itself.
+        InputError: `replies` cannot be read, a line is invalid or lacks the field, or `out` is the same file.
     """
     if out.exists() and out.samefile(replies):
-        raise InputError(f"{out}: --out is the file of replies; give another --out")
+        raise InputError(f"{out}: --out is the file of replies; use another --out")
     try:
         texts, lines = read_text_column(replies, field)
     except OSError as error:
-        raise InputError(f"{replies}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{replies}: cannot be read: {error.strerror}; check the path") from error
     except ValueError as error:
         raise InputError(str(error)) from error
     outcomes, scores, spans = parse_verdicts(texts, max_score=judge.max_score, pattern=judge.score_pattern)
@@ -69,7 +70,7 @@ def read_replies(replies: Path, out: Path, *, field: str, judge: JudgeSection) -
         outcomes={name: outcomes.count(name) for name in OUTCOMES},
         mean_score=sum(scored) / len(scored) if scored else None,
         recorded=len(recorded),
-        changed=sum(row["line"] in recorded and recorded[row["line"]] != _read(row) for row in rows),
+        changed=sum(row["line"] in recorded and recorded[row["line"]] != _outcome(row) for row in rows),
     )
 
 
@@ -85,13 +86,13 @@ def _row(line: int, outcome: str, score: float, span: list[int]) -> dict[str, An
 
 
 def _recorded(replies: Path) -> dict[int, tuple[Any, Any]]:
-    """Return line -> what the rows with an outcome of their own say."""
+    """Return line -> (outcome, score) of the rows that already have an outcome."""
     data = replies.read_bytes()
     if b'"outcome"' not in data:
-        return {}  # plain replies need no second parsing
+        return {}  # rows without outcomes need not be parsed
     rows = parse_objects(decode_lines(data, str(replies)), str(replies))
-    return {number: _read(row) for number, row in rows if "outcome" in row}
+    return {number: _outcome(row) for number, row in rows if "outcome" in row}
 
 
-def _read(row: dict[str, Any]) -> tuple[Any, Any]:
+def _outcome(row: dict[str, Any]) -> tuple[Any, Any]:
     return row["outcome"], row.get("score")

@@ -1,4 +1,4 @@
-"""What is done in a run's folder, with rows, what comes next, and what was set aside or would be made again."""
+"""`srlm status`: finished stages with their rows, the next stage, stages to recompute and archived ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from srlm.evaluation.baselines import opponents
+from srlm.evaluation.baselines import baselines
 from srlm.progress import rows_so_far
-from srlm.run import archive
+from srlm.run import archive_folders
 from srlm.run.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def stage_names(config: Config) -> list[str]:
     for t in range(1, config.iterations + 1):
         names += [f"m{t}/{stage}" for stage in _evaluation(config, t)]
         if t < config.iterations:
-            readings = ["m1_readings"] if t > 1 and config.gates.kl_from_m1 is not None else []
-            stages = ("prompts", "candidates", "verdicts", *readings, "pairs", training)
+            logprobs = ["m1_logprobs"] if t > 1 and config.gates.kl_from_m1 is not None else []
+            stages = ("prompts", "candidates", "verdicts", *logprobs, "pairs", training)
             names += [f"m{t + 1}/{stage}" for stage in stages]
     return names
 
@@ -44,36 +44,42 @@ def _evaluation(config: Config, t: int) -> list[str]:
     answered = _has_held_out(config) and bool(config.seed_data.eft or head_to_head.prompt_files)
     names += ["answers"] if answered else []
     names += ["instructions"] if evaluate.instructions is not None else []
-    return names + [f"vs_m{other}" for other in opponents(head_to_head, t) if answered]
+    return names + [f"vs_m{other}" for other in baselines(head_to_head, t) if answered]
 
 
 def _has_held_out(config: Config) -> bool:
-    """Tell whether prompts are held out: to compare models on, or checkpoints."""
-    return config.head_to_head.prompts > 0 and (bool(config.head_to_head.against) or config.dpo.eval_steps is not None)
+    """Return whether prompts are held out to compare models or checkpoints on."""
+    return config.head_to_head.prompts > 0 and (
+        bool(config.head_to_head.baselines) or config.dpo.eval_steps is not None
+    )
 
 
-def status_table(path: Path, config: Config, again: Collection[str] = ()) -> Table:
-    """Return a table of the stages: done with rows and time, begun with the rows so far, next, or open.
+def status_table(path: Path, config: Config, stale: Collection[str] = ()) -> Table:
+    """Return a table of the stages with their states.
 
-    A stage whose file is `missing`, or `changed` by size or time, says so, and so do those that would be made `again`.
+    Finished stages are `done`, `missing` or `changed` (their file is, by size or time), or `recompute` (in `stale`),
+    with rows and time. The first stage that is not finished is `next`; unfinished stages show their rows so far.
     """
     run = RunDir(path)
     table = Table(title=Text(str(path)))
     for column in ("stage", "state", "rows", "seconds", "finished"):
         table.add_column(column, justify="right" if column in ("rows", "seconds") else "left")
-    next_one = True
+    is_next = True
     for name in stage_names(config):
         entry = run.entry(name)
         if entry is not None:
-            state = "again" if name in again else run.state(name)
+            state = "recompute" if name in stale else run.state(name)
             table.add_row(name, state, str(entry.get("rows", "")), str(entry["seconds"]), str(entry["finished"]))
             continue
         rows = rows_so_far(path / f"{name}.jsonl")
-        table.add_row(name, "next" if next_one else "", str(rows) if rows else "", "", "")
-        next_one = False
+        table.add_row(name, "next" if is_next else "", str(rows) if rows else "", "", "")
+        is_next = False
     return table
 
 
-def aside_lines(path: Path) -> list[str]:
-    """Return a line for each folder of stages that were set aside."""
-    return [f"set aside in {path / folder}: {', '.join(stages)}" for folder, stages in archive.kept(path).items()]
+def archive_lines(path: Path) -> list[str]:
+    """Return one line per folder of archived stages."""
+    return [
+        f"archived in {path / folder}: {', '.join(stages)}"
+        for folder, stages in archive_folders.archived_stages(path).items()
+    ]

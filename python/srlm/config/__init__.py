@@ -1,9 +1,8 @@
-"""The configuration: one strict model per stage, read from YAML and `key=value` words.
+"""The configuration: one strict model per stage, loaded from YAML and `key=value` overrides.
 
 An unknown key, a wrong type or a value out of range is an error that names the key's full path, the file, and the
-nearest valid key. The description of each field is what `docs/configuration.md` and `srlm config --describe` show.
-A section is always read through a variable of its own name (`judge.samples`), which is how a test finds fields that
-no code reads.
+nearest valid key. `docs/configuration.md` and `srlm config --describe` show the description of each field. Code always
+accesses a section through a variable of the section's name (`judge.samples`), so that a test can find unused fields.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The settings of the model, its seed data, and of all that it generates."""
+"""Settings of the model, its seed data and everything that it generates."""
 
 from __future__ import annotations
 
@@ -15,156 +15,175 @@ class ModelSection(Section):
     name: str = Field(
         description="The base model: `smollm2-135m-instruct` (from a Python package), a local path, or a hub name."
     )
-    revision: str | None = Field(None, description="The hub revision (branch, tag or commit) of a hub model.")
+    revision: str | None = Field(None, description="Revision (branch, tag or commit) of a hub model.")
     chat_template: str | None = Field(
-        None, description="A Jinja chat template: `plain` (packaged) or a file; needed where the tokenizer has none."
+        None, description="Jinja chat template: `plain` (packaged) or a file; required if the tokenizer has none."
     )
-    trust_remote_code: bool = Field(False, description="Run Python code that comes with a hub model.")
+    trust_remote_code: bool = Field(False, description="Allow Python code shipped with a hub model to run.")
 
 
 class SeedDataSection(Section):
-    """The human-written seed: instruction answers (IFT) and ranked answers to judge (EFT)."""
+    """Human-written seed data: instruction fine-tuning (IFT) and evaluation fine-tuning (EFT) examples."""
 
     ift: list[str] = Field(
         ["packaged"], min_length=1, description="IFT sources: `packaged`, a JSONL file, or an Open Assistant export."
     )
-    eft: list[str] = Field(["packaged"], description="EFT sources, in the same forms; an empty list trains no judge.")
-    ift_limit: Count | None = Field(None, description="Use at most this many IFT examples, drawn by the run's seed.")
-    eft_limit: Count | None = Field(None, description="Use at most this many EFT prompts, drawn by the run's seed.")
-    valid_fraction: Share = Field(0.25, description="The share of EFT prompts held out to measure the judge.")
+    eft: list[str] = Field(
+        ["packaged"],
+        description="EFT sources (human-ranked answers), in the same formats; an empty list trains no judge.",
+    )
+    ift_limit: Count | None = Field(
+        None, description="Use at most this many IFT examples, sampled with the run's seed."
+    )
+    eft_limit: Count | None = Field(None, description="Use at most this many EFT prompts, sampled with the run's seed.")
+    valid_fraction: Share = Field(0.25, description="Fraction of EFT prompts held out to evaluate the judge.")
 
 
 class EftSection(Section):
-    """How ranked answers become examples that teach the model to judge."""
+    """How human-ranked answers are turned into EFT examples, which train the model to judge."""
 
     source: Literal["ranks", "judgements"] = Field(
         "judgements",
         alias="from",
-        description="`judgements`: the IFT-trained model judges and what orders the answers as the humans did is kept "
-        "(the paper); `ranks`: scores straight from the human order, for models too small to judge yet.",
+        description="`judgements`: the IFT-trained model judges, and judgements that agree with the human ranking are "
+        "kept (the paper); `ranks`: scores come directly from the human ranking, for models too small to judge yet.",
     )
-    samples: Count = Field(4, description="Judgements sampled an answer when built from judgements.")
+    samples: Count = Field(4, description="Sample this many judgements per answer (`eft.from: judgements` only).")
     max_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.4, description="No score may have more than this share of the EFT examples; surplus rows are thinned."
+        0.4, description="Maximum share of EFT examples with the same score; more frequent scores are downsampled."
     )
 
 
 class EngineSection(Section):
-    """What generates text."""
+    """The generation engine."""
 
     kind: Literal["auto", "transformers", "vllm"] = Field(
-        "auto", description="`auto` takes vLLM where it imports and suits the device, else transformers."
+        "auto", description="Generation engine; `auto`: vLLM if it is installed for the device, else transformers."
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Weights' type; `auto`: bfloat16 on a GPU that has it, float32 on the CPU."
+        "auto", description="Data type of the weights; `auto`: bfloat16 on a GPU that supports it, float32 on the CPU."
     )
-    max_model_len: Count = Field(4096, description="The longest prompt plus answer, in tokens.")
-    batch_size: Count = Field(32, description="Requests generated together by the transformers engine.")
-    tensor_parallel_size: Count = Field(1, description="GPUs that share one copy of the model (vLLM).")
+    max_model_len: Count = Field(4096, description="Maximum length of prompt plus answer, in tokens.")
+    batch_size: Count = Field(32, description="Requests per batch of the transformers engine.")
+    tensor_parallel_size: Count = Field(1, description="Number of GPUs to shard the model over (vLLM).")
     gpu_memory_utilization: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.9, description="The share of a GPU's memory that vLLM may take."
+        0.9, description="Fraction of GPU memory that vLLM may use."
     )
-    cpu_cache_gib: Count = Field(2, description="GiB for vLLM's key-value cache on a CPU.")
-    max_num_seqs: Count = Field(256, description="Sequences that vLLM runs at once.")
+    cpu_cache_gib: Count = Field(2, description="Size of vLLM's KV cache on a CPU, in GiB.")
+    max_num_seqs: Count = Field(256, description="Maximum number of sequences that vLLM runs concurrently.")
     stall_seconds: Annotated[float, Field(gt=0)] | None = Field(
         1800.0,
-        description="An engine that answers no request for so long is taken to hang: it is started again, and they are "
-        "sent again. null: wait for ever.",
+        description="Restart an engine that finishes no request for this many seconds, and resend the unfinished "
+        "requests; null: wait indefinitely.",
     )
-    policy_check: Literal["stop", "warn", "off"] = Field(
+    weight_check: Literal["stop", "warn", "off"] = Field(
         "stop",
-        description="What to do where an engine does not read a fixed text as the weights do that were trained.",
+        description="What to do if the engine's log-probabilities of a fixed text do not match the trained weights.",
     )
-    enforce_eager: bool = Field(False, description="Start vLLM without compiling graphs: starts sooner, runs slower.")
+    enforce_eager: bool = Field(
+        False, description="Run vLLM without compiling graphs: faster start, slower generation."
+    )
 
 
 class PromptsSection(Section):
-    """New instructions by self-instruct: examples are shown, the model writes another one, filters choose."""
+    """Self-instruct: the model writes new prompts from few-shot demonstrations, and filters drop unsuitable ones."""
 
     model: str | None = Field(
         None, description="The model that writes prompts; null: M_t itself. The paper's main runs used a fixed one."
     )
-    count: Count = Field(1000, description="New prompts to keep per iteration.")
-    examples_seed: Annotated[int, Field(ge=0)] = Field(6, description="Seed instructions shown per attempt.")
+    count: Count = Field(1000, description="Number of new prompts to keep per iteration.")
+    examples_seed: Annotated[int, Field(ge=0)] = Field(
+        6, description="Number of seed prompts used as demonstrations per attempt."
+    )
     examples_generated: Annotated[int, Field(ge=0)] = Field(
-        2, description="Earlier generated instructions shown per attempt (seed ones while there are none)."
+        2,
+        description="Number of generated prompts used as demonstrations per attempt; seed prompts fill in if too few.",
     )
     temperature: Temperature = Field(0.6, description="Sampling temperature.")
-    top_p: TopP = Field(0.9, description="Nucleus sampling: the probability mass that is kept.")
-    max_tokens: Count = Field(256, description="The longest new instruction, in tokens; a longer one is dropped.")
+    top_p: TopP = Field(0.9, description="Nucleus sampling probability mass (top-p).")
+    max_tokens: Count = Field(256, description="Maximum length of a new prompt, in tokens; a longer one is dropped.")
     max_rouge_l: Share = Field(
-        0.7, description="Drop a prompt whose ROUGE-L to a kept or seed one is above this, and any repeat."
+        0.7,
+        description="Drop a prompt whose ROUGE-L with a kept or seed prompt is above this, and any exact repeat.",
     )
-    rouge_words: Literal["unicode", "rouge_score"] = Field(
+    rouge_tokenizer: Literal["unicode", "rouge_score"] = Field(
         "unicode",
-        description="What ROUGE-L compares: words of any script, or as `rouge_score` does only runs of `a-z0-9`.",
+        description="Tokenizer of ROUGE-L; `unicode`: words of any script; `rouge_score`: only runs of `a-z0-9`.",
     )
     min_words: Count = Field(3, description="Drop a prompt with fewer words.")
     max_words: Count = Field(150, description="Drop a prompt with more words.")
     keywords: list[str] = Field(
         ["image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "draw", "plot", "video"],
-        description="Drop a prompt with one of these words (any case): tasks that text alone cannot do.",
+        description="Drop a prompt with any of these words (case-insensitive): tasks that text alone cannot solve.",
     )
     round_size: Count = Field(
-        64, description="Attempts sampled together; later rounds may show what earlier ones made."
+        64, description="Attempts sampled per round; demonstrations come from earlier rounds only."
     )
     max_attempts: Count = Field(
-        20, description="Give up after this many attempts per prompt asked for, and go on with what there is."
+        20, description="Stop after this many attempts per requested prompt, and continue with the prompts kept so far."
     )
 
 
 class CandidatesSection(Section):
-    """Answers of M_t to each new prompt."""
+    """Responses of M_t to each new prompt."""
 
-    per_prompt: Annotated[int, Field(ge=2)] = Field(4, description="Answers sampled per prompt (N in the paper).")
+    per_prompt: Annotated[int, Field(ge=2)] = Field(
+        4, description="Number of responses to sample per prompt (N in the paper)."
+    )
     temperature: Temperature = Field(0.7, description="Sampling temperature.")
-    top_p: TopP = Field(0.9, description="Nucleus sampling: the probability mass that is kept.")
-    max_tokens: Count = Field(1024, description="The longest answer, in tokens.")
+    top_p: TopP = Field(0.9, description="Nucleus sampling probability mass (top-p).")
+    max_tokens: Count = Field(1024, description="Maximum length of a response, in tokens.")
 
 
 class JudgeSection(Section):
-    """M_t scores its own answers (LLM-as-a-Judge)."""
+    """M_t scores its own responses (LLM-as-a-Judge)."""
 
-    samples: Count = Field(3, description="Judgements sampled per answer; the scored ones are averaged.")
+    samples: Count = Field(
+        3, description="Number of judgements to sample per response; the parsed scores are averaged."
+    )
     temperature: Temperature = Field(0.7, description="Sampling temperature.")
-    top_p: TopP = Field(0.9, description="Nucleus sampling: the probability mass that is kept.")
-    max_tokens: Count = Field(256, description="The longest judgement, in tokens.")
+    top_p: TopP = Field(0.9, description="Nucleus sampling probability mass (top-p).")
+    max_tokens: Count = Field(256, description="Maximum length of a judgement, in tokens.")
     justify: bool = Field(
-        True, description="Ask for a justification before the score (the paper); false reads the score at once."
+        True, description="Ask for a justification before the score (the paper); false: generate only the score token."
     )
     score: Literal["sampled", "expected"] = Field(
-        "sampled", description="`sampled`: the number written; `expected`: the mean of that token's distribution."
+        "sampled", description="`sampled`: the generated score; `expected`: the mean of the score token's distribution."
     )
-    prompt_file: str | None = Field(None, description="Another judge prompt, with the fields {prompt} and {response}.")
+    prompt_file: str | None = Field(
+        None, description="File with a custom judge prompt, with the fields {prompt} and {response}."
+    )
     score_pattern: str | None = Field(
-        None, description="A regular expression with the group `score`, for a prompt that ends in another format."
+        None,
+        description="Regular expression with a group named `score`, for a judge prompt with another output format.",
     )
-    max_score: Annotated[float, Field(gt=0, le=100)] = Field(5.0, description="The highest score of the judge prompt.")
+    max_score: Annotated[float, Field(gt=0, le=100)] = Field(5.0, description="Maximum score of the judge prompt.")
 
 
 class PairsSection(Section):
-    """Preference pairs from scored answers."""
+    """Preference pairs from scored responses."""
 
     method: Literal["best_worst", "length_controlled", "margin", "positives_only", "random", "top_bottom"] = Field(
         "best_worst",
-        description="`best_worst`: DPO on best against worst; `length_controlled`: the shortest of the good against "
-        "the longest of the bad answers; `margin`: all pairs that differ by `pairs.min_margin`; `random`: one of them "
-        "by chance; `top_bottom`: the best few against the worst few; `positives_only`: SFT on answers with a perfect "
-        "score.",
+        description="`best_worst`: the best against the worst response; `length_controlled`: the shortest good against "
+        "the longest bad response; `margin`: all pairs with a margin of at least `pairs.min_margin`; `random`: one of "
+        "these at random; `top_bottom`: the `pairs.top_k` best against as many worst; `positives_only`: SFT on "
+        "responses with a perfect score instead of DPO.",
     )
     min_margin: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="Drop a pair whose scores differ by less; ties are always dropped."
+        0.0, description="Minimum difference of the two scores; ties are always dropped."
     )
     top_k: Count = Field(
-        2, description="For `top_bottom`: how many answers are taken from either end, at most half of them."
+        2, description="For `top_bottom`: number of responses to take from each end, at most half of them."
     )
     rho: Share = Field(
         0.1,
-        description="For `length_controlled`: how far the good answers reach below the prompt's best score and the bad "
-        "ones above its worst, as a share of the range between them; below 0.5 no answer is both.",
+        description="For `length_controlled`: responses within this fraction of the prompt's score range from the "
+        "best score count as good, from the worst score as bad; below 0.5 no response is both.",
     )
     max_per_prompt: Count | None = Field(
-        None, description="For `margin` and `top_bottom`: keep at most so many pairs per prompt, of largest margin."
+        None,
+        description="For `margin` and `top_bottom`: keep at most this many pairs per prompt, largest margin first.",
     )
-    keep_truncated: bool = Field(False, description="Let answers that hit `candidates.max_tokens` take part in pairs.")
-    min_count: Count = Field(1, description="Stop the run when an iteration yields fewer pairs than this.")
+    keep_truncated: bool = Field(False, description="Also use responses truncated at `candidates.max_tokens`.")
+    min_count: Count = Field(1, description="Stop the run if an iteration yields fewer pairs than this.")

@@ -1,4 +1,4 @@
-"""The settings of what is measured, and of what the next model may be trained on."""
+"""Settings of the evaluation, and of the gates on training data."""
 
 from __future__ import annotations
 
@@ -11,104 +11,112 @@ from srlm.config.section import Count, Section, Share
 Action = Literal["warn", "stop"]
 
 
-def _not_the_runs_own(name: str) -> str:
+def _not_reserved(name: str) -> str:
     if name == "held_out":
-        raise ValueError("held_out names the answers that the run itself holds out; give another name")
+        raise ValueError("held_out is reserved for the run's own held-out answers; use another name")
     return name
 
 
-SetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$"), AfterValidator(_not_the_runs_own)]
+SetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$"), AfterValidator(_not_reserved)]
 
 
 class EvaluateSection(Section):
-    """What is measured of every model."""
+    """The evaluation of every model."""
 
     judge_prompts: Annotated[int, Field(ge=0)] = Field(
-        1000, description="Rows of ranked answers to judge, of each set at most; 0 switches these measurements off."
+        1000, description="Maximum number of rows to judge per preference set; 0 disables judge evaluation."
     )
     preferences: dict[SetName, str] = Field(
         {},
-        description="More sets to measure the judge on, `name: file`: Open Assistant trees, LLMBar, PandaLM or JSON "
-        "lines of ranked answers. The name held_out is the run's own.",
+        description="More preference sets for judge evaluation, as `name: file`: Open Assistant trees, LLMBar, PandaLM "
+        "or JSONL of ranked answers. The name held_out is reserved.",
     )
     instructions: str | None = Field(
-        None, description="A file of prompts whose instructions are checked by rule, in IFEval's format."
+        None, description="File of prompts with verifiable instructions, in IFEval's format."
     )
-    instructions_max_tokens: Count = Field(1280, description="The longest answer to one of these, in tokens.")
+    instructions_max_tokens: Count = Field(
+        1280, description="Maximum length of a response to one of these prompts, in tokens."
+    )
 
 
 class HeadToHeadSection(Section):
-    """Two models answer the same held-out prompts; a judge sees both answers, in both orders."""
+    """Two models answer the same held-out prompts, and a judge compares the answers."""
 
     prompts: Annotated[int, Field(ge=0)] = Field(
-        256, description="Held-out prompts that every model answers once; 0 switches the comparison off."
+        256, description="Number of held-out prompts that every model answers once; 0 disables the comparison."
     )
     prompt_files: list[str] = Field(
         [],
-        description="Where they come from: JSON lines with a `prompt`, `question`, `instruction` or `turns`, or one "
-        "string a line; none: the prompts held out for the judge.",
+        description="Sources of held-out prompts: JSONL with a `prompt`, `question`, `instruction` or `turns`, or one "
+        "string per line; empty: the prompts held out for judge evaluation.",
     )
-    against: list[Literal["previous", "first"]] = Field(
-        ["previous", "first"], description="Whom a model meets: the model before it, and M1. An empty list: nobody."
+    baselines: list[Literal["previous", "first"]] = Field(
+        ["previous", "first"],
+        description="Models to compare M_t with: the previous model and M1; an empty list disables the comparison.",
     )
     judge: str = Field(
         "m1",
-        description="Who compares: `m1`, `m2` … of the run, another model (a folder or a hub name), or `endpoint`. One "
-        "judge for all models keeps their figures comparable.",
+        description="The judge: a model of the run (`m1`, `m2` …), another model (a folder or a hub name), or "
+        "`endpoint`. A single judge for all models keeps their win rates comparable.",
     )
-    by: Literal["comparison", "scores"] = Field(
-        "comparison",
-        description="`comparison`: the judge sees both answers, in both orders; `scores`: it scores each by "
-        "itself with the judge prompt, and the higher score wins, for a judge that was only taught to score.",
+    by: Literal["pairwise", "pointwise"] = Field(
+        "pairwise",
+        description="`pairwise`: the judge sees both answers, in both orders; `pointwise`: it scores each answer "
+        "separately with the judge prompt, and the higher score wins (for a judge trained only to score).",
     )
     justify: bool = Field(
         True,
-        description="Ask for reasons before the verdict of a comparison; false reads the verdict's one token (not "
-        "of an endpoint).",
+        description="Ask for reasons before a pairwise verdict; false: use the probabilities of the verdict token (an "
+        "endpoint generates the verdict).",
     )
     prompt_file: str | None = Field(
-        None, description="Another prompt for comparing, with the fields {prompt}, {first} and {second}."
+        None, description="File with a custom comparison prompt, with the fields {prompt}, {first} and {second}."
     )
-    max_tokens: Count = Field(512, description="The longest comparison, in tokens.")
+    max_tokens: Count = Field(512, description="Maximum length of a comparison, in tokens.")
 
 
 class EndpointSection(Section):
-    """A server with OpenAI's chat completions interface that compares answers, if `head_to_head.judge` says so."""
+    """An OpenAI-compatible chat completions server that compares answers (`head_to_head.judge: endpoint`)."""
 
-    base_url: str = Field("https://api.openai.com/v1", description="The server's address.")
-    model: str | None = Field(None, description="The model's name there.")
+    base_url: str = Field("https://api.openai.com/v1", description="Base URL of the server.")
+    model: str | None = Field(None, description="Name of the model on the server.")
     api_key_env: str = Field(
-        "OPENAI_API_KEY", description="The environment variable that holds the key; the key itself is never written."
+        "OPENAI_API_KEY",
+        description="Environment variable with the API key; the key itself is never written to a file.",
     )
-    concurrency: Count = Field(8, description="Requests in flight at once.")
+    concurrency: Count = Field(8, description="Maximum number of concurrent requests.")
     max_retries: Annotated[int, Field(ge=0)] = Field(
-        6, description="Further tries of a request that failed in a way that may pass, each after a longer wait."
+        6, description="Maximum number of retries of a request after a transient failure, with exponential backoff."
     )
-    timeout: Annotated[float, Field(gt=0)] = Field(120.0, description="Seconds to wait for an answer.")
-    price_in: Annotated[float, Field(ge=0)] = Field(0.0, description="Price of a million prompt tokens, for the count.")
-    price_out: Annotated[float, Field(ge=0)] = Field(0.0, description="Price of a million completion tokens.")
+    timeout: Annotated[float, Field(gt=0)] = Field(120.0, description="Timeout of a request, in seconds.")
+    price_in: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Price per million prompt tokens, for the cost estimate."
+    )
+    price_out: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Price per million completion tokens, for the cost estimate."
+    )
 
 
 class GatesSection(Section):
-    """What a model's own data must be like before the next one is trained on it. A limit of null asks for nothing."""
+    """Checks on an iteration's data before the next model is trained on it. A limit of null disables its gate."""
 
-    parse_rate: Share | None = Field(0.5, description="Least share of verdicts that hold a readable score.")
-    parse_rate_action: Action = Field("stop", description="What follows below that: `warn` or `stop`.")
-    tied_prompts: Share | None = Field(0.8, description="Largest share of prompts whose answers all tie.")
-    tied_prompts_action: Action = Field("warn", description="What follows above that.")
+    parse_rate: Share | None = Field(0.5, description="Minimum share of verdicts with a parsed score.")
+    parse_rate_action: Action = Field("stop", description="Action if the share is below the minimum: `warn` or `stop`.")
+    tied_prompts: Share | None = Field(0.8, description="Maximum share of prompts whose responses all tie.")
+    tied_prompts_action: Action = Field("warn", description="Action if the share is above the maximum.")
     score_entropy: Annotated[float, Field(ge=0)] | None = Field(
-        0.5, description="Least entropy of the written scores, in bits; a judge that always says the same has 0."
+        0.5, description="Minimum entropy of the generated scores, in bits; 0 if the judge always gives the same score."
     )
-    score_entropy_action: Action = Field("warn", description="What follows below that.")
+    score_entropy_action: Action = Field("warn", description="Action if the entropy is below the minimum.")
     length_correlation: Annotated[float, Field(ge=-1, le=1)] | None = Field(
-        0.7, description="Largest rank correlation of score and length of a prompt's answers, averaged over prompts."
+        0.7, description="Maximum rank correlation of score and length of a prompt's responses, averaged over prompts."
     )
-    length_correlation_action: Action = Field("warn", description="What follows above that.")
-    pairs_kept: Share | None = Field(0.05, description="Least share of prompts that give a pair.")
-    pairs_kept_action: Action = Field("warn", description="What follows below that.")
+    length_correlation_action: Action = Field("warn", description="Action if the correlation is above the maximum.")
+    pairs_kept: Share | None = Field(0.05, description="Minimum share of prompts that give a pair.")
+    pairs_kept_action: Action = Field("warn", description="Action if the share is below the minimum.")
     kl_from_m1: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="Largest divergence of M_t from M1 on M_t's own answers, in nats a token; null: not measured, as "
-        "M1 has to read them.",
+        description="Maximum KL divergence of M_t from M1 on M_t's own responses, in nats per token; null: not "
+        "measured, since it needs a forward pass of M1.",
     )
-    kl_from_m1_action: Action = Field("stop", description="What follows above that.")
+    kl_from_m1_action: Action = Field("stop", description="Action if the divergence is above the maximum.")

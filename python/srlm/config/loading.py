@@ -1,4 +1,4 @@
-"""A configuration from YAML and `key=value` words, its errors, and back to YAML."""
+"""Load a configuration from YAML and `key=value` overrides, explain its errors, and write it as YAML."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from srlm.config.renamed import current_name, use_current_names
 from srlm.config.schema import Config
 from srlm.config.training import LoraSection
 from srlm.errors import InputError, one_line
-from srlm.rows.checks import shown
+from srlm.rows.checks import short_repr
 from srlm.rows.json_lines import reason_of
 
-NO_KEYS = ("list[str]", "literal['all-linear']", "[key]")  # what pydantic puts into the path of a key beside its parts
+NOT_KEYS = ("list[str]", "literal['all-linear']", "[key]")  # parts of a pydantic error location that are no keys
 
 
 def packaged_names() -> list[str]:
@@ -27,7 +28,7 @@ def packaged_names() -> list[str]:
 
 
 def load(source: str, overrides: tuple[str, ...] = ()) -> Config:
-    """Read the configuration `source` (a path, or the name of a packaged one) and apply `key=value` words.
+    """Read the configuration `source` (a path, or the name of a packaged one) and apply `key=value` overrides.
 
     Raises:
         InputError: the source does not exist or does not parse, or a key, type or value is wrong.
@@ -36,7 +37,7 @@ def load(source: str, overrides: tuple[str, ...] = ()) -> Config:
     try:
         values = _parse_yaml(text)
     except ValueError as error:
-        raise InputError(f"{where}: not valid YAML: {error}; mend the file") from error
+        raise InputError(f"{where}: not valid YAML: {error}; fix the file") from error
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -48,7 +49,8 @@ def build(values: dict[str, Any], overrides: tuple[str, ...] = (), where: str = 
     """Check `values` after applying `key=value` overrides; `where` names their source in errors."""
     for word in overrides:
         _override(values, word)
-    _check_texts(values, where)
+    use_current_names(values, where)
+    _check_strings(values, where)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -63,7 +65,7 @@ def to_yaml(config: Config) -> str:
 
 
 def changes(before: Config, now: Config) -> dict[str, str]:
-    """Return the full paths of the keys whose values differ, in order, with both: `before → now`."""
+    """Return the full paths of the keys whose values differ, in order, with both values as `before → now`."""
     left, right = (flatten(config.model_dump(mode="json", by_alias=True)) for config in (before, now))
     keys = sorted(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
     return {key: f"{left.get(key)} → {right.get(key)}" for key in keys}
@@ -86,7 +88,7 @@ def describe(model: type[BaseModel] = Config, prefix: str = "") -> list[tuple[st
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `1e-6` as text; whoever types it means the number."""
+    """Parses `1e-6` as a number, which YAML 1.1 takes for a string."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -102,30 +104,30 @@ _Loader.yaml_implicit_resolvers = {
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes a text that `_Loader` would read as a number."""
+    """Quotes a string that `_Loader` would parse as a number."""
 
 
 _Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
-def _unique_mapping(loader: Any, node: Any) -> dict[Any, Any]:  # noqa: ANN401  PyYAML's own types are loose
-    nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]  # `<<` brings what others override
+def _unique_mapping(loader: Any, node: Any) -> dict[Any, Any]:  # noqa: ANN401  PyYAML's types are loose
+    nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]  # other keys may override `<<`
     keys = [loader.construct_object(key, deep=True) for key in nodes]
-    twice = next((index for index, key in enumerate(keys) if key in keys[:index]), None)
-    if twice is not None:
-        place = nodes[twice].start_mark
-        raise yaml.constructor.ConstructorError(None, None, f"the key {keys[twice]!r} is there twice", place)
+    duplicate = next((index for index, key in enumerate(keys) if key in keys[:index]), None)
+    if duplicate is not None:
+        mark = nodes[duplicate].start_mark
+        raise yaml.constructor.ConstructorError(None, None, f"the key {keys[duplicate]!r} appears twice", mark)
     return dict(loader.construct_mapping(node, deep=True))
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 
 
-def _parse_yaml(text: str) -> Any:  # noqa: ANN401  whatever YAML holds
-    """Return what a YAML text holds.
+def _parse_yaml(text: str) -> Any:  # noqa: ANN401  any YAML value
+    """Parse a YAML text.
 
     Raises:
-        ValueError: it is not valid; says why in one line.
+        ValueError: the text is not valid YAML; the message is one line.
     """
     try:
         return yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
@@ -135,7 +137,7 @@ def _parse_yaml(text: str) -> Any:  # noqa: ANN401  whatever YAML holds
         raise ValueError(one_line(", ".join(what)) + place) from error
     except RecursionError as error:
         raise ValueError("lists or mappings are nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError is of a date that there is not
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError: a date that does not exist
         raise ValueError(one_line(error)) from error
 
 
@@ -150,7 +152,7 @@ def _read(source: str) -> tuple[str, str]:
         raise InputError(f"{path}: not UTF-8; save the file as UTF-8") from error
     except (OSError, ValueError) as error:
         raise InputError(
-            f"configuration {source!r}: {reason_of(error)}; give a YAML file or one of: {', '.join(packaged_names())}"
+            f"configuration {source!r}: {reason_of(error)}; use a YAML file or one of: {', '.join(packaged_names())}"
         ) from error
 
 
@@ -170,8 +172,8 @@ def _override(values: dict[str, Any], word: str) -> None:
     values[last] = value
 
 
-def _check_texts(values: dict[str, Any], where: str) -> None:
-    """Refuse texts that no file name and no file can hold, which an escape in YAML can spell."""
+def _check_strings(values: dict[str, Any], where: str) -> None:
+    """Refuse NUL characters and lone surrogates: no file name may have them, but a YAML escape can spell them."""
     left, seen = list(values.items()), set[int]()
     while left:
         key, value = left.pop()
@@ -180,13 +182,17 @@ def _check_texts(values: dict[str, Any], where: str) -> None:
             inner = value.items() if isinstance(value, dict) else ((None, item) for item in value)
             left += [(key if name is None else f"{key}.{name}", item) for name, item in inner]
         elif isinstance(value, str) and (bad := re.search("[\0\ud800-\udfff]", value)):
-            raise InputError(f"{where}: {key}: holds {bad[0]!r}, a character that no file name may have; remove it")
+            raise InputError(f"{where}: {key}: contains {bad[0]!r}, which is not allowed in a file name; remove it")
 
 
 def _explain(error: Any, where: str, overrides: tuple[str, ...]) -> str:  # noqa: ANN401  pydantic's ErrorDetails
-    path = [str(part) for part in error["loc"] if str(part) not in NO_KEYS]
+    path = [str(part) for part in error["loc"] if str(part) not in NOT_KEYS]
     key = ".".join(path)
-    source = "command line" if any(_touches(word.partition("=")[0].split("."), path) for word in overrides) else where
+    source = (
+        "command line"
+        if any(_overlaps(current_name(word.partition("=")[0]).split("."), path) for word in overrides)
+        else where
+    )
     if error["type"] == "extra_forbidden":
         return f"{source}: unknown key {key!r}{_nearest(path)}"
     if error["type"] == "missing":
@@ -194,14 +200,14 @@ def _explain(error: Any, where: str, overrides: tuple[str, ...]) -> str:  # noqa
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] in ("model_type", "dict_type"):
         message = f"expected a section of keys, such as {path[-1]}: {{key: value}}"
-    found = f" (found {shown(error['input'])})" if not isinstance(error["input"], dict) else ""
+    found = f" (found {short_repr(error['input'])})" if not isinstance(error["input"], dict) else ""
     return f"{source}: {key + ': ' if key else ''}{message}{found}"
 
 
-def _touches(word: list[str], path: list[str]) -> bool:
-    """Tell whether one of two keys begins with the other."""
-    shorter = min(len(word), len(path))
-    return shorter > 0 and word[:shorter] == path[:shorter]
+def _overlaps(override: list[str], path: list[str]) -> bool:
+    """Return whether one of two keys is a prefix of the other."""
+    shorter = min(len(override), len(path))
+    return shorter > 0 and override[:shorter] == path[:shorter]
 
 
 def _nearest(path: list[str]) -> str:
@@ -219,7 +225,7 @@ def _nearest(path: list[str]) -> str:
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested sections as `section.key`."""
+    """Return nested sections as a flat mapping with keys `section.key`."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}

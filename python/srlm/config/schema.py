@@ -1,4 +1,4 @@
-"""The whole configuration: its sections, and what they must be like together."""
+"""The whole configuration: its sections, and constraints across sections."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def _one_line(value: str) -> str:
 
 
 class Config(Section):
-    """Everything that decides what a run does."""
+    """All settings of a run."""
 
     name: Annotated[str, AfterValidator(_one_line)] = Field(
-        "run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="The run's name: it is kept in runs/<name>."
+        "run",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name of the run; the default run directory is runs/<name>.",
     )
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        0, description="The seed from which every random choice follows."
-    )
-    iterations: Count = Field(3, description="The last model to train: 3 gives M1 (SFT), M2 and M3 (DPO).")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Random seed of the whole run.")
+    iterations: Count = Field(3, description="Number of models to train; 3: M1 (SFT), M2 and M3 (DPO).")
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
-        [], description="Send curves to these trackers, after every stage; each has to be installed."
+        [], description="Experiment trackers to send metrics to after every stage; each must be installed."
     )
     model: ModelSection
     seed_data: SeedDataSection = SeedDataSection()
@@ -60,22 +60,30 @@ class Config(Section):
     @model_validator(mode="after")
     def _check(self) -> Config:
         if self.judge.score_pattern is not None and not self.judge.justify:
-            raise ValueError("judge.justify=false reads the packaged `Score:` format and takes no judge.score_pattern")
+            raise ValueError(
+                "judge.justify=false uses the packaged `Score:` format and cannot be combined with judge.score_pattern"
+            )
         if self.judge.score_pattern is not None and self.seed_data.eft and self.eft.source == "ranks":
-            raise ValueError("eft.from=ranks teaches `Score: N`, not what judge.score_pattern reads; use judgements")
+            raise ValueError(
+                "eft.from=ranks teaches `Score: N`, not the format of judge.score_pattern; set eft.from=judgements"
+            )
         if self.judge.score == "expected" and (self.judge.max_score > 9 or self.judge.max_score % 1):
-            raise ValueError("judge.score=expected needs whole scores of one digit (judge.max_score at most 9)")
+            raise ValueError(
+                "judge.score=expected needs single-digit integer scores (a whole judge.max_score of at most 9)"
+            )
         if self.judge.score == "expected" and self.pairs.method == "positives_only":
             raise ValueError("pairs.method=positives_only needs perfect scores, which judge.score=expected never gives")
         if self.head_to_head.judge == "endpoint" and self.endpoint.model is None:
-            raise ValueError("head_to_head.judge=endpoint needs endpoint.model, the model's name there")
-        if self.head_to_head.judge == "endpoint" and self.head_to_head.by == "scores":
-            raise ValueError("head_to_head.by=scores needs a model's own log-probabilities; an endpoint compares only")
+            raise ValueError("head_to_head.judge=endpoint needs endpoint.model, the name of the model on the server")
+        if self.head_to_head.judge == "endpoint" and self.head_to_head.by == "pointwise":
+            raise ValueError(
+                "head_to_head.by=pointwise needs a local judge; set head_to_head.by=pairwise for an endpoint"
+            )
         self._check_judge()
         if self.dpo.eval_steps is not None:
             self._check_early_stop()
         if self.prompts.examples_seed + self.prompts.examples_generated == 0:
-            raise ValueError("prompts.examples_seed and prompts.examples_generated may not both be 0")
+            raise ValueError("prompts.examples_seed and prompts.examples_generated must not both be 0")
         return self
 
     def _check_judge(self) -> None:
@@ -83,19 +91,21 @@ class Config(Section):
         if found is not None and self.head_to_head.prompts and not 1 <= int(found[1]) <= self.iterations:
             raise ValueError(
                 f"head_to_head.judge={self.head_to_head.judge}: the run has the models m1 to m{self.iterations}; "
-                "name one of them, another model or endpoint"
+                "use one of them, another model or endpoint"
             )
 
     def _check_early_stop(self) -> None:
         if self.pairs.method == "positives_only":
-            raise ValueError("dpo.eval_steps compares checkpoints of DPO, which pairs.method=positives_only leaves out")
+            raise ValueError(
+                "dpo.eval_steps compares checkpoints of DPO, but pairs.method=positives_only trains by SFT"
+            )
         if self.head_to_head.prompts == 0 or not (self.seed_data.eft or self.head_to_head.prompt_files):
             raise ValueError(
-                "dpo.eval_steps compares answers to held-out prompts: set head_to_head.prompts above 0, and name "
-                "head_to_head.prompt_files where seed_data.eft is empty"
+                "dpo.eval_steps compares answers to held-out prompts: set head_to_head.prompts above 0, and "
+                "head_to_head.prompt_files if seed_data.eft is empty"
             )
         if re.fullmatch(r"m[0-9]+", self.head_to_head.judge) and self.head_to_head.judge != "m1":
             raise ValueError(
-                f"dpo.eval_steps needs its judge while M2 is trained, when {self.head_to_head.judge} is not there: "
+                f"dpo.eval_steps needs its judge while M2 is trained, before {self.head_to_head.judge} exists: "
                 "set head_to_head.judge to m1, another model or endpoint"
             )

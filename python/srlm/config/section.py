@@ -1,4 +1,4 @@
-"""What all sections of the configuration have in common."""
+"""The base class of configuration sections, and common field types."""
 
 from __future__ import annotations
 

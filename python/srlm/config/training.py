@@ -1,4 +1,4 @@
-"""The settings of supervised fine-tuning and of preference training."""
+"""Settings of supervised fine-tuning and preference training."""
 
 from __future__ import annotations
 
@@ -13,111 +13,119 @@ LossType = Literal[
     "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm", "simpo",
 ]  # fmt: skip
 SMOOTHED_LOSSES = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
-# What `srlm.losses` has; TRL knows all of them but simpo, which therefore goes together with no others.
+# The losses of `srlm.losses`. TRL has all of them except simpo, so simpo can only be combined with these.
 FUSED_LOSSES = frozenset({"sigmoid", "hinge", "robust", "ipo", "sigmoid_norm", "simpo", "sft"})
 
 
 class LoraSection(Section):
-    """Low-rank adaptation by PEFT; the adapter is merged into the weights that are saved."""
+    """LoRA (PEFT); the adapter is merged into the saved weights."""
 
-    rank: Count = Field(16, description="The rank r of the adapter matrices.")
-    alpha: Count = Field(32, description="The scaling numerator: the update is scaled by alpha / rank.")
+    rank: Count = Field(16, description="Rank r of the adapter matrices.")
+    alpha: Count = Field(32, description="LoRA alpha: the update is scaled by alpha / rank.")
     target_modules: list[str] | Literal["all-linear"] = Field(
-        "all-linear", description="The names of the linear modules that get an adapter."
+        "all-linear", description="Names of the linear modules to apply adapters to."
     )
 
 
 class TrainingSection(Section):
-    """What SFT and DPO have in common."""
+    """Settings shared by SFT and DPO."""
 
-    learning_rate: Annotated[float, Field(gt=0)] = Field(5.5e-6, description="The peak learning rate of AdamW.")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(5.5e-6, description="Peak learning rate of AdamW.")
     min_learning_rate: Annotated[float, Field(ge=0)] = Field(
-        1.1e-6, description="The rate at which the cosine schedule ends."
+        1.1e-6, description="Final learning rate of the cosine schedule."
     )
-    warmup_ratio: Share = Field(0.0, description="The share of steps in which the rate rises linearly from zero.")
-    epochs: Annotated[float, Field(gt=0)] = Field(1.0, description="Passes over the data.")
-    max_steps: Count | None = Field(None, description="Stop after this many optimizer steps, whatever the epochs.")
+    warmup_ratio: Share = Field(0.0, description="Fraction of steps with a linear warmup from zero.")
+    epochs: Annotated[float, Field(gt=0)] = Field(1.0, description="Number of passes over the data.")
+    max_steps: Count | None = Field(None, description="Train for this many optimizer steps; overrides `epochs`.")
     batch_size: Count = Field(16, description="Rows (for DPO: pairs) per optimizer step, over all devices.")
     micro_batch_size: Count = Field(1, description="Rows (for DPO: pairs) per device and forward pass.")
-    max_length: Count = Field(2048, description="Longest row in tokens; a longer one is dropped and counted, not cut.")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.1, description="Dropout while training, on whatever dropout the architecture has and on LoRA's."
+    max_length: Count = Field(
+        2048, description="Maximum length of a row, in tokens; a longer one is dropped and counted, not truncated."
     )
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="AdamW's decoupled weight decay.")
-    max_grad_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="Gradients are clipped to this norm.")
-    gradient_checkpointing: bool = Field(False, description="Recompute activations backward: slower, less memory.")
-    lora: LoraSection | None = Field(None, description="Train LoRA adapters; null trains all weights.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="Dropout probability during training, for the dropouts that the architecture has and for LoRA."
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="Decoupled weight decay of AdamW.")
+    max_grad_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="Maximum gradient norm, for clipping.")
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass: slower, less memory."
+    )
+    lora: LoraSection | None = Field(None, description="Train LoRA adapters; null: train all weights.")
     save_steps: Count | None = Field(
         100,
-        description="Keep a checkpoint every so many optimizer steps, from which a training that was killed goes on; "
-        "three to four times the size of the weights, one at a time. null: it starts over.",
+        description="Save a checkpoint every this many optimizer steps, to resume an interrupted training; one is "
+        "kept, of three to four times the size of the weights. null: the training starts over.",
     )
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSection:
         if self.min_learning_rate > self.learning_rate:
-            raise ValueError("min_learning_rate may not be above learning_rate")
+            raise ValueError("min_learning_rate must not be above learning_rate")
         if self.batch_size % self.micro_batch_size:
             raise ValueError("batch_size must be a multiple of micro_batch_size")
         return self
 
 
 class SftSection(TrainingSection):
-    """Supervised fine-tuning of M0 on IFT and EFT, which gives M1."""
+    """Supervised fine-tuning of M0 on IFT and EFT examples, which gives M1."""
 
 
 class DpoSection(TrainingSection):
-    """Direct preference optimisation of M_t on its own pairs, which gives M_t+1; the reference is M_t."""
+    """DPO of M_t on its own preference pairs, which gives M_t+1; the reference model is M_t."""
 
-    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-6, description="The peak learning rate of AdamW.")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-6, description="Peak learning rate of AdamW.")
     min_learning_rate: Annotated[float, Field(ge=0)] = Field(
-        1e-7, description="The rate at which the cosine schedule ends."
+        1e-7, description="Final learning rate of the cosine schedule."
     )
     beta: Annotated[float, Field(gt=0)] = Field(
-        0.1, description="How strongly the model is held to the reference (Rafailov et al. 2023, eq. 7)."
+        0.1, description="Strength of the penalty for deviating from the reference model (Rafailov et al. 2023, eq. 7)."
     )
     loss_type: list[LossType] = Field(
         ["sigmoid"],
         min_length=1,
-        description="Losses, summed, by TRL's names: `sigmoid` is DPO itself, `ipo`, `hinge`, `robust`, "
-        "`sigmoid_norm`, `sft` (likelihood of the chosen answer) …; and `simpo`.",
+        description="Losses to sum, by TRL's names: `sigmoid` (DPO), `ipo`, `hinge`, `robust`, `sigmoid_norm`, `sft` "
+        "(negative log-likelihood of the chosen response) …; and `simpo`.",
     )
     loss_weights: list[Annotated[float, Field(gt=0)]] | None = Field(
-        None, description="A factor for each of `loss_type`; null: 1 each."
+        None, description="Weight of each loss in `loss_type`; null: 1 each."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
         0.0,
-        description="The share of pairs taken to be the wrong way round, for `robust`, `exo_pair`, `aot` and "
-        "`aot_unpaired`.",
+        description="Assumed label-flip rate of the pairs, for `robust`, `exo_pair`, `aot` and `aot_unpaired`.",
     )
-    simpo_gamma: Annotated[float, Field(ge=0)] = Field(0.5, description="The margin that `simpo` asks for.")
+    simpo_gamma: Annotated[float, Field(ge=0)] = Field(0.5, description="Target reward margin of `simpo`.")
     eval_steps: Count | None = Field(
         None,
-        description="Compare with the best so far every so many optimizer steps, as `head_to_head` does, and keep the "
-        "best (the paper: 200); null trains to the end.",
+        description="Compare with the best checkpoint so far every this many optimizer steps, as set in "
+        "`head_to_head`, and keep the best (the paper: 200); null: no early stopping.",
     )
-    patience: Count = Field(1, description="Stop after so many comparisons in a row that the best so far did not lose.")
+    early_stopping_patience: Count = Field(
+        1, description="Stop after this many comparisons in a row without a new best checkpoint."
+    )
 
     @model_validator(mode="after")
     def _check_losses(self) -> DpoSection:
         names = self.loss_type
         if self.loss_weights is not None and len(self.loss_weights) != len(names):
-            raise ValueError(f"loss_weights must have one number for each of loss_type ({len(names)})")
+            raise ValueError(f"loss_weights must have one number per loss in loss_type ({len(names)})")
         if self.label_smoothing > 0 and not SMOOTHED_LOSSES & set(names):
-            raise ValueError(f"label_smoothing is for the losses {', '.join(sorted(SMOOTHED_LOSSES))}")
+            raise ValueError(f"label_smoothing applies to these losses only: {', '.join(sorted(SMOOTHED_LOSSES))}")
         if "exo_pair" in names and self.label_smoothing == 0:
-            raise ValueError("the loss exo_pair needs a label_smoothing above 0 (its paper takes 0.001)")
+            raise ValueError("the loss exo_pair needs a label_smoothing above 0 (its paper uses 0.001)")
         if "simpo" in names and not set(names) <= FUSED_LOSSES:
-            raise ValueError(f"the loss simpo goes together with these only: {', '.join(sorted(FUSED_LOSSES))}")
+            raise ValueError(
+                f"the loss simpo can be combined with these losses only: {', '.join(sorted(FUSED_LOSSES))}"
+            )
         return self
 
 
 class LaunchSection(Section):
-    """How training is spread over devices."""
+    """Distributed training."""
 
     processes: Count = Field(
-        1, description="Training processes; above 1 `accelerate launch` (on a CPU torchrun) starts them."
+        1,
+        description="Number of training processes; more than 1 are started by `accelerate launch` (torchrun on a CPU).",
     )
     accelerate_config: str | None = Field(
-        None, description="A configuration file of accelerate (FSDP, DeepSpeed); it is then used to launch."
+        None, description="Accelerate configuration file (FSDP, DeepSpeed) to launch training with."
     )

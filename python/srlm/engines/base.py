@@ -1,7 +1,7 @@
-"""The protocol between the stages and whatever generates text.
+"""The protocol between the stages and the inference engines.
 
-An engine takes requests as token ids and hands completions back as they finish, in any order, so that a stage can write
-each one at once. It knows nothing of prompts, judges or files.
+An engine takes requests as token ids and yields completions as they finish, in any order, so that a stage can write
+each one immediately. Engines know nothing of prompts, judges or files.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a completion is drawn: temperature 0 is greedy; `watch` are token ids whose log-probabilities are wanted."""
+    """Sampling parameters: temperature 0 is greedy; the engine returns the log-probabilities of `logprob_token_ids`."""
 
     temperature: float
     top_p: float
     max_tokens: int
     stop: tuple[str, ...] = ()
-    watch: tuple[int, ...] = ()
+    logprob_token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One completion to draw. `key` is the caller's name for it and comes back with the completion."""
+    """A request for one completion. `key` is the caller's name for it and is returned with the completion."""
 
     key: str
     prompt_ids: tuple[int, ...]
@@ -43,9 +43,9 @@ class Request:
 class Completion:
     """A finished request.
 
-    `token_ids` end with the end token if the model stopped by itself. `text` leaves special tokens out and ends before
-    a stop string. `logprob` sums the log-probabilities (nats) of `token_ids` under the model's own distribution, before
-    temperature and top-p. `watched` has one row per token and one column per watched id.
+    `token_ids` end with the end token if the model generated it. `text` excludes special tokens and ends before a stop
+    string. `logprob` is the sum of the log-probabilities (nats) of `token_ids` under the model's own distribution,
+    before temperature and top-p. `requested_logprobs` has one row per token and one column per `logprob_token_ids`.
     """
 
     key: str
@@ -53,19 +53,19 @@ class Completion:
     text: str
     logprob: float
     finish_reason: FinishReason
-    watched: list[list[float]]  # [tokens][watch], nats
+    requested_logprobs: list[list[float]]  # [tokens][logprob_token_ids], nats
 
 
-def in_groups(requests: list[Request]) -> list[list[Request]]:
-    """Split requests into groups of about the square root of their number: as many groups as each has members."""
+def sqrt_batches(requests: list[Request]) -> list[list[Request]]:
+    """Split n requests into about sqrt(n) batches of about sqrt(n) requests."""
     size = max(1, math.isqrt(len(requests)))
     return [requests[start : start + size] for start in range(0, len(requests), size)]
 
 
 class Engine(Protocol):
-    """One loaded model that generates.
+    """A loaded model that generates completions.
 
-    `sizes` are those that memory did not allow, by their keys: as configured, and as they worked.
+    `sizes` maps the configuration keys of sizes that did not fit in memory to [configured, used].
     """
 
     name: str
@@ -76,18 +76,18 @@ class Engine(Protocol):
         """The model's tokenizer, with the configured chat template."""
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Draw every request; yields completions as they finish, in any order.
+        """Generate all requests; yield completions as they finish, in any order.
 
-        Each prompt and the longest answer to it must fit into the engine's context.
+        Each prompt plus its `max_tokens` must fit into the engine's context.
         """
 
     def batches(self, requests: list[Request]) -> list[list[Request]]:
-        """Split requests so that one that ends the engine is narrowed down; what they draw stays as near as can be to
-        what it would be without."""
+        """Split requests into batches, to isolate one that crashes the engine, with as little effect on their
+        completions as possible."""
 
     def logprobs(self, token_ids: list[int]) -> list[float]:
-        """Return the log-probability (nats) of every token but the first, given those before it, as one forward pass
-        of the loaded weights has it."""
+        """Return the log-probability (nats) of every token but the first, given its prefix, from one forward pass of
+        the loaded weights."""
 
     def close(self) -> None:
-        """Release the model's memory; the engine is not used afterwards."""
+        """Release the model's memory; the engine must not be used afterwards."""

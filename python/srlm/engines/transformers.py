@@ -1,8 +1,8 @@
-"""transformers as an engine: works on any device, generates in batches of similar length.
+"""The transformers engine: works on any device, generates in batches of similar length.
 
-Every request draws from a generator of its own seed, so its text does not depend on what else is in the batch (up to
-the rounding of batched matrix products). What all requests of a batch begin with (the judge's rubric) is computed once
-and kept between batches. A finished row waits for its batch; vLLM, which refills the gap, is the faster engine.
+Every request samples from a generator with its own seed, so its text does not depend on the other requests of the batch
+(up to the rounding of batched matrix products). The KV cache of a batch's common prefix (the judge's rubric) is
+computed once and kept between batches. Finished rows wait for their batch; vLLM's continuous batching is faster.
 """
 
 from __future__ import annotations
@@ -28,14 +28,12 @@ if TYPE_CHECKING:
     from srlm.config import EngineSection
     from srlm.reporter import Reporter
 
-MIN_SHARED_PREFIX = 32  # tokens; below this a separate pass over the prefix does not pay
-SORT_WIDTH = (
-    1024  # top-p looks among this many tokens first, and sorts the whole vocabulary only if they do not suffice
-)
+MIN_SHARED_PREFIX = 32  # tokens; for a shorter prefix a separate forward pass does not pay off
+TOP_P_WIDTH = 1024  # top-p first tries this many of the likeliest tokens, and sorts the vocabulary if it needs more
 
 
 class TransformersEngine:
-    """A model in transformers, drawn from by `generate`."""
+    """A model in transformers, sampled with `generate`."""
 
     name = "transformers"
 
@@ -48,10 +46,10 @@ class TransformersEngine:
     ) -> None:
         self.tokenizer = tokenizer
         self._model: PreTrainedModel | None = model.eval()
-        self._batch_size = self._configured = engine.batch_size
+        self._batch_size = self._configured_batch_size = engine.batch_size
         self.sizes: dict[str, list[int]] = {}
         self._report = report or SilentReporter()
-        self._prefix: tuple[tuple[int, ...], Any] = ((), None)  # token ids, their key-value cache
+        self._prefix: tuple[tuple[int, ...], Any] = ((), None)  # token ids, their KV cache
 
     @property
     def _loaded(self) -> PreTrainedModel:
@@ -62,14 +60,14 @@ class TransformersEngine:
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """See `Engine.generate`."""
         waiting = iter(requests)
-        # Lengths are sorted within a window, so that a stage starts to write before the last request is known.
+        # Sort by length within a window, so that the first completions do not wait for the last request.
         while window := list(islice(waiting, 16 * self._batch_size)):
             for sampling, group in _by_sampling(window).items():
                 while group:
                     yield from self._next_batch(group, sampling)
 
     def batches(self, requests: list[Request]) -> list[list[Request]]:
-        """See `Engine.batches`: those that `generate` would make of them, since sums depend on what is in a batch."""
+        """See `Engine.batches`: the batches of `generate`, since rounding depends on the composition of a batch."""
         size, groups = self._batch_size, _by_sampling(requests).values()
         return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
 
@@ -79,11 +77,11 @@ class TransformersEngine:
         model = self._loaded
         ids = torch.tensor([token_ids], device=model.device)  # [1, T]
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1]  # [T - 1, V]
-        found: list[float] = token_logps(logits, ids[0, 1:]).tolist()
-        return found
+        logps: list[float] = token_logps(logits, ids[0, 1:]).tolist()
+        return logps
 
     def _next_batch(self, group: list[Request], sampling: Sampling) -> list[Completion]:
-        """Draw a batch and take it from the front of `group`; one that does not fit in memory is halved for good."""
+        """Pop a batch from the front of `group` and generate it; on out-of-memory halve the batch size for good."""
         while True:
             requests = group[: self._batch_size]
             try:
@@ -97,12 +95,12 @@ class TransformersEngine:
             else:
                 del group[: len(requests)]
                 return done
-            self._shrink(len(requests))
+            self._halve_batch_size(len(requests))
 
-    def _shrink(self, size: int) -> None:
+    def _halve_batch_size(self, size: int) -> None:
         self._batch_size, self._prefix = size // 2, ((), None)
-        self.sizes = {"engine.batch_size": [self._configured, self._batch_size]}
-        self._report.note(f"engine: {size} requests at once do not fit in memory; goes on with {size // 2} at once")
+        self.sizes = {"engine.batch_size": [self._configured_batch_size, self._batch_size]}
+        self._report.note(f"engine: a batch of {size} requests does not fit in memory; continuing with {size // 2}")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -115,31 +113,31 @@ class TransformersEngine:
         model = self._loaded
         shared = self._shared_prefix(requests)
         input_ids, mask = _pad(requests, len(shared), self.tokenizer.pad_token_id)  # [B, L], [B, L]
-        draw = _Draw(requests, sampling, model.device)
-        stopping = [_StopText(self.tokenizer, sampling.stop, input_ids.shape[1])] if sampling.stop else []
+        sampler = _RequestSampler(requests, sampling, model.device)
+        stopping = [_StopStrings(self.tokenizer, sampling.stop, input_ids.shape[1])] if sampling.stop else []
         output = model.generate(
             input_ids=input_ids.to(model.device),
             attention_mask=mask.to(model.device),
             past_key_values=self._prefix_cache(shared, len(requests)),
             max_new_tokens=sampling.max_tokens,
-            do_sample=False,  # the draw is made by `_Draw`, from each request's own seed
-            logits_processor=LogitsProcessorList([draw]),
+            do_sample=False,  # `_RequestSampler` samples, with each request's own seed
+            logits_processor=LogitsProcessorList([sampler]),
             stopping_criteria=StoppingCriteriaList(stopping),
             pad_token_id=self.tokenizer.pad_token_id,
         )  # [B, L + T]
         new = output[:, input_ids.shape[1] :].cpu()  # [B, T]
-        return draw.completions(new, self.tokenizer, _end_ids(model, self.tokenizer))
+        return sampler.completions(new, self.tokenizer, _end_ids(model, self.tokenizer))
 
     def _shared_prefix(self, requests: list[Request]) -> tuple[int, ...]:
         if len(requests) < 2:
             return ()
         low, high = (pick(request.prompt_ids for request in requests) for pick in (min, max))
         length = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-        # At least one token of every prompt stays, to give the first logits.
+        # Every prompt keeps at least one token, for the first logits.
         length = min(length, min(len(request.prompt_ids) for request in requests) - 1)
         cached = self._prefix[0]
         if len(cached) >= MIN_SHARED_PREFIX and low[:length][: len(cached)] == cached:
-            return cached  # a little shorter perhaps, but computed already
+            return cached  # possibly a little shorter, but already computed
         return low[:length] if length >= MIN_SHARED_PREFIX else ()
 
     def _prefix_cache(self, prefix: tuple[int, ...], rows: int) -> Any:  # noqa: ANN401  transformers' Cache
@@ -154,7 +152,7 @@ class TransformersEngine:
 
 
 def _by_sampling(requests: list[Request]) -> dict[Sampling, list[Request]]:
-    """Return the requests that are drawn alike, the longest first."""
+    """Group requests by their sampling parameters, longest prompt first."""
     groups: dict[Sampling, list[Request]] = defaultdict(list)
     for request in requests:
         groups[request.sampling].append(request)
@@ -164,7 +162,7 @@ def _by_sampling(requests: list[Request]) -> dict[Sampling, list[Request]]:
 
 
 def _pad(requests: list[Request], shared: int, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lay rows out as [shared prefix | padding | the rest]: right-aligned, with the prefix in front of the padding."""
+    """Lay rows out as [shared prefix | padding | rest]: left-padded, with the prefix in front of the padding."""
     longest = max(len(request.prompt_ids) for request in requests)
     input_ids = torch.full((len(requests), longest), pad_id)  # [B, L]
     mask = torch.zeros_like(input_ids)
@@ -182,41 +180,41 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[
     return {tokenizer.eos_token_id, *(token for token in ids if token is not None)}
 
 
-class _Draw(LogitsProcessor):
-    """Chooses each row's next token from that row's own random stream, and keeps what is asked about it."""
+class _RequestSampler(LogitsProcessor):
+    """Samples each row's next token with that request's own seed, and records the log-probabilities."""
 
     def __init__(self, requests: list[Request], sampling: Sampling, device: torch.device) -> None:
         self._requests, self._sampling = requests, sampling
-        self._watch = torch.tensor(sampling.watch, dtype=torch.long, device=device)
+        self._requested_ids = torch.tensor(sampling.logprob_token_ids, dtype=torch.long, device=device)
         uniforms = [
             torch.rand(sampling.max_tokens, generator=torch.Generator().manual_seed(request.seed))
             for request in requests
         ]
         self._uniforms = torch.stack(uniforms).to(device)  # [B, T]
         self._logps: list[torch.Tensor] = []  # T x [B]
-        self._watched: list[torch.Tensor] = []  # T x [B, W]
+        self._requested: list[torch.Tensor] = []  # T x [B, W]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         step = len(self._logps)
         if self._sampling.temperature == 0:
             tokens = scores.argmax(-1)  # [B]
         else:
-            tokens = _nucleus(scores / self._sampling.temperature, self._sampling.top_p, self._uniforms[:, step])
+            tokens = _sample_top_p(scores / self._sampling.temperature, self._sampling.top_p, self._uniforms[:, step])
         self._logps.append(token_logps(scores, tokens))
-        if len(self._watch):
-            self._watched.append(scores[:, self._watch] - scores.logsumexp(-1, keepdim=True))
+        if len(self._requested_ids):
+            self._requested.append(scores[:, self._requested_ids] - scores.logsumexp(-1, keepdim=True))
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None], 0.0)
 
     def completions(self, new: torch.Tensor, tokenizer: PreTrainedTokenizerBase, end_ids: set[int]) -> list[Completion]:
         logps = torch.stack(self._logps, 1).cpu()  # [B, T]
-        watched = torch.stack(self._watched, 1).cpu() if self._watched else None  # [B, T, W]
+        requested = torch.stack(self._requested, 1).cpu() if self._requested else None  # [B, T, W]
         done = []
         for row, request in enumerate(self._requests):
             ids: list[int] = new[row].tolist()
             ended = next((i + 1 for i, token in enumerate(ids) if token in end_ids), None)
             text = tokenizer.decode(ids[:ended], skip_special_tokens=True)
             cut = min((at for stop in self._sampling.stop if (at := text.find(stop)) >= 0), default=None)
-            count = _count_to(tokenizer, ids[:ended], cut) if cut is not None else len(ids[:ended])
+            count = _tokens_up_to(tokenizer, ids[:ended], cut) if cut is not None else len(ids[:ended])
             done.append(
                 Completion(
                     key=request.key,
@@ -224,33 +222,33 @@ class _Draw(LogitsProcessor):
                     text=text[:cut],
                     logprob=float(logps[row, :count].sum()),
                     finish_reason="length" if ended is None and cut is None else "stop",
-                    watched=watched[row, :count].tolist() if watched is not None else [[]] * count,
+                    requested_logprobs=requested[row, :count].tolist() if requested is not None else [[]] * count,
                 )
             )
         return done
 
 
-def _count_to(tokenizer: PreTrainedTokenizerBase, ids: list[int], cut: int) -> int:
-    """Return how many tokens were drawn until the text went past character `cut` (the row went on with its batch)."""
+def _tokens_up_to(tokenizer: PreTrainedTokenizerBase, ids: list[int], cut: int) -> int:
+    """Return the number of tokens up to the one that passes character `cut` (the row continued with its batch)."""
     for count in range(1, len(ids) + 1):
         if len(tokenizer.decode(ids[:count], skip_special_tokens=True)) > cut:
             return count
     return len(ids)
 
 
-def _nucleus(logits: torch.Tensor, top_p: float, uniforms: torch.Tensor) -> torch.Tensor:
-    """Draw from the smallest set of tokens whose probability reaches `top_p` (Holtzman et al. 2020, arXiv 1904.09751).
+def _sample_top_p(logits: torch.Tensor, top_p: float, uniforms: torch.Tensor) -> torch.Tensor:
+    """Nucleus sampling: sample from the smallest set of tokens whose probability reaches `top_p` (arXiv 1904.09751).
 
     Args:
         logits: [B, V], already divided by the temperature.
-        top_p: the mass to keep.
-        uniforms: [B] numbers in [0, 1), one draw each.
+        top_p: the probability mass to keep.
+        uniforms: [B] random numbers in [0, 1), one per sample.
 
     Returns:
         [B] token ids.
     """
     probs = logits.softmax(-1)  # [B, V]
-    values, tokens = probs.topk(min(SORT_WIDTH, probs.shape[-1]))  # [B, K], descending
+    values, tokens = probs.topk(min(TOP_P_WIDTH, probs.shape[-1]))  # [B, K], descending
     if bool((values.sum(-1) < top_p).any()):
         values, tokens = probs.sort(-1, descending=True)
     cumulative = values.cumsum(-1)
@@ -262,12 +260,12 @@ def _nucleus(logits: torch.Tensor, top_p: float, uniforms: torch.Tensor) -> torc
     return tokens.gather(1, index[:, None])[:, 0]
 
 
-class _StopText(StoppingCriteria):
-    """Ends a row once a stop string appears in what it wrote."""
+class _StopStrings(StoppingCriteria):
+    """Ends a row when a stop string appears in its generated text."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...], prompt_length: int) -> None:
         self._tokenizer, self._stop, self._prompt_length = tokenizer, stop, prompt_length
-        self._window = 2 + max(len(text.encode()) for text in stop)  # a token holds a byte at least
+        self._window = 2 + max(len(text.encode()) for text in stop)  # in tokens, each of at least one byte
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
         tails = input_ids[:, max(self._prompt_length, input_ids.shape[1] - self._window) :].tolist()

@@ -1,8 +1,8 @@
-"""vLLM as an engine: continuous batching, prefix caching, tensor parallelism.
+"""The vLLM engine: continuous batching, prefix caching, tensor parallelism.
 
-Prefix caching is on, so what requests share from their beginning (the judge's rubric, a prompt under its N answers) is
-computed once, in whole cache blocks. The engine core runs inside this process, which saves its start-up on small
-machines; with several GPUs vLLM starts its own workers.
+Prefix caching is on, so a common prefix of requests (the judge's rubric, the prompt of N answers) is computed once, in
+whole cache blocks. The engine core runs inside this process, which saves its start-up time on small machines; with
+several GPUs vLLM starts its own workers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from srlm.engines.base import Completion, Request, in_groups
+from srlm.engines.base import Completion, Request, sqrt_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class VllmEngine:
-    """A model in vLLM, fed with as many requests as keep it busy."""
+    """A model in vLLM, with a bounded number of requests in flight."""
 
     name = "vllm"
 
@@ -65,21 +65,21 @@ class VllmEngine:
                 for output in core.step():
                     if output.finished:
                         yield _completion(running.pop(output.request_id), output.outputs[0])
-        finally:  # a caller that has enough stops early; what it left must not come back to the next one
+        finally:  # a caller may stop early; its remaining requests must not appear in the next call
             core.abort_request(list(running))
 
     def batches(self, requests: list[Request]) -> list[list[Request]]:
-        """See `Engine.batches`; what is drawn together changes all the time here."""
-        return in_groups(requests)
+        """See `Engine.batches`; with continuous batching the composition of a batch always changes."""
+        return sqrt_batches(requests)
 
     def logprobs(self, token_ids: list[int]) -> list[float]:
         """See `Engine.logprobs`."""
         from vllm import SamplingParams
 
-        asked = SamplingParams(max_tokens=1, prompt_logprobs=0, temperature=0.0)
-        (output,) = self._llm.generate([{"prompt_token_ids": token_ids}], asked, use_tqdm=False)
-        given = zip(token_ids[1:], output.prompt_logprobs[1:], strict=True)
-        return [float(position[token].logprob) for token, position in given]
+        params = SamplingParams(max_tokens=1, prompt_logprobs=0, temperature=0.0)
+        (output,) = self._llm.generate([{"prompt_token_ids": token_ids}], params, use_tqdm=False)
+        positions = zip(token_ids[1:], output.prompt_logprobs[1:], strict=True)
+        return [float(position[token].logprob) for token, position in positions]
 
     def close(self) -> None:
         """Shut the engine core down; without this the process would never exit."""
@@ -87,9 +87,10 @@ class VllmEngine:
 
 
 def _cpu_arguments(engine: EngineSection) -> dict[str, Any]:
-    """On the CPU a seeded request may not be prefilled in chunks.
+    """Disable chunked prefill on the CPU, where it fails for seeded requests.
 
-    vLLM 0.32 takes back the draw of an unfinished chunk by the generator's offset, which torch's CPU generator lacks.
+    vLLM 0.32 reverts the sample of an unfinished chunk through the generator's offset, which torch's CPU generator
+    lacks.
     """
     from vllm.platforms import current_platform
 
@@ -99,7 +100,7 @@ def _cpu_arguments(engine: EngineSection) -> dict[str, Any]:
 
 
 def _set_environment(engine: EngineSection) -> None:
-    """vLLM reads these when it starts; what the user has set stays."""
+    """Set the variables that vLLM reads at start-up; values set by the user take precedence."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(engine.cpu_cache_gib))
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{(os.cpu_count() or 1) - 1}")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -118,8 +119,8 @@ def _sampling_params(request: Request) -> Any:  # noqa: ANN401  vllm.SamplingPar
         max_tokens=sampling.max_tokens,
         seed=request.seed,
         stop=list(sampling.stop),
-        logprobs=None if sampling.watch else 0,
-        logprob_token_ids=list(sampling.watch) or None,
+        logprobs=None if sampling.logprob_token_ids else 0,
+        logprob_token_ids=list(sampling.logprob_token_ids) or None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
@@ -135,5 +136,7 @@ def _completion(request: Request, output: Any) -> Completion:  # noqa: ANN401  v
         text=output.text,
         logprob=sum(position[token] for token, position in zip(token_ids, per_token, strict=True)),
         finish_reason="length" if output.finish_reason == "length" else "stop",
-        watched=[[position[token] for token in request.sampling.watch] for position in per_token],
+        requested_logprobs=[
+            [position[token] for token in request.sampling.logprob_token_ids] for position in per_token
+        ],
     )

@@ -1,15 +1,15 @@
-"""Whether an engine holds the weights that were just trained: both must read a fixed text alike.
+"""Check that an engine holds the weights that were just trained, by its log-probabilities of a fixed probe text.
 
-When a training is done, its log-probabilities of the text are kept beside the weights, and every engine that loads
-them has to reproduce these before its first request. Stale weights, a wrong folder or a conversion gone wrong show
-there, and nowhere else: such an engine answers, and its pairs are off policy. A broken merge of an adapter, or a save
-of shards gone wrong, shows when the readings are taken: from the folder that was written, against the trainer's own.
+After training, the log-probabilities of the probe text are saved beside the weights, and every engine that loads the
+weights must reproduce them before its first request. This is the only place where stale weights, a wrong folder or a
+broken conversion would show: such an engine still generates, but its pairs are off-policy. A broken adapter merge or
+shard save shows when the log-probabilities are computed, from the written folder, and compared with the trainer's.
 
-An engine in bfloat16 rounds the weights, and may round away all that a short training changed. So what it has to
-reproduce is read with rounded weights. Two things stop a run: the distance is more than the rounding of sums explains;
-or the engine errs in the direction of the model before, which tells where that rounding is larger than the change. With
-d the engine's and s that model's difference from the reading, token by token, the slope of d on s is 0 for the right
-weights and 1 for the ones before, within its standard error.
+An engine in bfloat16 rounds the weights, and may round away everything that a short training changed. The reference is
+therefore also computed with rounded weights. Two conditions stop a run: the distance exceeds what rounding of the sums
+explains, or the error points towards the previous model, which also works if that rounding is larger than the change.
+With d the engine's and s the previous model's per-token difference from the reference, the slope of d on s is 0 for the
+right weights and 1 for the previous ones, within its standard error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from srlm.errors import StageError
 from srlm.models import registry
-from srlm.models.registry import POLICY_FILE as FILE
+from srlm.models.registry import WEIGHT_CHECK_FILE as FILE
 from srlm.rows.json_lines import read_object
 
 if TYPE_CHECKING:
@@ -32,61 +32,61 @@ if TYPE_CHECKING:
 
     from srlm.engines.base import Engine
 
-MOST_TOKENS = 1024
-CHARACTERS = 8 * MOST_TOKENS
-# The mean distance in nats a token that rounding explains. In float32 two implementations of the same weights differ by
-# some 1e-5, in bfloat16 by 0.03 to 0.04 on a model of 135M (docs/reliability.md).
+MAX_TOKENS = 1024
+MAX_CHARACTERS = 8 * MAX_TOKENS
+# Maximum mean distance in nats per token that rounding explains. Two implementations of the same weights differ by
+# about 1e-5 in float32, and by 0.03 to 0.04 in bfloat16 on a model of 135M (docs/reliability.md).
 TOLERANCE = {"float32": 1e-3, "float16": 3e-2, "bfloat16": 0.1}
-LEAST_LEFT = 0.5  # of what a training changed, once rounded
-STANDARD_ERRORS, LEAST_SLOPE = 4.0, 0.25  # beyond these a slope is no chance, and no trifle
+MIN_SHARE_KEPT = 0.5  # minimum share of the training's change that must survive rounding
+MIN_STANDARD_ERRORS, MIN_SLOPE = 4.0, 0.25  # a slope above both is significant, and not negligible
 
 
-def token_ids(tokenizer: PreTrainedTokenizerBase, longest: int) -> list[int]:
-    """Return the text's tokens, as far as a model of `longest` tokens reads; nothing is before the first.
+def probe_token_ids(tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[int]:
+    """Return the first `max_length` token ids of the probe text, without a start token.
 
-    The text is the packaged seed's: questions and answers, as the models here are trained on.
+    The text is the packaged seed data: questions and answers, like the training data.
     """
     seed = (resources.files("srlm") / "data" / "seed" / "ift.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in seed.split("\n") if line]
-    text = "\n\n".join(f"{row['prompt']}\n{row['response']}" for row in rows)[:CHARACTERS]
+    text = "\n\n".join(f"{row['prompt']}\n{row['response']}" for row in rows)[:MAX_CHARACTERS]
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids[: min(longest, MOST_TOKENS)]
+    return ids[: min(max_length, MAX_TOKENS)]
 
 
-def text_for(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> list[int]:
-    """Return the text's tokens for a model of this configuration."""
-    return token_ids(tokenizer, getattr(config, "max_position_embeddings", MOST_TOKENS))
+def probe_token_ids_for(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> list[int]:
+    """Return the token ids of the probe text, as many as a model of this configuration supports."""
+    return probe_token_ids(tokenizer, getattr(config, "max_position_embeddings", MAX_TOKENS))
 
 
-def write(
+def write_logprobs(
     folder: Path, base: str, ids: Sequence[int], *, trained: Sequence[float] | None, computed_in: str, trust: bool
 ) -> None:
-    """Keep what the weights in `folder` read: as they are, and rounded to bfloat16.
+    """Save the probe text's log-probabilities under the weights in `folder`: unrounded, and rounded to bfloat16.
 
     Args:
-        folder: of the model that was trained, complete but for this.
-        base: the folder of the model before, whose reading is kept along where it has one.
-        ids: `token_ids`.
-        trained: the trainer's own log-probabilities [T - 1] in nats, computed in `computed_in`, if there are any.
+        folder: the folder of the trained model, complete except for this file.
+        base: the folder of the previous model, whose log-probabilities are saved too if it has any.
+        ids: the probe text, from `probe_token_ids`.
+        trained: the trainer's own log-probabilities [T - 1] in nats, computed in `computed_in`, if available.
         trust: whether to run code that comes with the model.
 
     Raises:
-        StageError: the weights in the folder are not those that the trainer has.
+        StageError: the weights in the folder differ from the trainer's.
     """
-    read = _readings(str(folder), ids, trust=trust)
-    if trained is not None and not (distance := mean_distance(read["float32"], trained)) <= TOLERANCE[computed_in]:
+    computed = _logprobs_on_cpu(str(folder), ids, trust=trust)
+    if trained is not None and not (distance := mean_distance(computed["float32"], trained)) <= TOLERANCE[computed_in]:
         raise StageError(
-            f"training: the weights that were saved are not those that were trained: they read a fixed text "
-            f"{distance:.3g} nats a token otherwise, where rounding explains {TOLERANCE[computed_in]:g}"
+            f"training: the saved weights are not the trained ones: their log-probabilities of a fixed text differ by "
+            f"{distance:.3g} nats per token, where rounding explains {TOLERANCE[computed_in]:g}"
         )
-    earlier = read_object(Path(base) / FILE)
-    before = {name: earlier[name] for name in read} if earlier.get("token_ids") == list(ids) else None
-    kept = {"token_ids": list(ids), **read, "before": before}
-    (folder / FILE).write_text(json.dumps(kept) + "\n", encoding="utf-8")
+    previous = read_object(Path(base) / FILE)
+    before = {name: previous[name] for name in computed} if previous.get("token_ids") == list(ids) else None
+    saved = {"token_ids": list(ids), **computed, "before": before}
+    (folder / FILE).write_text(json.dumps(saved) + "\n", encoding="utf-8")
 
 
-def _readings(folder: str, ids: Sequence[int], *, trust: bool) -> dict[str, list[float]]:
-    """Let the weights in a folder read, on the CPU in float32: as they are, and rounded."""
+def _logprobs_on_cpu(folder: str, ids: Sequence[int], *, trust: bool) -> dict[str, list[float]]:
+    """Compute log-probabilities on the CPU in float32, with unrounded and with bfloat16-rounded weights."""
     import torch
 
     from srlm.kernels.token_logps import token_logps
@@ -103,64 +103,64 @@ def _readings(folder: str, ids: Sequence[int], *, trust: bool) -> dict[str, list
 
 
 def mean_distance(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the mean distance of two readings, in nats a token."""
+    """Return the mean absolute difference of two lists of log-probabilities, in nats per token."""
     return sum(abs(left - right) for left, right in zip(one, other, strict=True)) / len(one)
 
 
-def is_kept(folder: str) -> bool:
-    """Tell whether a reading lies beside the weights in `folder`; beside a model from elsewhere none does."""
+def has_reference(folder: str) -> bool:
+    """Tell whether `folder` has saved log-probabilities; a model that srlm did not train has none."""
     return (Path(folder) / FILE).is_file()
 
 
-def check(engine: Engine, folder: str, dtype: str, longest: int = MOST_TOKENS) -> float:
-    """Hold an engine against the trainer of the weights in `folder`, which it computes with in `dtype`.
+def check(engine: Engine, folder: str, dtype: str, max_model_len: int = MAX_TOKENS) -> float:
+    """Compare an engine, which computes in `dtype`, with the saved log-probabilities of the weights in `folder`.
 
-    `longest` is the most tokens that the engine takes, an answer of one included.
+    `max_model_len` is the engine's maximum length, including one generated token.
 
-    Returns the mean distance of the log-probabilities, in nats a token.
+    Returns the mean distance of the log-probabilities, in nats per token.
 
     Raises:
-        StageError: it is more than rounding explains, or points to the model before.
+        StageError: the distance is more than rounding explains, or the error points to the previous model.
     """
-    kept = read_object(Path(folder) / FILE)
-    ids, name = kept["token_ids"][: longest - 1], dtype if dtype in kept else "float32"
-    trained = kept[name][: len(ids) - 1]
-    given = engine.logprobs(ids)
-    distance, allowed = mean_distance(given, trained), TOLERANCE[dtype]
-    if not distance <= allowed:  # NaN is no distance
+    saved = read_object(Path(folder) / FILE)
+    ids, name = saved["token_ids"][: max_model_len - 1], dtype if dtype in saved else "float32"
+    trained = saved[name][: len(ids) - 1]
+    computed = engine.logprobs(ids)
+    distance, allowed = mean_distance(computed, trained), TOLERANCE[dtype]
+    if not distance <= allowed:  # also true for NaN
         raise StageError(
-            f"engine {engine.name}: it does not hold the weights that were trained: its log-probabilities of a fixed "
-            f"text are {distance:.3g} nats a token from theirs, where rounding in {dtype} explains {allowed:g}. Look "
-            f"for other weights in {folder}, or for an engine that converts them; engine.policy_check=warn goes on"
+            f"engine {engine.name}: it does not hold the trained weights: its log-probabilities of a fixed text differ "
+            f"by {distance:.3g} nats per token, where rounding in {dtype} explains {allowed:g}. Check whether {folder} "
+            "holds other weights, or the engine converts them; engine.weight_check=warn continues anyway"
         )
-    if kept["before"] is not None and name == dtype:
-        errors = [one - other for one, other in zip(given, trained, strict=True)]
-        changes = [one - other for one, other in zip(kept["before"][name][: len(trained)], trained, strict=True)]
+    if saved["before"] is not None and name == dtype:
+        errors = [one - other for one, other in zip(computed, trained, strict=True)]
+        changes = [one - other for one, other in zip(saved["before"][name][: len(trained)], trained, strict=True)]
         share, error = slope(errors, changes)
-        if share > LEAST_SLOPE and share > STANDARD_ERRORS * error:
+        if share > MIN_SLOPE and share > MIN_STANDARD_ERRORS * error:
             raise StageError(
-                f"engine {engine.name}: it does not hold the weights that were trained but, it seems, those of the "
-                f"model before: what it reads in a fixed text goes {share:.0%} (give or take {error:.0%}) of the way "
-                f"back to that one. Look for other weights in {folder}; engine.policy_check=warn goes on"
+                f"engine {engine.name}: it seems to hold the weights of the previous model instead of the trained "
+                f"ones: its log-probabilities of a fixed text are {share:.0%} (± {error:.0%}) of the way back to that "
+                f"model's. Check whether {folder} holds other weights; engine.weight_check=warn continues anyway"
             )
     return distance
 
 
-def lost_by_rounding(folder: str, dtype: str) -> str | None:
-    """Say so where rounding the weights to `dtype` takes most of what the training changed, as far as is known.
+def rounding_warning(folder: str, dtype: str) -> str | None:
+    """Return a warning if rounding the weights to `dtype` removes most of the training's change, as far as is known.
 
-    An engine in that type then writes and judges much as the model before did.
+    An engine in that dtype then generates and judges much like the previous model.
     """
-    kept = read_object(Path(folder) / FILE)
-    if dtype == "float32" or dtype not in kept or kept["before"] is None:
+    saved = read_object(Path(folder) / FILE)
+    if dtype == "float32" or dtype not in saved or saved["before"] is None:
         return None
-    whole, rounded = (mean_distance(kept[name], kept["before"][name]) for name in ("float32", dtype))
-    if rounded >= LEAST_LEFT * whole:
+    change, rounded = (mean_distance(saved[name], saved["before"][name]) for name in ("float32", dtype))
+    if rounded >= MIN_SHARE_KEPT * change:
         return None
     return (
-        f"{folder}: rounding to {dtype} takes most of what this training changed: {whole:.2g} nats a token in a fixed "
-        f"text, of which {rounded:.2g} are left. The engine writes much as with the weights before; a higher learning "
-        "rate or more steps change more, and engine.dtype=float32 rounds nothing"
+        f"{folder}: rounding to {dtype} removes most of the change of this training: of {change:.2g} nats per token on "
+        f"a fixed text, {rounded:.2g} remain. The engine generates much like the previous model; use a higher learning "
+        "rate or more steps, or set engine.dtype=float32 to avoid rounding"
     )
 
 

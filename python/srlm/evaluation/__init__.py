@@ -1,1 +1,1 @@
-"""Did it get better? How every model judges, wins, and follows instructions."""
+"""Evaluation of every model: judge quality, head-to-head win rates and instruction following."""

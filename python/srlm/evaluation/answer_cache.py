@@ -1,9 +1,10 @@
-"""Answers that a server has given, kept by what was asked, so that an evaluation that was stopped pays nothing twice.
+"""Cache of an endpoint's responses, keyed by request content, so that a resumed evaluation pays for nothing twice.
 
-JSON lines, one answer each. What names an answer is a hash over the server's address, the model, the messages and all
-sampling settings, but not over who asks. The address is part of it because names such as `judge` or `default` mean
-another model on another server: asking again costs little beside a figure that mixes two judges. The questions are not
-kept: they are many times as long as the answers, and whoever asks has them.
+The file holds JSON lines, one response per line. The id of a response is a hash of the base URL, the model, the
+messages and all sampling parameters, but not of the caller's key. The base URL is part of the hash because names such
+as `judge` or `default` mean a different model on another server: sending a request again is cheap compared with a
+metric that mixes two judges. The requests are not stored: they are much longer than the responses, and the caller has
+them.
 """
 
 from __future__ import annotations
@@ -18,50 +19,50 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from srlm.config import EndpointSection
-    from srlm.evaluation.endpoint import Ask
+    from srlm.evaluation.chat_records import ChatRequest
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAnswer:
-    """What the server wrote to what `id` names, and why it stopped there."""
+class CachedAnswer:
+    """The response to the request with this id, and its finish reason."""
 
     id: str
     text: str
     finish_reason: str
 
 
-def question_id(endpoint: EndpointSection, ask: Ask) -> str:
-    """Return the name of what is asked: the same for the same content, whatever the key."""
+def request_id(endpoint: EndpointSection, request: ChatRequest) -> str:
+    """Return the id of a request: a hash of its content, independent of the caller's key."""
     return content_id(
         "chat",
         endpoint.base_url.rstrip("/"),
         endpoint.model,
-        [sorted(message.items()) for message in ask.messages],
-        float(ask.temperature),
-        float(ask.top_p),
-        ask.max_tokens,
-        ask.seed,
+        [sorted(message.items()) for message in request.messages],
+        float(request.temperature),
+        float(request.top_p),
+        request.max_tokens,
+        request.seed,
     )
 
 
 class AnswerCache:
-    """The answers in a file of JSON lines, which is made where there is none.
+    """The responses in a JSON lines file, which is created if it does not exist.
 
     Raises:
-        InputError: a line in the middle of the file is broken. A torn last line is cut off.
+        InputError: a line other than the last one is broken. A truncated last line is removed.
     """
 
     def __init__(self, path: Path) -> None:
-        self._answers = {answer.id: answer for answer in resume_rows(path, KeptAnswer)}
+        self._answers = {row.id: row for row in resume_rows(path, CachedAnswer)}
         self._open = ExitStack()
         self._writer = self._open.enter_context(RowWriter(path))
 
-    def get(self, question: str) -> KeptAnswer | None:
-        """Return the answer to what is named so, if there is one."""
-        return self._answers.get(question)
+    def get(self, name: str) -> CachedAnswer | None:
+        """Return the response to the request with this id, or None."""
+        return self._answers.get(name)
 
-    def add(self, answer: KeptAnswer) -> None:
-        """Keep an answer: it is handed to the operating system before anybody sees it."""
+    def add(self, answer: CachedAnswer) -> None:
+        """Store a response. It is flushed to the operating system before this returns."""
         self._writer.write(answer)
         self._answers[answer.id] = answer
 

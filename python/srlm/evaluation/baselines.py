@@ -1,4 +1,4 @@
-"""Which models a model is compared with. Apart from the rest, which is slow to import, for `srlm status`."""
+"""The baselines of M_t. In a module of its own, as the rest of the package is too slow to import for `srlm status`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from srlm.config import HeadToHeadSection
 
 
-def opponents(head_to_head: HeadToHeadSection, t: int) -> list[int]:
-    """Return the numbers of the models that M_t meets, the latest first."""
+def baselines(head_to_head: HeadToHeadSection, t: int) -> list[int]:
+    """Return the numbers of the models that M_t is compared with, latest first."""
     numbers = {"previous": t - 1, "first": 1}
-    return sorted({numbers[name] for name in head_to_head.against}, reverse=True) if t > 1 else []
+    return sorted({numbers[name] for name in head_to_head.baselines}, reverse=True) if t > 1 else []

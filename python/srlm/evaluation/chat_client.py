@@ -1,13 +1,13 @@
-"""One question to a chat completions server, tried again while what went wrong may pass.
+"""Client for one chat completions server, with retries of transient failures.
 
-The client's own retries are off: six of them wait for 24 seconds at most, and a limit of requests a minute lifts later;
-nor is their number told of a request that fails in the end.
+The OpenAI client's own retries are disabled: six of them wait at most 24 seconds, too short for a limit on requests per
+minute, and it does not report the number of retries of a request that fails in the end.
 
-Servers differ in what they take. `max_completion_tokens` is sent, which OpenAI and vLLM both take today, where
-OpenAI's reasoning models refuse `max_tokens`; all sampling settings are sent even if they are OpenAI's defaults, as
-vLLM's defaults come from the model. A server that refuses one of these by name is asked without it from there on, if
-that asks for the same: the older `max_tokens`, no `temperature` or `top_p` of 1, and no `seed`, which is a hint
-everywhere. Anything else that is refused is an error.
+Servers accept different parameters. Requests use `max_completion_tokens`, which OpenAI and vLLM both accept (OpenAI's
+reasoning models refuse `max_tokens`). All sampling parameters are sent even if they equal OpenAI's defaults, as vLLM
+takes its defaults from the model. If a server refuses a parameter by name, later requests omit it where the meaning
+stays the same: `max_tokens` replaces `max_completion_tokens`, a `temperature` or `top_p` of 1 is dropped, and so is
+`seed`, which is best effort everywhere. Any other refusal is an error.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
 
     from srlm.config import EndpointSection
-    from srlm.evaluation.endpoint import Ask
+    from srlm.evaluation.chat_records import ChatRequest
     from srlm.evaluation.endpoint_errors import Failure
 
-_LONGEST_WAIT = 60.0  # seconds, of a back-off
-_LONGEST_WANTED_WAIT = 600.0  # seconds, of a wait that the server asks for
+_MAX_BACKOFF = 60.0  # seconds
+_MAX_RETRY_AFTER = 600.0  # seconds; a request whose server asks for a longer wait fails
 _CONNECT_TIMEOUT = 10.0  # seconds
-_MOST_NAMES = 20
-_WRONG_ADDRESS = "mend endpoint.base_url, which mostly ends in /v1"
+_MAX_NAMES = 20
+_FIX_BASE_URL = "fix endpoint.base_url, which usually ends in /v1"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model wrote, why it stopped, and how many tokens the server counted."""
+class ChatResult:
+    """Text, finish reason and token usage of one chat completion."""
 
     text: str
     finish_reason: str
@@ -50,31 +50,32 @@ class Answer:
 
 
 class ChatClient:
-    """Asks one server for one model's answers. `retries` counts the tries of all questions beyond each one's first."""
+    """Sends requests to one model on one server. `retries` counts the retries of all requests."""
 
     def __init__(self, endpoint: EndpointSection, key: str, first_wait: float) -> None:
         self.retries = 0
         self._endpoint, self._key, self._first_wait = endpoint, key, first_wait
-        self._refused: set[str] = set()
+        self._unsupported: set[str] = set()
         self._client = openai.AsyncOpenAI(
             api_key=key, base_url=endpoint.base_url, timeout=_timeout(endpoint), max_retries=0
         )
 
-    async def answer(self, ask: Ask) -> Answer:
-        """Send a question until there is an answer.
+    async def complete(self, request: ChatRequest) -> ChatResult:
+        """Send a request, with retries, and return the completion.
 
         Raises:
-            InputError: the server refuses the key, the model or the request, or is no such server.
-            StageError: all tries failed in a way that may pass.
+            InputError: the server refuses the API key, the model or the request, or has no chat completions API.
+            StageError: all attempts failed with transient errors.
         """
         failures = 0
         while True:
-            parameters = self._parameters(ask)
+            parameters = self._parameters(request)
             try:
                 return await self._send(parameters)
             except FAILURES as error:
-                refused = endpoint_errors.unsupported(error, [name for name in parameters if _spare(name, parameters)])
-                self._refused.update(refused)
+                droppable = [name for name in parameters if _is_droppable(name, parameters)]
+                refused = endpoint_errors.unsupported_parameters(error, droppable)
+                self._unsupported.update(refused)
                 failures += not refused
                 wait = 0.0 if refused else self._wait_after(error, failures)
             self.retries += 1
@@ -84,38 +85,38 @@ class ChatClient:
         """Close all connections."""
         await self._client.close()
 
-    def _parameters(self, ask: Ask) -> dict[str, Any]:
+    def _parameters(self, request: ChatRequest) -> dict[str, Any]:
         parameters: dict[str, Any] = {
             "model": self._endpoint.model,
-            "messages": [{name: _encodable(text) for name, text in message.items()} for message in ask.messages],
-            "max_completion_tokens": ask.max_tokens,
-            "temperature": ask.temperature,
-            "top_p": ask.top_p,
-            "seed": ask.seed,
+            "messages": [{name: _encodable(text) for name, text in message.items()} for message in request.messages],
+            "max_completion_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "seed": request.seed,
         }
-        for name in self._refused:
-            if _spare(name, parameters):
+        for name in self._unsupported:
+            if _is_droppable(name, parameters):
                 value = parameters.pop(name)
                 if name == "max_completion_tokens":
                     parameters["max_tokens"] = value
         return parameters
 
-    async def _send(self, parameters: dict[str, Any]) -> Answer:
-        # The client's timeout starts anew with every byte, and some servers send blanks while they compute.
+    async def _send(self, parameters: dict[str, Any]) -> ChatResult:
+        # The client's timeout restarts with every byte, and some servers send whitespace while they compute.
         async with asyncio.timeout(self._endpoint.timeout):
             try:
                 completion: ChatCompletion = await self._client.chat.completions.create(**parameters)
             except json.JSONDecodeError:
-                raise self._no_completion("JSON that is broken") from None
+                raise self._no_completion("invalid JSON") from None
         choices = getattr(completion, "choices", None)
         error = getattr(completion, "error", None)
         if error or choices == []:
             raise NoChoiceError(json.dumps(error, ensure_ascii=False, default=str) if error else "")
         if not isinstance(choices, list):
-            raise self._no_completion("something else")
-        # Some servers leave out, or set to null, what the client's types promise.
+            raise self._no_completion("other JSON")
+        # Some servers omit fields, or set them to null, that the client's types declare as required.
         usage = completion.usage
-        return Answer(
+        return ChatResult(
             text=getattr(getattr(choices[0], "message", None), "content", None) or "",
             finish_reason=getattr(choices[0], "finish_reason", None) or "",
             prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
@@ -123,48 +124,47 @@ class ChatClient:
         )
 
     def _wait_after(self, error: Failure, failures: int) -> float:
-        """Return the seconds to wait after a question's failure number `failures`, or raise what ends it.
+        """Return the seconds to wait after the `failures`-th failure of a request, or raise the final error.
 
-        The back-off doubles, with up to half as much at random, so that those who failed together do not come back
-        together.
+        Exponential backoff, with up to 50 % jitter so that requests that failed together are not retried together.
         """
         if endpoint_errors.is_refusal(error):
-            raise endpoint_errors.refusal(error, self._endpoint, self._key) from None
-        wanted = endpoint_errors.wanted_wait(error) or 0.0
-        exhausted = failures > self._endpoint.max_retries or wanted > _LONGEST_WANTED_WAIT
-        if exhausted or not endpoint_errors.waiting_helps(error):
-            raise endpoint_errors.given_up(error, self._endpoint, self._key, failures) from None
-        backoff = min(self._first_wait * 2.0 ** min(failures - 1, 30), _LONGEST_WAIT)
-        return wanted + random.uniform(0, self._first_wait) if wanted else backoff * random.uniform(1, 1.5)
+            raise endpoint_errors.refusal_error(error, self._endpoint, self._key) from None
+        retry_after = endpoint_errors.retry_after(error) or 0.0
+        exhausted = failures > self._endpoint.max_retries or retry_after > _MAX_RETRY_AFTER
+        if exhausted or not endpoint_errors.is_retryable(error):
+            raise endpoint_errors.retries_exhausted(error, self._endpoint, self._key, failures) from None
+        backoff = min(self._first_wait * 2.0 ** min(failures - 1, 30), _MAX_BACKOFF)
+        return retry_after + random.uniform(0, self._first_wait) if retry_after else backoff * random.uniform(1, 1.5)
 
     def _no_completion(self, what: str) -> InputError:
-        return InputError(f"{address(self._endpoint)} answers with {what}, not a chat completion; {_WRONG_ADDRESS}")
+        return InputError(f"{address(self._endpoint)} returns {what}, not a chat completion; {_FIX_BASE_URL}")
 
 
-def no_model(endpoint: EndpointSection, key: str) -> InputError:
-    """Return the error of a missing `endpoint.model`, with the names of what the server offers if it tells them."""
-    message = f"endpoint.model is not set: give the name of a model at {address(endpoint)}"
+def missing_model_error(endpoint: EndpointSection, key: str) -> InputError:
+    """Return the error for a missing `endpoint.model`, with the names of the server's models if it lists them."""
+    message = f"endpoint.model is not set; set it to the name of a model at {address(endpoint)}"
     client = openai.OpenAI(
         api_key=key, base_url=endpoint.base_url, timeout=min(endpoint.timeout, _CONNECT_TIMEOUT), max_retries=0
     )
     with client:
         try:
             names = sorted(model.id for model in client.models.list())
-        except (openai.OpenAIError, ValueError, AttributeError):  # what answers may be no such server
-            return InputError(f"{message}, which does not tell what it has")
-    shown = ", ".join(names[:_MOST_NAMES]) + (" …" if len(names) > _MOST_NAMES else "")
-    return InputError(f"{message}, which has: {endpoint_errors.quoted(shown, key)}" if names else message)
+        except (openai.OpenAIError, ValueError, AttributeError):  # the server may be of another kind
+            return InputError(f"{message}, which does not list its models")
+    shown = ", ".join(names[:_MAX_NAMES]) + (" …" if len(names) > _MAX_NAMES else "")
+    return InputError(f"{message}, which serves: {endpoint_errors.sanitize(shown, key)}" if names else message)
 
 
 def _timeout(endpoint: EndpointSection) -> openai.Timeout:
     return openai.Timeout(endpoint.timeout, connect=min(endpoint.timeout, _CONNECT_TIMEOUT))
 
 
-def _spare(name: str, parameters: dict[str, Any]) -> bool:
-    """Tell whether a server that refuses this parameter can be asked for the same without it."""
+def _is_droppable(name: str, parameters: dict[str, Any]) -> bool:
+    """Return whether a request means the same without this parameter, or with its older name."""
     return name in ("seed", "max_completion_tokens") or (name in ("temperature", "top_p") and parameters[name] == 1)
 
 
 def _encodable(text: str) -> str:
-    """Replace lone surrogates, which no UTF-8 can hold."""
+    """Replace lone surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode()

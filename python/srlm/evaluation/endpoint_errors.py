@@ -1,7 +1,7 @@
-"""What an error of a server means: whether it may pass, how long to wait, and the one line that a user reads.
+"""Classification of an endpoint's errors: whether and when to retry, and the one-line message for the user.
 
-What may pass: no connection, no answer in time, and the statuses 408, 409, 429 and 5xx; but a 429 that says that the
-credit is used up does not, nor what the server marks by `x-should-retry: false`.
+Transient errors are connection errors, timeouts and the statuses 408, 409, 429 and 5xx, except for a 429 with the code
+`insufficient_quota` and responses with the header `x-should-retry: false`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
     from srlm.config import EndpointSection
 
-KEPT = "replies so far are kept: run the same command again"
-_LONGEST_QUOTE = 300
+RESUME_HINT = "responses so far are cached; run the same command again"
+_MAX_QUOTE = 300
 _UNSUPPORTED = re.compile(
-    r"unsupported|not support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|forbidden|extra",
+    r"unsupported_parameters|not support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|forbidden|extra",
     re.IGNORECASE,
 )
 
 
 class NoChoiceError(Exception):
-    """The server answered with success, but with an error or nothing where the model's text should be."""
+    """The status is 200, but the body has an error, or no choices."""
 
 
 Failure = openai.APIConnectionError | openai.APIStatusError | TimeoutError | NoChoiceError
@@ -39,7 +39,7 @@ FAILURES = (openai.APIConnectionError, openai.APIStatusError, TimeoutError, NoCh
 
 
 def is_refusal(error: Failure) -> TypeGuard[openai.APIStatusError]:
-    """Tell whether the server will never answer this request: a status below 500 that is not 408, 409 or 429."""
+    """Return whether the server refuses this request for good: a status below 500 that is not 408, 409 or 429."""
     return (
         isinstance(error, openai.APIStatusError)
         and error.status_code < 500
@@ -47,15 +47,15 @@ def is_refusal(error: Failure) -> TypeGuard[openai.APIStatusError]:
     )
 
 
-def waiting_helps(error: Failure) -> bool:
-    """Tell, of what is no refusal, whether the same request may succeed a little later."""
+def is_retryable(error: Failure) -> bool:
+    """Return whether a failure that is not a refusal is worth a retry."""
     if not isinstance(error, openai.APIStatusError):
         return True
     return error.code != "insufficient_quota" and error.response.headers.get("x-should-retry") != "false"
 
 
-def wanted_wait(error: Failure) -> float | None:
-    """Return the seconds that the server asks to wait by `Retry-After` (RFC 9110, section 10.2.3), or None."""
+def retry_after(error: Failure) -> float | None:
+    """Return the seconds in the header `Retry-After` (RFC 9110, section 10.2.3), or None."""
     if not isinstance(error, openai.APIStatusError):
         return None
     text = error.response.headers.get("retry-after", "")
@@ -69,8 +69,8 @@ def wanted_wait(error: Failure) -> float | None:
         return None
 
 
-def unsupported(error: Failure, names: Iterable[str]) -> list[str]:
-    """Return those parameters of `names` that the server says it does not know or take."""
+def unsupported_parameters(error: Failure, names: Iterable[str]) -> list[str]:
+    """Return the parameters of `names` that the server reports as unknown or unsupported."""
     if not isinstance(error, openai.APIStatusError) or error.status_code not in (400, 422):
         return []
     body = error.body if isinstance(error.body, str) else json.dumps(error.body, default=str)
@@ -79,55 +79,57 @@ def unsupported(error: Failure, names: Iterable[str]) -> list[str]:
     return [name for name in names if error.param == name or re.search(rf"\b{name}\b", body)]
 
 
-def refusal(error: openai.APIStatusError, endpoint: EndpointSection, key: str) -> InputError:
-    """Return the error of a request that will never be answered as it is: what was said, and what to mend."""
+def refusal_error(error: openai.APIStatusError, endpoint: EndpointSection, key: str) -> InputError:
+    """Return the error for a refused request: the server's message, and what to fix."""
     where, what = address(endpoint), describe(error, endpoint, key)
     if error.status_code in (401, 403):
         variable = f"the environment variable {endpoint.api_key_env}"
         if key == NO_KEY:
-            return InputError(f"{where} wants a key ({what}); put it into {variable}")
-        return InputError(f"{where} refuses the key in {variable} ({what}); put in one that may use {endpoint.model!r}")
+            return InputError(f"{where} needs an API key ({what}); set {variable}")
+        return InputError(f"{where} refuses the key in {variable} ({what}); use one with access to {endpoint.model!r}")
     if error.status_code == 404:
         return InputError(
-            f"{where} has no model {endpoint.model!r}, or is no such address ({what}); mend endpoint.model or "
-            "endpoint.base_url, which mostly ends in /v1"
+            f"{where} has no model {endpoint.model!r}, or is not the base URL ({what}); fix endpoint.model or "
+            "endpoint.base_url, which usually ends in /v1"
         )
     return RefusedError(
-        f"{where} refuses what it is asked ({what}); choose an endpoint.model that takes it, or mend the setting that "
-        "is named",
+        f"{where} refuses the request ({what}); use an endpoint.model that supports it, or fix the setting that the "
+        "server names",
         error.status_code,
     )
 
 
-def given_up(error: Failure, endpoint: EndpointSection, key: str, tries: int) -> StageError:
-    """Return the error of a request that failed too often."""
-    times = "1 try" if tries == 1 else f"{tries} tries"
-    return StageError(f"{address(endpoint)} gave no answer in {times} ({describe(error, endpoint, key)}); {KEPT}")
+def retries_exhausted(error: Failure, endpoint: EndpointSection, key: str, attempts: int) -> StageError:
+    """Return the error for a request that failed after all retries."""
+    times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    return StageError(
+        f"{address(endpoint)} gave no response in {times} ({describe(error, endpoint, key)}); {RESUME_HINT}"
+    )
 
 
 def describe(error: Failure, endpoint: EndpointSection, key: str) -> str:
-    """Say on one line what happened, in the server's words where it has some; the key is taken out of them."""
+    """Return one line on a failure, with the server's message if there is one; the API key is masked."""
     if isinstance(error, openai.APIStatusError):
-        wanted = wanted_wait(error)
-        status = f"HTTP {error.status_code}" + (f", wait {wanted:.0f} seconds" if wanted else "")
-        words = status, _message(error.body) or error.response.reason_phrase
+        wait = retry_after(error)
+        status = f"HTTP {error.status_code}" + (f", retry after {wait:.0f} seconds" if wait else "")
+        parts = status, _message(error.body) or error.response.reason_phrase
     elif isinstance(error, TimeoutError | openai.APITimeoutError):
-        words = f"nothing within the {endpoint.timeout:g} seconds of endpoint.timeout", ""
+        parts = f"timeout after {endpoint.timeout:g} seconds (endpoint.timeout)", ""
     elif isinstance(error, openai.APIConnectionError):
-        words = "no connection", str(error.__cause__ or "")
+        parts = "connection error", str(error.__cause__ or "")
     else:
-        words = "no choice in the answer", str(error)
-    return quoted(": ".join(word for word in words if word), key)
+        parts = "no choices in the response", str(error)
+    return sanitize(": ".join(part for part in parts if part), key)
 
 
-def quoted(text: str, key: str) -> str:
-    """Make a foreign text fit for a message: one line, not too long, without the key."""
+def sanitize(text: str, key: str) -> str:
+    """Return a text from the server as one line of bounded length, with the API key masked."""
     line = " ".join((text if key == NO_KEY else text.replace(key, "***")).split())
-    return line if len(line) <= _LONGEST_QUOTE else line[: _LONGEST_QUOTE - 1] + "…"
+    return line if len(line) <= _MAX_QUOTE else line[: _MAX_QUOTE - 1] + "…"
 
 
 def _message(body: object) -> str:
-    """Return what an error's body says: OpenAI's `message`, FastAPI's `detail`, or a text that is no web page."""
+    """Return the message in an error's body: OpenAI's `message`, FastAPI's `detail`, or a text that is not HTML."""
     if isinstance(body, dict) and body:
         found = body.get("message") or body.get("detail") or body
         return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)

@@ -1,7 +1,7 @@
-"""A figure with its interval: means and ratios over prompts, with percentile bootstrap intervals.
+"""Means and ratios over prompts, with 95 % percentile bootstrap intervals.
 
-Whole prompts are resampled, since what belongs to one prompt is not independent (a cluster bootstrap; Efron and
-Tibshirani 1993, chapter 13). The same figures give the same interval: the resampling has a seed of its own.
+Whole prompts are resampled, since values of the same prompt are not independent (a cluster bootstrap; Efron and
+Tibshirani 1993, chapter 13). Resampling uses a fixed seed, so the same values give the same interval.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 LEVEL = 0.95
-BLOCK = 2**18  # indices drawn at once: few enough to stay in a cache
+BLOCK_SIZE = 2**18  # indices sampled at once: few enough for the CPU cache
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure, the bounds of its 95 % interval, and the number of cases it was taken over.
+    """A metric, the bounds of its 95 % interval, and the number of cases.
 
-    All of `value`, `low` and `high` are None where there is no case; the bounds alone are None where there is but one
-    prompt to resample.
+    `value`, `low` and `high` are None without any case; only the bounds are None with a single prompt.
     """
 
     value: float | None
@@ -39,9 +38,9 @@ NONE = Estimate(None, None, None, 0)
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
-    """Estimate sum(numerators) / sum(denominators), one entry a prompt; `n` is the sum of the denominators.
+    """Estimate sum(numerators) / sum(denominators), with one entry per prompt; `n` is the sum of the denominators.
 
-    Of a mean over prompts all denominators are 1. Prompts with denominator 0 take no part.
+    For a mean over prompts all denominators are 1. Prompts with denominator 0 are ignored.
     """
     top = np.array(numerators, dtype=np.float64)  # [P]
     below = np.array(denominators, dtype=np.float64)  # [P]
@@ -52,14 +51,14 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimat
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """Estimate the mean of one value a prompt."""
+    """Estimate the mean of one value per prompt."""
     return ratio(values, [1.0] * len(values))
 
 
-def clustered(values: Sequence[float], prompts: Sequence[int]) -> Estimate:
-    """Estimate the mean of `values`, each of the same weight; `prompts` has the number (from 0) of each one's prompt.
+def clustered_mean(values: Sequence[float], prompts: Sequence[int]) -> Estimate:
+    """Estimate the unweighted mean of `values`; `prompts` has the index (from 0) of the prompt of each value.
 
-    Those of a prompt are resampled together; `n` is the number of values.
+    Values of the same prompt are resampled together; `n` is the number of values.
     """
     of = np.array(prompts, dtype=np.int64)  # [N]
     if not len(of):
@@ -71,25 +70,25 @@ def clustered(values: Sequence[float], prompts: Sequence[int]) -> Estimate:
 def bootstrap(
     prompts: int, statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]], *, cases: int | None = None
 ) -> Estimate:
-    """Estimate `statistic`, which takes indices [R, P] of resampled prompts and returns [R] figures.
+    """Estimate `statistic`, which maps indices of resampled prompts, [R, P], to values, [R].
 
-    It is called several times, with some of the resamples each, so that memory does not grow with prompts x resamples.
-    NaN figures, of resamples that decide nothing, are left out of the interval. `n` is `cases`, or else `prompts`.
+    It is called once per block of resamples, so that memory does not grow with prompts x resamples. NaN values, of
+    resamples in which the statistic is undefined, are excluded from the interval. `n` is `cases`, or else `prompts`.
     """
     cases = prompts if cases is None else cases
     value = float(statistic(np.arange(prompts)[None])[0]) if prompts else np.nan
     if np.isnan(value):
         return Estimate(None, None, None, cases)
-    figures = _resampled(prompts, statistic)  # [R]
-    figures = figures[~np.isnan(figures)]
-    if prompts < 2 or not len(figures):
+    resamples = _resample(prompts, statistic)  # [R]
+    resamples = resamples[~np.isnan(resamples)]
+    if prompts < 2 or not len(resamples):
         return Estimate(value, None, None, cases)
-    low, high = np.quantile(figures, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(resamples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high), cases)
 
 
-def _resampled(prompts: int, statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]]) -> NDArray[np.float64]:
-    draw = np.random.default_rng(0).integers
-    step = max(1, BLOCK // prompts)
+def _resample(prompts: int, statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]]) -> NDArray[np.float64]:
+    rng = np.random.default_rng(0)
+    step = max(1, BLOCK_SIZE // prompts)
     sizes = [min(step, RESAMPLES - done) for done in range(0, RESAMPLES, step)]
-    return np.concatenate([statistic(draw(0, prompts, (size, prompts))) for size in sizes])
+    return np.concatenate([statistic(rng.integers(0, prompts, (size, prompts))) for size in sizes])

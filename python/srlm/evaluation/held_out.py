@@ -1,7 +1,7 @@
-"""The prompts that models are compared on: none of them is in the seed that is trained on.
+"""Held-out prompts for head-to-head comparisons, none of which is in the training data.
 
-They come from files of the user's, or are those whose ranked answers are held out for the judge. What is also a prompt
-of IFT, or of the ranked answers that teach the judge, is left out.
+They come from the user's files, or else are the prompts whose ranked answers are held out for judge evaluation. Prompts
+that also occur in the IFT data, or with ranked answers that the judge is trained on, are removed.
 """
 
 from __future__ import annotations
@@ -32,43 +32,43 @@ def held_out_prompts(
     ranked: Sequence[RankedAnswers],
     seed: int,
 ) -> list[Prompt]:
-    """Return at most `head_to_head.prompts` prompts, drawn by the seed.
+    """Return at most `head_to_head.prompts` prompts, sampled with the seed.
 
     Args:
-        head_to_head: where they come from, and how many.
-        valid: the ranked answers that are held out.
-        ift: instruction examples that are trained on.
-        ranked: ranked answers that are trained on.
-        seed: what the draw follows from.
+        head_to_head: the source files and the maximum number of prompts.
+        valid: the held-out ranked answers.
+        ift: the IFT examples of the training data.
+        ranked: the ranked answers of the training data.
+        seed: the seed of the sample.
 
     Raises:
-        InputError: a file cannot be read, or holds something else than prompts.
+        InputError: a file cannot be read, or contains rows that are not prompts.
     """
     if head_to_head.prompts == 0:
         return []
     given = [text for name in head_to_head.prompt_files for text in read_prompts(Path(name))]
     texts = given or [row.prompt for row in valid]
     trained = set(normal_keys([*(row.prompt[-1]["content"] for row in ift), *(row.prompt for row in ranked)]))
-    by_key = dict(zip(reversed(normal_keys(texts)), reversed(texts), strict=True))  # the first of equal ones stays
+    by_key = dict(zip(reversed(normal_keys(texts)), reversed(texts), strict=True))  # the first of equal texts wins
     fresh = [text for key, text in reversed(by_key.items()) if key not in trained]
     limit = head_to_head.prompts
-    places = list(range(len(fresh)))
+    indices = list(range(len(fresh)))
     if limit < len(fresh):
-        places = sorted(random.Random(derived_seed(seed, "held out")).sample(places, limit))
-    return [Prompt(content_id("prompt", fresh[place]), fresh[place], "seed", [], -1) for place in places]
+        indices = sorted(random.Random(derived_seed(seed, "held out")).sample(indices, limit))
+    return [Prompt(content_id("prompt", fresh[index]), fresh[index], "seed", [], -1) for index in indices]
 
 
 def read_prompts(path: Path) -> list[str]:
-    """Read prompts: a JSON list, or one JSON value a line; a string, or an object with one of `FIELDS`.
+    """Read prompts from a JSON list or JSON lines; each is a string, or an object with one of `FIELDS`.
 
-    Of several `turns` (as in MT-Bench) the first is taken.
+    Of several `turns` (as in MT-Bench) only the first is used.
 
     Raises:
-        InputError: the file cannot be read, or a row holds no prompt.
+        InputError: the file cannot be read, or a row has no prompt.
     """
     values = parse_values(read_bytes(path), str(path))
     if not values:
-        raise InputError(f"{path}: holds no prompt; give another file")
+        raise InputError(f"{path}: contains no prompts; use another file")
     return [_text(value, where) for where, value in values]
 
 
@@ -81,5 +81,5 @@ def _text(value: object, where: str) -> str:
         if field == "turns" and isinstance(value, list) and value:
             value = value[0]
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where}: the prompt is not a text, or is empty")
+        raise InputError(f"{where}: the prompt is empty or not a string")
     return value

@@ -1,9 +1,9 @@
 """Rule-checked instruction following: IFEval (Zhou et al. 2023, arXiv 2311.07911).
 
-Each prompt has one or more instructions whose following a rule can check (`srlm.evaluation.rules`). Strict: the answer
-as it is. Loose: the answer, or what is left of it without its first line, its last line, both, or its asterisks; it
-forgives "Sure, here it is:" and bold type. Left out: the accuracies of groups of kinds ("keywords"), since `by_kind` is
-finer.
+Each prompt has one or more verifiable instructions (`srlm.evaluation.rules`). Strict accuracy checks the response as it
+is. Loose accuracy also accepts the response without its first line, its last line or both, each also without asterisks;
+this forgives "Sure, here it is:" and bold type. Not reported: accuracies of instruction groups ("keywords"), as
+`by_kind` is finer.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ FIELDS = ("key", "prompt", "instruction_id_list", "kwargs")
 
 
 @dataclass(frozen=True, slots=True)
-class Instructed:
-    """A prompt and its instructions: their kinds, and as many sets of arguments, in the order of the data.
+class InstructionPrompt:
+    """A prompt with its instructions: their kinds, and the arguments of each, in the order of the data.
 
-    `id` is a hash of the rest but the `key`, which is the data's own name for the row.
+    `key` is the row's name in the data; `id` is a hash of the other fields.
     """
 
     id: str
@@ -47,18 +47,18 @@ class Instructed:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """Which instructions of a prompt an answer follows, in their order."""
+class CheckResult:
+    """Whether a response follows each instruction of its prompt, in their order."""
 
     strict: tuple[bool, ...]
     loose: tuple[bool, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
-    """The four accuracies of the paper, and strict accuracy by kind of instruction.
+class InstructionAccuracy:
+    """The four accuracies of the paper, and instruction-level strict accuracy by kind of instruction.
 
-    Per prompt, all of its instructions must be followed; per instruction, each counts for itself.
+    Prompt-level: all instructions of a prompt must be followed. Instruction-level: each instruction counts separately.
     """
 
     prompt_strict: Estimate
@@ -68,26 +68,28 @@ class Followed:
     by_kind: dict[str, Estimate]
 
 
-def read_instructions(path: Path) -> list[Instructed]:
-    """Read prompts in the benchmark's format; arguments that are null count as not given, other fields are ignored.
+def read_instructions(path: Path) -> list[InstructionPrompt]:
+    """Read prompts in the benchmark's format. Null arguments count as absent; unknown fields are ignored.
 
     Raises:
-        InputError: the file cannot be read or is empty, a row is broken, has an unknown kind or wrong arguments, or is
-            there twice.
+        InputError: the file cannot be read or is empty, a row is invalid, has an unknown kind or wrong arguments, or
+            appears twice.
     """
-    rows: dict[str, Instructed] = {}
+    rows: dict[str, InstructionPrompt] = {}
     for number, value in read_objects(path):
         row = _row(value, f"{path}, line {number}")
         if row.id in rows:
-            raise InputError(f"{path}, line {number}: the same prompt and instructions came before; remove one of them")
+            raise InputError(
+                f"{path}, line {number}: the same prompt and instructions appear twice; remove one of them"
+            )
         rows[row.id] = row
     if not rows:
-        raise InputError(f"{path}: holds no prompt; give a file in the format of IFEval's input_data.jsonl")
+        raise InputError(f"{path}: contains no prompts; use a file in the format of IFEval's input_data.jsonl")
     return list(rows.values())
 
 
-def check(row: Instructed, answer: str) -> Checked:
-    """Check an answer against every instruction of its prompt. A blank answer follows none."""
+def check(row: InstructionPrompt, answer: str) -> CheckResult:
+    """Check a response against every instruction of its prompt. A blank response follows none."""
     rules = [(RULES[kind].follows, given) for kind, given in zip(row.kinds, row.arguments, strict=True)]
     strict = tuple(bool(answer.strip()) and follows(answer, **given) for follows, given in rules)
     variants = _variants(answer)
@@ -95,73 +97,78 @@ def check(row: Instructed, answer: str) -> Checked:
         followed or any(follows(text, **given) for text in variants)
         for followed, (follows, given) in zip(strict, rules, strict=True)
     )
-    return Checked(strict, loose)
+    return CheckResult(strict, loose)
 
 
-def score(rows: Sequence[Instructed], answers: Mapping[str, str]) -> Followed:
-    """Score the answers, by the ids of their rows; intervals are over prompts.
+def score(rows: Sequence[InstructionPrompt], answers: Mapping[str, str]) -> InstructionAccuracy:
+    """Compute the accuracies of the responses, given by row id; intervals are over prompts.
 
     Raises:
-        InputError: a row has no answer. Left out it would raise the figures, counted as wrong it would lower them.
+        InputError: a row has no response. Skipping it would raise the accuracies, counting it as wrong would lower
+            them.
     """
     missing = [row for row in rows if row.id not in answers]
     if missing:
         raise InputError(
-            f"{len(missing)} of {len(rows)} prompts have no answer, the first is key {missing[0].key}; "
-            "write all answers before scoring them"
+            f"{len(missing)} of {len(rows)} prompts have no response, the first is key {missing[0].key}; "
+            "generate all responses before scoring them"
         )
     checked = [check(row, answers[row.id]) for row in rows]
     strict, loose = [each.strict for each in checked], [each.loose for each in checked]
     sizes = [len(row.kinds) for row in rows]
-    return Followed(
+    return InstructionAccuracy(
         prompt_strict=mean([all(each) for each in strict]),
         instruction_strict=ratio([sum(each) for each in strict], sizes),
         prompt_loose=mean([all(each) for each in loose]),
         instruction_loose=ratio([sum(each) for each in loose], sizes),
-        by_kind={kind: _of_kind(kind, rows, strict) for kind in sorted({kind for row in rows for kind in row.kinds})},
+        by_kind={
+            kind: _kind_accuracy(kind, rows, strict) for kind in sorted({kind for row in rows for kind in row.kinds})
+        },
     )
 
 
-def write_answers(engine: Engine, rows: Sequence[Instructed], file: Path, *, max_tokens: int, report: Reporter) -> None:
-    """Append the answers that `file` still lacks, one greedy `Candidate` a prompt, written as it finishes.
+def write_answers(
+    engine: Engine, rows: Sequence[InstructionPrompt], file: Path, *, max_tokens: int, report: Reporter
+) -> None:
+    """Append the missing responses to `file`: one greedy `Candidate` per prompt, each written when it finishes.
 
     Raises:
-        StageError: a prompt and `max_tokens` do not fit the engine.
+        StageError: a prompt plus `max_tokens` exceeds the engine's context.
     """
     prompts = [Prompt(row.id, row.prompt, "seed", [], -1) for row in rows]
     greedy = CandidatesSection(temperature=0.0, top_p=1.0, max_tokens=max_tokens).model_copy(update={"per_prompt": 1})
     write_candidates(engine, prompts, file, candidates=greedy, seed=0, report=report, stage="instructions")
 
 
-def _row(value: dict[str, object], where: str) -> Instructed:
+def _row(value: dict[str, object], where: str) -> InstructionPrompt:
     for name in FIELDS:
         if name not in value:
             raise InputError(f"{where}: field {name!r} is missing; a row has: {', '.join(FIELDS)}")
     prompt, kinds, given = value["prompt"], value["instruction_id_list"], value["kwargs"]
     if not isinstance(prompt, str) or not prompt.strip():
-        raise InputError(f"{where}: 'prompt' must be a text that is not blank")
+        raise InputError(f"{where}: 'prompt' must be a non-blank string")
     if not isinstance(kinds, list) or not kinds or not isinstance(given, list) or len(given) != len(kinds):
-        raise InputError(f"{where}: 'instruction_id_list' and 'kwargs' must be lists of the same length, 1 or more")
+        raise InputError(f"{where}: 'instruction_id_list' and 'kwargs' must be non-empty lists of the same length")
     arguments = tuple(_arguments(kind, each, where) for kind, each in zip(kinds, given, strict=True))
     name = content_id("instructed", prompt, kinds, arguments)
-    return Instructed(name, str(value["key"]), prompt, tuple(kinds), arguments)
+    return InstructionPrompt(name, str(value["key"]), prompt, tuple(kinds), arguments)
 
 
 def _arguments(kind: object, given: object, where: str) -> dict[str, object]:
     if not isinstance(kind, str) or kind not in RULES:
         near = difflib.get_close_matches(str(kind), RULES, 1, 0.0)[0]
-        raise InputError(f"{where}: unknown kind of instruction {kind!r}; the nearest that exists is {near!r}")
+        raise InputError(f"{where}: unknown instruction {kind!r}; did you mean {near!r}?")
     return read_arguments(RULES[kind].arguments, given, f"{where}, {kind}")
 
 
 def _variants(answer: str) -> list[str]:
-    """Return what the loose check may look at, without what is blank or there twice."""
+    """Return the variants that the loose check accepts, without blanks and duplicates."""
     lines = answer.split("\n")
     cut = [answer, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
     return [text for text in dict.fromkeys(cut + [text.replace("*", "") for text in cut]) if text.strip()]
 
 
-def _of_kind(kind: str, rows: Sequence[Instructed], strict: Sequence[tuple[bool, ...]]) -> Estimate:
+def _kind_accuracy(kind: str, rows: Sequence[InstructionPrompt], strict: Sequence[tuple[bool, ...]]) -> Estimate:
     of_kind = [
         [followed for name, followed in zip(row.kinds, each, strict=True) if name == kind]
         for row, each in zip(rows, strict, strict=True)

@@ -1,4 +1,4 @@
-"""What a reader should know before believing how well a model judges, each with what to do about it."""
+"""Caveats on a judge's metrics, each with advice."""
 
 from __future__ import annotations
 
@@ -9,84 +9,91 @@ if TYPE_CHECKING:
 
     from srlm.evaluation.estimates import Estimate
 
-FEW_PROMPTS = 30
-CONSTANT = 0.9  # a larger share of one written score is told
-TIED = 0.5  # a larger share of tied pairs is told
-READABLE = 0.9  # a smaller share of scored verdicts is told
+# Thresholds beyond which a caveat is shown.
+MIN_PROMPTS = 30
+MAX_SCORE_SHARE = 0.9  # of the most frequent score among all sampled scores
+MAX_TIED_SHARE = 0.5  # of the pairs
+MIN_PARSE_RATE = 0.9  # of the verdicts
 
 
 def flags(
-    *, written: Counter[float], tied: Estimate, parse_rate: Estimate, ahead: Estimate, prompts: int, expected: bool
+    *,
+    written: Counter[float],
+    tied: Estimate,
+    parse_rate: Estimate,
+    gain_over_length: Estimate,
+    prompts: int,
+    expected: bool,
 ) -> list[str]:
-    """Return a sentence for everything that speaks against the figures; [] where nothing does.
+    """Return one sentence per caveat.
 
     Args:
-        written: how often each score was written.
+        written: counts of the sampled scores.
         tied: the share of pairs that the judge ties.
-        parse_rate: the share of verdicts with a readable score.
-        ahead: accuracy less that of "the longer answer is better", on the same pairs.
-        prompts: how many prompts have a pair to compare.
+        parse_rate: the share of verdicts with a parseable score.
+        gain_over_length: pairwise accuracy minus that of "the longer answer is better", on the same pairs.
+        prompts: the number of prompts with a pair.
         expected: whether answers are ordered by expected scores (judge.score).
     """
     found = [
-        _constant(written, expected=expected),
+        _one_score(written, expected=expected),
         _ties(tied, expected=expected),
-        _unread(parse_rate),
-        _only_length(ahead),
-        _few(prompts),
+        _unparseable(parse_rate),
+        _length_baseline(gain_over_length),
+        _few_prompts(prompts),
     ]
     return [flag for flag in found if flag is not None]
 
 
-def _constant(written: Counter[float], *, expected: bool) -> str | None:
+def _one_score(written: Counter[float], *, expected: bool) -> str | None:
     for score, count in written.most_common(1):
-        if count > CONSTANT * written.total():
+        if count > MAX_SCORE_SHARE * written.total():
             instead = (
-                "what tells them apart is the distribution of one token (judge.score=expected); to mend it, "
+                "only the expected scores (judge.score=expected) rank them; to fix this, "
                 if expected
-                else "take judge.score=expected, or "
+                else "set judge.score=expected, or "
             )
             return (
-                f"The judge wrote {score:g} in {count / written.total():.0%} of its scores, so it hardly tells "
-                f"answers apart: {instead}teach it more evenly spread scores (eft.max_share)."
+                f"{count / written.total():.0%} of the judge's scores are {score:g}, so it hardly distinguishes "
+                f"answers: {instead}train it on more evenly distributed scores (eft.max_share)."
             )
     return None
 
 
 def _ties(tied: Estimate, *, expected: bool) -> str | None:
-    if tied.value is None or tied.value <= TIED:
+    if tied.value is None or tied.value <= MAX_TIED_SHARE:
         return None
     advice = (
-        "teach it more ranked answers (seed_data.eft)"
+        "train it on more ranked answers (seed_data.eft)"
         if expected
-        else "raise judge.samples, or take judge.score=expected"
+        else "raise judge.samples, or set judge.score=expected"
     )
-    return f"The judge ties {tied.value:.0%} of the pairs, each of which counts one half: {advice}."
+    return f"The judge ties {tied.value:.0%} of the pairs, each of which counts as half correct: {advice}."
 
 
-def _unread(rate: Estimate) -> str | None:
-    if rate.value is None or rate.value >= READABLE:
+def _unparseable(rate: Estimate) -> str | None:
+    if rate.value is None or rate.value >= MIN_PARSE_RATE:
         return None
     return (
-        f"Only {rate.value:.0%} of the verdicts hold a readable score: look at the texts of the others, then mend the "
-        "judge prompt or judge.score_pattern, or raise judge.max_tokens."
+        f"Only {rate.value:.0%} of the verdicts have a parseable score: read some of the others, then fix the judge "
+        "prompt or judge.score_pattern, or raise judge.max_tokens."
     )
 
 
-def _only_length(ahead: Estimate) -> str | None:
-    if ahead.low is None or ahead.high is None or ahead.low > 0:
+def _length_baseline(gain: Estimate) -> str | None:
+    if gain.low is None or gain.high is None or gain.low > 0:
         return None
     return (
-        f'Not shown to be better than "the longer answer is better" (difference {100 * ahead.low:+.0f} to '
-        f"{100 * ahead.high:+.0f} points on the same pairs): measure more held-out prompts (evaluate.judge_prompts), "
+        f'Not significantly better than "the longer answer is better" (difference {100 * gain.low:+.0f} to '
+        f"{100 * gain.high:+.0f} points on the same pairs): evaluate on more held-out prompts (evaluate.judge_prompts) "
         "or train the judge on more ranked answers (seed_data.eft)."
     )
 
 
-def _few(prompts: int) -> str | None:
-    if prompts >= FEW_PROMPTS:
+def _few_prompts(prompts: int) -> str | None:
+    if prompts >= MIN_PROMPTS:
         return None
     return (
-        f"Prompts with a pair to compare: {prompts}, too few for the intervals to be trusted; hold out more "
-        "(seed_data.valid_fraction), or add a set (evaluate.preferences)."
+        f"Prompts with a pair: {prompts}, too few for reliable intervals; hold out more (seed_data.valid_fraction), or "
+        "add a preference set (evaluate.preferences)."
     )

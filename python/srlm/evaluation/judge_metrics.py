@@ -1,9 +1,9 @@
-"""How well a model judges: its scores of human-ranked answers against the humans' order (the paper's reward modeling).
+"""Judge metrics: a model's scores of human-ranked answers against the human ranking (the paper's reward modeling).
 
-Beside the accuracy stands what "the longer answer is better" reaches on the same pairs: a judge that is not above it
-has learned nothing but length. `docs/judge-metrics.md` defines every figure. Rows with the same prompt are resampled
-together for the intervals. Left out: judging itself (`judge`), and Pearson's correlation of scores with ranks, whose
-distances mean nothing.
+The baseline for the accuracy is "the longer answer is better" on the same pairs: a judge that does not beat it has
+learned nothing but length. `docs/judge-metrics.md` defines every metric. Rows with the same prompt are resampled
+together for the intervals. Not here: judging itself (`judge`), and Pearson's correlation of scores with ranks, as
+differences of ranks have no meaning.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JudgeMetrics:
-    """One judge on one set of ranked answers; `docs/judge-metrics.md` has every figure's definition, range and chance.
+    """Metrics of one judge on one preference set; `docs/judge-metrics.md` has definitions, ranges and chance levels.
 
-    `prompts` counts different prompts, `answers` those of all rows; `prompts_unscored` have an answer without a score.
-    Estimates are shares or correlations, `score_entropy` bits. `human_agreement` is None without labels of annotators.
+    `prompts` counts distinct prompts, `answers` those of all rows; `prompts_unscored` have an answer without a score.
+    Estimates are shares or correlations, `score_entropy` is in bits. `human_agreement` is None without annotators.
     """
 
     prompts: int
@@ -60,42 +60,42 @@ class JudgeMetrics:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A ranked row with the number of its prompt and its answers' scores; None for an answer without one."""
+    """A ranked row with the index of its prompt and the scores of its answers; None for an answer without a score."""
 
     prompt: int
     row: RankedAnswers
-    scores: list[float | None]  # those that order the answers
-    written: list[float | None]
+    scores: list[float | None]  # by `judge.score`; these order the answers
+    written: list[float | None]  # means of the sampled scores
 
-    def known(self, given: Sequence[float]) -> tuple[list[float], list[float]]:
-        """Return what is given of each answer that has a score, and the scores."""
-        both = [(value, score) for value, score in zip(given, self.scores, strict=True) if score is not None]
+    def scored(self, values: Sequence[float]) -> tuple[list[float], list[float]]:
+        """Return the values of the answers that have a score, and these scores."""
+        both = [(value, score) for value, score in zip(values, self.scores, strict=True) if score is not None]
         return [value for value, _ in both], [score for _, score in both]
 
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """The pairs that humans ordered: what became of those with both scores, one entry each, and how many others are."""
+    """The pairs that humans ordered: one entry per pair with two scores, and the count of the others."""
 
     prompts: list[int]
-    right: list[float]  # 1, 0, or 0.5 for a tie of the judge
-    longer: list[float]  # the same, were the longer answer the better
+    right: list[float]  # 1 or 0, or 0.5 if the judge ties the pair
+    longer: list[float]  # the same for "the longer answer is better"
     unscored: int
 
     def estimate(self, values: list[float]) -> Estimate:
-        return estimates.clustered(values, self.prompts)
+        return estimates.clustered_mean(values, self.prompts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Rows and verdicts, put together."""
+    """Rows joined with their verdicts."""
 
-    prompts: int  # P, different texts
-    prompt_of: dict[str, int]  # answer id -> number of its prompt
-    verdicts: list[Verdict]  # those on these answers
+    prompts: int  # P, distinct texts
+    prompt_of: dict[str, int]  # answer id -> index of its prompt
+    verdicts: list[Verdict]  # those of these answers
     judged: list[_Judged]
     pairs: _Pairs
-    written: Counter[float]  # how often each score was written
+    written: Counter[float]  # counts of the sampled scores
 
 
 def measure(
@@ -105,11 +105,11 @@ def measure(
     judge: JudgeSection,
     annotators: Sequence[Sequence[int]] | None = None,
 ) -> JudgeMetrics:
-    """Compare a judge's verdicts (candidate ids as of `eft.answer_id`) with the humans' order.
+    """Compare a judge's verdicts (candidate ids from `eft.answer_id`) with the human ranking.
 
-    Answers are ordered by `judge.score`: the mean of written or of expected scores. `annotators` holds the labels of
-    three people for every row of two answers: 0 for a tie, 1 or 2 for the better one. Verdicts on other answers are
-    passed over, and those without a readable score are no numbers.
+    Answers are ordered by `judge.score`: the mean of their sampled or of their expected scores. `annotators` has the
+    labels of three annotators for every row of two answers: 0 for a tie, 1 or 2 for the better one. Verdicts on other
+    answers are ignored, and those without a parseable score do not count as numbers.
     """
     table = _tabulate(rows, verdicts, judge)
     pairs = table.pairs
@@ -139,7 +139,9 @@ def measure(
             written=table.written,
             tied=tied,
             parse_rate=parse_rate,
-            ahead=pairs.estimate([right - longer for right, longer in zip(pairs.right, pairs.longer, strict=True)]),
+            gain_over_length=pairs.estimate(
+                [own - longer for own, longer in zip(pairs.right, pairs.longer, strict=True)]
+            ),
             prompts=len(set(pairs.prompts)),
             expected=judge.score == "expected",
         ),
@@ -185,7 +187,7 @@ def _compare(judged: Iterable[_Judged]) -> _Pairs:
 
 
 def _ordered_pairs(row: RankedAnswers) -> list[tuple[int, int]]:
-    """Return (better, worse) of every pair that humans did not tie."""
+    """Return the indices (better, worse) of every pair that humans did not tie."""
     both = combinations(range(len(row.scores)), 2)
     return [(i, j) if row.scores[i] > row.scores[j] else (j, i) for i, j in both if row.scores[i] != row.scores[j]]
 
@@ -216,19 +218,19 @@ def _five_best(judged: Iterable[_Judged], max_score: float) -> Estimate:
 
 
 def _order_correlation(correlate: Correlate, judged: Iterable[_Judged]) -> Estimate:
-    return _mean_correlation(correlate, [(entry.prompt, *entry.known(entry.row.scores)) for entry in judged])
+    return _mean_correlation(correlate, [(entry.prompt, *entry.scored(entry.row.scores)) for entry in judged])
 
 
 def _length_correlation(judged: Iterable[_Judged]) -> Estimate:
-    lists = [(entry.prompt, *entry.known([float(len(text)) for text in entry.row.answers])) for entry in judged]
+    lists = [(entry.prompt, *entry.scored([float(len(text)) for text in entry.row.answers])) for entry in judged]
     return _mean_correlation(rank_correlation.spearman, lists)
 
 
 def _mean_correlation(correlate: Correlate, lists: Iterable[tuple[int, list[float], list[float]]]) -> Estimate:
-    """Average over the (prompt, what to follow, scores) in which there is something to follow."""
-    usable = [(prompt, given, scores) for prompt, given, scores in lists if len(set(given)) > 1]
-    values = correlate([(given, scores) for _, given, scores in usable])
-    return estimates.clustered(values, [prompt for prompt, _, _ in usable])
+    """Average over all (prompt, values, scores) whose values are not all equal."""
+    usable = [(prompt, values, scores) for prompt, values, scores in lists if len(set(values)) > 1]
+    found = correlate([(values, scores) for _, values, scores in usable])
+    return estimates.clustered_mean(found, [prompt for prompt, _, _ in usable])
 
 
 def _parse_rate(table: _Table) -> Estimate:
@@ -236,7 +238,7 @@ def _parse_rate(table: _Table) -> Estimate:
 
 
 def _agreement(table: _Table) -> Estimate:
-    """Count the pairs of scored verdicts on an answer by how often each score was written of it."""
+    """Estimate the share of pairs of scored verdicts on the same answer that have the same sampled score."""
     given: dict[str, Counter[float]] = {}
     for verdict in table.verdicts:
         if verdict.outcome == "scored" and verdict.score is not None:
@@ -249,13 +251,13 @@ def _agreement(table: _Table) -> Estimate:
 
 
 def entropy(written: Counter[float]) -> float | None:
-    """Return the entropy of a distribution, given as counts, in bits; None without any."""
+    """Return the entropy in bits of a distribution that is given as counts; None if it is empty."""
     total = written.total()
     return sum(count / total * math.log2(total / count) for count in written.values()) if total else None
 
 
 def _histogram(written: Counter[float], max_score: float) -> dict[str, int]:
-    """Count scores by the nearest whole point, halves upwards."""
+    """Count scores by the nearest integer, with halves rounded up."""
     counts: Counter[int] = Counter()
     for score, count in written.items():
         counts[math.floor(score + 0.5)] += count
@@ -263,7 +265,7 @@ def _histogram(written: Counter[float], max_score: float) -> dict[str, int]:
 
 
 def _human_agreement(judged: Iterable[_Judged], annotators: Sequence[Sequence[int]]) -> Estimate:
-    """Let each annotator take the judge's place, measured by the two others where they agree on a better answer."""
+    """Score each annotator as the judge, against the two others where these agree on a better answer."""
     found = [
         (entry.prompt, 0.5 if label == 0 else float(label == others[0]))
         for entry, labels in zip(judged, annotators, strict=True)
@@ -275,4 +277,4 @@ def _human_agreement(judged: Iterable[_Judged], annotators: Sequence[Sequence[in
 
 
 def _mean(found: list[tuple[int, float]]) -> Estimate:
-    return estimates.clustered([value for _, value in found], [prompt for prompt, _ in found])
+    return estimates.clustered_mean([value for _, value in found], [prompt for prompt, _ in found])

@@ -1,7 +1,8 @@
-"""Head to head: a judge sees two models' answers to the same prompt, in both orders (paper, section 3.3).
+"""Head to head: a judge compares two models' answers to the same prompt, in both orders (paper, section 3.3).
 
-A model wins a prompt if the judge prefers its answer in both orders; whatever else was read is a tie, since then the
-place of an answer decided, or nothing did. A prompt of which one order holds no readable verdict is counted out.
+A model wins a prompt if the judge prefers its answer in both orders. All other combinations of verdicts are ties, as
+the judge then follows the position or has no preference. Prompts with an unparseable verdict in either order are
+excluded.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from srlm.evaluation.estimates import NONE, Estimate, mean
 from srlm.evaluation.win_rates import LOSS, TIE, WIN, win_rates
 from srlm.rows.records import Comparison, RowWriter, content_id, resume_rows
-from srlm.stages import judge
+from srlm.stages.judge_prompt import fill_fields, read_prompt_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
     from srlm.rows.records import Candidate, Prompt
 
 Side = Literal["a", "b"]
-Word = Literal["first", "second", "tie", "missing"]
+VerdictLabel = Literal["first", "second", "tie", "missing"]
 SIDES: tuple[Side, Side] = ("a", "b")
-SAME = "The two answers are the same."
+IDENTICAL = "The two answers are the same."  # the text of a comparison without a call to the judge
 FIELDS = ("{prompt}", "{first}", "{second}")
-# The word declares a verdict where it opens a line, or has a colon or a dash behind it; "I reached this verdict because
-# B is wrong" declares none. "is" counts only if an answer follows: "this verdict is final" speaks of the one before.
-LABEL = re.compile(
+# "verdict" marks a verdict at the start of a line, or before a colon or a dash; "I reached this verdict because B is
+# wrong" has none. "is" counts only if an answer follows: "this verdict is final" refers to an earlier one.
+VERDICT_MARKER = re.compile(
     r"(?:^[^\w\n]{0,12}(?:(?:my|the)\s+)?(?:final\s+)?verdict\b(?!\s+is\b)|\bverdict\W{0,4}?[:=\u2013\u2014-]|(?P<is>\bverdict\s+is\b))\W*",
     re.IGNORECASE | re.MULTILINE,
 )
-# A small letter is one of the two answers only where nothing follows it: "a" is also an article.
+# A lower-case letter is a choice only at the end of a line: "a" is also an article.
 CHOICE = re.compile(
     r"(?i:(?:it['\u2019]?s|it\s+is)\s+)?(?i:an?\s+)?(?P<tie>(?i:tied?|draw))\b"
     r"|(?i:an?\s+(?:\w+\s+)?(?:win|victory)\s+for\s+)?(?i:(?:answer|assistant|response|option)\W*)?"
@@ -44,8 +45,8 @@ CHOICE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a judge replied: its text, and P(the first of the two) where the verdict's token was read."""
+class JudgeOutput:
+    """A judge's response: the text, and P(first answer) if the log-probabilities of the verdict token were used."""
 
     key: str
     text: str
@@ -53,55 +54,55 @@ class Answer:
 
 
 class Judge(Protocol):
-    """Whoever compares: a local model (`LocalJudge`) or an endpoint (`EndpointJudge`)."""
+    """The judge of a comparison: a local model (`LocalJudge`) or an endpoint (`EndpointJudge`)."""
 
-    def ask(self, questions: Iterable[tuple[str, str]]) -> Iterator[Answer]:
-        """Ask (key, question)s; answers come as they finish, in any order."""
+    def ask(self, prompts: Iterable[tuple[str, str]]) -> Iterator[JudgeOutput]:
+        """Yield an output for every (key, prompt) as it finishes, in any order."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadToHead:
-    """How model a fares against model b.
+    """Results of model a against model b.
 
-    `win_rate` counts a tie one half, `length_controlled` is what is left of it at equal lengths (see `win_rates`).
-    `first_share` is the share of verdicts, ties left out, for whoever stood first: 0.5 for a judge who does not mind.
-    `preference` is the mean probability of a's answer, both orders taken together, where verdict tokens were read.
+    `win_rate` counts a tie as half a win; `length_controlled` is the length-controlled win rate (see `win_rates`).
+    `first_position_rate` is the share of verdicts, without ties, for the answer shown first: 0.5 without position bias.
+    `preference` is the mean probability of a's answer, averaged over both orders, if verdict tokens were used.
     """
 
     prompts: int
     wins: int
     ties: int
     losses: int
-    unread: int
+    unparseable: int
     disagreements: int
     win_rate: Estimate
     length_controlled: Estimate
     preference: Estimate
-    first_share: float | None
+    first_position_rate: float | None
     mean_length: list[float]  # characters, of a and of b
 
 
 def read_template(head_to_head: HeadToHeadSection) -> str:
-    """Return the prompt for comparing: the packaged wording or the user's file.
+    """Return the template of the comparison prompt: the packaged one or the user's file.
 
     Raises:
         InputError: the file cannot be read, or lacks one of the fields {prompt}, {first} and {second}.
     """
     if head_to_head.prompt_file is not None:
-        return judge.read_prompt_file("head_to_head.prompt_file", head_to_head.prompt_file, FIELDS)
+        return read_prompt_file("head_to_head.prompt_file", head_to_head.prompt_file, FIELDS)
     name = "pairwise_prompt.txt" if head_to_head.justify else "pairwise_prompt_direct.txt"
     return (resources.files("srlm") / "data" / name).read_text(encoding="utf-8").strip()
 
 
 def fill(template: str, prompt: str, first: str, second: str) -> str:
-    """Put a question and two answers into the prompt (see `judge.fill_fields`)."""
-    return judge.fill_fields(template, dict(zip(FIELDS, (prompt, first, second), strict=True)))
+    """Fill the template with a question and two answers (see `fill_fields`)."""
+    return fill_fields(template, dict(zip(FIELDS, (prompt, first, second), strict=True)))
 
 
-def read_word(reply: str) -> Word:
-    """Read the last verdict of a reply; "missing" where there is none, or one for both."""
-    found = ((label, CHOICE.match(reply, label.end())) for label in LABEL.finditer(reply))
-    declared = [choice for label, choice in found if choice is not None or label["is"] is None]
+def parse_verdict(text: str) -> VerdictLabel:
+    """Parse the last verdict in a judge's response; "missing" if there is none, or if it names both answers."""
+    found = ((marker, CHOICE.match(text, marker.end())) for marker in VERDICT_MARKER.finditer(text))
+    declared = [choice for marker, choice in found if choice is not None or marker["is"] is None]
     choice = declared[-1] if declared else None
     if choice is None:
         return "missing"
@@ -111,7 +112,7 @@ def read_word(reply: str) -> Word:
 
 
 def write_comparisons(
-    who: Judge,
+    judge: Judge,
     prompts: Sequence[Prompt],
     answers: tuple[Sequence[Candidate], Sequence[Candidate]],
     file: Path,
@@ -120,26 +121,26 @@ def write_comparisons(
     report: Reporter,
     stage: str,
 ) -> None:
-    """Append to `file` the comparisons that it still lacks: two a prompt, one in each order.
+    """Append the missing comparisons to `file`: two per prompt, one in each order.
 
-    `answers` are model a's and model b's, one a prompt. Equal answers are a tie that no judge is asked about.
+    `answers` are those of model a and of model b, one per prompt. Equal answers are a tie without a call to the judge.
     """
     texts = [{row.prompt_id: row.text for row in rows} for rows in answers]
     done = {(row.prompt_id, row.first) for row in resume_rows(file, Comparison, report)}
-    places = [(prompt, first) for prompt in prompts for first in SIDES if (prompt.id, first) not in done]
-    report.start(stage, len(places) + len(done), len(done))
+    missing = [(prompt, first) for prompt in prompts for first in SIDES if (prompt.id, first) not in done]
+    report.start(stage, len(missing) + len(done), len(done))
     template = read_template(head_to_head)
-    asked: dict[str, tuple[Prompt, Side]] = {}
+    pending: dict[str, tuple[Prompt, Side]] = {}
     with RowWriter(file) as writer:
-        for prompt, first in places:
+        for prompt, first in missing:
             if texts[0][prompt.id] == texts[1][prompt.id]:
-                writer.write(comparison(prompt, first, SAME, "tie", None))
+                writer.write(comparison(prompt, first, IDENTICAL, "tie", None))
                 report.advance()
             else:
-                asked[f"{prompt.id}.{first}"] = (prompt, first)
-        for answer in who.ask(_questions(template, asked, texts)):
-            prompt, first = asked[answer.key]
-            writer.write(comparison(prompt, first, answer.text, read_word(answer.text), answer.preference))
+                pending[f"{prompt.id}.{first}"] = (prompt, first)
+        for output in judge.ask(_judge_prompts(template, pending, texts)):
+            prompt, first = pending[output.key]
+            writer.write(comparison(prompt, first, output.text, parse_verdict(output.text), output.preference))
             report.advance()
 
 
@@ -148,7 +149,7 @@ def head_to_head_result(
     answers: tuple[Sequence[Candidate], Sequence[Candidate]],
     comparisons: Sequence[Comparison],
 ) -> HeadToHead:
-    """Count wins and take the rates."""
+    """Count wins, ties and losses, and compute the rates."""
     length_a, length_b = ({row.prompt_id: len(row.text) for row in rows} for rows in answers)
     by_prompt = _grouped(prompts, comparisons)
     results = {
@@ -157,35 +158,35 @@ def head_to_head_result(
         if len(rows) == 2 and "missing" not in (rows["a"].verdict, rows["b"].verdict)
     }
     rates = win_rates(list(results.values()), [length_a[key] for key in results], [length_b[key] for key in results])
-    words = [row.verdict for row in comparisons if row.verdict in ("first", "second")]
+    decided = [row.verdict for row in comparisons if row.verdict in ("first", "second")]
     return HeadToHead(
         prompts=len(prompts),
         wins=rates.wins,
         ties=rates.ties,
         losses=rates.losses,
-        unread=len(prompts) - len(results),
+        unparseable=len(prompts) - len(results),
         disagreements=sum(
             rows["a"].verdict == rows["b"].verdict != "tie" for key, rows in by_prompt.items() if key in results
         ),
         win_rate=rates.win_rate,
         length_controlled=rates.length_controlled,
         preference=_preference(by_prompt),
-        first_share=words.count("first") / len(words) if words else None,
+        first_position_rate=decided.count("first") / len(decided) if decided else None,
         mean_length=[sum(lengths.values()) / max(1, len(lengths)) for lengths in (length_a, length_b)],
     )
 
 
-def _questions(
-    template: str, asked: Mapping[str, tuple[Prompt, Side]], texts: Sequence[Mapping[str, str]]
+def _judge_prompts(
+    template: str, pending: Mapping[str, tuple[Prompt, Side]], texts: Sequence[Mapping[str, str]]
 ) -> Iterator[tuple[str, str]]:
-    for key, (prompt, first) in asked.items():
+    for key, (prompt, first) in pending.items():
         one, other = (texts[side][prompt.id] for side in ((0, 1) if first == "a" else (1, 0)))
         yield key, fill(template, prompt.text, one, other)
 
 
-def comparison(prompt: Prompt, first: Side, text: str, word: Word, preference: float | None) -> Comparison:
-    """Return the row of one verdict."""
-    return Comparison(content_id("comparison", prompt.id, first, text), prompt.id, first, text, word, preference)
+def comparison(prompt: Prompt, first: Side, text: str, verdict: VerdictLabel, preference: float | None) -> Comparison:
+    """Return the row for one verdict."""
+    return Comparison(content_id("comparison", prompt.id, first, text), prompt.id, first, text, verdict, preference)
 
 
 def _grouped(prompts: Sequence[Prompt], comparisons: Sequence[Comparison]) -> dict[str, dict[str, Comparison]]:
@@ -195,23 +196,23 @@ def _grouped(prompts: Sequence[Prompt], comparisons: Sequence[Comparison]) -> di
     return found
 
 
-def _result(a_first: Word, b_first: Word) -> float:
-    """Return a's result from the verdict with a's answer first and the one with b's answer first."""
+def _result(a_first: VerdictLabel, b_first: VerdictLabel) -> float:
+    """Return a's result, given the verdict with a's answer first and the verdict with b's answer first."""
     if (a_first, b_first) == ("first", "second"):
         return WIN
     return LOSS if (a_first, b_first) == ("second", "first") else TIE
 
 
 def _preference(by_prompt: Mapping[str, Mapping[str, Comparison]]) -> Estimate:
-    """Estimate the mean probability of a's answer, over prompts both of whose orders were read from tokens.
+    """Estimate the mean probability of a's answer, over prompts with a verdict token in both orders.
 
-    Equal answers, which no judge is asked about, are as likely as each other; alone they say nothing.
+    Equal answers, which are not judged, count as 0.5; without any judged prompt there is no estimate.
     """
     both = [rows for rows in by_prompt.values() if len(rows) == 2]
-    read = [
+    judged = [
         (rows["a"].preference + 1 - rows["b"].preference) / 2
         for rows in both
         if rows["a"].preference is not None and rows["b"].preference is not None
     ]
-    same = [0.5 for rows in both if rows["a"].text == rows["b"].text == SAME]
-    return mean(read + same) if read else NONE
+    same = [0.5 for rows in both if rows["a"].text == rows["b"].text == IDENTICAL]
+    return mean(judged + same) if judged else NONE

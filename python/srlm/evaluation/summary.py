@@ -1,4 +1,4 @@
-"""Tables of what was measured, for the terminal: a column a model, every figure with its interval and its rule."""
+"""Evaluation tables for the terminal: one column per model, every metric with its interval."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ if TYPE_CHECKING:
 Entry = dict[str, Any]
 
 JUDGE_ROWS = (
-    ("pairwise accuracy (a tie counts half)", "pairwise_accuracy"),
+    ("pairwise accuracy (ties count as half)", "pairwise_accuracy"),
     ("'longer is better', same pairs", "longer_accuracy"),
-    ("pairs that the judge ties", "tied"),
-    ("exact match (a tie is wrong)", "exact_match"),
-    ("5-best: perfect scores that humans rank first", "five_best"),
+    ("tied pairs", "tied"),
+    ("exact match (ties count as wrong)", "exact_match"),
+    ("5-best: perfect scores ranked first by humans", "five_best"),
     ("agreement between samples", "agreement"),
-    ("replies with a score", "parse_rate"),
-    ("agreement of humans, one against two", "human_agreement"),
+    ("parse rate", "parse_rate"),
+    ("human agreement, one against two", "human_agreement"),
 )
 CORRELATIONS = (
     ("Spearman, mean over prompts", "spearman"),
     ("Kendall tau-b, mean over prompts", "kendall"),
-    ("Spearman of score and length", "length_spearman"),
+    ("Spearman, score and length", "length_spearman"),
 )
 RULES = (
-    ("prompts, strict", "prompt_strict"),
-    ("instructions, strict", "instruction_strict"),
-    ("prompts, loose", "prompt_loose"),
-    ("instructions, loose", "instruction_loose"),
+    ("prompt-level strict accuracy", "prompt_strict"),
+    ("instruction-level strict accuracy", "instruction_strict"),
+    ("prompt-level loose accuracy", "prompt_loose"),
+    ("instruction-level loose accuracy", "instruction_loose"),
 )
 
 
 def judge_table(results: Mapping[str, Entry], title: str) -> Table:
-    """Return how models judge: results of `JudgeTask` by the models' names."""
-    table = _table(results, f"as a judge: {title}")
+    """Return the table of judge metrics: results of `JudgeTask` by model name."""
+    table = _table(results, f"judge evaluation: {title}")
     for label, key in JUDGE_ROWS:
         table.add_row(label, *(share(entry[key]) for entry in results.values()))
     for label, key in CORRELATIONS:
         table.add_row(label, *(number(entry[key]) for entry in results.values()))
-    table.add_row("entropy of scores, bits", *(_plain(entry["score_entropy"]) for entry in results.values()))
-    table.add_row("scores given", *(_histogram(entry["histogram"]) for entry in results.values()))
+    table.add_row("score entropy, bits", *(_plain(entry["score_entropy"]) for entry in results.values()))
+    table.add_row("score histogram", *(_histogram(entry["histogram"]) for entry in results.values()))
     table.add_row("prompts / pairs (unscored)", *(_sizes(entry) for entry in results.values()))
     if any(entry["flags"] for entry in results.values()):
-        table.add_row("to know", *("\n".join(entry["flags"]) for entry in results.values()))
+        table.add_row("caveats", *("\n".join(entry["flags"]) for entry in results.values()))
     return table
 
 
 def instructions_table(results: Mapping[str, Entry], title: str) -> Table:
-    """Return how models follow instructions: results of `InstructionsTask` by the models' names."""
-    table = _table(results, f"instructions followed: {title}")
+    """Return the table of instruction following: results of `InstructionsTask` by model name."""
+    table = _table(results, f"instruction following: {title}")
     for label, key in RULES:
         table.add_row(label, *(share(entry[key]) for entry in results.values()))
     for kind in sorted({kind for entry in results.values() for kind in entry["by_kind"]}):
@@ -61,25 +61,25 @@ def instructions_table(results: Mapping[str, Entry], title: str) -> Table:
 
 
 def comparison_table(entry: Entry, name_a: str, name_b: str) -> Table:
-    """Return how one model fares against another: the result of `CompareTask`."""
-    table = _table({"": None}, f"{name_a} against {name_b}, judged by {entry['judge']}")
+    """Return the table of a head-to-head comparison: the result of `CompareTask`."""
+    table = _table({"": None}, f"{name_a} vs {name_b}, judge: {entry['judge']}")
     table.add_row("win / tie / loss", f"{entry['wins']} / {entry['ties']} / {entry['losses']}")
-    table.add_row("win rate (a tie counts half)", share(entry["win_rate"]))
-    table.add_row("win rate at equal lengths", share(entry["length_controlled"]))
-    table.add_row("mean probability of its answer", share(entry["preference"]))
-    table.add_row("decided by the place of the answer", f"{entry['disagreements']} of {entry['prompts']} prompts")
-    table.add_row("verdicts for the first answer", _plain(entry["first_share"], ".1%"))
-    table.add_row("prompts without a readable verdict", str(entry["unread"]))
+    table.add_row("win rate (ties count as half)", share(entry["win_rate"]))
+    table.add_row("length-controlled win rate", share(entry["length_controlled"]))
+    table.add_row("mean preference probability", share(entry["preference"]))
+    table.add_row("position-inconsistent verdicts", f"{entry['disagreements']} of {entry['prompts']} prompts")
+    table.add_row("verdicts for the first position", _plain(entry["first_position_rate"], ".1%"))
+    table.add_row("prompts with an unparseable verdict", str(entry["unparseable"]))
     table.add_row("mean length, characters", " / ".join(f"{length:.0f}" for length in entry["mean_length"]))
     if usage := entry.get("usage"):
-        sent = f"{usage['requests']} requests, {usage['cached']} answered from the cache, {usage['retries']} retries"
+        sent = f"{usage['requests']} requests, {usage['cached']} cached, {usage['retries']} retries"
         table.add_row("endpoint", f"{sent}\n{usage['prompt_tokens']} + {usage['completion_tokens']} tokens")
         table.add_row("cost", f"{usage['cost']:.4f}")
     return table
 
 
 def share(estimate: Entry | None) -> str:
-    """Return a share as text, its 95 % interval on a line of its own."""
+    """Format a share in percent, with its 95 % interval on a second line."""
     if estimate is None or estimate["value"] is None:
         return "-"
     interval = "" if estimate["low"] is None else f"\n({estimate['low']:.0%} to {estimate['high']:.0%})"
@@ -87,7 +87,7 @@ def share(estimate: Entry | None) -> str:
 
 
 def number(estimate: Entry | None) -> str:
-    """Return a coefficient as text, its 95 % interval on a line of its own."""
+    """Format a coefficient, with its 95 % interval on a second line."""
     if estimate is None or estimate["value"] is None:
         return "-"
     interval = "" if estimate["low"] is None else f"\n({estimate['low']:.2f} to {estimate['high']:.2f})"

@@ -1,4 +1,4 @@
-"""The jobs of evaluation that need a model, as a worker does them (see `worker.Task`)."""
+"""The evaluation tasks of a worker (see `workers.tasks.Task`)."""
 
 from __future__ import annotations
 
@@ -22,42 +22,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JudgeTask:
-    """Judge answers that humans ordered: rows of a run (`seed/eft_valid.jsonl`), or a file of human preferences."""
+    """Judge human-ranked answers: the rows of a run (`seed/eft_valid.jsonl`), or a preference set."""
 
     name: str
     data: Path
     file: Path
-    of_run: bool  # whether `data` holds RankedAnswers rows
-    limit: int | None = None  # judge at most so many rows; of a file they are drawn by the seed
+    of_run: bool  # whether `data` contains RankedAnswers rows
+    limit: int | None = None  # maximum number of rows; those of a preference set are sampled with the seed
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
-        from srlm.evaluation import judging
+        from srlm.evaluation import judge_preferences
         from srlm.evaluation.judge_metrics import measure
 
         preferences = self._read(config.seed)
-        fitting = judging.that_fit(engine.tokenizer, preferences, config.judge, config.engine.max_model_len)
-        left_out = len(preferences.rows) - len(fitting.rows)
-        if left_out:
-            report.note(f"{self.name}: {left_out} prompts left out, too long for engine.max_model_len")
+        longest = config.engine.max_model_len
+        fitting = judge_preferences.fitting_rows(engine.tokenizer, preferences, config.judge, longest)
+        too_long = len(preferences.rows) - len(fitting.rows)
+        if too_long:
+            report.note(f"{self.name}: skipped {too_long} prompts that are too long for engine.max_model_len")
         stage = f"judging {self.data.stem}" if not self.of_run else "judging held-out answers"
-        verdicts = judging.judge_rows(
+        verdicts = judge_preferences.judge_rows(
             engine, fitting.rows, self.file, judge=config.judge, seed=seed, report=report, stage=stage
         )
         found = measure(fitting.rows, verdicts, judge=config.judge, annotators=fitting.annotators)
-        return {"rows": len(read_rows(self.file, Verdict)), "too_long": left_out, **asdict(found)}
+        return {"rows": len(read_rows(self.file, Verdict)), "too_long": too_long, **asdict(found)}
 
     def _read(self, seed: int) -> Preferences:
-        from srlm.evaluation.preferences import Preferences, draw, read_preferences
+        from srlm.evaluation.preferences import Preferences, read_preferences, sample_rows
 
         if self.of_run:
             return Preferences(read_rows(self.data, RankedAnswers)[: self.limit], None)
-        return draw(read_preferences(self.data), self.limit, seed)
+        return sample_rows(read_preferences(self.data), self.limit, seed)
 
 
 @dataclass(frozen=True, slots=True)
 class AnswersTask:
-    """Answer held-out prompts, once each, as candidates are drawn."""
+    """Sample one response per held-out prompt, with the settings of the candidates."""
 
     name: str
     prompts: Path
@@ -67,11 +68,12 @@ class AnswersTask:
         """See `Task.run`."""
         from srlm.stages import candidates
 
-        longest = config.engine.max_model_len - config.candidates.max_tokens
+        max_prompt_tokens = config.engine.max_model_len - config.candidates.max_tokens
         prompts = read_rows(self.prompts, Prompt)
-        fitting = [row for row in prompts if len(chat.prompt_ids(engine.tokenizer, chat.user(row.text))) <= longest]
-        if len(fitting) < len(prompts):
-            report.note(f"{self.name}: {len(prompts) - len(fitting)} prompts left out, too long for the engine")
+        lengths = [len(chat.prompt_ids(engine.tokenizer, chat.user(row.text))) for row in prompts]
+        fitting = [row for row, length in zip(prompts, lengths, strict=True) if length <= max_prompt_tokens]
+        if too_long := len(prompts) - len(fitting):
+            report.note(f"{self.name}: skipped {too_long} prompts that are too long for engine.max_model_len")
         once = config.candidates.model_copy(update={"per_prompt": 1})
         candidates.write_candidates(
             engine, fitting, self.file, candidates=once, seed=seed, report=report, stage="answers to held-out prompts"
@@ -83,7 +85,7 @@ class AnswersTask:
 
 @dataclass(frozen=True, slots=True)
 class InstructionsTask:
-    """Answer prompts whose instructions are checked by rule, greedily."""
+    """Generate one greedy response per prompt with verifiable instructions, and check them."""
 
     name: str
     data: Path
@@ -104,7 +106,7 @@ class InstructionsTask:
 
 @dataclass(frozen=True, slots=True)
 class CompareTask:
-    """Let a judge compare model a's answers with model b's."""
+    """Compare model a's answers with model b's by a judge."""
 
     name: str
     prompts: Path
@@ -114,20 +116,20 @@ class CompareTask:
     judge_name: str
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
-        """See `Task.run`; the engine holds the judge."""
+        """See `Task.run`; the engine runs the judge."""
         from srlm.evaluation import pointwise
-        from srlm.evaluation.judges import LocalJudge
+        from srlm.evaluation.pairwise_judges import LocalJudge
 
-        if config.head_to_head.by == "comparison":
+        if config.head_to_head.by == "pairwise":
             return self.compare(LocalJudge(engine, config.head_to_head, config.engine.max_model_len), config, report)
         prompts, answers = self._answered()
-        pointwise.write_scored(
+        pointwise.write_score_comparisons(
             engine, prompts, answers, self.file, config=config, seed=seed, report=report, stage=self._stage
         )
         return self._result(prompts, answers, config)
 
     def compare(self, judge: Judge, config: Config, report: Reporter) -> Result:
-        """Compare, and return what the manifest keeps."""
+        """Compare the answers, and return the result for the manifest."""
         from srlm.evaluation import pairwise
 
         prompts, answers = self._answered()
@@ -141,7 +143,7 @@ class CompareTask:
         return f"comparing {self.name.replace('/', ' ')}"
 
     def _answered(self) -> tuple[list[Prompt], tuple[list[Candidate], list[Candidate]]]:
-        """Return the prompts that both models have answered, and all answers."""
+        """Return the prompts that both models have answered, and the answers."""
         answers = (read_rows(self.answers_a, Candidate), read_rows(self.answers_b, Candidate))
         both = {row.prompt_id for row in answers[0]} & {row.prompt_id for row in answers[1]}
         return [row for row in read_rows(self.prompts, Prompt) if row.id in both], answers
@@ -153,23 +155,23 @@ class CompareTask:
 
         rows = read_rows(self.file, Comparison)
         result = asdict(pairwise.head_to_head_result(prompts, answers, rows))
-        if config.head_to_head.by == "scores":
-            result["first_share"] = None  # nobody stood first
+        if config.head_to_head.by == "pointwise":
+            result["first_position_rate"] = None  # the scores do not depend on a position
         return {"rows": len(rows), "judge": self.judge_name, **result}
 
 
 @dataclass(frozen=True, slots=True)
 class CompareThroughEndpoint:
-    """Let a server compare. A worker's job without an engine."""
+    """Comparisons by an endpoint: a worker's job without an engine."""
 
     config: Config
     cache: Path
     tasks: tuple[CompareTask, ...]
 
     def run(self, report: Reporter, finish: Finish) -> None:
-        """Do the tasks, each reported as soon as it is done."""
+        """Run the tasks; `finish` is called after each one."""
         from srlm.evaluation.endpoint import Endpoint
-        from srlm.evaluation.judges import EndpointJudge
+        from srlm.evaluation.pairwise_judges import EndpointJudge
 
         for task in self.tasks:
             with Endpoint(self.config.endpoint, self.cache) as endpoint:
@@ -177,7 +179,7 @@ class CompareThroughEndpoint:
                 result = task.compare(judge, self.config, report)
                 if endpoint.first_refusal is not None:
                     report.note(
-                        f"{task.name}: {endpoint.usage.refused} questions were refused, and have no verdict; "
+                        f"{task.name}: the endpoint refused {endpoint.usage.refused} requests, which have no verdict; "
                         f"the first: {endpoint.first_refusal}"
                     )
                 finish(task.name, {**result, "usage": asdict(endpoint.usage)})

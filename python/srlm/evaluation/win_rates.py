@@ -1,9 +1,9 @@
-"""Win rates with intervals, and the win rate that is left once length is accounted for.
+"""Win rates and length-controlled win rates, with intervals.
 
-The length-controlled rate is AlpacaEval 2's idea (Dubois et al. 2024, arXiv 2404.04475, section 3): a logistic model of
-who wins, with one term for the models and one for the difference of their answers' lengths; the rate is what the model
-says at equal lengths. Left out: the paper's third term, how hard each instruction is, which it takes from a fit to
-many models on its own 805 instructions. Ours is fitted to the two models' answers alone.
+The length-controlled win rate follows AlpacaEval 2 (Dubois et al. 2024, arXiv 2404.04475, section 3): a logistic
+regression of the result with one term for the models and one for the length difference of their answers; the rate is
+its prediction at equal lengths. It omits the paper's third term, the difficulty of each instruction, which is fitted on
+many models' outputs for AlpacaEval's own 805 instructions. This fit uses only the two models' answers.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
-# A weak pull of both coefficients towards zero, near it as strong as one further prompt that was a tie: without it, a
-# model that wins everywhere would have an infinite one. It is felt with few prompts: 3 wins of 3 are 85 %, 100 of 100
-# are 99 %.
-PENALTY = 0.25
-STEPS = 25
+# Weak L2 regularization of both coefficients, near zero as strong as one additional tied prompt: without it, the
+# coefficients of a model that wins every prompt would be infinite. It matters with few prompts: 3 wins of 3 give 85 %,
+# 100 of 100 give 99 %.
+L2_PENALTY = 0.25
+NEWTON_STEPS = 25
 
 
 @dataclass(frozen=True, slots=True)
 class WinRates:
-    """How model a fares against model b: prompts won, tied and lost, and rates in which a tie counts one half."""
+    """Results of model a against model b: wins, ties and losses, and win rates in which a tie counts as half a win."""
 
     wins: int
     ties: int
@@ -40,10 +40,10 @@ class WinRates:
 
 
 def win_rates(results: Sequence[float], lengths_a: Sequence[int], lengths_b: Sequence[int]) -> WinRates:
-    """Return the rates of model a over prompts.
+    """Return the results of model a over prompts.
 
     Args:
-        results: WIN, TIE or LOSS of each prompt, [P].
+        results: WIN, TIE or LOSS per prompt, [P].
         lengths_a: lengths of a's answers in characters, [P].
         lengths_b: lengths of b's answers, [P].
     """
@@ -57,30 +57,30 @@ def win_rates(results: Sequence[float], lengths_a: Sequence[int], lengths_b: Seq
 
 
 def length_controlled(results: Sequence[float], lengths_a: Sequence[int], lengths_b: Sequence[int]) -> Estimate:
-    """Estimate the win rate at equal lengths; without any difference in length, it is near the plain one."""
+    """Estimate the length-controlled win rate; it is close to the raw one if all lengths are equal."""
     if not results:
         return NONE
     won = np.array(results, dtype=np.float64)  # [P]
     length = length_feature(np.array(lengths_a, dtype=np.float64) - np.array(lengths_b, dtype=np.float64))  # [P]
-    return bootstrap(len(won), lambda rows: _at_equal_length(won[rows], length[rows]))
+    return bootstrap(len(won), lambda rows: _fit_at_equal_length(won[rows], length[rows]))
 
 
 def length_feature(difference: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return tanh of the difference in lengths over its standard deviation, [P] (paper, equation 2)."""
+    """Return tanh of the length difference divided by its standard deviation, [P] (paper, equation 2)."""
     spread = difference.std()
     return np.tanh(difference / spread) if spread > 0 else np.zeros_like(difference)
 
 
-def _at_equal_length(won: NDArray[np.float64], length: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fit_at_equal_length(won: NDArray[np.float64], length: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fit P(win) = sigmoid(model + weight * length) to each resample [R, P] by Newton steps; return sigmoid(model)."""
     model, weight = np.zeros(len(won)), np.zeros(len(won))  # [R]
-    for _ in range(STEPS):
+    for _ in range(NEWTON_STEPS):
         chance = 1 / (1 + np.exp(-(model[:, None] + weight[:, None] * length)))  # [R, P]
         residual, curvature = won - chance, chance * (1 - chance)  # [R, P]
-        slope_model = residual.sum(-1) - PENALTY * model  # [R]
-        slope_weight = (residual * length).sum(-1) - PENALTY * weight
-        mm, mw = curvature.sum(-1) + PENALTY, (curvature * length).sum(-1)
-        ww = (curvature * length**2).sum(-1) + PENALTY
+        slope_model = residual.sum(-1) - L2_PENALTY * model  # [R]
+        slope_weight = (residual * length).sum(-1) - L2_PENALTY * weight
+        mm, mw = curvature.sum(-1) + L2_PENALTY, (curvature * length).sum(-1)
+        ww = (curvature * length**2).sum(-1) + L2_PENALTY
         determinant = mm * ww - mw**2
         model = model + (ww * slope_model - mw * slope_weight) / determinant
         weight = weight + (mm * slope_weight - mw * slope_model) / determinant

@@ -1,4 +1,4 @@
-"""Answers of a model in the file formats of external benchmarks (AlpacaEval, MT-Bench, lm-evaluation-harness).
+"""Export of a model's answers to external benchmarks (AlpacaEval, MT-Bench, lm-evaluation-harness).
 
-It may not know the loop or a run's manifest.
+Does not depend on the loop or on a run's manifest.
 """

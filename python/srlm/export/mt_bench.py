@@ -1,8 +1,8 @@
-"""MT-Bench: a model's answers in conversations of several turns, as FastChat's judge reads them.
+"""MT-Bench: a model's answers in multi-turn conversations, in the format of FastChat's judge.
 
-All first turns are answered, then all second ones with the first answers before them. Answers go to a file of rows one
-by one, FastChat's file is made of them at the end. Judging is FastChat's (`fastchat.llm_judge`), and its other choices
-than the first are left out: its judge reads the first only.
+All first turns are answered, then all second turns, with the first answers in the context. Every answer is written as a
+row when it finishes; FastChat's file is written from the rows at the end. FastChat does the judging
+(`fastchat.llm_judge`). There is one choice per question, as its judge ignores all others.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
     from srlm.rows.records import Message
 
-# FastChat's temperatures (fastchat/llm_judge/common.py, 0.2.36); any other category is answered at OTHER.
+# FastChat's temperatures (fastchat/llm_judge/common.py, 0.2.36); any other category uses DEFAULT_TEMPERATURE.
 TEMPERATURES = {
     "writing": 0.7,
     "roleplay": 0.7,
@@ -48,12 +48,12 @@ TEMPERATURES = {
     "humanities": 0.1,
     "arena-hard-200": 0.0,
 }
-OTHER = 0.7
+DEFAULT_TEMPERATURE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the user says in a conversation, turn by turn."""
+    """A question, with the user's turns."""
 
     id: int | str
     category: str
@@ -62,7 +62,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class TurnAnswer:
-    """A model's answer in one turn. `id` is a hash of the turns up to this one, so that a changed question is new."""
+    """A model's answer in one turn. `id` is a hash of the turns so far, so an edited question is answered again."""
 
     id: str
     question_id: int | str
@@ -76,27 +76,27 @@ def read_questions(file: Path) -> list[Question]:
     """Read FastChat's `question.jsonl`.
 
     Raises:
-        InputError: a line is broken, a question is there twice, or there is none; names file, line and field.
+        InputError: a line is invalid, a question appears twice, or there are none; names file, line and field.
     """
     questions: dict[int | str, Question] = {}
     for number, row in read_objects(file):
         question = _question(row, f"{file}, line {number}")
         if question.id in questions:
-            raise InputError(f"{file}, line {number}: question_id {question.id!r} is there already; give it another")
+            raise InputError(f"{file}, line {number}: question_id {question.id!r} appears twice; change one of them")
         questions[question.id] = question
     if not questions:
-        raise InputError(f"{file}: has no questions; give FastChat's question.jsonl")
+        raise InputError(f"{file}: contains no questions; use FastChat's question.jsonl")
     return list(questions.values())
 
 
 def _question(row: dict[str, Any], where: str) -> Question:
     name, category, turns = row.get("question_id"), row.get("category"), row.get("turns")
     if not isinstance(name, int | str) or isinstance(name, bool):
-        raise InputError(f"{where}: `question_id` has to be a number or a text; add it")
+        raise InputError(f"{where}: `question_id` must be an integer or a string; add it")
     if not isinstance(category, str):
-        raise InputError(f"{where}: `category` has to be a text, such as writing; add it")
+        raise InputError(f"{where}: `category` must be a string, such as writing; add it")
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) and turn.strip() for turn in turns):
-        raise InputError(f"{where}: `turns` has to be a list of texts that are not empty, one a turn; mend it")
+        raise InputError(f"{where}: `turns` must be a list of non-empty strings, one per turn; fix it")
     return Question(name, category, turns)
 
 
@@ -111,10 +111,10 @@ def write_turns(
     seed: int,
     report: Reporter,
 ) -> None:
-    """Append the answers that `file` still lacks, one turn of all questions after the other.
+    """Append the missing answers to `file`: the first turn of all questions, then the second, and so on.
 
-    `temperature` None is FastChat's for each category. An earlier answer stands in the conversation stripped of white
-    space at its ends, as in FastChat's.
+    `temperature` None uses FastChat's temperature for each category. Earlier answers are stripped in the conversation,
+    as in FastChat.
     """
     answers = {row.id: row for row in resume_rows(file, TurnAnswer, report)}
     ids = {_turn_id(question, turn) for question in questions for turn in range(len(question.turns))}
@@ -133,21 +133,21 @@ def write_turns(
                 for key, question in missing.items()
             )
             for done in engine.generate(requests):
-                drawn = derived_seed(seed, "mt-bench", done.key)
-                row = TurnAnswer(done.key, missing[done.key].id, turn, done.text, done.finish_reason, drawn)
+                request_seed = derived_seed(seed, "mt-bench", done.key)
+                row = TurnAnswer(done.key, missing[done.key].id, turn, done.text, done.finish_reason, request_seed)
                 answers[row.id] = row
                 writer.write(row)
                 report.advance()
 
 
-def mt_bench(questions: Sequence[Question], answers: Sequence[TurnAnswer], out: Path) -> None:
-    """Write FastChat's file of a model's answers; the model's name is the file's, as FastChat takes it.
+def write_model_answers(questions: Sequence[Question], answers: Sequence[TurnAnswer], out: Path) -> None:
+    """Write FastChat's file of a model's answers. The model is named after the file, as in FastChat.
 
     Raises:
         InputError: `out` does not end in .jsonl, or a turn has no answer.
     """
     if out.suffix != ".jsonl":
-        raise InputError(f"{out}: FastChat reads files that end in .jsonl, named after the model; give such a name")
+        raise InputError(f"{out}: FastChat requires the name of the model with the extension .jsonl; use another name")
     texts = {row.id: row.text.strip() for row in answers}
     rows = [_model_answer(question, texts, out.stem) for question in questions]
     write_text(out, "".join(json.dumps(row) + "\n" for row in rows))  # ASCII: FastChat reads by the locale's encoding
@@ -155,7 +155,7 @@ def mt_bench(questions: Sequence[Question], answers: Sequence[TurnAnswer], out: 
 
 @dataclass(frozen=True, slots=True)
 class MtBenchTask:
-    """Answer MT-Bench's questions and write `file` for FastChat (a `worker.Task`)."""
+    """Answer MT-Bench's questions and write `file` for FastChat (a `workers.tasks.Task`)."""
 
     name: str
     questions: Path
@@ -164,16 +164,16 @@ class MtBenchTask:
     max_tokens: int = 1024
 
     @property
-    def kept(self) -> Path:
-        """The answers so far, from which an interrupted export goes on; of FastChat's folder it reads *.jsonl only."""
+    def partial_file(self) -> Path:
+        """The answers so far, from which an interrupted export resumes. FastChat reads only *.jsonl."""
         return self.file.with_suffix(".turns")
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> dict[str, Any]:
-        """See `worker.Task.run`; the configuration has no part in how MT-Bench is answered."""
+        """See `Task.run`; the configuration does not affect MT-Bench's answers."""
         questions = read_questions(self.questions)
         settings: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
-        write_turns(engine, questions, self.kept, seed=seed, report=report, **settings)
-        mt_bench(questions, read_rows(self.kept, TurnAnswer), self.file)
+        write_turns(engine, questions, self.partial_file, seed=seed, report=report, **settings)
+        write_model_answers(questions, read_rows(self.partial_file, TurnAnswer), self.file)
         return {"rows": len(questions)}
 
 
@@ -182,14 +182,14 @@ def _turn_id(question: Question, turn: int) -> str:
 
 
 def _temperature(question: Question, given: float | None) -> float:
-    return TEMPERATURES.get(question.category, OTHER) if given is None else given
+    return TEMPERATURES.get(question.category, DEFAULT_TEMPERATURE) if given is None else given
 
 
 def _conversation(question: Question, turn: int, answers: dict[str, TurnAnswer]) -> list[Message]:
     messages: list[Message] = []
     for earlier in range(turn):
-        said = answers[_turn_id(question, earlier)].text.strip()
-        messages += [*chat.user(question.turns[earlier]), *chat.assistant(said)]
+        text = answers[_turn_id(question, earlier)].text.strip()
+        messages += [*chat.user(question.turns[earlier]), *chat.assistant(text)]
     return messages + chat.user(question.turns[turn])
 
 
@@ -197,7 +197,7 @@ def _model_answer(question: Question, texts: dict[str, str], model: str) -> dict
     ids = [_turn_id(question, turn) for turn in range(len(question.turns))]
     for turn, name in enumerate(ids, 1):
         if name not in texts:
-            raise InputError(f"question {question.id}: turn {turn} has no answer; run the same command again to go on")
+            raise InputError(f"question {question.id}: turn {turn} has no answer; run the same command again to resume")
     turns = [texts[name] for name in ids]
     return {
         "question_id": question.id,

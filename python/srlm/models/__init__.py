@@ -1,4 +1,4 @@
-"""Models by name and folder: resolving, loading, saving identity, chat encoding.
+"""Models: resolving names, loading, hashing, and chat encoding.
 
-They may not know engines, stages or runs.
+This package must not depend on engines, stages or runs.
 """

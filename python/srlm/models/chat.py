@@ -1,7 +1,7 @@
-"""Messages to token ids, once: nothing that has become ids is rendered or tokenised again.
+"""Messages to token ids. Each text is encoded once: token ids are passed on and never re-rendered or re-tokenised.
 
-Templates are rendered and texts tokenised in Rust (`srlm.native.ChatEncoder`) for whole batches. A template that
-renders otherwise there than in transformers is left to transformers; ids that differ are an error, never a surprise.
+Whole batches are rendered and tokenised in Rust (`srlm.native.ChatEncoder`). A template that renders differently there
+than in transformers is rendered by transformers; token ids that differ between the two raise an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Conversation = list[dict[str, str]]
 Encoded = TypeVar("Encoded")
-Rendered = tuple[str, list[str | None], int]  # the prompt; the prompt with each answer; marks (see ChatEncoder.broken)
+Rendered = tuple[str, list[str | None], int]  # prompt; prompt with each answer; code point (see ChatEncoder.broken)
 
 
 def user(text: str) -> list[Message]:
@@ -40,8 +40,8 @@ def assistant(text: str) -> list[Message]:
     return [{"role": "assistant", "content": text}]
 
 
-# What templates are known to treat differently; both renderers must agree on all of it.
-TEXTS = (
+# Inputs that templates are known to treat specially; both renderers must agree on all of them.
+PARITY_TEXTS = (
     "Hello",
     "",
     " \n leading and trailing \t\n",
@@ -51,7 +51,7 @@ TEXTS = (
     "<think>\nthought\n</think>\n\nsaid",
     "caf\u00e9 \u4f60\u597d \U0001f600 e\u0301",
     "[INST] a [/INST] ### Response: b\nUser: c",
-    "\u00bd",  # what Python's str and Rust's take for digits, letters and white space differs on these
+    "\u00bd",  # Python and Rust disagree on whether this and the next ones are digits, letters or white space
     "\u00b2",
     "\u2177",
     "\u24b6",
@@ -59,11 +59,11 @@ TEXTS = (
     "\x1c",
     "word " * 40,
 )
-PARITY: tuple[tuple[Conversation, bool], ...] = (
-    *((user(text), True) for text in TEXTS),
-    *(([*user("Hi"), *assistant(text)], False) for text in TEXTS),
-    *(([{"role": "system", "content": text}, *user("Hi")], True) for text in TEXTS[:5]),
-    *(([*user(text), *assistant(text), *user("Hi")], True) for text in TEXTS),
+PARITY_CASES: tuple[tuple[Conversation, bool], ...] = (
+    *((user(text), True) for text in PARITY_TEXTS),
+    *(([*user("Hi"), *assistant(text)], False) for text in PARITY_TEXTS),
+    *(([{"role": "system", "content": text}, *user("Hi")], True) for text in PARITY_TEXTS[:5]),
+    *(([*user(text), *assistant(text), *user("Hi")], True) for text in PARITY_TEXTS),
     ([{"role": "system", "content": "Be brief."}, *user("Hi"), *assistant("Ho"), *user("a"), *assistant("b")], False),
     ([*user("Hi"), *user("again")], True),
     (assistant("Ho"), False),
@@ -73,33 +73,33 @@ PARITY: tuple[tuple[Conversation, bool], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
-    """A tokenizer's encoder, what it was made from, and whether its template is rendered in Rust."""
+class CachedEncoder:
+    """A tokenizer's encoder, its cache key, and whether the chat template is rendered in Rust."""
 
-    made_from: tuple[object, ...]
+    cache_key: tuple[object, ...]
     encoder: ChatEncoder
-    renders: bool
+    renders_in_rust: bool
 
 
-_chats: WeakKeyDictionary[PreTrainedTokenizerBase, Chat] = WeakKeyDictionary()
+_encoders: WeakKeyDictionary[PreTrainedTokenizerBase, CachedEncoder] = WeakKeyDictionary()
 
 
-def chat_of(tokenizer: PreTrainedTokenizerBase) -> Chat:
-    """Return the encoder of a tokenizer with its present chat template, made when it is first asked for.
+def cached_encoder(tokenizer: PreTrainedTokenizerBase) -> CachedEncoder:
+    """Return the encoder of a tokenizer with its current chat template, built on first use.
 
     Raises:
-        InputError: the tokenizer is none of Hugging Face's `tokenizers`, has no chat template or no end token, or Rust
-            gives other ids for it.
+        InputError: the tokenizer is not a fast tokenizer, has no chat template or no end token, or Rust encodes a text
+            to other ids.
     """
     special = tokenizer.special_tokens_map
-    made_from = (tokenizer.chat_template, len(tokenizer), *(f"{name}={special[name]}" for name in special))
-    chat = _chats.get(tokenizer)
-    if chat is None or chat.made_from != made_from:
-        chat = _chats[tokenizer] = _make_chat(tokenizer, made_from)
+    cache_key = (tokenizer.chat_template, len(tokenizer), *(f"{name}={special[name]}" for name in special))
+    chat = _encoders.get(tokenizer)
+    if chat is None or chat.cache_key != cache_key:
+        chat = _encoders[tokenizer] = _build_encoder(tokenizer, cache_key)
     return chat
 
 
-def _make_chat(tokenizer: PreTrainedTokenizerBase, made_from: tuple[object, ...]) -> Chat:
+def _build_encoder(tokenizer: PreTrainedTokenizerBase, cache_key: tuple[object, ...]) -> CachedEncoder:
     if not tokenizer.is_fast:
         raise InputError(
             f"the tokenizer ({type(tokenizer).__name__}) has no tokenizer.json; load it with transformers and save it "
@@ -113,20 +113,22 @@ def _make_chat(tokenizer: PreTrainedTokenizerBase, made_from: tuple[object, ...]
     try:
         template = str(tokenizer.get_chat_template())
         encoder = ChatEncoder(json, template=template, variables=variables, end_token=end)
-        chat = Chat(made_from, encoder, renders=all(_agree(tokenizer, encoder, *case) for case in PARITY))
-    except ValueError:  # a template that only transformers can compile
-        with _told():
-            chat = Chat(made_from, ChatEncoder(json, end_token=end), renders=False)
+        chat = CachedEncoder(
+            cache_key, encoder, renders_in_rust=all(_renders_alike(tokenizer, encoder, *case) for case in PARITY_CASES)
+        )
+    except ValueError:  # only transformers can compile this template
+        with _as_input_errors():
+            chat = CachedEncoder(cache_key, ChatEncoder(json, end_token=end), renders_in_rust=False)
     _check_ids(tokenizer, chat.encoder)
     return chat
 
 
-def _agree(
+def _renders_alike(
     tokenizer: PreTrainedTokenizerBase, encoder: ChatEncoder, messages: Conversation, add_generation_prompt: bool
 ) -> bool:
     try:
         expected: str | None = _apply(tokenizer, messages, add_generation_prompt=add_generation_prompt)
-    except Exception:  # a template may raise anything; the other renderer then has to refuse as well
+    except Exception:  # a template may raise anything; the Rust renderer must then fail as well
         expected = None
     try:
         found: str | None = encoder.render(messages, add_generation_prompt=add_generation_prompt)
@@ -136,12 +138,15 @@ def _agree(
 
 
 def _check_ids(tokenizer: PreTrainedTokenizerBase, encoder: ChatEncoder) -> None:
-    texts = [*TEXTS, *(f"{text} {token}{text}" for text in TEXTS[:3] for token in tokenizer.all_special_tokens)]
+    texts = [
+        *PARITY_TEXTS,
+        *(f"{text} {token}{text}" for text in PARITY_TEXTS[:3] for token in tokenizer.all_special_tokens),
+    ]
     for text, ids in zip(texts, ragged_rows(*encoder.encode_texts(texts)), strict=True):
         if ids != _encode(tokenizer, text):
             raise InputError(
-                f"the tokenizer's ids for {text!r} are not those of the `tokenizers` library built into srlm; install "
-                "a version of tokenizers that this version of srlm names"
+                f"the tokenizer's ids for {text!r} differ from those of the `tokenizers` library built into srlm; "
+                "install a version of tokenizers that this version of srlm requires"
             )
 
 
@@ -156,14 +161,14 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def ragged_rows(ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> list[list[int]]:
-    """Return the rows of `ids` [T], whose cumulative lengths are `offsets` [N + 1], as N lists."""
+    """Split `ids` [T] at `offsets` [N + 1] into N lists."""
     ends = offsets.tolist()
     values = ids.tolist()
     return [values[start:end] for start, end in pairwise(ends)]
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], opening: str = "") -> tuple[int, ...]:
-    """Return the ids that an engine continues: the conversation, the assistant's mark, and its turn's `opening`."""
+    """Return the prompt ids of a request: the conversation, the generation prompt, and the prefill `opening`."""
     batch = _Batch(tokenizer, [prompt])
     ids, _ = batch.encoded(lambda rows: batch.chat.encoder.encode_prompts(rows, opening=opening))
     return tuple(ids.tolist())
@@ -172,13 +177,13 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], op
 def completion_ids(
     tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], completion: Sequence[Message]
 ) -> list[int]:
-    """Return the ids of an answer as an engine would write it: its text as the template renders it, then the end token.
+    """Return the ids of an answer as an engine would generate it: its rendered text, then the end token.
 
     Raises:
-        InputError: the template renders the prompt differently once an answer follows.
+        InputError: the template renders the prompt differently when an answer follows.
     """
     (ids,), (mask,) = encode_examples(tokenizer, [prompt], [completion], [None])
-    return [token for token, wanted in zip(ids, mask, strict=True) if wanted]
+    return [token for token, in_completion in zip(ids, mask, strict=True) if in_completion]
 
 
 def encode_examples(
@@ -189,10 +194,10 @@ def encode_examples(
 ) -> tuple[list[list[int]], list[list[bool]]]:
     """Return N rows of ids, each a prompt and its completion, and masks that are true for the completion.
 
-    Where an engine's own `completion_ids` are given they are passed on.
+    An engine's `completion_ids` are used unchanged if they are given.
 
     Raises:
-        InputError: the template refuses a row, or renders its prompt differently once an answer follows.
+        InputError: the template rejects a row, or renders its prompt differently when an answer follows.
     """
     batch = _Batch(tokenizer, prompts, (completions, completion_ids))
     ids, mask, offsets = batch.encoded(
@@ -211,7 +216,7 @@ def encode_pairs(
     chosen_ids: Sequence[list[int] | None],
     rejected_ids: Sequence[list[int] | None],
 ) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
-    """Return the ids of N prompts, of their chosen and of their rejected answers; see `encode_examples`."""
+    """Return the ids of N prompts, of their chosen and their rejected answers; see `encode_examples`."""
     batch = _Batch(tokenizer, prompts, (chosen, chosen_ids), (rejected, rejected_ids))
     columns = batch.encoded(
         lambda rows, *answers: batch.chat.encoder.encode_pairs(
@@ -223,47 +228,48 @@ def encode_pairs(
 
 
 def check_token_ids(model: PreTrainedModel, rows: Iterable[Sequence[int] | None]) -> None:
-    """Check that a model knows all token ids that rows bring along; None is a row without.
+    """Check that all token ids in rows are in a model's vocabulary; None is a row without token ids.
 
     Raises:
-        InputError: it does not: another model wrote them.
+        InputError: they are not, since another model generated them.
     """
-    known = model.get_input_embeddings().num_embeddings
+    vocabulary = model.get_input_embeddings().num_embeddings
     highest = max((max(ids, default=-1) for ids in rows if ids is not None), default=-1)
-    if highest >= known:
+    if highest >= vocabulary:
         raise InputError(
-            f"the rows hold the token id {highest}, but the model knows only those below {known}; give rows that this "
-            "model wrote, or leave their token ids out"
+            f"the rows hold the token id {highest}, but the model's vocabulary has {vocabulary} tokens; use rows that "
+            "this model generated, or remove their token ids"
         )
 
 
-Answers = tuple[Sequence[Sequence[Message]], Sequence[list[int] | None]]  # messages, or the engine's ids
+Answers = tuple[Sequence[Sequence[Message]], Sequence[list[int] | None]]  # messages, and the engine's ids if known
 
 
 class _Batch:
-    """Prompts and their answers, rendered by whoever can."""
+    """Prompts and their answers, rendered in Rust if possible, else by transformers."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[Message]], *answers: Answers
     ) -> None:
-        self.chat = chat_of(tokenizer)
+        self.chat = cached_encoder(tokenizer)
         self._tokenizer, self._prompts, self._answers = tokenizer, prompts, answers
 
     def encoded(self, encode: Callable[..., Encoded]) -> Encoded:
-        """Return what `encode` makes of the rows, and of the columns of answers where those are still messages.
+        """Call `encode` with the messages of prompts and answers, or with rows rendered by transformers.
 
         Raises:
-            InputError: neither Rust nor transformers can do it; says why.
+            InputError: neither Rust nor transformers can render the rows; gives the reason.
         """
-        if self.chat.renders:
+        if self.chat.renders_in_rust:
             messages = ([list(row) for row in column] for column in (self._prompts, *(it for it, _ in self._answers)))
-            with _told(), contextlib.suppress(ChatTemplateError):  # transformers may know what the template asks for
+            # On a ChatTemplateError transformers may still support what the template uses.
+            with _as_input_errors(), contextlib.suppress(ChatTemplateError):
                 return encode(*messages)
-        with _told():
+        with _as_input_errors():
             return encode([self._rendered(row) for row in range(len(self._prompts))])
 
     def _rendered(self, row: int) -> Rendered:
-        """Render a prompt, and the prompt with each answer that has no ids, by transformers."""
+        """Render a prompt, and the prompt with each answer that has no ids, with transformers."""
         answers = [None if ids[row] is not None else texts[row] for texts, ids in self._answers]
         lists = [list(self._prompts[row]), *(list(answer or ()) for answer in answers)]
         marks, texts = self.chat.encoder.broken([message for messages in lists for message in messages])
@@ -278,14 +284,14 @@ class _Batch:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Turn what Rust or a template refuses into the user's error."""
+def _as_input_errors() -> Iterator[None]:
+    """Convert errors of Rust or of a template to InputError."""
     from jinja2 import TemplateError
 
     try:
         yield
     except TemplateError as error:
         reason = str(error).partition("\n")[0][:200]
-        raise InputError(f"the chat template refuses these messages: {reason}") from error
+        raise InputError(f"the chat template rejects these messages: {reason}") from error
     except ValueError as error:
         raise InputError(str(error)) from error

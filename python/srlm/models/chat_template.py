@@ -1,7 +1,7 @@
-"""A chat template is tried before anything is made with it.
+"""Validation of chat templates before they are used.
 
-What is tried is only that it renders, and that what is said stands in what it gives: a template that drops an answer
-would train a model on nothing.
+The check renders a short conversation and looks for both messages in the output: a template that drops the answer would
+train a model on nothing.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from jinja2 import nodes
     from jinja2.parser import Parser
 
-ADVICE = "mend it, or set model.chat_template (e.g. plain)"
+ADVICE = "fix it, or set model.chat_template (e.g. plain)"
 QUESTION, ANSWER = "the question asked", "the answer given"
 
 
 def check(render: Callable[[list[dict[str, str]]], str], where: str) -> None:
-    """Check that a template renders a question with its answer; `where` names it in errors.
+    """Check that a template renders a question with its answer; `where` is its name in errors.
 
     Raises:
-        InputError: it fails on them, or leaves one out.
+        InputError: rendering fails, or the output lacks one of the messages.
     """
     messages = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
     try:
@@ -34,24 +34,24 @@ def check(render: Callable[[list[dict[str, str]]], str], where: str) -> None:
         raise InputError(
             f"{where}: the chat template fails on a question with its answer: {reason}; {ADVICE}"
         ) from error
-    for said, who in ((QUESTION, "user"), (ANSWER, "assistant")):
-        if said not in text:
-            raise InputError(f"{where}: the chat template leaves out what the {who} says; {ADVICE}")
+    for content, role in ((QUESTION, "user"), (ANSWER, "assistant")):
+        if content not in text:
+            raise InputError(f"{where}: the chat template drops the {role} message; {ADVICE}")
 
 
 def check_syntax(text: str, name: str) -> None:
-    """Check that a text is a template; `name` is its file's in errors.
+    """Check the Jinja syntax of a template; `name` is the file's name in errors.
 
     Raises:
-        InputError: it is not; names the line.
+        InputError: the syntax is invalid; names the line.
     """
     from jinja2 import Environment, TemplateSyntaxError
     from jinja2.ext import Extension
 
     class Generation(Extension):
-        """The tag by which transformers marks what the assistant says."""
+        """The tag with which transformers marks the assistant's tokens."""
 
-        tags = {"generation"}  # noqa: RUF012  jinja2's own way
+        tags = {"generation"}  # noqa: RUF012  as jinja2 declares it
 
         def parse(self, parser: Parser) -> list[nodes.Node]:
             next(parser.stream)
@@ -61,7 +61,7 @@ def check_syntax(text: str, name: str) -> None:
         Environment(extensions=["jinja2.ext.loopcontrols", Generation]).parse(text)  # noqa: S701  nothing is rendered
     except TemplateSyntaxError as error:
         raise InputError(
-            f"model.chat_template {name!r}, line {error.lineno}: {error.message}; mend the template"
+            f"model.chat_template {name!r}, line {error.lineno}: {error.message}; fix the template"
         ) from error
     except RecursionError as error:
-        raise InputError(f"model.chat_template {name!r}: nested too deeply; mend the template") from error
+        raise InputError(f"model.chat_template {name!r}: nested too deeply; fix the template") from error

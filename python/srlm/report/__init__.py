@@ -1,4 +1,4 @@
-"""A run as a page to read: `page` writes the report of one run, `compare` sets two runs side by side.
+"""Reports on runs: `page` writes the HTML report of one run, `compare` compares two runs.
 
-Runs in the driver, on what lies in the run's folder: nothing here imports torch, and nothing is measured here.
+Runs in the driver, on the files in the run directory. Nothing here imports torch, and no metric is computed here.
 """

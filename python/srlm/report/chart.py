@@ -1,7 +1,7 @@
-"""What a chart is made of: a plotly figure, its message in words, and the table behind it.
+"""The parts of a chart: a plotly figure, a text alternative, and a table of its data.
 
-Colours are named by the page's CSS variables, `var(--ink)`, which the page's script replaces by their values: so one
-figure serves the light and the dark scheme. Texts that come from files are escaped, because plotly reads some HTML.
+Colours are CSS variables of the page, such as `var(--ink)`. The page's script replaces them by their values, so that
+one figure serves the light and the dark colour scheme. Text from files is escaped because plotly interprets some HTML.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 ACCENT, MUTED, INK, GRID, BAD = "var(--accent)", "var(--muted)", "var(--ink)", "var(--grid)", "var(--bad)"
 PALE = "var(--m2)"
-RAMP = 6  # the colours --m1 to --m6 of style.css
+MODEL_COLOURS = 6  # the number of colours --m1 to --m6 in style.css
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of texts; the first column names the row."""
+    """A table of strings; the first column is the row header."""
 
     columns: list[str]
     rows: list[list[str]]
@@ -32,7 +32,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A figure of the page. `message` says in words what it shows, for those who do not see it."""
+    """A chart of the page. `message` describes it in words, as its text alternative for screen readers."""
 
     id: str
     title: str
@@ -44,9 +44,9 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page: groups of charts, each with its title (may be empty), then tables.
+    """A section of the page: groups of charts, each with a title (may be empty), then tables.
 
-    `empty` is said where there is nothing to show.
+    `empty` is the text of a section without charts and tables.
     """
 
     id: str
@@ -62,41 +62,41 @@ class Section:
         return [chart for _, charts in self.groups for chart in charts]
 
 
-def safe(text: str) -> str:
-    """Escape a text from a file for plotly."""
+def escape(text: str) -> str:
+    """Escape text from a file for plotly."""
     return html.escape(text, quote=False)
 
 
-def model_colour(place: int, of: int) -> str:
-    """Return the colour of the model at `place` of `of`: from pale for the first to the accent for the last."""
-    return f"var(--m{RAMP if of < 2 else 1 + round(place * (RAMP - 1) / (of - 1))})"
+def model_colour(index: int, count: int) -> str:
+    """Return the colour of model `index` of `count`: from pale for the first to the accent colour for the last."""
+    return f"var(--m{MODEL_COLOURS if count < 2 else 1 + round(index * (MODEL_COLOURS - 1) / (count - 1))})"
 
 
-def bars(found: Sequence[Estimate], colour: str, *, horizontal: bool = False) -> dict[str, Any]:
-    """Return error bars of intervals, as `error_y` or `error_x` of a trace."""
+def error_bars(found: Sequence[Estimate], colour: str, *, horizontal: bool = False) -> dict[str, Any]:
+    """Return error bars for intervals, as `error_y` or `error_x` of a trace."""
     above = [0.0 if one.high is None or one.value is None else one.high - one.value for one in found]
     below = [0.0 if one.low is None or one.value is None else one.value - one.low for one in found]
     bar = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": colour, "width": 0}
     return {"error_x" if horizontal else "error_y": bar}
 
 
-def plain(
+def build_figure(
     traces: Iterable[Any],
     *,
     height: int = 260,
     xaxis: dict[str, Any] | None = None,
     yaxis: dict[str, Any] | None = None,
-    **layout: Any,  # noqa: ANN401  plotly's own keywords
+    **layout: Any,  # noqa: ANN401  layout keywords of plotly
 ) -> dict[str, Any]:
-    """Return a figure in the page's style as plain data; plotly checks its keywords."""
+    """Return a plotly figure in the page's style as plain JSON data; plotly validates the keywords."""
     data = list(traces)
     top = 28 if layout.get("showlegend", len(data) > 1) else 18
     axes = {"xaxis": _AXIS | (xaxis or {}), "yaxis": _AXIS | (yaxis or {})}
     return dict(go.Figure(data, layout=_layout(height, top) | axes | layout).to_plotly_json())
 
 
-def level(value: float, text: str = "", *, colour: str = MUTED, horizontal: bool = True) -> dict[str, Any]:
-    """Return the layout of a line across the plot, with a text at its end."""
+def reference_line(value: float, text: str = "", *, colour: str = MUTED, horizontal: bool = True) -> dict[str, Any]:
+    """Return layout entries for a dotted line across the plot, with `text` at its end."""
     line = {"color": colour, "width": 1, "dash": "dot"}
     if horizontal:
         shape = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value, "line": line}

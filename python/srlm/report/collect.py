@@ -1,7 +1,7 @@
-"""A run's folder as plain data: the manifest by model, training metrics, lengths of answers.
+"""Reads a run directory into plain data: the manifest by model, training metrics, answer lengths.
 
-Whatever is missing (an older run, a stage switched off or not reached) is None or empty here; the page says "not
-measured". The rows of pairs and verdicts are not read here: there may be millions (`samples`).
+Missing data (a stage that is disabled or not reached yet) is None or empty here, and the page shows "not measured".
+The rows of pairs and verdicts are not read here, because there may be millions of them (see `samples`).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Entry = dict[str, Any]
-RESTORE = "restore the line"  # a run's rows are not to be mended
+RESTORE = "restore the line"  # advice in errors: the rows of a run must not be edited
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Answers of M_`model` against those of M_`against`; rates are the first's, ties counting half."""
+    """A comparison of M_`model` with M_`against`; rates are those of M_`model`, and a tie counts half."""
 
     model: int
     against: int
@@ -40,13 +40,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class ModelData:
-    """All that is known of M_t: its entries in the manifest, by stage, and the small files of its folder."""
+    """The data of M_t: its manifest entries by stage, and the small files of its directory."""
 
     t: int
     stages: dict[str, Entry]
-    halted: Entry  # what was found of data that stopped the run before it was trained; else empty
-    metrics: list[Entry]  # one a logged step
-    answer_lengths: list[int]  # tokens, of its answers to the held-out prompts
+    halted: Entry  # metrics of the data if these stopped the run before training M_t, else empty
+    metrics: list[Entry]  # one per logged step
+    answer_lengths: list[int]  # in tokens, of its answers to the held-out prompts
 
     @property
     def name(self) -> str:
@@ -55,23 +55,23 @@ class ModelData:
 
     @property
     def training(self) -> Entry | None:
-        """The entry of the training that gave it."""
+        """The manifest entry of its training."""
         return self.stages.get("dpo") or self.stages.get("sft")
 
     @property
-    def trained_by(self) -> str:
-        """DPO or SFT."""
+    def training_method(self) -> str:
+        """The training method: DPO or SFT."""
         return "DPO" if "dpo" in self.stages else "SFT"
 
     @property
     def judging(self) -> dict[str, Entry]:
-        """How it judges, by the name of the set (`held_out` first)."""
+        """Its metrics as a judge by the name of the set (`held_out` first)."""
         found = {stage.removeprefix("judge_"): entry for stage, entry in self.stages.items() if _is_judging(stage)}
         return dict(sorted(found.items(), key=lambda item: (item[0] != "held_out", item[0])))
 
     @property
     def matches(self) -> list[Match]:
-        """Its comparisons with earlier models, the nearest first."""
+        """Its comparisons with earlier models, the most recent model first."""
         found = [
             _match(self.t, int(stage.removeprefix("vs_m")), entry)
             for stage, entry in self.stages.items()
@@ -85,29 +85,29 @@ class ModelData:
 
     @property
     def data(self) -> Entry | None:
-        """What is known of the pairs (or positives) that it was, or was not, to be trained on."""
+        """The entry of its training data (pairs or positives), also if these stopped the run."""
         return self.stages.get("pairs") or self.halted or None
 
     @property
-    def by_positives(self) -> bool:
-        """Whether it learns from good answers alone, without pairs."""
+    def positives_only(self) -> bool:
+        """Whether it is trained on positives only, without pairs."""
         return "no_perfect_answer" in ((self.data or {}).get("drops") or {})
 
     @property
-    def quality(self) -> Entry:
-        """What was measured of those data."""
-        return (self.data or {}).get("quality") or {}
+    def data_metrics(self) -> Entry:
+        """The metrics of that data."""
+        return (self.data or {}).get("data_metrics") or {}
 
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """A run: what it was asked to do, and what it has so far."""
+    """A run: its configuration and its results so far."""
 
     path: Path
     name: str
     config: Entry
     manifest: dict[str, Entry]
-    models: list[ModelData]  # M1 upwards; the last may be in the making
+    models: list[ModelData]  # in order, from M1; the last may not be trained yet
 
     @property
     def seed(self) -> int:
@@ -117,12 +117,12 @@ class RunData:
 
     @property
     def trained(self) -> list[ModelData]:
-        """The models whose training is done."""
+        """The trained models."""
         return [model for model in self.models if model.training is not None]
 
     @property
     def versions(self) -> dict[str, str]:
-        """The versions of what the run used, those of its last stage."""
+        """The package versions that the last finished stage recorded."""
         entries = sorted(self.manifest.values(), key=lambda entry: str(entry.get("finished", "")))
         return next((dict(entry["versions"]) for entry in reversed(entries) if entry.get("versions")), {})
 
@@ -132,10 +132,10 @@ class RunData:
 
 
 def read_run(path: Path) -> RunData:
-    """Read a run's folder, finished or not.
+    """Read a run directory; the run may be unfinished.
 
     Raises:
-        InputError: `path` is no run's folder, or its configuration or manifest cannot be read.
+        InputError: `path` is not a run directory, or its configuration or manifest cannot be read.
     """
     config = _read_config(config_file(path))
     manifest = read_manifest(path)
@@ -147,7 +147,7 @@ def read_run(path: Path) -> RunData:
 
 
 def estimate(entry: Mapping[str, Any] | None, key: str) -> Estimate:
-    """Return an entry's estimate, or the empty one where the entry has none."""
+    """Return an entry's estimate, or the empty estimate if the entry has none."""
     found = (entry or {}).get(key)
     if not isinstance(found, dict) or found.get("value") is None:
         return NONE
@@ -186,15 +186,17 @@ def _read_model(path: Path, t: int, manifest: dict[str, Entry]) -> ModelData:
         t=t,
         stages=stages,
         halted={} if "pairs" in stages else read_object(folder / gates.FILE),
-        metrics=list(_whole_rows(folder / "metrics.jsonl")),
-        answer_lengths=[len(row["token_ids"]) for row in _whole_rows(folder / "answers.jsonl") if "token_ids" in row],
+        metrics=list(_complete_rows(folder / "metrics.jsonl")),
+        answer_lengths=[
+            len(row["token_ids"]) for row in _complete_rows(folder / "answers.jsonl") if "token_ids" in row
+        ],
     )
 
 
-def whole_lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield a file's whole lines with their numbers, blank ones left out; nothing where there is no file.
+def complete_lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield a file's complete lines with their numbers, without blank ones; nothing if the file does not exist.
 
-    A torn last line, of a run that goes on or was stopped, is passed over.
+    An incomplete last line, of a run that is active or was stopped, is skipped.
     """
     if not file.is_file():
         return
@@ -204,6 +206,6 @@ def whole_lines(file: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def _whole_rows(file: Path) -> Iterator[Entry]:
-    for number, line in whole_lines(file):
+def _complete_rows(file: Path) -> Iterator[Entry]:
+    for number, line in complete_lines(file):
         yield parse_line(line, file, number, RESTORE) or {}

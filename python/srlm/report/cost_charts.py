@@ -1,4 +1,4 @@
-"""What a run cost: time by model and kind of work, tokens read and written, requests to a judge elsewhere."""
+"""Charts of the cost of a run: time by model and kind of work, input and output tokens."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from srlm.report.chart import ACCENT, MUTED, PALE, Chart, Section, Table, plain, safe
+from srlm.report.chart import ACCENT, MUTED, PALE, Chart, Section, Table, build_figure, escape
 from srlm.report.measures import kind_of
-from srlm.report.text import ABSENT, duration, figure, words
+from srlm.report.text import ABSENT, duration, format_number, humanize
 
 if TYPE_CHECKING:
     from srlm.report.collect import Entry, RunData
 
-KINDS = {"data": ("making data", MUTED), "training": ("training", ACCENT), "measuring": ("measuring", PALE)}
+KINDS = {"data": ("data generation", MUTED), "training": ("training", ACCENT), "evaluation": ("evaluation", PALE)}
 
 
 def cost_section(run: RunData) -> Section:
     """Return the section on time and tokens."""
     timed = {stage: entry for stage, entry in run.manifest.items() if _number(entry, "seconds")}
     tokens = {stage: entry for stage, entry in run.manifest.items() if _number(entry, "tokens_in")}
-    charts = [_time(timed)] if timed else []
-    charts += [_tokens(tokens)] if tokens else []
+    charts = [_time_chart(timed)] if timed else []
+    charts += [_token_chart(tokens)] if tokens else []
     return Section(
         id="cost",
         title="Time and tokens",
-        intro="The time of the stages, and the tokens that models read and wrote in them. A training reads a prompt "
-        "with each of its answers, once an epoch.",
+        intro="Time spent in the stages, and the tokens processed in them. Output tokens are generated tokens. "
+        "The input tokens of a training are those of every prompt with each of its answers, once per epoch.",
         groups=[("", charts)] if charts else [],
         tables=[("By stage", _stage_table(run.manifest))] if run.manifest else [],
     )
@@ -38,7 +38,7 @@ def _number(entry: Entry, key: str) -> float:
 
 
 def _groups(entries: dict[str, Entry]) -> list[str]:
-    """The seed, then the models in their order."""
+    """Return the seed, then the models in order."""
     return sorted({_group(stage) for stage in entries}, key=lambda group: (group[:1] == "M", len(group), group))
 
 
@@ -55,14 +55,14 @@ def _sums(entries: dict[str, Entry], key: str, kind: str) -> list[float]:
     return list(sums.values())
 
 
-def _time(entries: dict[str, Entry]) -> Chart:
+def _time_chart(entries: dict[str, Entry]) -> Chart:
     groups = _groups(entries)
     sums = {kind: _sums(entries, "seconds", kind) for kind in KINDS}
     total = sum(map(sum, sums.values()))
     unit, name = (60.0, "minutes") if total > 600 else (1.0, "seconds")
     traces = [
         go.Bar(
-            y=[safe(group) for group in groups],
+            y=[escape(group) for group in groups],
             x=[value / unit for value in sums[kind]],
             name=label,
             orientation="h",
@@ -72,49 +72,58 @@ def _time(entries: dict[str, Entry]) -> Chart:
     ]
     parts = [f"{label} {duration(sum(sums[kind]))}" for kind, (label, _) in KINDS.items()]
     rows = [
-        [group, *(duration(sums[kind][place]) for kind in KINDS), duration(sum(s[place] for s in sums.values()))]
-        for place, group in enumerate(groups)
+        [
+            group,
+            *(duration(sums[kind][index]) for kind in KINDS),
+            duration(sum(values[index] for values in sums.values())),
+        ]
+        for index, group in enumerate(groups)
     ]
     return Chart(
         id="time",
         title="Time",
         message=f"The stages took {duration(total)}: {', '.join(parts)}.",
-        figure=plain(
+        figure=build_figure(
             traces,
             height=90 + 34 * len(groups),
             barmode="stack",
             xaxis={"title": {"text": name}},
             yaxis={"autorange": "reversed", "showgrid": False},
         ),
-        table=Table(["", *(label for label, _ in KINDS.values()), "all"], rows),
-        note=f"{duration(total)} in all",
+        table=Table(["", *(label for label, _ in KINDS.values()), "total"], rows),
+        note=f"total {duration(total)}",
     )
 
 
-def _tokens(entries: dict[str, Entry]) -> Chart:
+def _token_chart(entries: dict[str, Entry]) -> Chart:
     groups = _groups(entries)
     sums = {
-        key: [sum(_sums(entries, key, kind)[place] for kind in KINDS) for place in range(len(groups))]
+        key: [sum(_sums(entries, key, kind)[index] for kind in KINDS) for index in range(len(groups))]
         for key in ("tokens_in", "tokens_out")
     }
-    labels = {"tokens_in": ("read", MUTED), "tokens_out": ("written", ACCENT)}
+    labels = {"tokens_in": ("input", MUTED), "tokens_out": ("output", ACCENT)}
     traces = [
-        go.Bar(y=[safe(group) for group in groups], x=sums[key], name=label, orientation="h", marker={"color": colour})
+        go.Bar(
+            y=[escape(group) for group in groups], x=sums[key], name=label, orientation="h", marker={"color": colour}
+        )
         for key, (label, colour) in labels.items()
     ]
-    total = {key: figure(sum(values), "count") for key, values in sums.items()}
+    total = {key: format_number(sum(values), "count") for key, values in sums.items()}
     return Chart(
         id="tokens",
         title="Tokens",
-        message=f"Models read {total['tokens_in']} tokens and wrote {total['tokens_out']}.",
-        figure=plain(
+        message=f"{total['tokens_in']} input tokens, {total['tokens_out']} output tokens.",
+        figure=build_figure(
             traces, height=90 + 34 * len(groups), barmode="group", yaxis={"autorange": "reversed", "showgrid": False}
         ),
         table=Table(
-            ["", "read", "written"],
-            [[group, *(figure(sums[key][place], "count") for key in sums)] for place, group in enumerate(groups)],
+            ["", "input", "output"],
+            [
+                [group, *(format_number(sums[key][index], "count") for key in sums)]
+                for index, group in enumerate(groups)
+            ],
         ),
-        note=f"{total['tokens_in']} read, {total['tokens_out']} written",
+        note=f"{total['tokens_in']} input, {total['tokens_out']} output",
     )
 
 
@@ -126,14 +135,14 @@ def _stage_table(manifest: dict[str, Entry]) -> Table:
             duration(_number(entry, "seconds")),
             _cell(entry, "tokens_in"),
             _cell(entry, "tokens_out"),
-            words(str(entry.get("engine") or ABSENT)),
+            humanize(str(entry.get("engine") or ABSENT)),
             str(entry.get("finished") or ABSENT),
         ]
         for stage, entry in manifest.items()
     ]
-    return Table(["stage", "rows", "time", "tokens read", "tokens written", "engine", "finished"], rows)
+    return Table(["stage", "rows", "time", "input tokens", "output tokens", "engine", "finished"], rows)
 
 
 def _cell(entry: Entry, key: str) -> str:
     found = entry.get(key)
-    return figure(found, "count") if isinstance(found, int | float) else ABSENT
+    return format_number(found, "count") if isinstance(found, int | float) else ABSENT

@@ -1,9 +1,9 @@
-"""A run's figures as points of curves: what every stage's files say, flattened to names and numbers.
+"""The metrics of a run as points of curves, for experiment trackers.
 
-Two kinds of curve: of a training (`m2/loss`, over its optimizer steps), and over the models (`judge_held_out/tied`,
-`vs_m1/win_rate`, over t of M_t). Names and numbers only: no text of prompts, answers or verdicts. Left out are the
-bounds of intervals, histograms and instruction following by kind, for which a curve is no picture; the run's own files
-have them.
+There are two kinds of curves: of a training (`m2/loss`, over its optimizer steps), and over the models
+(`judge_held_out/tied`, `vs_m1/win_rate`, over t of M_t). They hold names and numbers only, no text of prompts, answers
+or verdicts. Interval bounds, histograms and instruction following by kind are excluded because they do not make useful
+curves; the files of the run have them.
 """
 
 from __future__ import annotations
@@ -16,66 +16,66 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-MODELS = "model"  # the axis of curves over the models: t of M_t
-TRAININGS = ("sft", "dpo")  # stages that `metrics.jsonl` is of
-NO_CURVES = frozenset({"histogram", "score_histogram", "length_histogram", "by_kind"})
-NO_FIGURES = frozenset({"step", "epoch"})  # of a training's rows: the step is the axis
-SUM = "train_runtime"  # a field that only the last row has
-ESTIMATE = frozenset({"value", "low", "high", "n"})
-STAGE = re.compile(r"m(\d+)/(.+)")
-PAUSE = re.compile(r"step_\d")  # stages of early stop, which the training's own entry sums up
+MODEL_AXIS = "model"  # the x axis of curves over the models: t of M_t
+TRAINING_STAGES = ("sft", "dpo")  # the stages that write `metrics.jsonl`
+EXCLUDED_FIELDS = frozenset({"format", "histogram", "score_histogram", "length_histogram", "by_kind"})
+EXCLUDED_COLUMNS = frozenset({"step", "epoch"})  # of metrics.jsonl: the step is the x axis
+SUMMARY_FIELD = "train_runtime"  # a column that only the last row of metrics.jsonl has
+ESTIMATE_FIELDS = frozenset({"value", "low", "high", "n"})
+MODEL_STAGE = re.compile(r"m(\d+)/(.+)")
+CHECKPOINT_STAGE = re.compile(r"step_\d")  # stages of early stopping; the entry of the training has their results
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Figures at one step of an axis, which is `model` or a training's, such as `m2/step`."""
+    """Metrics at one step of an axis: `model`, or the steps of a training such as `m2/step`."""
 
     axis: str
     step: int
     metrics: dict[str, float]
 
 
-def points_of(stage: str, entry: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """Return the points of a finished stage, by its name and entry in the manifest.
+def stage_points(stage: str, entry: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """Return the points of a finished stage, given its name and manifest entry.
 
-    `rows` are those of `metrics.jsonl`; they belong to the stage only if it is a training. A stage of no model, such as
-    `seed/ift`, has no points, nor has a pause of a training.
+    `rows` are the rows of `metrics.jsonl`, used only if the stage is a training. Stages that belong to no model, such
+    as `seed/ift`, and the checkpoint stages of a training have no points.
     """
-    match = STAGE.fullmatch(stage)
-    if match is None or PAUSE.match(match[2]):
+    match = MODEL_STAGE.fullmatch(stage)
+    if match is None or CHECKPOINT_STAGE.match(match[2]):
         return []
     t, name = int(match[1]), match[2]
-    points = training_points(f"m{t}", entry, rows) if name in TRAININGS else []
-    metrics = dict(_figures(entry, name))
-    return [*points, Point(MODELS, t, metrics)] if metrics else points
+    points = training_points(f"m{t}", entry, rows) if name in TRAINING_STAGES else []
+    metrics = dict(_nested_metrics(entry, name))
+    return [*points, Point(MODEL_AXIS, t, metrics)] if metrics else points
 
 
 def training_points(model: str, entry: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """Return the points of a training: what was logged at each optimizer step, and how its checkpoints compared.
+    """Return the points of a training: the metrics logged at each optimizer step, and the win rates of its checkpoints.
 
-    The last row, which sums the training up, is left out: the entry has what it says.
+    The last row, a summary of the training, is excluded because the manifest entry has the same values.
     """
-    figures = [
-        (int(row["step"]), {f"{model}/{name}": value for name, value in _numbers(row) if name not in NO_FIGURES})
+    logged = [
+        (int(row["step"]), {f"{model}/{name}": value for name, value in _numbers(row) if name not in EXCLUDED_COLUMNS})
         for row in rows
-        if SUM not in row
+        if SUMMARY_FIELD not in row
     ]
     for checkpoint in entry.get("checkpoints") or ():
         step = int(checkpoint["step"])
-        figures.append((step, dict(_figures({"win_rate": checkpoint.get("win_rate")}, f"{model}/checkpoint"))))
-    return [Point(f"{model}/step", step, metrics) for step, metrics in figures if metrics]
+        logged.append((step, dict(_nested_metrics({"win_rate": checkpoint.get("win_rate")}, f"{model}/checkpoint"))))
+    return [Point(f"{model}/step", step, metrics) for step, metrics in logged if metrics]
 
 
-def _figures(entry: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
-    """Yield every number of nested objects under the path that leads to it; an estimate is its value."""
-    yield from ((f"{prefix}/{name}", value) for name, value in _numbers(entry))
+def _nested_metrics(entry: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    """Yield every number of nested objects, named by its path; of an estimate, only the value."""
+    yield from ((f"{prefix}/{name}", value) for name, value in _numbers(entry) if name not in EXCLUDED_FIELDS)
     for name, value in entry.items():
-        if not isinstance(value, dict) or name in NO_CURVES:
+        if not isinstance(value, dict) or name in EXCLUDED_FIELDS:
             continue
-        if set(value) == ESTIMATE:
+        if set(value) == ESTIMATE_FIELDS:
             yield from ((f"{prefix}/{name}", number) for key, number in _numbers(value) if key == "value")
         else:
-            yield from _figures(value, f"{prefix}/{name}")
+            yield from _nested_metrics(value, f"{prefix}/{name}")
 
 
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -1,7 +1,7 @@
-"""What a reader should know before believing a win rate, each with what to do about it.
+"""Caveats about win rates, each with advice.
 
-A judge that names whoever stood first ties every prompt, and all ties look like an even match: 50 % with a narrow
-interval. So the place, the orders that contradict each other and what could not be read are told beside the rate.
+A judge that always prefers the answer shown first ties every prompt, and all ties look like an even match: 50 % with a
+narrow interval. So position bias, order disagreements and unparseable verdicts are reported beside the win rate.
 """
 
 from __future__ import annotations
@@ -11,53 +11,56 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from srlm.report.collect import Entry, Match
 
-FIRST = 0.2  # a share of verdicts for whoever stood first that is further from one half is told
-DISAGREE = 0.4  # a larger share of prompts whose two orders contradict each other is told
-UNREAD = 0.1  # a larger share of prompts without two readable verdicts is told
+MAX_POSITION_BIAS = 0.2  # flag a first-position preference rate further than this from one half
+MAX_DISAGREEMENT = 0.4  # flag a larger share of prompts whose two orders disagree
+MAX_UNPARSEABLE = 0.1  # flag a larger share of prompts without two parseable verdicts
 
 
 def match_flags(match: Match, *, justify: bool) -> list[str]:
-    """Return a sentence for everything that speaks against a win rate; `justify`: the judge gives reasons already."""
-    return [*_place(match.entry, justify=justify), *_unread(match)]
+    """Return the caveats of a win rate, one sentence each; `justify`: the judge already gives reasons."""
+    return [*_position_bias(match.entry, justify=justify), *_unparseable(match)]
 
 
-def by_place(entry: Entry) -> bool:
-    """Tell whether the verdicts follow the place of an answer more than the answer."""
-    first = _number(entry, "first_share")
-    return first is not None and abs(first - 0.5) > FIRST
+def is_position_biased(entry: Entry) -> bool:
+    """Return whether the verdicts depend on the position of an answer more than on the answer."""
+    first = _number(entry, "first_position_rate")
+    return first is not None and abs(first - 0.5) > MAX_POSITION_BIAS
 
 
-def _place(entry: Entry, *, justify: bool) -> list[str]:
-    disagreements, read = _number(entry, "disagreements"), _read(entry)
-    said = []
-    if by_place(entry):
-        said.append(f"{entry['first_share']:.0%} of the verdicts are for whoever stood first")
-    if disagreements is not None and read and disagreements > DISAGREE * read:
-        said.append(f"the two orders contradict each other in {disagreements:.0f} of {read:.0f} prompts, each a tie")
-    if not said:
+def _position_bias(entry: Entry, *, justify: bool) -> list[str]:
+    disagreements, judged = _number(entry, "disagreements"), _judged_prompts(entry)
+    problems = []
+    if is_position_biased(entry):
+        problems.append(f"{entry['first_position_rate']:.0%} of the verdicts prefer the answer shown first")
+    if disagreements is not None and judged and disagreements > MAX_DISAGREEMENT * judged:
+        problems.append(
+            f"the two orders disagree in {disagreements:.0f} of {judged:.0f} prompts, each counted as a tie"
+        )
+    if not problems:
         return []
     reasons = "" if justify else "let it give reasons first (head_to_head.justify=true), "
-    text = " and ".join(said)
+    text = " and ".join(problems)
     advice = (
-        "so this judge hardly reads the answers and the rate says little: take another judge (head_to_head.judge), "
-        f"{reasons}or let it score each answer by itself, as it was taught to (head_to_head.by=scores)."
+        "so the judge is position-biased and the win rate says little: use another judge (head_to_head.judge), "
+        f"{reasons}or score each answer separately, as the judge is trained to do (head_to_head.by=pointwise)."
     )
     return [f"{text[0].upper()}{text[1:]}, {advice}"]
 
 
-def _unread(match: Match) -> list[str]:
-    unread, prompts = _number(match.entry, "unread"), _number(match.entry, "prompts")
-    if unread is None or not prompts or unread <= UNREAD * prompts:
+def _unparseable(match: Match) -> list[str]:
+    unparseable, prompts = _number(match.entry, "unparseable"), _number(match.entry, "prompts")
+    if unparseable is None or not prompts or unparseable <= MAX_UNPARSEABLE * prompts:
         return []
     advice = (
-        f"look at the texts in m{match.model}/vs_m{match.against}.jsonl, then raise head_to_head.max_tokens (by "
-        "scores: judge.max_tokens) or take another judge (head_to_head.judge)."
+        f"look at the texts in m{match.model}/vs_m{match.against}.jsonl, then raise head_to_head.max_tokens "
+        "(with head_to_head.by=pointwise: judge.max_tokens) or use another judge (head_to_head.judge)."
     )
-    return [f"{unread:.0f} of {prompts:.0f} prompts are left out, since a verdict on them could not be read: {advice}"]
+    return [f"{unparseable:.0f} of {prompts:.0f} prompts are excluded because of unparseable verdicts: {advice}"]
 
 
-def _read(entry: Entry) -> float:
-    return (_number(entry, "prompts") or 0) - (_number(entry, "unread") or 0)
+def _judged_prompts(entry: Entry) -> float:
+    """Return the number of prompts with two parseable verdicts."""
+    return (_number(entry, "prompts") or 0) - (_number(entry, "unparseable") or 0)
 
 
 def _number(entry: Entry, key: str) -> float | None:

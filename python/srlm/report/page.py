@@ -1,4 +1,4 @@
-"""The report of a run: what is said first, its sections, and the pairs to read."""
+"""The HTML report of a run: the summary, the sections of charts, and the browser of preference pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from srlm.report.cost_charts import cost_section
 from srlm.report.data_charts import flow_section, length_section, score_section
 from srlm.report.judge_charts import judge_section
 from srlm.report.match_charts import instruction_section, match_section
-from srlm.report.render import packaged, render
+from srlm.report.render import read_template, render
 from srlm.report.samples import read_samples
 from srlm.report.training_charts import training_section
 from srlm.rows.records import write_text
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 
 
 def write_report(run_dir: Path, out: Path | None = None, *, samples: int = 2000) -> Path:
-    """Write the report of a run, finished or not, and return its path (`RUN_DIR/report.html` unless given).
+    """Write the report of a run, finished or not, and return its path (default: `RUN_DIR/report.html`).
 
-    `samples` pairs are drawn at random, by the run's seed, for the page's browser.
+    The page's browser shows `samples` pairs, sampled at random with the run's seed.
 
     Raises:
-        InputError: `run_dir` is no run's folder, or holds a file that cannot be read.
+        InputError: `run_dir` is not a run directory, or one of its files cannot be read.
     """
     run = read_run(run_dir)
-    drawn = read_samples(run, samples)
-    sections = run_sections(run, drawn)
+    sampled = read_samples(run, samples)
+    sections = run_sections(run, sampled)
     page = render(
         "report.html.jinja",
-        scripts=[get_plotlyjs(), packaged("charts.js"), packaged("samples.js")],
-        data={"figures": figures(sections), "samples": drawn.pairs},
+        scripts=[get_plotlyjs(), read_template("charts.js"), read_template("samples.js")],
+        data={"figures": figures(sections), "samples": sampled.pairs},
         run=run,
         headline=findings.headline(run),
-        lines=findings.lines(run),
+        summary=findings.summary_rows(run),
         warnings=findings.warnings(run),
         sections=sections,
-        drawn=drawn,
+        samples=sampled,
         config_text=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
     )
     file = run_dir / "report.html" if out is None else out
@@ -54,14 +54,14 @@ def write_report(run_dir: Path, out: Path | None = None, *, samples: int = 2000)
     return file
 
 
-def run_sections(run: RunData, drawn: Samples) -> list[Section]:
+def run_sections(run: RunData, samples: Samples) -> list[Section]:
     """Return the page's sections, in order."""
     return [
         judge_section(run),
         match_section(run),
         instruction_section(run),
         score_section(run),
-        flow_section(run, drawn.fates),
+        flow_section(run, samples.outcomes),
         length_section(run),
         training_section(run),
         cost_section(run),
@@ -69,5 +69,5 @@ def run_sections(run: RunData, drawn: Samples) -> list[Section]:
 
 
 def figures(sections: list[Section]) -> dict[str, Any]:
-    """Return every chart's figure by its id."""
+    """Return the plotly figure of every chart by the chart's id."""
     return {chart.id: chart.figure for section in sections for chart in section.charts}

@@ -1,14 +1,15 @@
-"""A run's curves in TensorBoard, Weights & Biases or Trackio, sent by the driver after every stage.
+"""Logs the curves of a run to TensorBoard, Weights & Biases or Trackio; the driver sends them after every stage.
 
-Sent from the run's files rather than by TRL's own reporters: those run in worker processes, one run of a tracker for
-each training, and know nothing of judging and comparing. So curves come stage by stage, not while a training goes on.
+The curves are sent from the files of the run, not by the reporting integrations of TRL: those run in worker processes,
+start one tracker run per training, and do not cover judging and comparisons. So curves arrive stage by stage, not
+during a training.
 
-`trackers.json` in the run's folder keeps which stages each tracker has, so that running the same command again sends
-none twice and goes on in the same run of the tracker. A stage counts as sent once the tracker has taken it: where the
-driver is killed in between, it is sent again. TensorBoard then gets the same file once more, and W&B passes over rows
-whose number it has; Trackio would show that stage's points twice.
+`trackers.json` in the run directory records the stages that each tracker has. If the same command runs again, it
+resumes the same tracker run and sends no stage twice. A stage is recorded once the tracker has accepted it. If the
+driver is killed in between, the stage is sent again: TensorBoard gets the same file again, W&B ignores rows with a
+known step, and Trackio shows the points of that stage twice.
 
-No key is read or kept here: the trackers find their users' own.
+No API key is read or stored here: the tracker libraries find the user's own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from srlm.errors import InputError
-from srlm.report.curves import TRAININGS, points_of
+from srlm.report.curves import TRAINING_STAGES, stage_points
 from srlm.rows.json_lines import read_objects
 from srlm.rows.records import write_text
 from srlm.run.run_dir import read_manifest
@@ -41,24 +42,27 @@ PROJECT = "srlm"
 
 
 class Tracker(Protocol):
-    """One tracker, open for one run."""
+    """An experiment tracker that is open for one run."""
 
     name: TrackerName
 
     def send(self, stage: str, points: Sequence[Point], first: int) -> None:
-        """Take a stage's points, of which the first is the run's `first`, from 0; they are the tracker's on return."""
+        """Log the points of a stage and return once the tracker has accepted them.
+
+        `first` is the index, from 0, of the first of these points among all points of the run.
+        """
 
     def finish(self) -> None:
-        """Say that no more comes from this process."""
+        """Close the tracker: this process sends no more points."""
 
 
 class TensorBoard:
-    """One file of events a stage, in `tensorboard/` of the run's folder; it appears whole."""
+    """One event file per stage in `RUN_DIR/tensorboard`, created atomically."""
 
     name: TrackerName = "tensorboard"
 
     def __init__(self, folder: Path) -> None:
-        self._summary = _library(self.name, "tensorboard.summary")
+        self._summary = _import_library(self.name, "tensorboard.summary")
         self._folder = folder / "tensorboard"
 
     def send(self, stage: str, points: Sequence[Point], first: int) -> None:
@@ -71,7 +75,7 @@ class TensorBoard:
                     writer.add_scalar(name, value, point.step)
             writer.close()
             (file,) = Path(scratch).iterdir()
-            # A running TensorBoard reads on in the order of the names.
+            # A running TensorBoard reads the files in the order of their names.
             file.replace(self._folder / f"events.out.tfevents.{first:010d}.{stage.replace('/', '-')}")
 
     def finish(self) -> None:
@@ -79,16 +83,16 @@ class TensorBoard:
 
 
 class WandB:
-    """A run of Weights & Biases, online or, with WANDB_MODE=offline, in `wandb/` of the run's folder.
+    """A run of Weights & Biases: online, or with WANDB_MODE=offline in `RUN_DIR/wandb`.
 
-    A training's curves have its optimizer steps for an axis and all others the model. What the driver prints, its
-    code and its repository's state are not sent.
+    The x axis of a training's curves is the optimizer step, that of all others the model. Console output, code and the
+    state of the git repository are not sent.
     """
 
     name: TrackerName = "wandb"
 
     def __init__(self, folder: Path, run_name: str, run_id: str, config: Mapping[str, Any]) -> None:
-        wandb = _library(self.name, "wandb")
+        wandb = _import_library(self.name, "wandb")
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", PROJECT),
@@ -101,7 +105,9 @@ class WandB:
             )
         except wandb.Error as error:
             reason = str(error).partition("\n")[0]
-            raise InputError(f"report_to: wandb does not start: {reason}; or set WANDB_MODE=offline") from error
+            raise InputError(
+                f"report_to: wandb failed to start: {reason}; set WANDB_MODE=offline to log locally"
+            ) from error
         self._axes: dict[str, str] = {}
 
     def send(self, stage: str, points: Sequence[Point], first: int) -> None:
@@ -119,21 +125,21 @@ class WandB:
 
 
 class Trackio:
-    """A run of Trackio: local, or where the user's TRACKIO_SPACE_ID or TRACKIO_SERVER_URL say.
+    """A run of Trackio: local, or at the user's TRACKIO_SPACE_ID or TRACKIO_SERVER_URL.
 
-    Opened for each stage anew, since closing is what says that all is written.
+    It is opened and closed for every stage, because only closing it ensures that all points are written.
     """
 
     name: TrackerName = "trackio"
 
     def __init__(self, run_name: str, run_id: str, config: Mapping[str, Any]) -> None:
-        self._trackio = _library(self.name, "trackio")
-        # Trackio knows a run by its name only.
+        self._trackio = _import_library(self.name, "trackio")
+        # Trackio identifies a run by its name only.
         self._run_name, self._config = f"{run_name}-{run_id}", dict(config)
 
     def send(self, stage: str, points: Sequence[Point], first: int) -> None:
         """See `Tracker.send`."""
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints how to show the dashboard, each time
+        with contextlib.redirect_stdout(io.StringIO()):  # init prints how to open the dashboard every time
             run = self._trackio.init(
                 project=PROJECT,
                 name=self._run_name,
@@ -152,38 +158,38 @@ class Trackio:
 
 
 @dataclass
-class _Sent:
-    """What `trackers.json` keeps: the run's id, and of each tracker the stages it has and how many points they were."""
+class _SentState:
+    """The content of `trackers.json`: the run's id, and for each tracker its stages and the number of their points."""
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     stages: dict[str, list[str]] = field(default_factory=dict)
     points: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, file: Path) -> _Sent:
+    def read(cls, file: Path) -> _SentState:
         if not file.is_file():
             return cls()
         try:
             kept = json.loads(file.read_text(encoding="utf-8"))
             return cls(str(kept["id"]), dict(kept["stages"]), dict(kept["points"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file}: not as srlm wrote it ({error}); remove it to send all curves anew") from error
+            raise InputError(f"{file}: invalid content ({error}); delete it to send all curves again") from error
 
     def write(self, file: Path) -> None:
         write_text(file, json.dumps({"id": self.id, "stages": self.stages, "points": self.points}, indent=1) + "\n")
 
 
 class Curves:
-    """Sends the points of a run's finished stages, each stage once to each tracker."""
+    """Sends the points of a run's finished stages to the trackers, each stage once per tracker."""
 
-    def __init__(self, trackers: Sequence[Tracker], folder: Path, sent: _Sent) -> None:
+    def __init__(self, trackers: Sequence[Tracker], folder: Path, sent: _SentState) -> None:
         self._trackers, self._folder, self._sent = trackers, folder, sent
         self._failed: set[str] = set()
 
     def send(self, report: Reporter) -> None:
-        """Send what the manifest has that the trackers have not; cheap where there is nothing.
+        """Send the stages in the manifest that the trackers lack; cheap if there are none.
 
-        A run is not to end because a tracker cannot be reached: it is said once, and the next stage tries again.
+        An unreachable tracker does not end the run: the failure is noted once, and the next stage tries again.
         """
         entries = read_manifest(self._folder) if self._trackers else {}
         for tracker in self._trackers:
@@ -191,50 +197,50 @@ class Curves:
                 self._send_missing(tracker, entries)
             except Exception as error:
                 if tracker.name not in self._failed:
-                    report.note(f"report_to: {tracker.name} took no curves ({type(error).__name__}: {error})")
+                    report.note(f"report_to: curves not sent to {tracker.name} ({type(error).__name__}: {error})")
                 self._failed.add(tracker.name)
 
     def finish(self) -> None:
-        """Close the trackers; to be called however the run ends."""
+        """Close the trackers; call this however the run ends."""
         for tracker in self._trackers:
             tracker.finish()
 
     def _send_missing(self, tracker: Tracker, entries: Mapping[str, Mapping[str, Any]]) -> None:
         stages = self._sent.stages.setdefault(tracker.name, [])
         for stage, entry in entries.items():
-            if _mark(stage, entry) not in stages:
+            if _stage_id(stage, entry) not in stages:
                 self._send(tracker, stage, entry)
 
     def _send(self, tracker: Tracker, stage: str, entry: Mapping[str, Any]) -> None:
         first = self._sent.points.get(tracker.name, 0)
-        points = points_of(stage, entry, self._training_rows(stage))
+        points = stage_points(stage, entry, self._training_rows(stage))
         if points:
             tracker.send(stage, points, first)
-        self._sent.stages[tracker.name].append(_mark(stage, entry))
+        self._sent.stages[tracker.name].append(_stage_id(stage, entry))
         self._sent.points[tracker.name] = first + len(points)
         self._sent.write(self._folder / "trackers.json")
 
     def _training_rows(self, stage: str) -> list[dict[str, Any]]:
         file = (self._folder / stage).with_name("metrics.jsonl")
-        training = stage.rpartition("/")[2] in TRAININGS and file.is_file()
+        training = stage.rpartition("/")[2] in TRAINING_STAGES and file.is_file()
         return [row for _, row in read_objects(file)] if training else []
 
 
 def open_curves(names: Sequence[TrackerName], run_name: str, folder: Path, config: Mapping[str, Any]) -> Curves:
-    """Open the named trackers for the run in `folder`, the same runs of theirs as before where there are any.
+    """Open the named trackers for the run in `folder`, resuming their runs if they exist.
 
     Raises:
         InputError: a tracker is not installed or does not start.
     """
     if not names:
-        return Curves((), folder, _Sent())
-    sent = _Sent.read(folder / "trackers.json")
+        return Curves((), folder, _SentState())
+    sent = _SentState.read(folder / "trackers.json")
     trackers: list[Tracker] = []
     curves = Curves(trackers, folder, sent)
     try:
         trackers.extend(_open(name, run_name, sent.id, folder, config) for name in dict.fromkeys(names))
     except BaseException:
-        curves.finish()  # those that are open
+        curves.finish()  # closes the trackers that are already open
         raise
     sent.write(folder / "trackers.json")
     return curves
@@ -248,7 +254,7 @@ def _open(name: TrackerName, run_name: str, run_id: str, folder: Path, config: M
     return Trackio(run_name, run_id, config)
 
 
-def _library(name: str, module: str) -> Any:  # noqa: ANN401  a library that need not be there has no types
+def _import_library(name: str, module: str) -> Any:  # noqa: ANN401  an optional library has no types
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -257,6 +263,6 @@ def _library(name: str, module: str) -> Any:  # noqa: ANN401  a library that nee
         raise InputError(f"report_to: {name} cannot be imported ({error}); pip install --upgrade {name}") from error
 
 
-def _mark(stage: str, entry: Mapping[str, Any]) -> str:
-    """Return by what a stage is remembered: one that is made again is sent again."""
+def _stage_id(stage: str, entry: Mapping[str, Any]) -> str:
+    """Return the id of a stage in `trackers.json`; it changes if the stage is recomputed, which sends it again."""
     return f"{stage} {entry.get('finished', '')}".rstrip()

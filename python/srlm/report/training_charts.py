@@ -1,7 +1,7 @@
-"""Curves of each model's training, as TRL logs it, and its checkpoints.
+"""Training curves of each model, as logged by TRL, and the win rates of its checkpoints.
 
-Of DPO the log-probabilities of chosen and rejected answers stand in one chart: the loss may fall while the chosen
-answers themselves become less likely, and that is to be seen.
+For DPO, the log-probabilities of chosen and rejected answers share one chart: the loss may fall although the chosen
+answers become less likely, and the chart shows it.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from srlm.report.chart import ACCENT, BAD, INK, MUTED, Chart, Section, Table, bars, level, plain
+from srlm.report.chart import ACCENT, BAD, INK, MUTED, Chart, Section, Table, build_figure, error_bars, reference_line
 from srlm.report.collect import estimate
-from srlm.report.text import ABSENT, figure, with_interval
+from srlm.report.text import ABSENT, format_number, with_interval
 
 if TYPE_CHECKING:
     from srlm.report.collect import ModelData, RunData
 
-POINTS = 200  # of a curve; a longer one is averaged in equal stretches
-ROWS = 25  # of a curve's table
-NONE_BEFORE = "the first, so not compared"
+MAX_POINTS = 200  # of a curve; longer curves are averaged over windows of equal size
+MAX_TABLE_ROWS = 25  # of the table of a curve
+FIRST_CHECKPOINT = "first checkpoint, not compared"
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One logged value over the steps of a training."""
+    """One logged metric over the training steps."""
 
     label: str
     colour: str
@@ -33,29 +33,30 @@ class Curve:
     values: list[float]
 
 
-# Chart -> the names in metrics.jsonl, with label and colour.
+# Chart title -> metric in metrics.jsonl -> (label, colour).
 CURVES: dict[str, dict[str, tuple[str, str]]] = {
     "Loss": {"loss": ("loss", ACCENT)},
-    "Log-probability of answers": {"logps/chosen": ("chosen", ACCENT), "logps/rejected": ("rejected", BAD)},
+    "Log-probabilities": {"logps/chosen": ("chosen", ACCENT), "logps/rejected": ("rejected", BAD)},
     "Reward margin": {"rewards/margins": ("margin", ACCENT)},
-    "Chosen above rejected": {"rewards/accuracies": ("share of pairs", ACCENT)},
+    "Reward accuracy": {"rewards/accuracies": ("accuracy", ACCENT)},
 }
-UNITS = {"Log-probability of answers": "nats"}
+UNITS = {"Log-probabilities": "nats"}
 
 
 def training_section(run: RunData) -> Section:
-    """Return the section on training, a group of charts for every model."""
+    """Return the section on training: a group of charts per model."""
     groups = []
     for model in run.models:
         charts = [chart for title in CURVES if (chart := _curves(model, title))]
-        charts += [_checkpoints(model)] if _kept(model) else []
-        groups += [(f"{model.name}, by {model.trained_by}", charts)] if charts else []
+        charts += [_checkpoint_chart(model)] if _checkpoint_entries(model) else []
+        groups += [(f"{model.name} ({model.training_method})", charts)] if charts else []
     return Section(
         id="training",
         title="Training",
-        intro="A falling log-probability of the chosen answers means that the model moves away from the rejected ones "
-        "by moving away from both. Rewards are β times the change of an answer's log-probability against the "
-        "reference. Upright lines are checkpoints; the solid one was kept.",
+        intro="If the log-probability of the chosen answers falls, the model increases the margin by making both "
+        "answers less likely. Rewards are β times the difference between the log-probabilities of policy and "
+        "reference. Reward accuracy is the share of pairs in which the chosen answer has the higher reward. Vertical "
+        "lines are checkpoints; the solid one was selected.",
         groups=groups,
     )
 
@@ -64,7 +65,7 @@ def _curves(model: ModelData, title: str) -> Chart | None:
     curves = [curve for name, (label, colour) in CURVES[title].items() if (curve := _curve(model, name, label, colour))]
     if not curves:
         return None
-    form = ".0%" if title == "Chosen above rejected" else None
+    form = ".0%" if title == "Reward accuracy" else None
     traces = [
         go.Scatter(
             x=curve.steps,
@@ -78,14 +79,14 @@ def _curves(model: ModelData, title: str) -> Chart | None:
     return Chart(
         id=f"training-{model.t}-{'-'.join(title.lower().split())}",
         title=title,
-        message=f"{title} of {model.name}: " + "; ".join(_course(curve) for curve in curves) + ".",
-        figure=plain(
+        message=f"{title} of {model.name}: " + "; ".join(_trend(curve) for curve in curves) + ".",
+        figure=build_figure(
             traces,
             height=220,
             showlegend=len(curves) > 1,
             xaxis={"title": {"text": "step"}},
             yaxis={"tickformat": form, "title": {"text": UNITS.get(title)}},
-            **_marks(model),
+            **_checkpoint_lines(model),
         ),
         table=_curve_table(curves),
     )
@@ -97,7 +98,7 @@ def _curve(model: ModelData, name: str, label: str, colour: str) -> Curve | None
     ]
     if not rows:
         return None
-    steps, values = thinned([float(step) for step, _ in rows]), thinned([float(value) for _, value in rows])
+    steps, values = downsample([float(step) for step, _ in rows]), downsample([float(value) for _, value in rows])
     return Curve(label, colour, steps, values)
 
 
@@ -105,14 +106,14 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def thinned(values: list[float], points: int = POINTS) -> list[float]:
-    """Return at most `points` values: the means of equal stretches, the last of which may be shorter."""
-    stretch = -(-len(values) // points) if values else 1
-    parts = [values[start : start + stretch] for start in range(0, len(values), stretch)]
-    return [sum(part) / len(part) for part in parts]
+def downsample(values: list[float], points: int = MAX_POINTS) -> list[float]:
+    """Return at most `points` values: the means of equally long windows, of which the last may be shorter."""
+    size = -(-len(values) // points) if values else 1
+    windows = [values[start : start + size] for start in range(0, len(values), size)]
+    return [sum(window) / len(window) for window in windows]
 
 
-def _course(curve: Curve) -> str:
+def _trend(curve: Curve) -> str:
     tenth = max(1, len(curve.values) // 10)
     first, last = sum(curve.values[:tenth]) / tenth, sum(curve.values[-tenth:]) / tenth
     verb = "rises" if last > first else "falls" if last < first else "stays"
@@ -120,69 +121,71 @@ def _course(curve: Curve) -> str:
 
 
 def _curve_table(curves: list[Curve]) -> Table:
-    steps = thinned(curves[0].steps, ROWS)
-    columns = [thinned(curve.values, ROWS) for curve in curves]
+    steps = downsample(curves[0].steps, MAX_TABLE_ROWS)
+    columns = [downsample(curve.values, MAX_TABLE_ROWS) for curve in curves]
     rows = [
-        [figure(step, "count"), *(f"{value:.4g}" for value in values)]
+        [format_number(step, "count"), *(f"{value:.4g}" for value in values)]
         for step, *values in zip(steps, *columns, strict=False)
     ]
     return Table(["step", *(curve.label for curve in curves)], rows)
 
 
-def _kept(model: ModelData) -> list[dict[str, Any]]:
+def _checkpoint_entries(model: ModelData) -> list[dict[str, Any]]:
     return (model.training or {}).get("checkpoints") or []
 
 
-def _marks(model: ModelData) -> dict[str, Any]:
-    """Upright lines at the checkpoints."""
-    marks: dict[str, Any] = {"shapes": [], "annotations": []}
+def _checkpoint_lines(model: ModelData) -> dict[str, Any]:
+    """Return the layout of vertical lines at the checkpoints."""
+    lines: dict[str, Any] = {"shapes": [], "annotations": []}
     best = (model.training or {}).get("best_step")
-    for checkpoint in _kept(model):
+    for checkpoint in _checkpoint_entries(model):
         is_best = checkpoint["step"] == best
-        mark = level(checkpoint["step"], "kept" if is_best else "", colour=INK if is_best else MUTED, horizontal=False)
-        mark["shapes"][0]["line"]["dash"] = "solid" if is_best else "dot"
-        marks = {key: marks[key] + mark[key] for key in marks}
-    return marks
+        line = reference_line(
+            checkpoint["step"], "selected" if is_best else "", colour=INK if is_best else MUTED, horizontal=False
+        )
+        line["shapes"][0]["line"]["dash"] = "solid" if is_best else "dot"
+        lines = {key: lines[key] + line[key] for key in lines}
+    return lines
 
 
-def _checkpoints(model: ModelData) -> Chart:
-    checkpoints = _kept(model)
+def _checkpoint_chart(model: ModelData) -> Chart:
+    checkpoints = _checkpoint_entries(model)
     steps = [checkpoint["step"] for checkpoint in checkpoints]
     rates = [estimate(checkpoint, "win_rate") for checkpoint in checkpoints]
     best = (model.training or {}).get("best_step")
     colours = [ACCENT if step == best else MUTED for step in steps]
     rows = [
         [
-            figure(step, "count"),
-            with_interval(rate) if place else NONE_BEFORE,
-            *(figure(checkpoint.get(key), "count") if place else ABSENT for key in _COUNTS),
-            "kept" if step == best else "not kept",
+            format_number(step, "count"),
+            with_interval(rate) if index else FIRST_CHECKPOINT,
+            *(format_number(checkpoint.get(key), "count") if index else ABSENT for key in _COUNTS),
+            "selected" if step == best else "not selected",
         ]
-        for place, (step, rate, checkpoint) in enumerate(zip(steps, rates, checkpoints, strict=True))
+        for index, (step, rate, checkpoint) in enumerate(zip(steps, rates, checkpoints, strict=True))
     ]
     trace = go.Scatter(
         x=steps,
         y=[rate.value for rate in rates],
         mode="markers",
         marker={"color": colours, "size": 9},
-        **bars(rates, MUTED),
+        **error_bars(rates, MUTED),
     )
-    said = "; ".join(f"step {row[0]} {row[1]}" for row in rows)
+    rates_text = "; ".join(f"step {row[0]} {row[1]}" for row in rows)
     return Chart(
         id=f"training-{model.t}-checkpoints",
-        title="Win rate of checkpoints",
-        message=f"Win rate of {model.name}'s checkpoints, each against the best one before it: {said}. "
-        f"Kept: step {best}.",
-        figure=plain(
+        title="Win rates of checkpoints",
+        message=f"Win rates of {model.name}'s checkpoints, each against the best earlier checkpoint: {rates_text}. "
+        f"Selected: step {best}.",
+        figure=build_figure(
             [trace],
             height=220,
             showlegend=False,
             xaxis={"title": {"text": "step"}, "tickvals": steps},
             yaxis={"tickformat": ".0%"},
-            **level(0.5),
+            **reference_line(0.5),
         ),
-        table=Table(["step", "win rate against the best before it", *_COUNTS, ""], rows),
-        note="each against the best checkpoint before it, not against the model before; the first has none to meet",
+        table=Table(["step", "win rate against the best earlier checkpoint", *_COUNTS, ""], rows),
+        note="each against the best earlier checkpoint, not the previous model; the first is not compared",
     )
 
 

@@ -1,4 +1,4 @@
 """Rows and their JSON lines files: types, checks, atomic writes, resume, deduplication.
 
-They may not know the configuration, models or what a row is for.
+This package must not depend on the configuration, on models or on the stages that use the rows.
 """

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writes: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write to, which has the name `path` once it is complete and on the disk."""
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write to; it gets the name `path` once it is complete and synced to disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
@@ -27,15 +27,15 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
         raise
     partial.replace(path)
-    sync(path.parent)
+    fsync(path.parent)
 
 
-def sync(path: Path) -> None:
-    """Have the disk hold a file's content, or a folder's entries: a file that was renamed outlives a loss of power."""
+def fsync(path: Path) -> None:
+    """Sync a file's content, or a folder's entries, to disk, so that a renamed file survives a loss of power."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
-    except OSError as error:  # some network file systems cannot do that to a folder
+    except OSError as error:  # some network file systems cannot sync a folder
         if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

@@ -1,6 +1,6 @@
-"""`srlm dedup`: a file of JSON lines without its exact or near duplicates.
+"""`srlm dedup`: remove exact or near duplicates from a JSON lines file.
 
-Left out: duplicates are found by their spelling only, not by their meaning.
+Not supported: semantic deduplication; texts are compared by their spelling only.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
-    """What near duplicates are, and the file of the index that earlier files are in."""
+class NearOptions:
+    """Parameters of near-duplicate detection, and the index file that holds the texts of earlier files."""
 
     threshold: float = 0.8
     ngram: int = 3
@@ -33,10 +33,10 @@ class Near:
     index: Path | None = None
 
     def open(self) -> NearDuplicateIndex:
-        """Load the index if its file exists, or make an empty one.
+        """Load the index if its file exists, else create an empty one.
 
         Raises:
-            InputError: an option is out of its range, the file is no index, or one with other options.
+            InputError: an option is out of range, or the file is not an index or was built with other options.
         """
         try:
             new = NearDuplicateIndex(threshold=self.threshold, ngram=self.ngram, unit=self.unit)
@@ -48,15 +48,15 @@ class Near:
         for name in ("threshold", "ngram", "unit"):
             value, wanted = getattr(saved, name), getattr(new, name)
             if value != wanted:
-                raise InputError(f"{self.index}: its {name} is {value}; give --{name} {value} or another --index")
+                raise InputError(f"{self.index}: its {name} is {value}; use --{name} {value} or another --index")
         return saved
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A row left out: its line, and the line of the same file that it duplicates.
+    """A dropped row: its line, and the line of the same file that it duplicates.
 
-    Where that is in an earlier file, `duplicate_of` is None and `index_row` its row in the index, from 0.
+    For a duplicate of an earlier file `duplicate_of` is None, and `index_row` is that text's row in the index, from 0.
     """
 
     line: int
@@ -66,22 +66,22 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many rows there were, and what became of them."""
+    """Numbers of input, kept and dropped rows."""
 
     rows: int
     kept: int
     dropped: int
 
 
-def run(source: Path, out: Path, *, field: str, near: Near | None, dropped: Path | None) -> Counts:
-    """Write the rows of `source` that duplicate no earlier one to `out`; without `near`, exact duplicates only.
+def run(source: Path, out: Path, *, field: str, near: NearOptions | None, dropped: Path | None) -> Counts:
+    """Write the rows of `source` that duplicate no earlier row to `out`; without `near`, drop exact duplicates only.
 
-    Kept rows are the bytes they were, in their order. Files appear complete or not at all, the index last: if that
-    fails, the same command can be given again.
+    Kept rows keep their order and their exact bytes. Files are written atomically, the index last: if that fails, run
+    the same command again.
 
     Raises:
-        InputError: the file cannot be read, a line is no JSON object or lacks the field, two files are the same, or an
-            option is wrong.
+        InputError: the file cannot be read, a line is not a JSON object or lacks the field, two paths are the same
+            file, or an option is invalid.
     """
     _check_paths({"IN": source, "--out": out, "--dropped": dropped, "--index": near.index if near else None})
     index = near.open() if near else None
@@ -106,11 +106,11 @@ def _check_paths(paths: dict[str, Path | None]) -> None:
             continue
         other = seen.setdefault(os.path.realpath(path), name)
         if other != name:
-            raise InputError(f"{path}: given as {other} and as {name}; give {name} another file")
+            raise InputError(f"{path}: given as {other} and as {name}; use another file for {name}")
 
 
 def _read(source: Path, field: str) -> tuple[list[bytes], list[int], list[str]]:
-    """Return all lines, the numbers of those that are rows, and the rows' texts."""
+    """Return all lines, the line numbers of the rows, and the rows' texts."""
     data = read_bytes(source)
     objects = parse_objects(decode_lines(data, str(source)), str(source))
     texts = [_text(value, field, f"{source}, line {number}") for number, value in objects]
@@ -118,14 +118,14 @@ def _read(source: Path, field: str) -> tuple[list[bytes], list[int], list[str]]:
 
 
 def _text(row: dict[str, Any], field: str, where: str) -> str:
-    """Return the string under a name, or under a path of names joined by dots."""
+    """Return the string at a field name or at a dotted path."""
     value: Any = row
     for name in [field] if field in row else field.split("."):
         if not isinstance(value, dict) or name not in value:
-            raise InputError(f"{where}: no field {field!r}; name one with --field (there is: {', '.join(row) or '-'})")
+            raise InputError(f"{where}: no field {field!r}; set --field to one of: {', '.join(row) or '-'}")
         value = value[name]
     if not isinstance(value, str):
-        raise InputError(f"{where}: field {field!r} is no string; name another with --field")
+        raise InputError(f"{where}: field {field!r} is not a string; set --field to another one")
     return value
 
 

@@ -1,10 +1,10 @@
-"""The rows that flow from stage to stage, and the JSON lines that hold them.
+"""The row types that the stages exchange, and reading and writing them as JSON lines.
 
-A row is a frozen dataclass; its id is a hash of its content, so a rerun names the same row the same. A file of rows is
-JSON lines in UTF-8, split on `\\n` only: U+2028 and its kin are legal inside a JSON string, and `str.splitlines` would
-break a row there. A writer hands over whole lines, which outlive a kill at once and a loss of power after a second at
-most; a torn last line, left by a crash, is dropped by `resume_rows`. What may hold millions of rows is gone through by
-`iter_rows`, or is a `row_file.RowFile`.
+A row is a frozen dataclass; its id is a hash of its content, so a rerun gives the same row the same id. A file of rows
+is JSON lines in UTF-8, split on `\\n` only: U+2028 and similar characters are legal inside a JSON string, and
+`str.splitlines` would split a row there. A writer appends whole lines, which survive a kill immediately and a loss of
+power after at most a second; `resume_rows` drops a partial last line that a crash left. Files that may hold millions of
+rows are streamed with `iter_rows` or accessed through `lazy_rows.RowFile`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from srlm import progress
 from srlm.errors import InputError
-from srlm.rows.atomic_file import whole_file
-from srlm.rows.checks import problem_of
-from srlm.rows.json_lines import iter_objects
+from srlm.rows.atomic_file import atomic_write
+from srlm.rows.checks import row_problem
+from srlm.rows.json_lines import FIX_LINE, iter_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,7 +41,7 @@ SYNC_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """An instruction. `parents` are the ids of the examples shown; `attempt` counts the tries of its stage."""
+    """An instruction. `parents` are the ids of its few-shot demonstrations; `attempt` is the index of the attempt."""
 
     id: str
     text: str
@@ -52,7 +52,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class DroppedPrompt:
-    """A generated instruction that a filter dropped, and which one. `similarity` is ROUGE-L to `similar_to`."""
+    """A generated instruction that a filter dropped, with the reason. `similarity` is ROUGE-L to `similar_to`."""
 
     id: str
     text: str
@@ -65,7 +65,7 @@ class DroppedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One sampled answer. `token_ids` are the engine's own, the end token included; `logprob` is their sum, in nats."""
+    """One sampled answer. `token_ids` come from the engine, with the end token; `logprob` is their sum, in nats."""
 
     id: str
     prompt_id: str
@@ -79,9 +79,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class FailedRequest:
-    """A request that was not answered. `key` is the stage's name for it: a prompt's id and a number, for example.
+    """A request without a completion. `key` is the stage's name for it, for example a prompt's id and an index.
 
-    `reason`: "too_long" for the engine (prompt and `max_tokens` together), or "engine_died" of it three times.
+    `reason`: "too_long" (prompt and `max_tokens` exceed the engine's context), or "engine_died" (three times on it).
     """
 
     key: str
@@ -94,7 +94,7 @@ class FailedRequest:
 class Verdict:
     """One judgement of one candidate. `score` is set only if `outcome` is "scored".
 
-    `expected_score` is the mean of the score token's own distribution over the digits (None if no score was read).
+    `expected_score` is the mean of the score token's distribution over the digits (None if no score was parsed).
     """
 
     id: str
@@ -106,7 +106,7 @@ class Verdict:
     expected_score: float | None
 
     def problem(self) -> str | None:
-        """Return what does not fit, or None (see `row_checks`)."""
+        """Return the violated constraint between fields, or None (see `checks.row_problem`)."""
         if (self.outcome == "scored") == (self.score is not None):
             return None
         return f"'score' must be null unless 'outcome' is 'scored' (found {self.score} and {self.outcome!r})"
@@ -114,7 +114,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A preference in TRL's conversational format, with the rows it was made of and the engine's token ids."""
+    """A preference pair in TRL's conversational format, with its candidates' ids and the engine's token ids."""
 
     prompt_id: str
     prompt: list[Message]
@@ -130,7 +130,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A supervised row in TRL's conversational prompt-completion format: the loss is on `completion` only."""
+    """An SFT row in TRL's conversational prompt-completion format: the loss is on `completion` only."""
 
     id: str
     prompt: list[Message]
@@ -140,7 +140,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class RankedAnswers:
-    """A prompt with human-ordered answers: `scores` are higher for better ones, `justifications` may be empty."""
+    """A prompt with human-ranked answers: better answers have higher `scores`; `justifications` may be empty."""
 
     id: str
     prompt: str
@@ -149,7 +149,7 @@ class RankedAnswers:
     justifications: list[str]
 
     def problem(self) -> str | None:
-        """Return what does not fit, or None (see `row_checks`)."""
+        """Return the violated constraint between fields, or None (see `checks.row_problem`)."""
         if len(self.answers) == len(self.scores) == len(self.justifications):
             return None
         return "'answers', 'scores' and 'justifications' must be lists of the same length"
@@ -157,9 +157,9 @@ class RankedAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A judge's word on two models' answers to a prompt, in one order: `first` tells whose answer stood first.
+    """A judge's verdict on two models' answers to a prompt, in one order: `first` is the model shown first.
 
-    `preference` is the probability of "the first answer" among the two, where it was read from the verdict's token.
+    `preference` is the probability of "the first answer" among the two, if it was taken from the verdict's token.
     """
 
     id: str
@@ -171,7 +171,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SequenceLogprob:
     """The log-probability of an answer, in nats, under the model that wrote it and under M1."""
 
     candidate_id: str
@@ -180,21 +180,21 @@ class Reading:
     logprob_m1: float
 
 
-# Rows that others name by their ids: one id in two rows would be two rows taken for one.
-UNIQUE = frozenset({Prompt, Candidate, Verdict, Comparison})
+# Row types that other rows reference by id: a repeated id would merge two rows.
+WITH_UNIQUE_IDS = frozenset({Prompt, Candidate, Verdict, Comparison})
 
 
 def content_id(*parts: object) -> str:
-    """Return 16 hex digits that name this content: the start of a SHA-256 over the JSON of `parts`."""
+    """Return the first 16 hex digits of a SHA-256 over the JSON of `parts`."""
     text = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def file_hash(path: Path) -> str:
-    """Return a SHA-256 of a file's content.
+    """Return the SHA-256 of a file's content.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -204,12 +204,12 @@ def file_hash(path: Path) -> str:
 
 
 def derived_seed(*parts: object) -> int:
-    """Return a 31-bit seed for a sampler, the same for the same parts on every machine."""
+    """Return a 31-bit sampling seed that depends on `parts` only, and is the same on every machine."""
     return int(content_id("seed", *parts), 16) & 0x7FFF_FFFF
 
 
 def to_json(row: object) -> str:
-    """Return a row as one line of JSON, without the line end."""
+    """Return a row as one line of JSON, without the line break."""
     values = dataclasses.asdict(row) if dataclasses.is_dataclass(row) and not isinstance(row, type) else row
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
@@ -220,46 +220,46 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
 
 
 def iter_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
-    """Yield the rows of a file that a stage wrote, holding one at a time.
+    """Yield the rows of a file, with one row in memory at a time.
 
     Raises:
-        InputError: a line is broken, lacks a field or has one that `kind` does not have, has a value of another type,
-            or an id that came before.
+        InputError: a line is not valid JSON, lacks a field of `kind` or has an unknown one, has a value of a wrong
+            type, or repeats an id.
     """
-    if kind not in UNIQUE:
+    if kind not in WITH_UNIQUE_IDS:
         for number, value in iter_objects(path):
-            yield row_from(value, kind, f"{path}, line {number}")
+            yield row_from_json(value, kind, f"{path}, line {number}")
         return
-    from srlm.rows.ids import id_number, repeated  # with numpy, which reading a manifest must not wait for
+    from srlm.rows.ids import has_duplicates, id_number  # imports numpy, which reading a manifest does not need
 
     seen = array("Q")
     for number, value in iter_objects(path):
-        yield row_from(value, kind, f"{path}, line {number}")
+        yield row_from_json(value, kind, f"{path}, line {number}")
         seen.append(id_number(value["id"]))
-    if repeated(seen):
+    if has_duplicates(seen):
         _check_unique(path)
 
 
 def _check_unique(path: Path) -> None:
-    """Find the first id that is there twice; the ids' bits, of which fewer are held, only say that there may be one."""
+    """Raise on the first repeated id; equal 64-bit numbers only show that there may be one."""
     lines: dict[str, int] = {}
     for number, value in iter_objects(path):
         first = lines.setdefault(value["id"], number)
         if first != number:
             raise InputError(
-                f"{path}, line {number}: the id {value['id']!r} is there twice (see line {first}); remove one"
+                f"{path}, line {number}: the id {value['id']!r} appears twice (see line {first}); remove one"
             )
 
 
-def row_from(value: dict[str, Any], kind: type[Row], where: str) -> Row:
+def row_from_json(value: dict[str, Any], kind: type[Row], where: str) -> Row:
     """Build a row from a JSON object; unknown and missing fields and values of a wrong type are errors."""
     try:
         row = kind(**value)
     except TypeError:
         raise InputError(f"{where}: {_wrong_fields(value, kind)}") from None
-    problem = problem_of(row)
+    problem = row_problem(row)
     if problem is not None:
-        raise InputError(f"{where}: {problem}; mend or remove the line")
+        raise InputError(f"{where}: {problem}; {FIX_LINE}")
     return row
 
 
@@ -279,44 +279,44 @@ def resume_rows(path: Path, kind: type[Row], report: Reporter | None = None) -> 
 
 
 def resume_iter(path: Path, kind: type[Row], report: Reporter | None = None) -> Iterator[Row]:
-    """Cut off a torn last line, which `report` is told, and yield the whole rows that an earlier run left in `path`.
+    """Cut off a partial last line (with a note to `report`), and yield the rows that an earlier run left in `path`.
 
-    Nothing without a file.
+    Yields nothing if there is no file.
 
     Raises:
-        InputError: the file holds something else; it is left as it is.
+        InputError: the last line is not a partial row of this kind; the file is left unchanged.
     """
     if not path.exists():
         return iter(())
     torn = progress.torn_line(path)
     if torn:
-        if not _is_torn(torn, kind):
-            raise InputError(f"{path}: its last line is no {kind.__name__} that was begun; give another file")
+        if not _may_be_partial(torn, kind):
+            raise InputError(f"{path}: its last line is not a partial {kind.__name__}; use another file")
         os.truncate(path, path.stat().st_size - len(torn))
         if report is not None:
-            report.note(f"{path}: a last line that was torn is cut off; what it held is made again")
+            report.note(f"{path}: a partial last line was cut off; its row is recomputed")
     return iter_rows(path, kind)
 
 
-def _is_torn(line: bytes, kind: type[Any]) -> bool:
-    """Tell whether a row may have been begun so: a file that was named by mistake must not lose its last line."""
-    begins = f'{{"{dataclasses.fields(kind)[0].name}": '.encode()
-    line = line.strip(b"\0\r ")  # what some file systems leave after a loss of power
-    return line.startswith(begins) or begins.startswith(line)
+def _may_be_partial(line: bytes, kind: type[Any]) -> bool:
+    """Tell whether a line may be the start of a row: a file given by mistake must not lose its last line."""
+    start = f'{{"{dataclasses.fields(kind)[0].name}": '.encode()
+    line = line.strip(b"\0\r ")  # some file systems leave these after a loss of power
+    return line.startswith(start) or start.startswith(line)
 
 
 class RowWriter:
-    """Appends rows to a file, one flushed line each; once a second, and in the end, the disk is made to hold them.
+    """Appends rows to a file, flushing each line; syncs to disk once a second and at the end.
 
-    Waiting for the disk at every row would make short rows many times slower. Told how many `rows` the file has
-    already, it also keeps a note of their number beside it until the end (see `progress`).
+    A sync per row would make short rows many times slower. If `rows`, the number of existing rows, is given, the
+    writer also keeps a row count beside the file until it is closed (see `progress`).
     """
 
     def __init__(self, path: Path, rows: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._rows = path, rows
         self._synced = time.monotonic()
-        # A lone surrogate becomes its JSON escape, which reads back as the same string.
+        # A lone surrogate is written as its JSON escape, which decodes to the same string.
         self._file = path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
         self._note()
 
@@ -329,12 +329,12 @@ class RowWriter:
         try:
             if kind is None:
                 os.fsync(self._file.fileno())
-                progress.forget(self._path)
+                progress.remove_count(self._path)
         finally:
             self._file.close()
 
     def write(self, row: object) -> None:
-        """Append one row and hand it to the operating system."""
+        """Append one row and flush it to the operating system."""
         self._file.write(to_json(row) + "\n")
         self._file.flush()
         if self._rows is not None:
@@ -346,13 +346,13 @@ class RowWriter:
 
     def _note(self) -> None:
         if self._rows is not None:
-            progress.note(self._path, os.fstat(self._file.fileno()).st_size, self._rows)
+            progress.write_count(self._path, os.fstat(self._file.fileno()).st_size, self._rows)
 
 
 def write_rows(path: Path, rows: Iterable[Any]) -> int:
-    """Write a whole file of rows, one at a time: it appears complete or not at all. Return how many there are."""
+    """Write a file of rows atomically, one row at a time. Return the number of rows."""
     count = 0
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         for row in rows:
             file.write(f"{to_json(row)}\n".encode("utf-8", errors="backslashreplace"))
             count += 1
@@ -360,11 +360,11 @@ def write_rows(path: Path, rows: Iterable[Any]) -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8 by atomic rename."""
+    """Write a UTF-8 text file by atomic rename."""
     write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file by atomic rename."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(data)

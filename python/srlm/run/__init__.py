@@ -1,4 +1,4 @@
 """The run directory: what makes a stage done, its cache keys, the archive of stale stages, the lock.
 
-It may not know what is evaluated or in which order the loop asks for stages.
+It must not depend on what is evaluated, nor on the order of the loop's stages.
 """

@@ -1,116 +1,104 @@
-"""What each kind of stage reads of the configuration: what its key is made from, and so when it is made again.
+"""The settings in a stage's cache key, which is a hash over its inputs and decides when the stage is recomputed.
 
-A stage depends on the sections that are named for it, but for the keys that are listed here: a new key of a section
-counts until it is listed.
+A stage depends on whole configuration sections, without the keys listed here, so a new key of a section counts by
+default.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from srlm.evaluation import pairwise
 from srlm.models import registry
-from srlm.run.run_dir import EXTENDABLE
-from srlm.stages import judge
+from srlm.run.run_dir import NOT_IN_CACHE_KEYS
+from srlm.stages import judge_prompt
 
 if TYPE_CHECKING:
     from srlm.config import Config, JudgeSection, PairsSection
 
-ENDPOINT = "endpoint"  # who compares: a server
-# Names of files whose content is a part of its own: a file that is somewhere else is the same file.
-NAMES = ("judge.prompt_file", "head_to_head.prompt_file", "model.chat_template")
-# The names of the base model: its weights are a part of their own.
+# Keys that name a file whose content is an input of its own: the same file elsewhere is the same input.
+FILE_NAMES = ("judge.prompt_file", "head_to_head.prompt_file", "model.chat_template")
+# Keys that name the base model, whose weights are an input of their own.
 BASE_MODEL = ("model.name", "model.revision")
 BASE_WEIGHTS = "the base model's weights"
-# How a prompt is answered once only, as held-out prompts are.
-ONCE = ("candidates.per_prompt",)
-# How the judge is asked and its replies are read: nothing of it is in the examples that teach to judge.
-ASKING = ("judge.samples", "judge.temperature", "judge.top_p", "judge.max_tokens", "judge.score", "judge.score_pattern")
-# The judge of EFT has a number of samples of its own, and what is written is what counts there.
-JUDGEMENTS = ("judge.samples", "judge.score")
-# Which prompts are compared, and on whom, is no matter of one comparison.
-COMPARING = ("head_to_head.prompts", "head_to_head.prompt_files", "head_to_head.against")
-# Which checkpoint is the last to be compared, where none is compared.
-NO_CHECKPOINTS = ("dpo.patience",)
-# Parts that are no settings, and the settings that they come from.
+WRITER_WEIGHTS = "prompts.model's weights"
+# Unused where each prompt is answered once, as held-out prompts are.
+CANDIDATES_PER_PROMPT = ("candidates.per_prompt",)
+# How verdicts are sampled and parsed; the building of judge examples does not depend on it.
+VERDICT_SAMPLING = (
+    "judge.samples",
+    "judge.temperature",
+    "judge.top_p",
+    "judge.max_tokens",
+    "judge.score",
+    "judge.score_pattern",
+)
+# Unused for judgements of the seed data, which have `eft.samples` and use the score in the text.
+SEED_JUDGEMENTS = ("judge.samples", "judge.score")
+# Unused where no checkpoints are compared.
+EARLY_STOPPING = ("dpo.early_stopping_patience",)
+# Inputs that are not settings, and the settings that they come from.
 EXPLAINED_BY = {
     BASE_WEIGHTS: BASE_MODEL,
     "seed_data": ("seed",),
     "held-out prompts": ("head_to_head.prompts", "head_to_head.prompt_files", "seed_data", "seed"),
     "judge prompt": ("judge.prompt_file",),
-    "comparing prompt": ("head_to_head.prompt_file",),
+    "pairwise prompt": ("head_to_head.prompt_file",),
     "chat template": ("model.chat_template",),
-    "prompts.model's weights": ("prompts.model",),
+    WRITER_WEIGHTS: ("prompts.model",),
     "judge's weights": ("head_to_head.judge",),
 }
 
 
-def sections(config: Config, *names: str, but: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return what decides what comes out, by keys: the seed, parts of a configuration, the texts of files they name.
+def key_inputs(config: Config, *names: str, exclude: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the inputs of a stage's cache key by name: the seed, settings, and the text of files that they name.
 
     Args:
         config: the configuration.
         names: sections, or single keys as `section.key`.
-        but: keys of these sections that are not read.
+        exclude: keys of these sections that the stage does not use.
     """
     values = config.model_dump(mode="json", by_alias=True)
-    every = {
+    settings = {
         f"{section}.{key}": value
         for section, content in values.items()
         if isinstance(content, dict)
         for key, value in content.items()
     }
-    left_out = {*EXTENDABLE, *NAMES, *but}
-    parts = {"seed": values["seed"]} | {
+    left_out = {*NOT_IN_CACHE_KEYS, *FILE_NAMES, *exclude}
+    inputs = {"seed": values["seed"]} | {
         key: value
-        for key, value in every.items()
+        for key, value in settings.items()
         if key not in left_out and (key in names or key.partition(".")[0] in names)
     }
     if "judge" in names:
-        parts["judge prompt"] = judge.read_template(config.judge)
-    if "head_to_head" in names and config.head_to_head.by == "comparison":
-        parts["comparing prompt"] = pairwise.read_template(config.head_to_head)
+        inputs["judge prompt"] = judge_prompt.read_template(config.judge)
     if config.model.chat_template is not None:
-        parts["chat template"] = registry.read_chat_template(config.model.chat_template)
-    return parts
+        inputs["chat template"] = registry.read_chat_template(config.model.chat_template)
+    return inputs
 
 
-def drawing(judge: JudgeSection) -> tuple[str, ...]:
-    """Return the keys of drawing replies if none is drawn: without reasons a judge writes one token, the likeliest."""
+def unused_sampling_keys(judge: JudgeSection) -> tuple[str, ...]:
+    """Return the sampling keys that a judge without justification does not use: it decodes one token greedily."""
     if judge.justify:
         return ()
     return ("judge.samples", "judge.temperature", "judge.top_p", "judge.max_tokens", "eft.samples")
 
 
-def compared(config: Config) -> dict[str, Any]:
-    """Return what decides how two answers are compared: of the settings, what the way of comparing reads."""
-    how, names = config.head_to_head, ["engine", "head_to_head"]
-    but: tuple[str, ...] = COMPARING
-    if how.by == "scores":
-        names.append("judge")
-        but += ("head_to_head.justify", "head_to_head.max_tokens", *drawing(config.judge))
-    elif not how.justify and how.judge != ENDPOINT:
-        but += ("head_to_head.max_tokens",)  # one token is read
-    if how.judge == ENDPOINT:
-        names.append("endpoint")
-    return sections(config, *names, but=but)
-
-
-def choosing(pairs: PairsSection) -> tuple[str, ...]:
-    """Return the keys of choosing pairs that the method does not read."""
-    read = {
+def unused_pairing_keys(pairs: PairsSection) -> tuple[str, ...]:
+    """Return the keys that only other pairing methods than the configured one use."""
+    methods = {
         "pairs.rho": ("length_controlled",),
         "pairs.top_k": ("top_bottom",),
         "pairs.max_per_prompt": ("margin", "top_bottom"),
     }
-    return tuple(key for key, methods in read.items() if pairs.method not in methods)
+    return tuple(key for key, using in methods.items() if pairs.method not in using)
 
 
-def differing(changes: dict[str, str], parts: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Return those changes of keys that are among the parts of a stage, and the parts that no changed key explains."""
-    said = {key: change for key, change in changes.items() if any(_covers(part, key) for part in parts)}
-    return said, [part for part in parts if not any(_covers(part, key) for key in said)]
+def explain_changes(changes: dict[str, str], inputs: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Split changed inputs: the changed settings among them, and the inputs that no changed setting explains."""
+    settings = {key: change for key, change in changes.items() if any(_covers(name, key) for name in inputs)}
+    return settings, [name for name in inputs if not any(_covers(name, key) for key in settings)]
 
 
-def _covers(part: str, key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in (part, *EXPLAINED_BY.get(part, ())))
+def _covers(name: str, key: str) -> bool:
+    return any(key == part or key.startswith(f"{part}.") for part in (name, *EXPLAINED_BY.get(name, ())))

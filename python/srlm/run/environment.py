@@ -1,6 +1,6 @@
-"""What a run runs on: packages and versions, the machine, its GPUs, and the commit of srlm where it is a checkout.
+"""The environment of a run: packages and versions, the machine, its GPUs, and the commit of srlm in a checkout.
 
-Each start of a run keeps it in `environments.json` under a hash of it, and every stage names the one it was made in.
+Each start of a run records it in `environments.json` under its hash, and every manifest entry names its environment.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import srlm
 from srlm import __version__
 from srlm.rows.json_lines import read_object
 from srlm.rows.records import content_id, write_text
 
 FILE = "environments.json"
-GPU_FACTS = "name,memory.total,driver_version"
+GPU_FIELDS = "name,memory.total,driver_version"
 
 
-def keep(run: Path) -> str:
-    """Add what this process runs on to a run's folder; returns the name under which it is kept."""
-    found = facts()
+def record(run: Path) -> str:
+    """Add this process's environment to a run directory, and return its name there."""
+    found = describe()
     name, file = content_id(found), run / FILE
     known = read_object(file)
     if name not in known:
@@ -31,8 +32,8 @@ def keep(run: Path) -> str:
     return name
 
 
-def facts() -> dict[str, Any]:
-    """Return what this process runs on."""
+def describe() -> dict[str, Any]:
+    """Return the environment of this process."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "srlm": __version__,
@@ -42,7 +43,7 @@ def facts() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),
-        "gpus": _lines("nvidia-smi", f"--query-gpu={GPU_FACTS}", "--format=csv,noheader"),
+        "gpus": _lines("nvidia-smi", f"--query-gpu={GPU_FIELDS}", "--format=csv,noheader"),
         "packages": packages(),
     }
 
@@ -54,10 +55,10 @@ def packages() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the commit of srlm's own checkout, with a plus sign if files differ from it; None for a wheel."""
-    here = Path(__file__).resolve().parent
+    """Return the commit of srlm's own checkout, with a plus sign if tracked files have changed; None for a wheel."""
+    here = Path(srlm.__file__).resolve().parent
     if not any((folder / ".git").exists() for folder in here.parents[:2]):
-        return None  # a repository farther up is not srlm's
+        return None  # a repository further up is not srlm's
     found = _lines("git", "-C", str(here), "rev-parse", "HEAD")
     changed = _lines("git", "-C", str(here), "status", "--porcelain", "--untracked-files=no")
     return found[0] + ("+" if changed else "") if found else None
@@ -71,7 +72,7 @@ def _processor() -> str:
 
 
 def _lines(*command: str) -> list[str]:
-    """Return the lines that a tool prints; none where it is not there or fails."""
+    """Return the lines that a command prints; none if it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):

@@ -1,7 +1,7 @@
-"""One process at a time works in a run's folder: another one is refused, and told who it is.
+"""Lock the run directory: only one process at a time works in it, and another one is refused with the owner's pid.
 
-The lock is the operating system's (flock) on a file that stays there, so it ends with the process that holds it,
-however that ended; what is left in the file only says who it was. Over NFS it holds between machines as well.
+The lock is an flock on a file that stays in the directory, so the operating system releases it when the process ends,
+however it ends; the file's content only names the owner. Over NFS it holds between machines as well.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK = "run.lock"
-# A file system without locks says one of these.
+# Errors of a file system without locks.
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run's folder, which is made where there is none.
+    """Hold the lock of a run directory, which is created if missing.
 
-    A folder of something else is left as it is; a file system that has no locks is used without one.
+    A directory with other content is left alone; on a file system without locks none is held.
 
     Raises:
-        InputError: another process holds it (names its number and machine), or the folder cannot be written.
+        InputError: another process holds it (the message has its pid and host), or the directory cannot be written.
     """
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     if names and not names & {"config.yaml", LOCK}:
@@ -43,21 +43,19 @@ def held(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("a+", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"run directory {folder}: {error.strerror}; give another --run-dir") from error
+        raise InputError(f"run directory {folder}: {error.strerror}; use another --run-dir") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise InputError(
-                f"{folder}: {_owner(file.read())} is at work in it; wait until it is done, or stop it"
-            ) from None
+            raise InputError(f"{folder}: in use by {_owner(file.read())}; wait until it is done, or stop it") from None
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
         file.truncate(0)
-        facts = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        file.write(json.dumps(facts) + "\n")
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        file.write(json.dumps(owner) + "\n")
         file.flush()
         try:
             yield
@@ -66,9 +64,9 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def _owner(text: str) -> str:
-    """Return who says to hold the lock; a moment after it was taken nothing stands there yet."""
+    """Return the owner that the lock file names; right after locking it is still empty."""
     try:
-        facts = json.loads(text)
-        return f"process {facts['pid']} on {facts['host']}, since {facts['since']},"
+        owner = json.loads(text)
+        return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
     except (ValueError, KeyError, TypeError):
         return "another process"

@@ -1,7 +1,7 @@
-"""What the rows in a folder or file were made from, so that none is taken for another model's or other settings'.
+"""Record the inputs of rows that are written outside a run, so that rows of different inputs are not mixed.
 
-A command by hand that goes on where it was stopped keeps a note beside its rows: settings, hashes of files and hashes
-of models' weights. The same command with something else is refused.
+A command that resumes from existing rows keeps its inputs beside them: settings, file hashes and weight hashes. The
+same command with other inputs is refused.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 
 def claim(note: Path, place: Path, folders: Mapping[str, str], settings: Mapping[str, Any], advice: str) -> None:
-    """Write the note, or hold it against what is there. Models may come to those that are noted.
+    """Write the inputs, or compare them with the recorded ones. New models may be added to the recorded ones.
 
     Args:
-        note: the file of the note.
-        place: what holds the rows, for the error.
-        folders: folders of models' weights, by their names.
-        settings: all else that the rows follow from, as JSON has it.
-        advice: what to do when it is refused.
+        note: the file of the recorded inputs.
+        place: the file or folder of the rows, for the error.
+        folders: model folders by name.
+        settings: all other inputs, with JSON values.
+        advice: what the user can do if the command is refused.
 
     Raises:
-        InputError: the rows were made from something else (names it), or the note cannot be read.
+        InputError: the rows have other inputs (the message names them), or the record cannot be read.
     """
-    made_from = {**settings, "models": {name: weights_hash(folder) for name, folder in folders.items()}}
+    inputs = {**settings, "models": {name: weights_hash(folder) for name, folder in folders.items()}}
     if note.is_file():
         before = _read(note)
-        if differing := _differing(before, made_from):
-            raise InputError(f"{place}: holds rows made with another {', '.join(differing)}; {advice}")
-        made_from["models"] = {**before["models"], **made_from["models"]}
-    write_text(note, json.dumps(made_from, indent=1) + "\n")
+        if differing := _differing(before, inputs):
+            raise InputError(f"{place}: has rows made with another {', '.join(differing)}; {advice}")
+        inputs["models"] = {**before["models"], **inputs["models"]}
+    write_text(note, json.dumps(inputs, indent=1) + "\n")
 
 
 def _read(note: Path) -> dict[str, Any]:
@@ -45,13 +45,13 @@ def _read(note: Path) -> dict[str, Any]:
         before = json.loads(note.read_text(encoding="utf-8"))
         return {**before, "models": dict(before["models"])}
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{note}: not as srlm wrote it ({error}); remove it and the rows beside it") from error
+        raise InputError(f"{note}: not a valid record of inputs ({error}); delete it and the rows beside it") from error
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs, models by their names; a model that is only on one side does not."""
+    """Return the names of inputs that differ; a model that only one side has does not count."""
     noted = before["models"]
     every = sorted(key for key in {*before, *now} - {"models"} if before.get(key) != now.get(key))
-    # What only one side has follows from what else differs, unless nothing does.
+    # An input that only one side has follows from another difference, unless there is none.
     settings = [key for key in every if key in before and key in now] or every
     return settings + [f"model {name}".rstrip() for name, key in now["models"].items() if noted.get(name, key) != key]

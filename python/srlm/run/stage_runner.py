@@ -1,4 +1,4 @@
-"""What makes a stage of a run done, and who does it: shared by the loop and by what is measured of its models."""
+"""Run stages once: decide whether a stage is done, archive what is stale, launch its worker, record its result."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from srlm.errors import InputError, StageError
+from srlm.errors import StageError
 from srlm.models import registry
 from srlm.rows.records import content_id
-from srlm.run import archive, cache_keys
+from srlm.run import archive, archive_folders, cache_keys
 from srlm.run.run_dir import content_hash, fingerprint
 from srlm.workers.jobs import Resolve
 
@@ -23,147 +23,151 @@ if TYPE_CHECKING:
     from srlm.workers.jobs import Work
     from srlm.workers.launcher import Launcher
 
-# Raise it when the same settings and weights would give other rows than with the code before, or other keys.
-FORMAT = 2
-FORMAT_PART = "srlm's format of runs"
-MADE_FROM = "what it was made from has changed"
-SHOWN = 3  # names of stages in a sentence
+UPSTREAM_CHANGED = "a stage that it depends on has changed"
+MAX_NAMES = 3  # stages named in a note
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """What a stage is made from."""
+class StagePlan:
+    """The inputs and the output of a stage under the current configuration."""
 
-    key: str
-    hashes: dict[str, str]  # of what decides what comes out, by name
-    made_from: tuple[str, ...]  # stages
+    cache_key: str
+    input_hashes: dict[str, str]  # by the input's name
+    depends_on: tuple[str, ...]  # stages
     file: Path
 
     def record(self, run: Path) -> dict[str, Any]:
-        """Return what the run's folder keeps of it."""
+        """Return the stage's record for the run directory."""
         path = self.file.relative_to(run).as_posix()
-        return {"key": self.key, "path": path, "made_from": list(self.made_from), "made_with": self.hashes}
+        return {
+            "cache_key": self.cache_key,
+            "path": path,
+            "depends_on": list(self.depends_on),
+            "input_hashes": self.input_hashes,
+        }
 
 
 @dataclass
-class Stages:
-    """One run: its configuration, its folder, and who does the work."""
+class StageRunner:
+    """The stages of one run: its configuration, its directory, and the launcher of its workers.
+
+    `set_title` is called with the name of the model that generates or is trained, `on_stage_done` after every stage.
+    """
 
     config: Config
     run_dir: RunDir
     launcher: Launcher
     report: Reporter
-    titled: Callable[[str], None] = lambda _: None  # told the name of the model that is at work or in training
-    told: Callable[[], None] = lambda: None  # called after every stage that is done
-    _planned: dict[str, Planned] = field(default_factory=dict)
+    set_title: Callable[[str], None] = lambda _: None
+    on_stage_done: Callable[[], None] = lambda: None
+    _plans: dict[str, StagePlan] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
-    def sections(self, *names: str, but: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Return parts of the configuration for a stage's key (see `keys.sections`)."""
-        return cache_keys.sections(self.config, *names, but=but)
+    def key_inputs(self, *names: str, exclude: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return the inputs of a stage's cache key (see `cache_keys.key_inputs`)."""
+        return cache_keys.key_inputs(self.config, *names, exclude=exclude)
 
-    def is_done(self, name: str, file: Path, parts: Mapping[str, Any], made_from: tuple[str, ...] = ()) -> bool:
-        """Tell whether a stage is done from what it would be made from now.
+    def is_done(self, name: str, file: Path, inputs: Mapping[str, Any], depends_on: tuple[str, ...] = ()) -> bool:
+        """Tell whether a stage is done with the inputs that it would have now.
 
-        What was made from something else is set aside, with all that was made from it in turn, and said.
+        A stage with other inputs is archived with everything that depends on it, and the reason is reported.
 
         Args:
-            name: the stage's, in the manifest.
-            file: its rows, or the folder of its model.
-            parts: all that decides what comes out, by names that a user understands, as JSON has it.
-            made_from: the stages whose rows or models it reads.
+            name: the stage's name in the manifest.
+            file: its file of rows, or its model folder.
+            inputs: everything that decides its output, by names that a user understands; JSON values.
+            depends_on: the stages whose rows or models it reads.
 
         Raises:
-            InputError: it was done, but its file is missing or has been changed.
+            InputError: the stage is done, but its file is missing or has been changed.
         """
-        planned = self.plan(name, file, parts, made_from)
+        plan = self.plan(name, file, inputs, depends_on)
         self._started = time.monotonic()
-        before = self.run_dir.known().get(name)
-        if before is not None and "made_with" not in before and name in self.run_dir.stages():
-            raise InputError(
-                f"{self.run_dir.path}: stage {name} was made by an earlier srlm, which did not keep what it was made "
-                f"from; go on with that version, or let `srlm redo {self.run_dir.path} {name}` set it aside"
-            )
-        if before is None and file.exists() and not self.run_dir.holds(file):
-            # Rows of an earlier srlm, or a stranger's: by what settings cannot be told.
-            self.run_dir.begin(name, planned.record(self.run_dir.path))
-            moved = archive.set_aside(self.run_dir, name)
-            self.report.note(f"{name}: {file} was there, made from what is not known; it is kept in {moved.folder}")
-        if before is not None and before["key"] != planned.key:
-            self._set_aside(name, before, planned)
+        before = self.run_dir.known_stages().get(name)
+        if before is None and file.exists() and not self.run_dir.contains(file):
+            # The settings that these rows were made with are unknown.
+            self.run_dir.start(name, plan.record(self.run_dir.path))
+            archived = archive.archive_stage(self.run_dir, name)
+            self.report.note(f"{name}: {file} existed, from unknown inputs; archived in {archived.folder}")
+        if before is not None and before["cache_key"] != plan.cache_key:
+            self._archive(name, before, plan)
             before = None
         if before is None or self.run_dir.entry(name) is None:
-            self.run_dir.begin(name, planned.record(self.run_dir.path))
+            self.run_dir.start(name, plan.record(self.run_dir.path))
             return False
         self.run_dir.check(name, file)
         return True
 
-    def plan(self, name: str, file: Path, parts: Mapping[str, Any], made_from: tuple[str, ...] = ()) -> Planned:
-        """Return what a stage would be made from now; its key stands for it in the keys of what is made from it."""
-        every = {**parts, FORMAT_PART: FORMAT}
-        hashes = {part: self.part_hash(name, part, value) for part, value in every.items()}
-        key = content_id(name, sorted(hashes.items()), [self._key(stage) for stage in made_from])
-        self._planned[name] = Planned(key, hashes, made_from, file)
-        return self._planned[name]
+    def plan(self, name: str, file: Path, inputs: Mapping[str, Any], depends_on: tuple[str, ...] = ()) -> StagePlan:
+        """Return the inputs that a stage would have now; its cache key enters the keys of its dependents."""
+        hashes = {part: self.input_hash(name, part, value) for part, value in inputs.items()}
+        cache_key = content_id(name, sorted(hashes.items()), [self._cache_key(stage) for stage in depends_on])
+        self._plans[name] = StagePlan(cache_key, hashes, depends_on, file)
+        return self._plans[name]
 
-    def part_hash(self, _name: str, _part: str, value: object) -> str:
-        """Return the hash of one part of what a stage is made from."""
+    def input_hash(self, _name: str, _part: str, value: object) -> str:
+        """Return the hash of one input of a stage."""
         return content_id(value)
 
     def launch(self, work: Work) -> None:
-        """Let a worker do it; each of its stages is recorded as it is done."""
+        """Run a job in a worker; each of its stages is recorded as soon as it is done."""
         self._started = time.monotonic()
         self.launcher.run(work, self.finish)
 
     def finish(self, name: str, result: dict[str, Any]) -> None:
-        """Record that a stage, whose `is_done` was asked before, is done."""
-        now, planned = time.monotonic(), self._planned[name]
-        if not planned.file.exists():
-            raise StageError(f"{name}: ended without {planned.file}; the worker's log may say why")
-        content = self._content(planned.file)
-        record = planned.record(self.run_dir.path)
+        """Record that a stage is done; `is_done` must have been called before.
+
+        Raises:
+            StageError: its file does not exist.
+        """
+        now, plan = time.monotonic(), self._plans[name]
+        if not plan.file.exists():
+            raise StageError(f"{name}: finished without writing {plan.file}; the worker's log may say why")
+        content = self._content(plan.file)
+        record = plan.record(self.run_dir.path)
         self.run_dir.finish(name, record, now - self._started, {**result, **content})
-        self.told()
+        self.on_stage_done()
         self._started = time.monotonic()
 
     def _content(self, file: Path) -> dict[str, Any]:
-        """Return what the manifest keeps of the content of a stage's rows or model, by which it is known again."""
+        """Return the content hash and fingerprint that the manifest keeps of a stage's rows or model."""
         if not file.is_file() and not (file / "config.json").is_file():
-            return {}  # a folder of several models: checkpoints on the way
+            return {}  # a folder of several models: intermediate checkpoints
         name = file.relative_to(self.run_dir.path).as_posix()
         return {"sha256": {name: content_hash(file)}, "fingerprint": fingerprint(file)}
 
-    def _key(self, stage: str) -> str:
-        """Return the key of a stage that another one is made from: as planned now, or as it was made before."""
-        return self._planned[stage].key if stage in self._planned else str(self.run_dir.known()[stage]["key"])
+    def _cache_key(self, stage: str) -> str:
+        """Return the cache key of a dependency: as planned now, or as recorded."""
+        if stage in self._plans:
+            return self._plans[stage].cache_key
+        return str(self.run_dir.known_stages()[stage]["cache_key"])
 
-    def _set_aside(self, name: str, before: Mapping[str, Any], planned: Planned) -> None:
-        moved = archive.set_aside(self.run_dir, name)
-        others = f", with {_listed(moved.stages[1:])} that came of it," if len(moved.stages) > 1 else ""
+    def _archive(self, name: str, before: Mapping[str, Any], plan: StagePlan) -> None:
+        archived = archive.archive_stage(self.run_dir, name)
+        dependents = f" and its dependents ({_join(archived.stages[1:])})" if len(archived.stages) > 1 else ""
+        reason = self.stale_reason(before, plan)
         self.report.note(
-            f"{name}: made again, since {self.why(before, planned)}; what was there{others} is kept in {moved.folder}"
+            f"{name}: recomputed because {reason}; the previous output{dependents} is archived in {archived.folder}"
         )
 
-    def why(self, before: Mapping[str, Any], planned: Planned) -> str:
-        """Say what a stage is made from that it was not made from before."""
-        made_with = before.get("made_with", {})
-        every = dict.fromkeys([*planned.hashes, *made_with])
-        parts = [part for part in every if made_with.get(part) != planned.hashes.get(part)]
-        if FORMAT_PART in parts:  # then its other parts may go by other names
-            return f"{FORMAT_PART} has changed"
-        changes, others = cache_keys.differing(self.changes(), parts)
-        # What is only read now, or no longer, follows from what else has changed, unless nothing has.
-        others = [part for part in others if part in made_with and part in planned.hashes] or others * (not changes)
-        said = [f"{key} is {change}" for key, change in changes.items()]
-        said += [f"{part} {'have' if part.endswith(('weights', 'prompts')) else 'has'} changed" for part in others]
-        return ", ".join(said) or MADE_FROM
+    def stale_reason(self, before: Mapping[str, Any], plan: StagePlan) -> str:
+        """Return which inputs of a stage differ from those that it was computed with."""
+        recorded = before.get("input_hashes", {})
+        names = dict.fromkeys([*plan.input_hashes, *recorded])
+        differing = [name for name in names if recorded.get(name) != plan.input_hashes.get(name)]
+        changes, others = cache_keys.explain_changes(self.changed_settings(), differing)
+        # An input that only one side has follows from another change, unless nothing else has changed.
+        others = [name for name in others if name in recorded and name in plan.input_hashes] or others * (not changes)
+        reasons = [f"{key} changed: {change}" for key, change in changes.items()]
+        reasons += [f"{name} changed" for name in others]
+        return ", ".join(reasons) or UPSTREAM_CHANGED
 
-    def changes(self) -> dict[str, str]:
-        """Return the keys that differ from the configuration before: `before → now`."""
-        return archive.changed_keys(self.run_dir.path, self.config)
+    def changed_settings(self) -> dict[str, str]:
+        """Return the configuration keys that differ from the previous configuration, as `before → now`."""
+        return archive_folders.changed_settings(self.run_dir.path, self.config)
 
-    def trained(self, t: int) -> str:
-        """Return the name of the stage that gives M_t."""
+    def training_stage(self, t: int) -> str:
+        """Return the name of the stage that trains M_t."""
         return f"m{t}/sft" if t < 2 or self.config.pairs.method == "positives_only" else f"m{t}/dpo"
 
     def resolve(self, model: str, revision: str | None) -> str:
@@ -175,11 +179,11 @@ class Stages:
         return found["folder"]
 
 
-def _listed(names: list[str]) -> str:
-    shown = names if len(names) <= SHOWN else [*names[:SHOWN], f"{len(names) - SHOWN} more"]
+def _join(names: list[str]) -> str:
+    shown = names if len(names) <= MAX_NAMES else [*names[:MAX_NAMES], f"{len(names) - MAX_NAMES} more"]
     return ", ".join(shown[:-1]) + " and " * (len(shown) > 1) + shown[-1]
 
 
 def data_seed(config: Config, t: int) -> int:
-    """Return the seed of the data for M_t: one of its own for each iteration, so that no two draw alike."""
+    """Return the seed of the data for M_t: one per iteration, so that no two iterations sample the same."""
     return config.seed * 1000 + t

@@ -1,6 +1,7 @@
-"""Candidate answers: M_t answers each new prompt N times (paper, section 2.2).
+"""Candidate answers: M_t samples N answers to each new prompt (paper, section 2.2).
 
-There may be millions of them, so none is held: what is left to ask for is a table of marks, a byte an answer.
+There may be millions of them, so none is kept in memory: the answers still to generate are a boolean table of one byte
+per answer.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 
 from srlm.engines.base import Request, Sampling
 from srlm.models import chat
-from srlm.rows.ids import Ids
+from srlm.rows.ids import IdIndex
 from srlm.rows.records import Candidate, RowWriter, content_id, derived_seed, resume_iter
 
 if TYPE_CHECKING:
@@ -36,19 +37,19 @@ def write_candidates(
     report: Reporter,
     stage: str = "candidates",
 ) -> None:
-    """Append the answers that `file` still lacks; one row each, written as it finishes.
+    """Append the answers that `file` still lacks, each as soon as it finishes.
 
-    `prompts` are gone through twice, and not held.
+    `prompts` is iterated twice and not kept in memory.
     """
-    rows, wanted = _wanted(prompts, resume_iter(file, Candidate, report), candidates.per_prompt)
-    report.start(stage, wanted.size, wanted.size - int(wanted.sum()))
+    rows, missing = _missing(prompts, resume_iter(file, Candidate, report), candidates.per_prompt)
+    report.start(stage, missing.size, missing.size - int(missing.sum()))
     sampling = Sampling(candidates.temperature, candidates.top_p, candidates.max_tokens)
     requests = (
-        Request(f"{prompt.id}.{index}", asked, sampling, derived_seed(seed, "candidate", prompt.id, index))
-        for prompt, marks in zip(prompts, wanted, strict=True)
-        if marks.any()
-        for asked in [chat.prompt_ids(engine.tokenizer, chat.user(prompt.text))]
-        for index in np.flatnonzero(marks).tolist()
+        Request(f"{prompt.id}.{index}", prompt_ids, sampling, derived_seed(seed, "candidate", prompt.id, index))
+        for prompt, row_missing in zip(prompts, missing, strict=True)
+        if row_missing.any()
+        for prompt_ids in [chat.prompt_ids(engine.tokenizer, chat.user(prompt.text))]
+        for index in np.flatnonzero(row_missing).tolist()
     )
     with RowWriter(file, rows) as writer:
         for completion in engine.generate(requests):
@@ -56,16 +57,16 @@ def write_candidates(
             report.advance()
 
 
-def _wanted(prompts: Iterable[Prompt], done: Iterable[Candidate], per_prompt: int) -> tuple[int, NDArray[np.bool_]]:
-    """Return how many rows are there, and which answers are not: [P, N]."""
-    ids, rows = Ids.of(prompt.id for prompt in prompts), 0
-    wanted = np.repeat(ids.first[:, None], per_prompt, axis=1)  # [P, N] a prompt that is there twice is answered once
+def _missing(prompts: Iterable[Prompt], done: Iterable[Candidate], per_prompt: int) -> tuple[int, NDArray[np.bool_]]:
+    """Return the number of existing rows, and a mask of the missing answers: [P, N]."""
+    ids, rows = IdIndex.of(prompt.id for prompt in prompts), 0
+    missing = np.repeat(ids.is_first[:, None], per_prompt, axis=1)  # [P, N] a repeated prompt is answered once
     for row in done:
         rows += 1
-        place = ids.place(row.prompt_id)
-        if place is not None and 0 <= row.index < per_prompt:
-            wanted[place, row.index] = False
-    return rows, wanted
+        index = ids.index(row.prompt_id)
+        if index is not None and 0 <= row.index < per_prompt:
+            missing[index, row.index] = False
+    return rows, missing
 
 
 def _candidate(completion: Completion, seed: int) -> Candidate:

@@ -1,8 +1,9 @@
-"""Examples that teach the model to judge (EFT), from human-ranked answers.
+"""Evaluation fine-tuning (EFT) examples, which teach the model to judge, from human-ranked answers.
 
-Two ways: as in the paper (section 3.1), the IFT-trained model judges each answer and a judgement is kept only if its
-scores order that prompt's answers as the humans did; or, for models too small to judge yet, straight from the human
-order. Either way the over-common score is thinned, so that the model does not learn to say it always.
+There are two methods. As in the paper (section 3.1), the IFT-trained model judges each answer, and a judgement is kept
+only if its scores rank that prompt's answers as the humans did. For models that are too small to judge, the examples
+are built directly from the human ranking. In both cases the most common score is downsampled, so that the model does
+not learn to always predict it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 from srlm.errors import InputError
 from srlm.models import chat
 from srlm.rows.records import Example, content_id, derived_seed
-from srlm.stages.judge import OPENING, Judged, fill, read_template
+from srlm.stages.judge import SCORE_PREFIX, JudgeItem
+from srlm.stages.judge_prompt import fill, read_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,20 +27,22 @@ if TYPE_CHECKING:
 Scored = tuple[float, Example]
 
 
-def answers_to_judge(rows: Sequence[RankedAnswers]) -> list[Judged]:
-    """Return every answer of ranked rows under the id `answer_id` gives it."""
-    return [Judged(answer_id(row, index), row.prompt, text) for row in rows for index, text in enumerate(row.answers)]
+def answers_to_judge(rows: Sequence[RankedAnswers]) -> list[JudgeItem]:
+    """Return every answer of the ranked rows, with ids from `answer_id`."""
+    return [
+        JudgeItem(answer_id(row, index), row.prompt, text) for row in rows for index, text in enumerate(row.answers)
+    ]
 
 
 def answer_id(row: RankedAnswers, index: int) -> str:
-    """Return the id of one answer of a ranked row."""
+    """Return the id of an answer of a ranked row."""
     return f"{row.id}.{index}"
 
 
 def examples_from_ranks(
     rows: Sequence[RankedAnswers], *, eft: EftSection, judge: JudgeSection, seed: int
 ) -> list[Example]:
-    """Return one example an answer: the judge prompt, and the human score (with its justification, if there is one).
+    """Return one example per answer: the judge prompt, and the human score (with its justification, if there is one).
 
     Raises:
         InputError: a score is outside the judge's scale.
@@ -51,23 +55,23 @@ def examples_from_ranks(
             f"seed_data.eft: a score of {highest:g} is above judge.max_score ({judge.max_score:g}); raise it"
         )
     if lowest < 0:
-        raise InputError(f"seed_data.eft: a score of {lowest:g} is below 0, where the judge's scale begins")
+        raise InputError(f"seed_data.eft: a score of {lowest:g} is below 0, the minimum of the judge's scale")
     scored = [
         (score, _example(fill(template, row.prompt, text), _reply(score, why, judge)))
         for row in rows
         for text, exact, why in zip(row.answers, row.scores, row.justifications, strict=True)
-        for score in [round(2 * exact) / 2]  # many ranks give odd fractions: a judge learns half points at the finest
+        for score in [round(2 * exact) / 2]  # many ranks give odd fractions; half points are fine enough for a judge
     ]
-    return thin(scored, eft.max_share, seed)
+    return downsample(scored, eft.max_share, seed)
 
 
 def examples_from_judgements(
     rows: Sequence[RankedAnswers], verdicts: Sequence[Verdict], *, eft: EftSection, judge: JudgeSection, seed: int
 ) -> list[Example]:
-    """Return the model's own judgements whose scores order a prompt's answers as the humans did.
+    """Return the model's own judgements whose scores rank a prompt's answers as the humans did.
 
-    For each prompt the samples are taken together, sample k of every answer being one judgement of the prompt, and kept
-    if all its answers were scored and no pair that the humans ordered is tied or reversed.
+    Sample k of all answers to a prompt forms one judgement of the prompt. It is kept if all answers were scored and no
+    pair that the humans ordered is tied or reversed.
     """
     template = read_template(judge)
     by_answer = {(verdict.candidate_id, verdict.sample): verdict for verdict in verdicts}
@@ -83,34 +87,34 @@ def examples_from_judgements(
                 for (score, reply), text in zip(given, row.answers, strict=True)
             ]
     unique = {example.id: (score, example) for score, example in scored}
-    return thin(list(unique.values()), eft.max_share, seed)
+    return downsample(list(unique.values()), eft.max_share, seed)
 
 
 def same_order(scores: Sequence[float], human: Sequence[float]) -> bool:
-    """Tell whether every pair that the humans ordered is ordered the same way by `scores`."""
+    """Tell whether `scores` order every pair that the humans ordered in the same way."""
     return all(scores[i] > scores[j] for i in range(len(human)) for j in range(len(human)) if human[i] > human[j])
 
 
-def thin(scored: Sequence[Scored], max_share: float, seed: int) -> list[Example]:
-    """Drop examples of the most common score, at random, until no score has more than `max_share` of the rest.
+def downsample(scored: Sequence[Scored], max_share: float, seed: int) -> list[Example]:
+    """Randomly drop examples of the most common score until no score exceeds a `max_share` of the remaining ones.
 
-    Nothing is dropped where that cannot be reached (fewer scores than 1 / max_share).
+    Nothing is dropped if that is impossible (fewer distinct scores than 1 / max_share).
     """
     counts = Counter(score for score, _ in scored)
     keep = dict(counts)
     if len(counts) * max_share >= 1:
         while max(keep.values()) > max_share * sum(keep.values()):
             keep[max(keep, key=lambda score: (keep[score], score))] -= 1
-    chooser = random.Random(derived_seed(seed, "thin"))
-    chosen = set()
+    rng = random.Random(derived_seed(seed, "thin"))
+    selected = set()
     for score, count in sorted(keep.items()):
-        places = [index for index, (value, _) in enumerate(scored) if value == score]
-        chosen |= set(chooser.sample(places, count))
-    return [example for index, (_, example) in enumerate(scored) if index in chosen]
+        indices = [index for index, (value, _) in enumerate(scored) if value == score]
+        selected |= set(rng.sample(indices, count))
+    return [example for index, (_, example) in enumerate(scored) if index in selected]
 
 
 def _reply(score: float, justification: str, judge: JudgeSection) -> str:
-    line = f"{OPENING}{score:g}"
+    line = f"{SCORE_PREFIX}{score:g}"
     return f"{justification}\n{line}" if justification and judge.justify else line
 
 

@@ -1,8 +1,8 @@
-"""Preference pairs: the best against the worst answer of each prompt (paper, section 2.3), or other ways to pair.
+"""Preference pairs: the best against the worst answer of each prompt (paper, section 2.3), or another pairing method.
 
-Chosen in Rust from columns. What has no scored verdict takes no part, ties are dropped, and every prompt that gives no
-pair is counted under one reason. `srlm.native.select_pairs` says what each `pairs.method` does. The answers that were
-chosen are read once more, one by one, since all of them need not fit in memory.
+Pairs are selected in Rust from columns. Answers without a scored verdict are excluded, ties are dropped, and every
+prompt without a pair is counted under one reason. `srlm.native.select_pairs` documents each `pairs.method`. The texts
+of the selected answers are then read from disk one by one, since they may not fit in memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from srlm.models import chat
 from srlm.native import select_pairs, select_positives
 from srlm.rows.lazy_rows import RowFile
 from srlm.rows.records import Candidate, Example, Pair, Prompt, Verdict, content_id, write_rows
-from srlm.stages.score_table import read_answers, read_scores, text_numbers
+from srlm.stages.score_table import read_answers, read_scores, text_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,55 +29,61 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """What is trained on, by the places of the candidates, and how many prompts each reason dropped.
+class PairSelection:
+    """The selected training rows, as indices of candidates, and the number of dropped prompts by reason.
 
-    Of methods that give several pairs of a prompt, `over_cap` counts the pairs that `pairs.max_per_prompt` left out.
+    For methods with several pairs per prompt, `drops["over_cap"]` counts the pairs beyond `pairs.max_per_prompt`.
     """
 
     answers: Answers
     scores: Scores
-    mean: NDArray[np.float64]  # [C] the scores that chose
-    best: NDArray[np.int64]  # [R]
-    worst: NDArray[np.int64] | None  # [R], None for positives
+    mean: NDArray[np.float64]  # [C] the mean scores that pairs are selected by
+    chosen: NDArray[np.int64]  # [R]
+    rejected: NDArray[np.int64] | None  # [R], None for positives
     drops: dict[str, int]
 
     def __len__(self) -> int:
-        return len(self.best)
+        return len(self.chosen)
+
+    @property
+    def prompts_with_pair(self) -> int:
+        """The number of prompts with at least one pair (or positive)."""
+        return self.answers.prompts - sum(prompts_without_pair(self.drops).values())
 
     def rows(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> Iterator[Pair] | Iterator[Example]:
-        """Yield the rows that TRL reads, made of the prompts and candidates that the columns were read from."""
-        if self.worst is None:
+        """Yield the training rows in TRL's format, from the prompts and candidates that the columns were built from."""
+        if self.rejected is None:
             return self._examples(prompts, candidates)
-        return self._pairs(prompts, candidates, self.worst)
+        return self._pairs(prompts, candidates, self.rejected)
 
     def _pairs(
-        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], worst: NDArray[np.int64]
+        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], rejected_indices: NDArray[np.int64]
     ) -> Iterator[Pair]:
-        for good_place, bad_place in zip(self.best, worst, strict=True):
-            prompt = prompts[int(self.answers.prompt[good_place])]
-            good, bad = candidates[int(good_place)], candidates[int(bad_place)]
+        for chosen_index, rejected_index in zip(self.chosen, rejected_indices, strict=True):
+            prompt = prompts[int(self.answers.prompt[chosen_index])]
+            chosen, rejected = candidates[int(chosen_index)], candidates[int(rejected_index)]
             yield Pair(
                 prompt_id=prompt.id,
                 prompt=chat.user(prompt.text),
-                chosen=chat.assistant(good.text),
-                rejected=chat.assistant(bad.text),
-                chosen_id=good.id,
-                rejected_id=bad.id,
-                chosen_score=float(self.mean[good_place]),
-                rejected_score=float(self.mean[bad_place]),
-                chosen_token_ids=good.token_ids,
-                rejected_token_ids=bad.token_ids,
+                chosen=chat.assistant(chosen.text),
+                rejected=chat.assistant(rejected.text),
+                chosen_id=chosen.id,
+                rejected_id=rejected.id,
+                chosen_score=float(self.mean[chosen_index]),
+                rejected_score=float(self.mean[rejected_index]),
+                chosen_token_ids=chosen.token_ids,
+                rejected_token_ids=rejected.token_ids,
             )
 
     def _examples(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> Iterator[Example]:
-        for place in self.best:
-            prompt = chat.user(prompts[int(self.answers.prompt[place])].text)
-            good = candidates[int(place)]
-            yield Example(content_id("example", prompt, good.text), prompt, chat.assistant(good.text), good.token_ids)
+        for index in self.chosen:
+            prompt = chat.user(prompts[int(self.answers.prompt[index])].text)
+            answer = candidates[int(index)]
+            completion = chat.assistant(answer.text)
+            yield Example(content_id("example", prompt, answer.text), prompt, completion, answer.token_ids)
 
 
-def choose(
+def select(
     prompts: Sequence[Prompt],
     candidates: Sequence[Candidate],
     verdicts: Sequence[Verdict],
@@ -85,23 +91,23 @@ def choose(
     pairs: PairsSection,
     judge: JudgeSection,
     seed: int = 0,
-) -> Chosen:
-    """Choose what `pairs.method` says: pairs, or the answers with a perfect score (the paper's ablation).
+) -> PairSelection:
+    """Select training rows by `pairs.method`: pairs, or the answers with a perfect score (the paper's ablation).
 
-    `seed` decides what `pairs.method: random` draws.
+    `seed` is the sampling seed of `pairs.method: random`.
 
     Raises:
-        InputError: a candidate's prompt, or a verdict's candidate, is not among the rows given.
+        InputError: a candidate's prompt, or a verdict's candidate, is not among the given rows.
     """
     answers = read_answers(prompts, candidates)
     scores = read_scores(answers, verdicts)
     mean = scores.by(judge.score)
     usable = ~answers.blank if pairs.keep_truncated else ~(answers.blank | answers.cut_off)
-    texts = text_numbers(answers)
+    texts = text_keys(answers)
     if pairs.method == "positives_only":
-        best, drops = select_positives(answers.prompt, mean, usable, texts, perfect=judge.max_score)
-        return Chosen(answers, scores, mean, best, None, drops)
-    best, worst, drops = select_pairs(
+        chosen, drops = select_positives(answers.prompt, mean, usable, texts, perfect=judge.max_score)
+        return PairSelection(answers, scores, mean, chosen, None, drops)
+    chosen, rejected, drops = select_pairs(
         answers.prompt,
         mean,
         scores.expected,
@@ -116,22 +122,22 @@ def choose(
         length=answers.length,
     )
     drops["too_few_scored"] += answers.prompts - len(np.unique(answers.prompt))
-    return Chosen(answers, scores, mean, best, worst, drops)
+    return PairSelection(answers, scores, mean, chosen, rejected, drops)
 
 
-def write(
+def write_pairs(
     prompts: Path, candidates: Path, verdicts: Path, file: Path, *, pairs: PairsSection, judge: JudgeSection, seed: int
-) -> Chosen:
-    """Choose from files of rows, and write to `file` what is trained on; neither is held."""
-    asked, answers = RowFile(prompts, Prompt), RowFile(candidates, Candidate)
-    chosen = choose(asked, answers, RowFile(verdicts, Verdict), pairs=pairs, judge=judge, seed=seed)
-    write_rows(file, chosen.rows(asked, answers))
-    return chosen
+) -> PairSelection:
+    """Select from files of rows and write the training rows to `file`, without loading the texts into memory."""
+    prompt_rows, candidate_rows = RowFile(prompts, Prompt), RowFile(candidates, Candidate)
+    selection = select(prompt_rows, candidate_rows, RowFile(verdicts, Verdict), pairs=pairs, judge=judge, seed=seed)
+    write_rows(file, selection.rows(prompt_rows, candidate_rows))
+    return selection
 
 
-def prompts_without(drops: Mapping[str, int]) -> dict[str, int]:
-    """Return the prompts without a pair, by reason; what counts pairs or answers in `drops` is left out."""
+def prompts_without_pair(drops: Mapping[str, int]) -> dict[str, int]:
+    """Return the number of prompts without a pair by reason, without the counts of pairs or answers in `drops`."""
     found = {reason: count for reason, count in drops.items() if reason != "over_cap"}
-    if "no_perfect_answer" in found:  # of positives: there `same_text` counts answers
+    if "no_perfect_answer" in found:  # for positives, `same_text` counts answers
         found.pop("same_text", None)
     return found

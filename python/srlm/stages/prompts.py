@@ -1,11 +1,12 @@
-"""New instructions by self-instruct (Wang et al. 2023, arXiv 2212.10560), as the paper uses it.
+"""Prompt generation by self-instruct (Wang et al. 2023, arXiv 2212.10560), as in the paper.
 
-Each attempt shows seed instructions and earlier generated ones and asks for another; filters drop what is empty, cut
-off, too short or long, about pictures and files, or too near to what is there (ROUGE-L). Left out: the paper's fixed
-70B prompt writer is an option (`prompts.model`), not the default.
+Each attempt is a few-shot request: seed instructions and earlier generated ones are the demonstrations, and the model
+writes another one. Filters drop instructions that are empty, cut off, too short or too long, that contain a keyword
+(about images and files), or that are too similar to an existing one (ROUGE-L). The paper's fixed 70B prompt model is an
+option (`prompts.model`), not the default.
 
-Attempts run in rounds. What a round shows depends on earlier rounds only, and rows are written in the order of the
-attempts, so an interrupted stage goes on as if nothing had happened.
+Attempts run in rounds. The demonstrations of a round depend on earlier rounds only, and rows are written in the order
+of the attempts, so an interrupted stage resumes with the same result.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ def write_prompts(
     seed: int,
     report: Reporter,
 ) -> None:
-    """Append to `kept_file` until it holds `prompts.count` instructions, and to `dropped_file` what the filters took.
+    """Append to `kept_file` until it holds `prompts.count` instructions; append filtered ones to `dropped_file`.
 
-    Gives up, with a note, after `prompts.max_attempts` attempts per prompt asked for.
+    Stops early, with a note, after `prompts.max_attempts` attempts per requested prompt.
     """
     kept, attempt = _resume(kept_file, dropped_file, report)
     novelty = _Novelty(seeds, kept, prompts)
@@ -60,9 +61,9 @@ def write_prompts(
             round_start = attempt - attempt % prompts.round_size
             pool = [row for row in kept if row.attempt < round_start]
             attempts = range(attempt, min(round_start + prompts.round_size, last))
-            shown = {number: _shown(seeds, pool, prompts, seed, number) for number in attempts}
-            for number, completion in _in_order(engine, shown, prompts, seed):
-                row = _filtered(completion, shown[number], number, prompts, novelty)
+            examples = {number: _demonstrations(seeds, pool, prompts, seed, number) for number in attempts}
+            for number, completion in _completions_in_order(engine, examples, prompts, seed):
+                row = _apply_filters(completion, examples[number], number, prompts, novelty)
                 attempt = number + 1
                 if isinstance(row, DroppedPrompt):
                     drop.write(row)
@@ -74,86 +75,86 @@ def write_prompts(
                     return
     if len(kept) < prompts.count:
         report.note(
-            f"prompts: gave up at {len(kept)} of {prompts.count} after {attempt} attempts (prompts.max_attempts)"
+            f"prompts: stopped at {len(kept)} of {prompts.count} after {attempt} attempts (prompts.max_attempts)"
         )
 
 
 def _resume(kept_file: Path, dropped_file: Path, report: Reporter) -> tuple[list[Prompt], int]:
     """Return the prompts kept so far, and the next attempt: the first one that neither file has.
 
-    Attempts are written in order, but a loss of power may take more of one file's end than of the other's. What came
-    after such a gap is cut off, since it was shown prompts that are gone.
+    Attempts are written in order, but after a loss of power one file may have lost more of its end than the other. Rows
+    after such a gap are dropped, since their demonstrations may be lost.
     """
     kept, dropped = resume_rows(kept_file, Prompt, report), resume_rows(dropped_file, DroppedPrompt, report)
     done = {row.attempt for row in kept} | {row.attempt for row in dropped}
     attempt = next(number for number in count() if number not in done)
-    whole = [row for row in kept if row.attempt < attempt]
+    before_gap = [row for row in kept if row.attempt < attempt]
     if len(done) > attempt:
-        report.note(f"prompts: attempt {attempt} is lost; {len(done) - attempt} later ones are made again")
-        write_rows(kept_file, whole)
+        report.note(f"prompts: attempt {attempt} is lost; {len(done) - attempt} later ones are recomputed")
+        write_rows(kept_file, before_gap)
         write_rows(dropped_file, [row for row in dropped if row.attempt < attempt])
-    return whole, attempt
+    return before_gap, attempt
 
 
-def _shown(
+def _demonstrations(
     seeds: Sequence[Prompt], pool: list[Prompt], prompts: PromptsSection, seed: int, attempt: int
 ) -> list[Prompt]:
-    chooser = random.Random(derived_seed(seed, "shown", attempt))
-    generated = chooser.sample(pool, min(prompts.examples_generated, len(pool)))
-    wanted = prompts.examples_seed + prompts.examples_generated - len(generated)
-    shown = [*chooser.sample(list(seeds), min(wanted, len(seeds))), *generated]
-    chooser.shuffle(shown)
-    return shown
+    rng = random.Random(derived_seed(seed, "shown", attempt))
+    generated = rng.sample(pool, min(prompts.examples_generated, len(pool)))
+    seed_count = prompts.examples_seed + prompts.examples_generated - len(generated)
+    demonstrations = [*rng.sample(list(seeds), min(seed_count, len(seeds))), *generated]
+    rng.shuffle(demonstrations)
+    return demonstrations
 
 
-def _in_order(
-    engine: Engine, shown: dict[int, list[Prompt]], prompts: PromptsSection, seed: int
+def _completions_in_order(
+    engine: Engine, examples: dict[int, list[Prompt]], prompts: PromptsSection, seed: int
 ) -> Iterator[tuple[int, Completion | None]]:
-    """Draw a round's attempts and yield them by number, each as soon as all before it are there.
+    """Generate a round's attempts and yield them in order, each as soon as all earlier ones have finished.
 
-    None is one that the engine could not draw.
+    A request that failed in the engine is yielded as None.
     """
     sampling = Sampling(prompts.temperature, prompts.top_p, prompts.max_tokens, stop=STOP)
     requests = [
-        Request(str(number), request_ids(engine, examples), sampling, derived_seed(seed, "prompt", number))
-        for number, examples in shown.items()
+        Request(str(number), request_ids(engine, rows), sampling, derived_seed(seed, "prompt", number))
+        for number, rows in examples.items()
     ]
     finished: dict[int, Completion] = {}
-    due = iter(shown)
+    due = iter(examples)
     number = next(due)
     for completion in engine.generate(requests):
         finished[int(completion.key)] = completion
         while number in finished:
             yield number, finished.pop(number)
             number = next(due, -1)
-    while number >= 0:  # nothing before it is still to come
+    while number >= 0:  # all requests are done; the remaining gaps have failed
         yield number, finished.pop(number, None)
         number = next(due, -1)
 
 
 def request_ids(engine: Engine, examples: Sequence[Prompt]) -> tuple[int, ...]:
-    """Return the ids of an attempt: the examples as numbered tasks, and the next number as the answer's opening."""
+    """Return the prompt ids of an attempt: the examples as numbered tasks; the next number prefills the answer."""
     tasks = "\n\n".join(f"Task {number}: {example.text}" for number, example in enumerate(examples, 1))
     return chat.prompt_ids(engine.tokenizer, chat.user(REQUEST.format(tasks=tasks)), f"Task {len(examples) + 1}:")
 
 
 @dataclass
 class _Novelty:
-    """The instructions so far, and the Rust index that finds the nearest."""
+    """The instructions so far, and the Rust index that finds the most similar one."""
 
     rows: list[Prompt]
-    ids: dict[str, str]  # of the texts: a repeat would share its id
+    ids: dict[str, str]  # text -> id, to find exact repeats, which would share an id
     index: NoveltyIndex
     limit: float
 
     def __init__(self, seeds: Sequence[Prompt], kept: Sequence[Prompt], prompts: PromptsSection) -> None:
         self.rows, self.limit = [*seeds, *kept], prompts.max_rouge_l
         self.ids = {row.text: row.id for row in self.rows}
-        self.index = NoveltyIndex(words=prompts.rouge_words)
+        self.index = NoveltyIndex(words=prompts.rouge_tokenizer)
         self.index.add_all([row.text for row in self.rows])
 
     def add(self, row: Prompt) -> tuple[float, str] | None:
-        """Add a row unless it is too near to one so far; then return the similarity to the nearest, and its id."""
+        """Add a row and return None; if it is too similar to an earlier one, return (similarity, its id) instead."""
         if row.text in self.ids:
             return 1.0, self.ids[row.text]
         kept, similarity, nearest = self.index.add_novel([row.text], self.limit)
@@ -164,10 +165,10 @@ class _Novelty:
         return None
 
 
-def _filtered(
-    completion: Completion | None, shown: list[Prompt], attempt: int, prompts: PromptsSection, novelty: _Novelty
+def _apply_filters(
+    completion: Completion | None, examples: list[Prompt], attempt: int, prompts: PromptsSection, novelty: _Novelty
 ) -> Prompt | DroppedPrompt:
-    parents = [row.id for row in shown]
+    parents = [row.id for row in examples]
     if completion is None:
         return DroppedPrompt(content_id("prompt", ""), "", "failed", parents, attempt, None, None)
     text = completion.text.strip()
@@ -180,7 +181,7 @@ def _filtered(
 
 
 def drop_reason(text: str, cut_off: bool, prompts: PromptsSection) -> str | None:
-    """Return why an instruction is no good by itself (whatever else is there), or None."""
+    """Return the first filter (other than novelty) that an instruction fails, or None."""
     words = text.split()
     lowered = set(re.findall(r"\w+", text.lower()))
     checks = {

@@ -1,7 +1,7 @@
-"""Candidates and what their verdicts say as columns: all that pairs, gates and the closing table ask of an iteration.
+"""Candidates and their scores as columns: the data of an iteration that pairs, gates and the summary table need.
 
-Files of a million answers are read once, row by row; what stays of an answer is some 70 bytes, and neither its text nor
-its tokens. The text is there as a number of its hash, by which answers to a prompt are told apart.
+Files of a million answers are read once, row by row. About 70 bytes per answer stay in memory, without its text and
+tokens. The text is kept as a 64-bit hash, to compare answers to the same prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from srlm.errors import InputError
 from srlm.native import mean_scores
-from srlm.rows.ids import Ids, id_number
+from srlm.rows.ids import IdIndex, id_number
 from srlm.stages.judge import OUTCOMES
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from srlm.rows.records import Candidate, Prompt, Verdict
 
-# What Rust takes for white space around a text: Unicode's White_Space, where `str.strip` takes \x1c to \x1f as well.
+# White space as Rust's `trim` defines it: Unicode's White_Space. Python's `str.strip` also removes \x1c to \x1f.
 WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 
 
@@ -35,63 +35,63 @@ WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + ""
 class Answers:
     """The columns of candidates, in the order of their rows."""
 
-    ids: Ids  # [C]
+    ids: IdIndex  # [C]
     prompt: NDArray[np.int64]  # [C] index of the prompt
-    text: NDArray[np.uint64]  # [C] equal for texts that are equal but for white space around them
-    blank: NDArray[np.bool_]  # [C] whether the text is nothing but white space
+    text: NDArray[np.uint64]  # [C] hash of the text without surrounding white space
+    blank: NDArray[np.bool_]  # [C] whether the text is empty or white space only
     cut_off: NDArray[np.bool_]  # [C]
     length: NDArray[np.int64]  # [C] in tokens
-    prompts: int  # P, also those without an answer
+    prompts: int  # P, including prompts without an answer
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the verdicts say: of each candidate, and in all."""
+    """The scores of each candidate, and statistics of all verdicts."""
 
-    sampled: NDArray[np.float64]  # [C] mean of the written scores, NaN without a scored verdict
-    expected: NDArray[np.float64]  # [C] mean of the expected scores, NaN where there is none
-    order: NDArray[np.int64]  # [J] the candidates that have a verdict, in the order of their first one
+    sampled: NDArray[np.float64]  # [C] mean of the sampled scores, NaN without a scored verdict
+    expected: NDArray[np.float64]  # [C] mean of the expected scores, NaN if there is none
+    order: NDArray[np.int64]  # [J] the judged candidates, in the order of their first verdicts
     outcomes: dict[str, int]
-    written: Counter[float]  # how often each score was written
+    written: Counter[float]  # number of verdicts with each sampled score
 
     def by(self, score: Literal["sampled", "expected"]) -> NDArray[np.float64]:
-        """Return the mean scores that `judge.score` names: [C]."""
+        """Return the mean scores of the kind that `judge.score` selects: [C]."""
         return self.expected if score == "expected" else self.sampled
 
     def means(self, score: Literal["sampled", "expected"]) -> NDArray[np.float64]:
-        """Return those of the different candidates that have one, in the order of their first verdicts."""
+        """Return the mean scores of the distinct scored candidates, in the order of their first verdicts."""
         found = self.by(score)[self.order]
         return found[~np.isnan(found)]
 
 
 def read_answers(prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> Answers:
-    """Bring candidates into columns.
+    """Convert candidates to columns.
 
     Raises:
         InputError: a candidate's prompt is not among the prompts.
     """
-    places = Ids.of(row.id for row in prompts)
-    ids, asked, text, length = array("Q"), array("Q"), array("Q"), array("q")
+    prompt_index = IdIndex.of(row.id for row in prompts)
+    ids, prompt_ids, text, length = array("Q"), array("Q"), array("Q"), array("q")
     blank, cut_off = bytearray(), bytearray()
     for row in candidates:
         ids.append(id_number(row.id))
-        asked.append(id_number(row.prompt_id))
-        text.append(_text_number(row.text))
+        prompt_ids.append(id_number(row.prompt_id))
+        text.append(_text_hash(row.text))
         length.append(len(row.token_ids))
         blank.append(not row.text.strip())
         cut_off.append(row.finish_reason != "stop")
-    prompt = places.places(np.array(asked))
+    prompt = prompt_index.indices(np.array(prompt_ids))
     if (prompt < 0).any():
         row = candidates[int(prompt.argmin())]
         raise InputError(f"candidate {row.id}: its prompt {row.prompt_id} is not in the file of prompts")
     return Answers(
-        ids=Ids(np.array(ids)),
+        ids=IdIndex(np.array(ids)),
         prompt=prompt,
         text=np.array(text),
         blank=np.array(blank, dtype=np.bool_),
         cut_off=np.array(cut_off, dtype=np.bool_),
         length=np.array(length),
-        prompts=len(places),
+        prompts=len(prompt_index),
     )
 
 
@@ -111,21 +111,21 @@ def read_scores(answers: Answers, verdicts: Sequence[Verdict]) -> Scores:
         outcomes[row.outcome] += 1
         if row.score is not None:
             written[row.score] += 1
-    place = answers.ids.places(np.array(judged))  # [V]
-    if (place < 0).any():
-        orphan = verdicts[int(place.argmin())]
-        raise InputError(f"verdict {orphan.id}: its candidate {orphan.candidate_id} is not in the candidates")
-    first = answers.ids.places(answers.ids.numbers)  # [C] the first candidate with this id
-    sampled, means = (mean_scores(place, np.array(some), candidates=len(first))[0][first] for some in (score, expected))
-    begins = np.unique(place, return_index=True)[1]  # [J] the first verdict on each candidate
-    return Scores(sampled, means, place[np.sort(begins)], outcomes, written)
+    index = answers.ids.indices(np.array(judged))  # [V]
+    if (index < 0).any():
+        orphan = verdicts[int(index.argmin())]
+        raise InputError(f"verdict {orphan.id}: its candidate {orphan.candidate_id} is not in the file of candidates")
+    first = answers.ids.indices(answers.ids.numbers)  # [C] the first candidate with this id
+    sampled, means = (mean_scores(index, np.array(some), candidates=len(first))[0][first] for some in (score, expected))
+    first_verdicts = np.unique(index, return_index=True)[1]  # [J] the first verdict on each candidate
+    return Scores(sampled, means, index[np.sort(first_verdicts)], outcomes, written)
 
 
-def text_numbers(answers: Answers) -> list[str]:
-    """Return for each answer the number of its text among those of its prompt, as a string: what Rust compares.
+def text_keys(answers: Answers) -> list[str]:
+    """Return for each answer the index of its text among the distinct texts of its prompt, as a string for Rust.
 
-    The strings are shared, so the list takes 8 bytes an answer. Two of the few answers to one prompt have the same
-    64 bits of a hash without being equal once in 10**18 prompts.
+    The strings are shared, so the list takes 8 bytes per answer. A hash collision between the few answers to one prompt
+    happens about once in 10**18 prompts.
     """
     order = np.lexsort((answers.text, answers.prompt))  # [C]
     prompt, text = answers.prompt[order], answers.text[order]
@@ -138,7 +138,7 @@ def text_numbers(answers: Answers) -> list[str]:
     return [names[value] for value in number]
 
 
-def _text_number(text: str) -> int:
-    """Return 64 bits of a hash; as in Rust a lone surrogate counts as one `?`."""
+def _text_hash(text: str) -> int:
+    """Return a 64-bit hash; as in Rust, a lone surrogate counts as one `?`."""
     data = text.strip(WHITE_SPACE).encode("utf-8", errors="replace")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")

@@ -1,12 +1,14 @@
-"""The human-written seed: instruction answers (IFT) and human-ranked answers to judge (EFT), from files of three kinds.
+"""The human-written seed data: instruction fine-tuning (IFT) examples, and human-ranked answers for evaluation
+fine-tuning (EFT). Three formats are read:
 
 * the packaged set (`packaged`);
 * JSON lines: `{"messages": [...]}` or `{"prompt": ..., "response": ...}` for IFT, `{"prompt": ..., "answers": [...]}`
   for EFT, each answer `{"text": ..., "score": ...}` or `{"text": ..., "rank": ...}`, with an optional `justification`;
-* Open Assistant's export of message trees (`.jsonl`, `.jsonl.gz`): English first turns; the answer that humans ranked
-  first is IFT, all ranked answers are EFT; synthetic and deleted messages are left out (paper, section 3.1).
+* Open Assistant's export of message trees (`.jsonl`, `.jsonl.gz`): English first turns. The answer that humans ranked
+  first becomes an IFT example, all ranked answers become EFT data; synthetic and deleted messages are skipped (paper,
+  section 3.1).
 
-EFT prompts are split into train and held out by prompt, never by row.
+EFT data are split into train and held-out sets by prompt, never by row.
 """
 
 from __future__ import annotations
@@ -31,56 +33,56 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PACKAGED = "packaged"
-Located = tuple[str, dict[str, Any]]  # where the object stands, and the object
+Located = tuple[str, dict[str, Any]]  # the location (file and line) of an object, and the object
 
 
 def load_ift(seed_data: SeedDataSection, seed: int) -> list[Example]:
-    """Read the IFT examples of all sources, each prompt and answer once, at most `ift_limit` drawn by the seed.
+    """Read the IFT examples of all sources without exact duplicates, and sample at most `ift_limit` of them.
 
     Raises:
-        InputError: a file cannot be read, a line is broken, or there is no example at all.
+        InputError: a file cannot be read, a line is invalid, or there is no example.
     """
     rows = _read_all(seed_data.ift, "ift.jsonl", _ift_rows)
     unique = list({row.id: row for row in rows}.values())
     if not unique:
-        raise InputError(f"seed_data.ift ({', '.join(seed_data.ift)}): no IFT example in it; SFT needs at least one")
-    return _draw(unique, seed_data.ift_limit, derived_seed(seed, "ift"))
+        raise InputError(f"seed_data.ift ({', '.join(seed_data.ift)}): no IFT example found; SFT needs at least one")
+    return _subsample(unique, seed_data.ift_limit, derived_seed(seed, "ift"))
 
 
 def load_eft(seed_data: SeedDataSection, seed: int) -> tuple[list[RankedAnswers], list[RankedAnswers]]:
-    """Read the human-ranked answers of all sources and split them by prompt into (train, held out).
+    """Read the human-ranked answers of all sources and split them by prompt into (train, held-out).
 
-    Prompts that are equal after normalisation stay on one side.
+    Prompts that are equal after normalisation go into the same split.
 
     Raises:
-        InputError: a file cannot be read, a line is broken, or a named source holds no ranked answers.
+        InputError: a file cannot be read, a line is invalid, or the sources hold no ranked answers.
     """
     rows = _read_all(seed_data.eft, "eft.jsonl", eft_rows)
     if seed_data.eft and not rows:
         raise InputError(
             f"seed_data.eft ({', '.join(seed_data.eft)}): no prompt with two or more ranked answers; "
-            "give other files, or [] to train no judge"
+            "use other files, or [] to train no judge"
         )
     groups: dict[str, list[RankedAnswers]] = {}
     for row, key in zip(rows, normal_keys([row.prompt for row in rows]), strict=True):
         groups.setdefault(key, []).append(row)
-    drawn = _draw(list(groups.values()), seed_data.eft_limit, derived_seed(seed, "eft"))
-    shuffled = list(drawn)
+    sampled = _subsample(list(groups.values()), seed_data.eft_limit, derived_seed(seed, "eft"))
+    shuffled = list(sampled)
     random.Random(derived_seed(seed, "eft split")).shuffle(shuffled)
     held_out = round(seed_data.valid_fraction * len(shuffled))
     valid, train = shuffled[:held_out], shuffled[held_out:]
     return [row for group in train for row in group], [row for group in valid for row in group]
 
 
-def without_prompts(ift: Sequence[Example], held_out: Sequence[RankedAnswers]) -> list[Example]:
-    """Return the IFT examples whose prompt is not held out: one file may serve as both, and no answer may leak."""
+def exclude_prompts(ift: Sequence[Example], held_out: Sequence[RankedAnswers]) -> list[Example]:
+    """Return the IFT examples whose prompt is not held out, so that no answer leaks if a file is both IFT and EFT."""
     taken = set(normal_keys([row.prompt for row in held_out]))
     keys = normal_keys([row.prompt[-1]["content"] for row in ift])
     return [row for row, key in zip(ift, keys, strict=True) if key not in taken]
 
 
 def seed_prompts(ift: Iterable[Example]) -> list[Prompt]:
-    """Return the instructions of IFT examples with one user turn, as rows that the prompt stage shows.
+    """Return the instructions of single-turn IFT examples, as demonstrations for the prompt stage.
 
     Raises:
         InputError: there is none.
@@ -89,11 +91,11 @@ def seed_prompts(ift: Iterable[Example]) -> list[Prompt]:
         row.prompt[-1]["content"] for row in ift if sum(turn["role"] == "user" for turn in row.prompt) == 1
     )
     if not texts:
-        raise InputError("no IFT example has a single user turn, so there is no instruction to show; add some")
+        raise InputError("no IFT example has a single user turn, so there is no few-shot demonstration; add some")
     return [Prompt(content_id("prompt", text), text, "seed", [], -1) for text in texts]
 
 
-def _draw(rows: list[T], limit: int | None, seed: int) -> list[T]:
+def _subsample(rows: list[T], limit: int | None, seed: int) -> list[T]:
     if limit is None or limit >= len(rows):
         return rows
     chosen = sorted(random.Random(seed).sample(range(len(rows)), limit))
@@ -101,10 +103,10 @@ def _draw(rows: list[T], limit: int | None, seed: int) -> list[T]:
 
 
 def _read_all(sources: list[str], packaged: str, parse: Callable[[Located], list[T]]) -> list[T]:
-    return [row for source in sources for located in _objects(source, packaged) for row in parse(located)]
+    return [row for source in sources for located in _read_source(source, packaged) for row in parse(located)]
 
 
-def _objects(source: str, packaged: str) -> list[Located]:
+def _read_source(source: str, packaged: str) -> list[Located]:
     if source == PACKAGED:
         entry = resources.files("srlm") / "data" / "seed" / packaged
         return _located(entry.read_bytes(), f"{PACKAGED} {packaged}")
@@ -113,7 +115,7 @@ def _objects(source: str, packaged: str) -> list[Located]:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.suffix == ".gz" else data
     except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(f"seed file {source}: cannot be read: {reason_of(error)}; give another file") from error
+        raise InputError(f"seed file {source}: cannot be read: {reason_of(error)}; use another file") from error
     return _located(data, source)
 
 
@@ -135,24 +137,27 @@ def _ift_rows(located: Located) -> list[Example]:
     if "messages" in value:
         return [_from_messages(value["messages"], where)]
     if "answers" in value:
-        raise InputError(f"{where}: this is a row of ranked answers; name the file in seed_data.eft, not seed_data.ift")
-    return [_example(chat.user(text_of(value, "prompt", where)), text_of(value, "response", where))]
+        raise InputError(f"{where}: this is a row of ranked answers; list the file in seed_data.eft, not seed_data.ift")
+    return [_example(chat.user(required_text(value, "prompt", where)), required_text(value, "response", where))]
 
 
 def _from_messages(messages: object, where: str) -> Example:
     if not isinstance(messages, list) or len(messages) < 2:
-        raise InputError(f"{where}: 'messages' must be a list of at least a user's and an assistant's turn")
-    turns = [{"role": text_of(turn, "role", where), "content": text_of(turn, "content", where)} for turn in messages]
+        raise InputError(f"{where}: 'messages' must be a list of at least a user and an assistant turn")
+    turns = [
+        {"role": required_text(turn, "role", where), "content": required_text(turn, "content", where)}
+        for turn in messages
+    ]
     unknown = next((turn["role"] for turn in turns if turn["role"] not in ("system", "user", "assistant")), None)
     if unknown is not None:
         raise InputError(f"{where}: unknown role {unknown!r}; use system, user or assistant")
     if turns[-1]["role"] != "assistant":
-        raise InputError(f"{where}: the last of 'messages' must be the assistant's: it is what is trained on")
+        raise InputError(f"{where}: the last of 'messages' must be an assistant turn, since SFT trains on it")
     roles = [turn["role"] for turn in turns if turn is not turns[0] or turn["role"] != "system"]
     if roles != ["user", "assistant"] * (len(roles) // 2):
         raise InputError(
-            f"{where}: the roles of 'messages' are {', '.join(turn['role'] for turn in turns)}; after a system turn, "
-            "which may be left out, user and assistant must take turns"
+            f"{where}: the roles of 'messages' are {', '.join(turn['role'] for turn in turns)}; after an optional "
+            "system turn, user and assistant must alternate"
         )
     return _example(turns[:-1], turns[-1]["content"])
 
@@ -165,7 +170,7 @@ def eft_rows(located: Located) -> list[RankedAnswers]:
     """Return the ranked answers of an entry: one row, or none.
 
     Raises:
-        InputError: the entry is broken.
+        InputError: the entry is invalid.
     """
     where, value = located
     if is_tree(value):
@@ -177,9 +182,9 @@ def eft_rows(located: Located) -> list[RankedAnswers]:
     answers = value.get("answers")
     if not isinstance(answers, list) or len(answers) < 2:
         raise InputError(f"{where}: expected 'prompt' and 'answers', a list of at least two")
-    texts = [text_of(answer, "text", where) for answer in answers]
+    texts = [required_text(answer, "text", where) for answer in answers]
     justifications = [str(answer.get("justification") or "") for answer in answers]
-    return [_ranked(text_of(value, "prompt", where), texts, _scores(answers, where), justifications)]
+    return [_ranked(required_text(value, "prompt", where), texts, _scores(answers, where), justifications)]
 
 
 def _ranked(prompt: str, texts: list[str], scores: list[float], justifications: list[str]) -> RankedAnswers:
@@ -202,41 +207,41 @@ def _is_number(value: object) -> bool:
 
 
 def scores_from_ranks(ranks: list[float] | list[int]) -> list[float]:
-    """Spread ranks (0 is best) evenly over the scores from 5 down to 1, in whole points for up to five ranks."""
+    """Map ranks (0 is best) to evenly spaced scores from 5 down to 1, rounded to integers for up to five ranks."""
     order = sorted(set(ranks))
     step = 4 / max(1, len(order) - 1)
     scores = [5 - step * order.index(rank) for rank in ranks]
-    # Beyond five ranks whole points would tie answers that the humans ordered.
+    # With more than five ranks, rounding would tie answers that the humans ordered.
     return scores if len(order) > 5 else [float(round(score)) for score in scores]
 
 
 def _tree_answers(tree: dict[str, Any], where: str) -> tuple[str, list[tuple[int, str]]]:
-    """Return the first turn of an Open Assistant tree and its (rank, answer)s, best first; none if it is not for us."""
+    """Return the first turn of an Open Assistant tree and its (rank, answer)s, best first; none if it is unusable."""
     prompt = tree["prompt"]
     if not _usable(prompt):
         return "", []
     replies = prompt.get("replies") or []
     if not isinstance(replies, list) or not all(isinstance(reply, dict) for reply in replies):
         raise InputError(f"{where}: 'replies' must be a list of messages")
-    given = [reply for reply in replies if _usable(reply) and reply.get("rank") is not None]
-    if not all(isinstance(reply["rank"], int) for reply in given):
-        raise InputError(f"{where}: 'rank' must be a whole number")
-    ranked = [(reply["rank"], text_of(reply, "text", where)) for reply in given]
-    return text_of(prompt, "text", where), sorted(ranked)
+    usable = [reply for reply in replies if _usable(reply) and reply.get("rank") is not None]
+    if not all(isinstance(reply["rank"], int) for reply in usable):
+        raise InputError(f"{where}: 'rank' must be an integer")
+    ranked = [(reply["rank"], required_text(reply, "text", where)) for reply in usable]
+    return required_text(prompt, "text", where), sorted(ranked)
 
 
 def _usable(message: dict[str, Any]) -> bool:
     return message.get("lang") == "en" and not message.get("deleted") and not message.get("synthetic")
 
 
-def text_of(value: object, field: str, where: str) -> str:
-    """Return a text field that must be there and not blank.
+def required_text(value: object, field: str, where: str) -> str:
+    """Return a field that must be a non-blank string.
 
     Raises:
-        InputError: it is not.
+        InputError: it is missing, empty or not a string.
     """
     text = value.get(field) if isinstance(value, dict) else None
     if not isinstance(text, str) or not text.strip():
         problem = "is missing" if text is None else "is empty" if isinstance(text, str) else "is not a string"
-        raise InputError(f"{where}: {field!r} {problem}; expected a text")
+        raise InputError(f"{where}: {field!r} {problem}; expected a non-empty string")
     return text

@@ -1,4 +1,4 @@
 """SFT and DPO on top of TRL, with the fused preference loss, checkpoints and saving.
 
-It may not know prompts, judges or the run directory: rows in, a model folder out.
+It knows nothing of prompts, judges or the run directory: the input is rows, the output a model folder.
 """

@@ -1,8 +1,8 @@
-"""What a trainer is told while it trains: progress to a reporter, every step to a file, and when to stop and to save.
+"""Trainer callbacks: progress to a reporter, metrics of every step to a file, stop at NaN, and checkpoints.
 
-The trainer saves and loads its own state: weights, optimizer, schedule, gradient scaler, random numbers, history. What
-it leaves out, and an uninterrupted training has, is kept here: the random state from which the order of an epoch's rows
-was drawn, the count of tokens, and the weights of architectures that are saved under other names than they are held.
+The trainer saves and loads its own state: weights, optimizer, schedule, GradScaler, random states, history. The
+callbacks here add what it lacks to resume exactly: the random state that an epoch's rows were shuffled with, the token
+count, and the weights of architectures whose parameter names differ between memory and file.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from srlm.reporter import Reporter
     from srlm.training.checkpoints import Checkpoint
-    from srlm.training.train import Job
+    from srlm.training.job import TrainingJob
 
 
 class Progress(TrainerCallback):
-    """Passes steps on to a reporter and every logged step to a file, which has each step once."""
+    """Reports progress, and writes every logged step to a file, which has each step once."""
 
     def __init__(self, stage: str, metrics: Path, report: Reporter) -> None:
         self._stage, self._metrics, self._report = stage, metrics, report
@@ -38,7 +38,7 @@ class Progress(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Say how many steps there are; the curve is written anew, as far as the training has come."""
+        """Report the number of steps; rewrite the metrics file with the steps up to the checkpoint."""
         if state.is_world_process_zero:
             self._metrics.unlink(missing_ok=True)
             if state.log_history:
@@ -46,7 +46,7 @@ class Progress(TrainerCallback):
         self._report.start(self._stage, state.max_steps, state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Say that a step is done."""
+        """Report that a step is done."""
         self._report.advance()
 
     def on_log(
@@ -57,7 +57,7 @@ class Progress(TrainerCallback):
         logs: Mapping[str, Any] | None = None,
         **_: object,
     ) -> None:
-        """Keep what the trainer logs: the steps, and the closing row of a training that has finished."""
+        """Write the logged metrics: one row per step, and the final row of a finished training."""
         if not state.is_world_process_zero or not logs:
             return
         if "train_loss" in logs:
@@ -69,12 +69,12 @@ class Progress(TrainerCallback):
 
 
 def step_losses(state: TrainerState) -> list[float]:
-    """Return the loss of every step so far."""
+    """Return the loss of each step so far."""
     return [entry["loss"] for entry in state.log_history if "loss" in entry]
 
 
 def mean_loss(state: TrainerState) -> float:
-    """Return the mean over all steps so far; the trainer's own is over those since a checkpoint."""
+    """Return the mean loss over all steps so far; the trainer's own is over the steps since the checkpoint."""
     losses = step_losses(state)
     return sum(losses) / len(losses)
 
@@ -84,14 +84,14 @@ def _row(step: int, logs: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _finite(value: object) -> object:
-    """JSON has no NaN: such a value is written as text, so that it is seen."""
+    """Return NaN and infinities as strings, because JSON cannot represent them."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class StopAtNaN(TrainerCallback):
-    """Stops a training at the step whose loss or gradient is not finite: from there on all weights would be lost.
+    """Stops training at a step whose loss or gradient norm is not finite, because all weights would become NaN.
 
-    In float16 the gradients' scaler meets infinities as a matter of course, and skips those steps.
+    In float16 the gradient norm is not checked: GradScaler expects infinite gradients, and skips those steps.
     """
 
     def on_log(
@@ -102,77 +102,79 @@ class StopAtNaN(TrainerCallback):
         logs: Mapping[str, Any] | None = None,
         **_: object,
     ) -> None:
-        """Look at the step that was logged."""
-        seen = [(logs or {}).get(name) for name in ("loss", *(() if args.fp16 else ("grad_norm",)))]
-        if any(value is not None and not math.isfinite(float(value)) for value in seen):
+        """Check the logged step."""
+        values = [(logs or {}).get(name) for name in ("loss", *(() if args.fp16 else ("grad_norm",)))]
+        if any(value is not None and not math.isfinite(float(value)) for value in values):
             control.should_training_stop = True
 
 
 class Checkpointer(TrainerCallback):
-    """Has the trainer save at the steps of a job, and lets a training go on from what was saved.
+    """Makes the trainer save at the steps of a job, and resumes a training from its last checkpoint.
 
     Args:
-        trainer: TRL's, whose callback this becomes.
-        job: with the steps at which to save and to pause.
-        adapter: whether LoRA adapters are trained, not all weights.
-        key: of the training (`srlm.checkpoints.key_of`); called where there is or will be a checkpoint, in the main
-            process only.
-        report: told of what is gone on from, and of what is not.
+        trainer: TRL's trainer, to which this callback is added.
+        job: has the steps at which to save and to pause.
+        adapter: whether LoRA adapters are trained instead of all weights.
+        key: returns the key of the training (`checkpoints.key_of`); called in the main process only, and only if there
+            is or will be a checkpoint.
+        report: gets a note about the checkpoint that is used, or why it is not.
     """
 
-    def __init__(self, trainer: Trainer, job: Job, *, adapter: bool, key: Callable[[], str], report: Reporter) -> None:
+    def __init__(
+        self, trainer: Trainer, job: TrainingJob, *, adapter: bool, key: Callable[[], str], report: Reporter
+    ) -> None:
         self._trainer, self._job, self._adapter, self._report = trainer, job, adapter, report
-        self._folder = checkpoints.folder_of(job.target)
+        self._folder = checkpoints.trainer_folder(job.target)
         self._key = ""
-        self._from: Path | None = None
-        self._order: torch.Tensor | None = None  # random state from which this epoch's rows were, or are to be, drawn
+        self._resumed_from: Path | None = None
+        self._shuffle_state: torch.Tensor | None = None  # random state that this epoch's rows are shuffled with
         if trainer.accelerator.is_main_process and (
-            job.pause_at or job.save_steps or checkpoints.started(self._folder)
+            job.pause_at or job.save_steps or checkpoints.has_checkpoints(self._folder)
         ):
             self._key = key()
 
-    def find(self) -> Path | None:
-        """Return the checkpoint to go on from, and remove what cannot be gone on from; every process calls this."""
-        found: list[Path | None] = [None]
+    def find_checkpoint(self) -> Path | None:
+        """Return the checkpoint to resume from, and remove all others; every process calls this."""
+        broadcast: list[Path | None] = [None]
         if self._trainer.accelerator.is_main_process:
-            checkpoint = self._usable(checkpoints.last(self._folder))
-            found[0] = None if checkpoint is None else checkpoint.folder
-            checkpoints.keep_only(self._folder, found[0])
-        broadcast_object_list(found, from_process=0)  # what one process removed, another could still see
-        self._from = found[0]
-        return self._from
+            checkpoint = self._resumable(checkpoints.latest(self._folder))
+            broadcast[0] = None if checkpoint is None else checkpoint.folder
+            checkpoints.keep_only(self._folder, broadcast[0])
+        broadcast_object_list(broadcast, from_process=0)  # another process could still see a removed checkpoint
+        self._resumed_from = broadcast[0]
+        return self._resumed_from
 
-    def _usable(self, checkpoint: Checkpoint | None) -> Checkpoint | None:
+    def _resumable(self, checkpoint: Checkpoint | None) -> Checkpoint | None:
         pause = self._job.pause_at
         if checkpoint is None:
             return None
         if checkpoint.key != self._key:
-            self._report.note(f"training: the checkpoint in {self._folder} is another training's; this one starts over")
+            self._report.note(f"training: the checkpoint in {self._folder} is of another training; starting over")
             return None
         if pause is not None and checkpoint.step > pause:
-            self._report.note(f"training: {checkpoint.folder} is past the pause at step {pause}; starts over")
+            self._report.note(f"training: {checkpoint.folder} is past the pause at step {pause}; starting over")
             return None
-        self._report.note(f"training: goes on after step {checkpoint.step}, from {checkpoint.folder}")
+        self._report.note(f"training: resuming after step {checkpoint.step} from {checkpoint.folder}")
         return checkpoint
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Put back what the trainer has not."""
-        if self._from is None:
+        """Restore the state that the trainer does not restore."""
+        if self._resumed_from is None:
             return
         counts = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
         self._trainer._total_train_tokens = int(counts[-1]) if counts else 0
-        self._order = torch.load(self._order_file(self._from), weights_only=True)
-        self._load_renamed(self._from)
+        self._shuffle_state = torch.load(self._shuffle_state_file(self._resumed_from), weights_only=True)
+        self._load_renamed(self._resumed_from)
 
     def _load_renamed(self, folder: Path) -> None:
-        """Load weights that are not saved under the names they are held by, as those of experts; the trainer cannot."""
+        """Load weights whose names in memory differ from those in the file, such as experts'; the trainer does not."""
         trainer = self._trainer
         if self._adapter or trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             return
-        held = {name for name, _ in trainer.model.named_parameters()}
-        if held <= saving.tensor_names(folder):
+        names = {name for name, _ in trainer.model.named_parameters()}
+        if names <= saving.tensor_names(folder):
             return
         saved = registry.load_model(
             str(folder), dtype=torch.float32, trust_remote_code=self._job.model.trust_remote_code
@@ -182,14 +184,14 @@ class Checkpointer(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Draw the rest of an epoch from where its beginning was drawn; the trainer then sets the step's own state."""
-        if self._from is not None and self._order is not None:
-            torch.set_rng_state(self._order)
-            self._from = None
-        self._order = torch.get_rng_state()
+        """Shuffle a resumed epoch with the random state it began with; the trainer then restores the step's state."""
+        if self._resumed_from is not None and self._shuffle_state is not None:
+            torch.set_rng_state(self._shuffle_state)
+            self._resumed_from = None
+        self._shuffle_state = torch.get_rng_state()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Save or pause, if this is a step to do so at and not the last."""
+        """Save or pause if the job says so for this step, unless it is the last one."""
         step = state.global_step
         if step >= state.max_steps:
             return
@@ -198,25 +200,25 @@ class Checkpointer(TrainerCallback):
         control.should_save |= pauses or (self._job.save_steps is not None and step % self._job.save_steps == 0)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        """Make what the trainer has saved a checkpoint that counts, unless its weights are of no use."""
+        """Complete the checkpoint that the trainer has saved, unless its weights are not finite."""
         folder = self._folder / f"{checkpoints.PREFIX}{state.global_step}"
         if not all_finite(self._trainer):
             control.should_training_stop = True
             return
-        at_an_epochs_end = float(state.epoch).is_integer()
-        torch.save(torch.get_rng_state() if at_an_epochs_end else self._order, self._order_file(folder))
+        at_epoch_end = float(state.epoch).is_integer()
+        torch.save(torch.get_rng_state() if at_epoch_end else self._shuffle_state, self._shuffle_state_file(folder))
         self._trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
-            checkpoints.complete(folder, state.global_step, self._key)
+            checkpoints.mark_complete(folder, state.global_step, self._key)
 
-    def _order_file(self, folder: Path) -> Path:
+    def _shuffle_state_file(self, folder: Path) -> Path:
         return folder / f"order_{self._trainer.args.process_index}.pth"
 
 
-def can_go_on(trainer: Trainer) -> bool:
-    """Whether a training goes on from a checkpoint exactly, and reads no pickle for it.
+def can_resume(trainer: Trainer) -> bool:
+    """Whether a training can resume exactly from a checkpoint, without reading pickles.
 
-    DeepSpeed's checkpoints are pickles; from FSDP 1's the optimizer does not come back as it was.
+    DeepSpeed's checkpoints are pickles; FSDP 1 does not restore the optimizer state exactly.
     """
     if trainer.is_fsdp_enabled:
         return bool(trainer.accelerator.state.fsdp_plugin.fsdp_version == 2)
@@ -224,8 +226,8 @@ def can_go_on(trainer: Trainer) -> bool:
 
 
 def all_finite(trainer: Trainer) -> bool:
-    """Whether all weights are, of every process's part: all of them come to the same end."""
-    parts = [getattr(weight, "ds_tensor", weight) for weight in trainer.model.parameters()]
-    local = [part.to_local() if hasattr(part, "to_local") else part for part in parts]
+    """Whether all weights are finite, over the shards of all processes; every process gets the same result."""
+    shards = [getattr(weight, "ds_tensor", weight) for weight in trainer.model.parameters()]
+    local = [shard.to_local() if hasattr(shard, "to_local") else shard for shard in shards]
     bad = sum(not bool(part.isfinite().all()) for part in local)
     return int(trainer.accelerator.reduce(torch.tensor(bad, device=trainer.accelerator.device), "sum")) == 0

@@ -1,8 +1,8 @@
 """Direct preference optimisation: M_t and its own pairs give M_t+1 (paper, section 2.3).
 
-The policy starts from M_t and M_t is the reference, whose log-probabilities are computed once and kept beside the
+M_t is both the initial policy and the reference, whose log-probabilities are computed once and saved next to the
 training's metrics (Rafailov et al. 2023, arXiv 2305.18290, eq. 7). Answers are trained on as the engine's own token
-ids. TRL's DPOTrainer trains, through the fused loss of `dpo_trainer`.
+ids. Training uses TRL's DPOTrainer with the fused loss of `dpo_trainer`.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ if TYPE_CHECKING:
     from srlm.config import DpoSection
     from srlm.reporter import Reporter
     from srlm.rows.records import Pair
+    from srlm.training.job import TrainingJob, TrainingResult
 
 
-def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: train.Job, report: Reporter) -> train.Trained:
+def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, report: Reporter) -> TrainingResult:
     """Train `job.base` on the pairs and save to `job.target`.
 
-    With `job.pause_at` it may stop before the end; the same call then goes on (`training.run`).
+    With `job.pause_at` training may stop before the end; the same call then resumes it (`train.run`).
 
     Raises:
-        InputError: a token id is none of the model's, or no pair fits `dpo.max_length`.
-        StageError: the model's logits are made in a way that is not known.
+        InputError: a token id is not in the model's vocabulary, or no pair fits `dpo.max_length`.
+        StageError: the model computes its logits in an unsupported way (`fused_head.check_head`).
     """
     model, tokenizer = train.load_trainable(dpo, job)
     chat.check_token_ids(model, [ids for pair in pairs for ids in (pair.chosen_token_ids, pair.rejected_token_ids)])
     rows = encode(tokenizer, pairs)
-    fits = [longest(row) <= dpo.max_length for row in rows]
+    fits = [pair_length(row) <= dpo.max_length for row in rows]
     fitting = list(compress(rows, fits))
     names = [f"{row.chosen_id} against {row.rejected_id}" for row in compress(pairs, fits)]
     if not fitting:
@@ -53,7 +54,7 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: train.Job, report:
         loss_weights=dpo.loss_weights,
         label_smoothing=dpo.label_smoothing,
         precompute_ref_log_probs=True,
-        disable_dropout=False,  # TRL would switch the configured dropout off
+        disable_dropout=False,  # TRL's default would disable the configured dropout
     )
     trainer = PreferenceTrainer(
         model=model,
@@ -71,7 +72,7 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: train.Job, report:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:
-    """Return TRL's tokenised form of pairs: ids of the prompt, the chosen and the rejected answer."""
+    """Return pairs in TRL's tokenised form: token ids of prompt, chosen answer and rejected answer."""
     columns = chat.encode_pairs(
         tokenizer,
         [pair.prompt for pair in pairs],
@@ -84,6 +85,6 @@ def encode(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[di
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def longest(row: dict[str, list[int]]) -> int:
-    """Return the length in tokens of a tokenised pair's longer side, the prompt included."""
+def pair_length(row: dict[str, list[int]]) -> int:
+    """Return the length in tokens of a tokenised pair: the prompt plus the longer answer."""
     return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))

@@ -1,10 +1,10 @@
-"""TRL's DPOTrainer with the fused preference loss: answers' rows only, no logits, gradients in one pass.
+"""TRL's DPOTrainer with the fused preference loss: completion rows only, no logits, gradients in one pass.
 
-What differs from TRL's own, and nothing else: only rows that predict an answer's tokens are projected; the gradients of
-the output head are finished in the forward pass (`srlm.kernels.preference_loss`); statistics are float32 throughout;
-the reference's log-probabilities come from the same kernels and are kept in a file. Losses that are no function of one
-pair's log-probabilities (`aot`, ...), or that are not in `srlm.losses`, and mixtures of experts with a balancing loss,
-run as TRL runs them.
+The only differences from TRL's trainer: only rows that predict completion tokens are projected; the gradients of the
+output head are computed in the forward pass (`srlm.kernels.preference_loss`); statistics are float32 throughout; the
+reference log-probabilities come from the same kernels and are cached in a file. TRL's own implementation runs for
+losses that are not a function of one pair's log-probabilities (`aot`, ...) or not in `srlm.losses`, and for mixtures of
+experts with a load-balancing loss.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from srlm.errors import StageError
 from srlm.reporter import SilentReporter
 from srlm.training import reference_logps
 from srlm.training.fused_head import PreferenceRequest, add_preference_head
-from srlm.training.preference_layout import KEY, PreferenceCollator
+from srlm.training.preference_layout import LAYOUT_KEY, PreferenceCollator
 from srlm.training.recent_batches import RecentBatches
 
 if TYPE_CHECKING:
@@ -42,19 +42,19 @@ if TYPE_CHECKING:
 
 
 class PreferenceTrainer(RecentBatches, DPOTrainer):
-    """A DPOTrainer on rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`) that are not cut.
+    """A DPOTrainer on rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`), which are not truncated.
 
-    Takes TRL's keyword arguments, of which `model` must be loaded, `args` have `precompute_ref_log_probs` and no
-    `max_length`, and `data_collator` be left out; and:
-        simpo_gamma: the margin of the loss `simpo`, which TRL's configuration has no place for.
-        reference_file: where the reference's log-probabilities are kept, or None.
-        reference_key: what they were computed from (`srlm.reference.key_of`); called in the main process only.
-        report: told how far the reference has come.
+    Takes TRL's keyword arguments. `model` must be a loaded model, `args` must have `precompute_ref_log_probs` and no
+    `max_length`, and `data_collator` must not be given. Additional arguments:
+        simpo_gamma: target margin of the loss `simpo`, which TRL's configuration lacks.
+        reference_file: cache file of the reference log-probabilities, or None.
+        reference_key: returns the key of the cache (`reference_logps.key_of`); called in the main process only.
+        report: gets the progress of the reference computation.
 
     Raises:
-        ValueError: an argument of TRL's that is not taken.
-        StageError: the loss `simpo` for a model that has to be trained as TRL does it, or a model whose logits are made
-            in a way that is not known.
+        ValueError: an argument has an unsupported value.
+        StageError: the loss is `simpo` and the model needs TRL's own implementation, or the model computes its logits
+            in an unsupported way.
     """
 
     _precompute_engine: Any  # TRL's
@@ -72,7 +72,7 @@ class PreferenceTrainer(RecentBatches, DPOTrainer):
         check_arguments(kwargs)
         config, tokenizer = kwargs["args"], kwargs["processing_class"]
         models_given = [kwargs["model"], kwargs.get("ref_model")]
-        model, ref_model = (some.get_base_model() if hasattr(some, "peft_config") else some for some in models_given)
+        model, ref_model = (each.get_base_model() if hasattr(each, "peft_config") else each for each in models_given)
         self._reference_file, self._reference_key = reference_file, reference_key
         self._report = report or SilentReporter()
         self._loss_fn = fused_loss(config, model, simpo_gamma)
@@ -80,47 +80,47 @@ class PreferenceTrainer(RecentBatches, DPOTrainer):
             add_preference_head(model)
             if ref_model is not None:
                 add_preference_head(ref_model)
-            unlike = any(name not in losses.OF_THE_DIFFERENCE for name in config.loss_type)
+            needs_prefix = any(name not in losses.MARGIN_ONLY for name in config.loss_type)
             kwargs["data_collator"] = PreferenceCollator(
                 pad_token_id=tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
                 pad_to_multiple_of=config.pad_to_multiple_of,
-                leave_out_shared=not unlike and not is_random(model, config, kwargs.get("peft_config")),
+                drop_shared_prefix=not needs_prefix and not is_stochastic(model, config, kwargs.get("peft_config")),
             )
         elif "simpo" in config.loss_type:
             raise StageError(
-                "dpo: the loss simpo is unknown to TRL, which trains this mixture of experts; take another"
+                "dpo: TRL trains this mixture of experts and does not support the loss simpo; use another dpo.loss_type"
             )
         super().__init__(**kwargs)
 
     @property
     def is_fused(self) -> bool:
-        """Whether the loss is taken by the fused kernels."""
+        """Whether the fused kernels compute the loss."""
         return self._loss_fn is not None
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:  # noqa: ANN401  TRL's signature
         return dataset
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        """Read the reference's log-probabilities, or compute and keep them; adds TRL's two columns.
+        """Read the reference log-probabilities from the cache, or compute and cache them; adds TRL's two columns.
 
-        TRL's own way hands them from the first process to the others in a temporary file that those do not see.
+        TRL's own method passes them from the main process to the others in a temporary file that those do not see.
         """
         file = self._reference_file if dataset is self.train_dataset else None
         main = self.accelerator.is_main_process
         key = f"{self._reference_key()} {self.is_fused}" if main and file is not None else ""
-        known = [reference_logps.read(file, key, len(dataset)) if main and file is not None else None]
-        broadcast_object_list(known, from_process=0)  # the others may not see the file
-        found = known[0]
-        if found is None:
-            found = self._compute_reference(dataset, batch_size)
+        cached = [reference_logps.read(file, key, len(dataset)) if main and file is not None else None]
+        broadcast_object_list(cached, from_process=0)  # the other processes may not see the file
+        logps = cached[0]
+        if logps is None:
+            logps = self._compute_reference(dataset, batch_size)
             if main and file is not None:
-                reference_logps.write(file, key, found)
+                reference_logps.write(file, key, logps)
         else:
-            self._report.note(f"dpo: the reference's log-probabilities are those of {file}")
-        return dataset.add_column("ref_chosen_logps", found.chosen).add_column("ref_rejected_logps", found.rejected)
+            self._report.note(f"dpo: reusing the reference log-probabilities in {file}")
+        return dataset.add_column("ref_chosen_logps", logps.chosen).add_column("ref_rejected_logps", logps.rejected)
 
-    def _compute_reference(self, dataset: Dataset, batch_size: int) -> reference_logps.Reference:
-        # With a generator of its own: a training whose reference is read from a file then has the same dropout.
+    def _compute_reference(self, dataset: Dataset, batch_size: int) -> reference_logps.ReferenceLogps:
+        # With its own generator, so that training has the same dropout whether or not the reference is cached.
         loader = DataLoader(dataset, batch_size, collate_fn=self.data_collator, generator=torch.Generator())
         loader = self.accelerator.prepare(loader)
         model = self._reference_model()
@@ -131,24 +131,24 @@ class PreferenceTrainer(RecentBatches, DPOTrainer):
             parts.append(self.accelerator.gather_for_metrics(logps).cpu())
             self._report.advance()
         chosen, rejected = torch.cat(parts).T.tolist()
-        return reference_logps.Reference(chosen, rejected)
+        return reference_logps.ReferenceLogps(chosen, rejected)
 
     def _reference_model(self) -> Any:  # noqa: ANN401  a model, or what wraps one
-        """Return what computes the reference: the policy as it is before the first step, or TRL's copy under FSDP."""
+        """Return the reference model: the policy before the first step, or TRL's copy of it under FSDP."""
         if self.ref_model is not None:
             if self._loss_fn is not None:
-                # Under FSDP it is TRL's own copy of the policy, which was checked, and sharded by now.
+                # Under FSDP this is TRL's copy of the policy, which was already checked and is now sharded.
                 add_preference_head(self.accelerator.unwrap_model(self.ref_model), check=False)
             return self.ref_model
         if not self.is_deepspeed_enabled:
             return self.model
-        # DeepSpeed has not placed the policy yet; this engine gathers its weights, and TRL keeps it for evaluations.
+        # DeepSpeed has not prepared the policy yet; this engine gathers its weights, and TRL reuses it for evaluation.
         if self._precompute_engine is None:
             self._precompute_engine = prepare_deepspeed(self.model, self.accelerator)
         return self._precompute_engine
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
-        """Return the reference's log-probabilities [B] of chosen and of rejected answers, float32."""
+        """Return the reference log-probabilities [B] of chosen and rejected answers, float32."""
         if self._loss_fn is None:
             return super().compute_ref_log_probs(model, inputs)
         adapter = contextlib.nullcontext()
@@ -161,40 +161,40 @@ class PreferenceTrainer(RecentBatches, DPOTrainer):
             adapter,
             self.accelerator.autocast(),
         ):
-            request = PreferenceRequest(inputs[KEY])
+            request = PreferenceRequest(inputs[LAYOUT_KEY])
             logps = model(**_model_inputs(inputs), preference=request)["logps"]  # [B, 2]
         return logps[:, 0], logps[:, 1]
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:  # noqa: ANN401
-        if self._loss_fn is None or return_outputs:  # TRL recomputes logits for whoever asks for outputs
-            inputs = {name: value for name, value in inputs.items() if name != KEY}
+        if self._loss_fn is None or return_outputs:  # outputs need logits, which TRL computes
+            inputs = {name: value for name, value in inputs.items() if name != LAYOUT_KEY}
             return super()._compute_loss(model, inputs, return_outputs)
         refs = torch.stack([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]], 1)  # [B, 2]
-        request = PreferenceRequest(inputs[KEY], self._loss_fn, refs)
+        request = PreferenceRequest(inputs[LAYOUT_KEY], self._loss_fn, refs)
         outputs = model(**_model_inputs(inputs), preference=request)
-        self._keep_metrics(outputs["metrics"].metrics, refs, inputs)
+        self._store_pair_metrics(outputs["metrics"].metrics, refs, inputs)
         return outputs["loss"]
 
-    def _keep_metrics(self, seen: PreferenceMetrics, refs: torch.Tensor, inputs: dict[str, Any]) -> None:
-        """Add to what TRL logs, under its names; one gathering for all, so one wait for the device."""
+    def _store_pair_metrics(self, metrics: PreferenceMetrics, refs: torch.Tensor, inputs: dict[str, Any]) -> None:
+        """Store metrics under TRL's names; a single reduce for all of them, so a single device sync."""
         mode = "train" if self.model.training else "eval"
-        rewards = self.beta * (torch.stack([seen.chosen_logps, seen.rejected_logps], 1) - refs.to(seen.losses))
-        of_pairs = torch.stack(
+        rewards = self.beta * (torch.stack([metrics.chosen_logps, metrics.rejected_logps], 1) - refs.to(metrics.losses))
+        pair_metrics = torch.stack(
             [
                 rewards[:, 0],
                 rewards[:, 1],
                 rewards[:, 0] - rewards[:, 1],
                 (rewards[:, 0] > rewards[:, 1]).to(rewards),
-                seen.chosen_logps,
-                seen.rejected_logps,
+                metrics.chosen_logps,
+                metrics.rejected_logps,
             ]
         )  # [6, B]
         tokens = inputs["attention_mask"].sum()
-        hits, lengths = seen.chosen_top1.sum(), inputs[KEY].lengths[:, 0].sum()
+        hits, lengths = metrics.chosen_top1.sum(), inputs[LAYOUT_KEY].lengths[:, 0].sum()
         sums = torch.stack(
-            [*of_pairs.double().sum(1), *(x.to(of_pairs.device).double() for x in (hits, lengths, tokens))]
+            [*pair_metrics.double().sum(1), *(x.to(pair_metrics.device).double() for x in (hits, lengths, tokens))]
         )
-        count = torch.full_like(sums[:1], of_pairs.shape[1])
+        count = torch.full_like(sums[:1], pair_metrics.shape[1])
         totals = self.accelerator.reduce(torch.cat([sums, count]), "sum").tolist()
         names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen")
         for name, value in zip((*names, "logps/rejected"), totals[:6], strict=True):
@@ -206,16 +206,16 @@ class PreferenceTrainer(RecentBatches, DPOTrainer):
 
 
 def fused_loss(config: DPOConfig, model: PreTrainedModel, simpo_gamma: float) -> LossFn | None:
-    """Return the loss as a function of pairs, or None where TRL's own way is needed."""
+    """Return the loss as a function of pairs, or None if TRL's own implementation is needed."""
     plain = config.f_divergence_type == "reverse_kl" and config.ld_alpha is None and not config.use_weighting
     names = list(config.loss_type)
-    if not plain or _balances_experts(config, model) or not set(names) <= losses.FUSED.keys():
+    if not plain or _has_router_aux_loss(config, model) or not set(names) <= losses.FUSED.keys():
         return None
     settings = losses.LossSettings(config.beta, config.label_smoothing, simpo_gamma)
     return losses.combine(names, config.loss_weights or [1.0] * len(names), settings)
 
 
-def _balances_experts(config: DPOConfig, model: PreTrainedModel) -> bool:
+def _has_router_aux_loss(config: DPOConfig, model: PreTrainedModel) -> bool:
     text = model.config.get_text_config()
     coefficient = config.router_aux_loss_coef
     if coefficient is None:
@@ -223,15 +223,15 @@ def _balances_experts(config: DPOConfig, model: PreTrainedModel) -> bool:
     return hasattr(text, "output_router_logits") and bool(coefficient)
 
 
-def is_random(model: PreTrainedModel, config: DPOConfig, peft_config: Any) -> bool:  # noqa: ANN401
-    """Whether two passes over the same tokens may differ while training; in doubt they may.
+def is_stochastic(model: PreTrainedModel, config: DPOConfig, peft_config: Any) -> bool:  # noqa: ANN401
+    """Whether two training forward passes over the same tokens may differ; True when in doubt.
 
-    `disable_dropout` switches modules off, but not what a model takes from its configuration on the way, as attention
-    does.
+    `disable_dropout` disables dropout modules, but not functional dropout that reads its rate from the configuration,
+    as in attention.
     """
     settings: dict[str, Any] = {}
-    for some in (model.config, model.config.get_text_config(), peft_config):
-        settings |= {} if some is None else some.to_dict()
+    for section in (model.config, model.config.get_text_config(), peft_config):
+        settings |= {} if section is None else section.to_dict()
     noisy = any(
         isinstance(value, (int, float)) and value > 0
         for name, value in settings.items()
@@ -242,20 +242,20 @@ def is_random(model: PreTrainedModel, config: DPOConfig, peft_config: Any) -> bo
 
 
 def check_arguments(given: dict[str, Any]) -> None:
-    """Refuse what TRL's trainer takes and this one would pass over.
+    """Check for arguments that TRL's trainer supports and this one would ignore.
 
     Raises:
-        ValueError: what, and what to do instead.
+        ValueError: an argument has an unsupported value.
     """
     config = given["args"]
     if isinstance(given["model"], str):
-        raise ValueError("model: give a loaded model, not its name")
+        raise ValueError("model must be a loaded model, not a name")
     if not config.precompute_ref_log_probs:
-        raise ValueError("args.precompute_ref_log_probs must be true: the loss needs the reference's log-probabilities")
+        raise ValueError("args.precompute_ref_log_probs must be true: the loss needs the reference log-probabilities")
     if config.max_length is not None:
-        raise ValueError("args.max_length must be None: rows are not cut here; leave longer ones out of the dataset")
+        raise ValueError("args.max_length must be None: rows are not truncated; drop longer rows from the dataset")
     if given.get("data_collator") is not None:
-        raise ValueError("data_collator: rows of token ids are collated in one way only; leave it out")
+        raise ValueError("data_collator must be None: the trainer uses PreferenceCollator or TRL's default")
 
 
 def _model_inputs(inputs: dict[str, Any]) -> dict[str, Any]:

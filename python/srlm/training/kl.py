@@ -1,8 +1,8 @@
-"""How far M_t has moved from M1: M1 reads answers that M_t wrote.
+"""Drift of M_t from M1: log-probabilities under M1 of answers that M_t generated.
 
-The mean of log p_Mt - log p_M1 over their tokens estimates the Kullback-Leibler divergence KL(M_t || M1) a token. The
-answers are drawn at `candidates.temperature` and `top_p`, not at 1 as the divergence would have it, so it is an
-estimate on what M_t is likely to write, not on all it could.
+The mean of log p_Mt - log p_M1 over their tokens estimates the Kullback-Leibler divergence KL(M_t || M1) per token. The
+answers are sampled with `candidates.temperature` and `top_p`, not at temperature 1 from the full distribution as the
+divergence requires, so the estimate covers likely answers of M_t, not all possible ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from srlm.errors import InputError
 from srlm.kernels.logits_logps import logits_logps
 from srlm.models import chat, registry
-from srlm.rows.records import Reading, RowWriter, derived_seed, resume_rows
+from srlm.rows.records import RowWriter, SequenceLogprob, derived_seed, resume_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
     from srlm.rows.records import Candidate, Prompt
 
-MOST = 512  # answers read: the mean over some 10^5 tokens is sharp enough to see a drift
+MAX_ANSWERS = 512  # the mean over some 10^5 tokens is precise enough to detect drift
 
 
-def write_readings(
+def write_logprobs(
     folder: str,
     model: ModelSection,
     prompts: Sequence[Prompt],
@@ -39,47 +39,49 @@ def write_readings(
     seed: int,
     report: Reporter,
 ) -> None:
-    """Append M1's log-probabilities of at most `MOST` answers, drawn by the seed, that `file` still lacks.
+    """Append M1's log-probabilities of a seeded sample of at most `MAX_ANSWERS` answers, skipping those in `file`.
 
-    No more of the candidates is held than those.
+    Only the sampled candidates are held in memory.
     """
-    drawn = _draw(candidates, seed)
-    asked = {row.prompt_id for row in drawn}
-    texts = {row.id: row.text for row in prompts if row.id in asked}
-    if missing := asked - texts.keys():
+    sample = _sample_answers(candidates, seed)
+    needed = {row.prompt_id for row in sample}
+    texts = {row.id: row.text for row in prompts if row.id in needed}
+    if missing := needed - texts.keys():
         raise InputError(f"{file}: prompt {min(missing)} of a candidate is not in the file of prompts; restore it")
-    done = {row.candidate_id for row in resume_rows(file, Reading, report)}
-    report.start("M1 reads the answers", len(drawn), len(done))
+    done = {row.candidate_id for row in resume_rows(file, SequenceLogprob, report)}
+    report.start("log-probabilities under M1", len(sample), len(done))
     tokenizer = registry.load_tokenizer(folder, model)
     cuda = torch.cuda.is_available()
     dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
-    reader = registry.load_model(folder, dtype=dtype, trust_remote_code=model.trust_remote_code)
-    reader.to("cuda" if cuda else "cpu").eval()
+    m1 = registry.load_model(folder, dtype=dtype, trust_remote_code=model.trust_remote_code)
+    m1.to("cuda" if cuda else "cpu").eval()
     with RowWriter(file) as writer:
-        for row in drawn:
+        for row in sample:
             if row.id not in done:
-                before = chat.prompt_ids(tokenizer, chat.user(texts[row.prompt_id]))
-                writer.write(Reading(row.id, len(row.token_ids), row.logprob, log_probability(reader, before, row)))
+                prompt_ids = chat.prompt_ids(tokenizer, chat.user(texts[row.prompt_id]))
+                writer.write(
+                    SequenceLogprob(row.id, len(row.token_ids), row.logprob, answer_logprob(m1, prompt_ids, row))
+                )
                 report.advance()
 
 
 @torch.inference_mode()
-def log_probability(model: torch.nn.Module, before: Sequence[int], answer: Candidate) -> float:
-    """Return the sum of the log-probabilities of an answer's tokens after `before`, in nats."""
-    ids = torch.tensor([[*before, *answer.token_ids]], device=next(model.parameters()).device)  # [1, T]
+def answer_logprob(model: torch.nn.Module, prompt_ids: Sequence[int], answer: Candidate) -> float:
+    """Return the sum of the log-probabilities of an answer's tokens given its prompt, in nats."""
+    ids = torch.tensor([[*prompt_ids, *answer.token_ids]], device=next(model.parameters()).device)  # [1, T]
     count = len(answer.token_ids)
     logits = model(input_ids=ids, logits_to_keep=count + 1).logits[0, :-1]  # [N, V]
     return float(logits_logps(logits, ids[0, -count:], [0, count]).item())
 
 
-def kl_from_m1(readings: Sequence[Reading]) -> float | None:
-    """Return the mean of log p_Mt - log p_M1 over all tokens, in nats a token; None without any."""
-    tokens = sum(row.tokens for row in readings)
-    return sum(row.logprob - row.logprob_m1 for row in readings) / tokens if tokens else None
+def kl_from_m1(logprobs: Sequence[SequenceLogprob]) -> float | None:
+    """Return the mean of log p_Mt - log p_M1 over all tokens, in nats per token; None for no tokens."""
+    tokens = sum(row.tokens for row in logprobs)
+    return sum(row.logprob - row.logprob_m1 for row in logprobs) / tokens if tokens else None
 
 
-def _draw(candidates: Sequence[Candidate], seed: int) -> list[Candidate]:
-    places = array("q", (place for place, row in enumerate(candidates) if row.token_ids))
-    if len(places) > MOST:
-        places = array("q", random.Random(derived_seed(seed, "readings")).sample(places, MOST))
-    return [candidates[place] for place in places]
+def _sample_answers(candidates: Sequence[Candidate], seed: int) -> list[Candidate]:
+    indices = array("q", (index for index, row in enumerate(candidates) if row.token_ids))
+    if len(indices) > MAX_ANSWERS:
+        indices = array("q", random.Random(derived_seed(seed, "readings")).sample(indices, MAX_ANSWERS))
+    return [candidates[index] for index in indices]

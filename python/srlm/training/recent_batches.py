@@ -1,6 +1,6 @@
-"""Which rows a trainer was at: the batches of its last step, told by their tokens.
+"""The data rows of a trainer's last step, identified by their tokens.
 
-A trainer's batches hold no names. What a step read is kept until the next one, and looked up only when it is asked for.
+A trainer's batches have no row ids. The inputs of a step are kept until the next one, and looked up only on request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RecentBatches:
-    """Mixed into a trainer: keeps the inputs and the losses of the last step's forward passes."""
+    """Trainer mixin that keeps the inputs and losses of the last step's micro-batches."""
 
     recent: deque[tuple[Any, torch.Tensor]]
 
@@ -33,28 +33,31 @@ class RecentBatches:
 
 
 class SupervisedTrainer(RecentBatches, SFTTrainer):
-    """TRL's SFTTrainer, with its recent batches."""
+    """TRL's SFTTrainer with `RecentBatches`."""
 
 
 def recent_rows(trainer: Trainer, rows: Sequence[Mapping[str, Sequence[int]]]) -> list[int]:
-    """Return the places in `rows` of what the last step read in this process: of the passes whose loss is not finite,
-    or of all of them where each is finite; with several processes that may be another one's."""
+    """Return the indices in `rows` of the micro-batches of the last step in this process whose loss is not finite.
+
+    If all are finite, return those of all micro-batches; with several processes none, because the rows may be another
+    process's.
+    """
     batches = list(getattr(trainer, "recent", ()))
-    guilty = [inputs for inputs, loss in batches if not math.isfinite(float(loss))]
-    places = {_tokens_of(row): place for place, row in enumerate(rows)}
+    not_finite = [inputs for inputs, loss in batches if not math.isfinite(float(loss))]
+    indices = {_row_tokens(row): index for index, row in enumerate(rows)}
     alone = trainer.accelerator.num_processes == 1
-    found = [_read(inputs) for inputs in guilty or [inputs for inputs, _ in batches if alone]]
-    return [places[tokens] for batch in found for tokens in batch if tokens in places]
+    found = [_batch_tokens(inputs) for inputs in not_finite or [inputs for inputs, _ in batches if alone]]
+    return [indices[tokens] for batch in found for tokens in batch if tokens in indices]
 
 
-def _tokens_of(row: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
-    """Return a row's tokens; of a pair those of the prompt with the chosen answer."""
+def _row_tokens(row: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
+    """Return a row's tokens; for a pair those of the prompt and the chosen answer."""
     return tuple(row["input_ids"]) if "input_ids" in row else (*row["prompt_ids"], *row["chosen_ids"])
 
 
-def _read(inputs: Mapping[str, torch.Tensor]) -> list[tuple[int, ...]]:
-    """Return the tokens of a batch's rows, without their padding; of pairs, padded to [2B, L], the first half."""
+def _batch_tokens(inputs: Mapping[str, torch.Tensor]) -> list[tuple[int, ...]]:
+    """Return the tokens of a batch's rows without padding; for pairs, which are [2B, L], of the chosen half."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()  # [B, L]
     pairs = "completion_mask" in inputs
     count = len(ids) // 2 if pairs else len(ids)
-    return [tuple(row[kept].tolist()) for row, kept in zip(ids[:count], mask[:count], strict=True)]
+    return [tuple(row[real].tolist()) for row, real in zip(ids[:count], mask[:count], strict=True)]

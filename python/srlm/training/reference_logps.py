@@ -1,7 +1,7 @@
-"""The reference's log-probabilities of every answer, computed once an iteration and kept in the run directory.
+"""Cache of the reference log-probabilities, computed once per iteration and saved in the run directory.
 
-They depend on the reference's weights and on the pairs alone, so a training that starts again, or another one on the
-same pairs, reads them. A file that was made from other weights, other rows or in another way is computed anew.
+They depend only on the reference's weights and the pairs, so a restarted training, or another one on the same pairs,
+reads them from the file. For other weights, rows or settings they are recomputed.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-FORMAT = "2"  # of the file and of what computes the numbers
+FORMAT = "2"  # version of the file format and of the computation
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """Log-probabilities under the reference, a list each in the order of the pairs, nats."""
+class ReferenceLogps:
+    """Log-probabilities of the answers under the reference, in the order of the pairs, in nats."""
 
     chosen: list[float]
     rejected: list[float]
 
 
 def key_of(model: str, rows: Sequence[Mapping[str, Sequence[int]]], *settings: object) -> str:
-    """Return the key: a hash of the model's files, of the rows' token ids in order, and of any other settings.
+    """Return the key: a hash of the model's files, the rows' token ids in order, and any other settings.
 
-    The model's files are its weights, configuration and code; the tokenizer's do not matter to ids.
+    The model's files are its weights, configuration and code; the tokenizer's are left out because rows are token ids.
     """
     digest = hashlib.sha256()
     digest.update(repr((FORMAT, *settings, weights_hash(model, text=False))).encode())
@@ -45,24 +45,24 @@ def key_of(model: str, rows: Sequence[Mapping[str, Sequence[int]]], *settings: o
     return digest.hexdigest()
 
 
-def read(file: Path, key: str, count: int) -> Reference | None:
-    """Return what the file holds, or None where it is missing, damaged, or made from something else."""
+def read(file: Path, key: str, count: int) -> ReferenceLogps | None:
+    """Return the content of the file, or None if it is missing, damaged, or has another key or length."""
     if not file.is_file():
         return None
     try:
         with safe_open(file, framework="pt") as content:
             if (content.metadata() or {}).get("key") != key:
                 return None
-            found = Reference(*(content.get_tensor(name).tolist() for name in ("chosen", "rejected")))
+            reference = ReferenceLogps(*(content.get_tensor(name).tolist() for name in ("chosen", "rejected")))
     except SafetensorError:
         return None
-    return found if len(found.chosen) == len(found.rejected) == count else None
+    return reference if len(reference.chosen) == len(reference.rejected) == count else None
 
 
-def write(file: Path, key: str, reference: Reference) -> None:
-    """Write the file, which appears complete or not at all; the same content gives the same bytes.
+def write(file: Path, key: str, reference: ReferenceLogps) -> None:
+    """Write the file atomically; the same content gives the same bytes.
 
-    Of several entries of metadata safetensors would choose the order at random.
+    The metadata has a single entry, because safetensors writes several in random order.
     """
     tensors = {
         "chosen": torch.tensor(reference.chosen, dtype=torch.float32),

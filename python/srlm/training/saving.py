@@ -1,8 +1,8 @@
-"""From what was trained to a folder that loads anywhere: safetensors, tokenizer, configuration and card.
+"""Save a trained model to a self-contained folder: safetensors, tokenizer, configuration and model card.
 
-A finished model is written by the trainer; one that a training pauses at is made from the checkpoint that it goes on
-from, so the two are of the same weights and a folder that a crash prevented can be made again. An adapter is merged, so
-that the next engine loads the folder.
+The trainer writes a finished model. The model of a pause is written from the checkpoint that the training resumes from,
+so both have the same weights, and the folder can be written again after a crash. A LoRA adapter is merged, so that
+every engine can load the folder.
 """
 
 from __future__ import annotations
@@ -28,45 +28,52 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase, Trainer
 
-    from srlm.training.train import Job, Trained
+    from srlm.training.job import TrainingJob, TrainingResult
 
-# Of a checkpoint's files, those that are not the model's: they have endings that a model's files have too.
+# Files of a checkpoint that are not the model's although they have the suffix of model files.
 STATE_FILES = (MARKER, "trainer_state.json", "zero_to_fp32.py")
 
 
 def save_finished(
-    trainer: Trainer, job: Job, trained: Trained, *, adapter: bool, read: tuple[Sequence[float], str]
+    trainer: Trainer, job: TrainingJob, trained: TrainingResult, *, adapter: bool, probe: tuple[Sequence[float], str]
 ) -> None:
-    """Write the trained model to `job.target`; every process calls this, the first one writes.
+    """Write the trained model to `job.target`; every process calls this, the main process writes.
 
-    `read` is what it reads in the text by which engines are checked, and in what type (`srlm.policy_check`).
+    `probe` is the log-probabilities of the probe text under the trained weights, and the dtype they were computed in
+    (`srlm.engines.weight_check`).
 
     Raises:
         StageError: the trainer saved no weights.
     """
     main = trainer.accelerator.is_main_process
-    with registry.fresh_folder(job.target) if main else _other_process(job) as folder:
+    with registry.atomic_folder(job.target) if main else _partial_folder(job) as folder:
         written = folder / "adapter" if adapter else folder
         _write_weights(trainer, written, adapter=adapter)
         if not main:
             return
-        check_written(written)
+        check_has_weights(written)
         if adapter:
             _merge(job, written, folder)
             shutil.rmtree(written)
-        _finish(folder, trainer.processing_class, job, trained, read)
+        _finish(folder, trainer.processing_class, job, trained, probe)
 
 
 def save_paused(
-    checkpoint: Path, folder: Path, tokenizer: PreTrainedTokenizerBase, job: Job, trained: Trained, *, adapter: bool
+    checkpoint: Path,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    job: TrainingJob,
+    trained: TrainingResult,
+    *,
+    adapter: bool,
 ) -> None:
-    """Write the model of a checkpoint's folder to `folder`; the first process alone calls this.
+    """Write the model in a checkpoint's folder to `folder`; only the main process calls this.
 
     Raises:
-        StageError: there are no weights in the checkpoint.
+        StageError: the checkpoint has no weights.
     """
-    check_written(checkpoint)
-    with registry.fresh_folder(folder) as fresh:
+    check_has_weights(checkpoint)
+    with registry.atomic_folder(folder) as fresh:
         if adapter:
             _merge(job, checkpoint, fresh)
         else:
@@ -76,12 +83,12 @@ def save_paused(
         _finish(fresh, tokenizer, job, trained, (None, "float32"))
 
 
-def ask_for_whole_weights(trainer: Trainer) -> None:
-    """Let the trainer save a whole model, in whatever pieces accelerate's configuration would have it saved."""
+def request_full_state_dict(trainer: Trainer) -> None:
+    """Make the trainer save full weights, even if accelerate's configuration asks for sharded ones."""
     state = trainer.accelerator.state
     if trainer.is_fsdp_enabled:
         plugin = state.fsdp_plugin
-        plugin.state_dict_config = plugin.optim_state_dict_config = None  # or those of pieces would be kept
+        plugin.state_dict_config = plugin.optim_state_dict_config = None  # otherwise the sharded configs remain
         plugin.set_state_dict_type("FULL_STATE_DICT")
     if trainer.is_deepspeed_enabled:
         zero = state.deepspeed_plugin.deepspeed_config.get("zero_optimization", {})
@@ -89,33 +96,32 @@ def ask_for_whole_weights(trainer: Trainer) -> None:
 
 
 def _write_weights(trainer: Trainer, folder: Path, *, adapter: bool) -> None:
-    """Gather what is sharded and write it; every process takes part."""
+    """Gather sharded weights and write them; every process calls this."""
     trainer.save_model(str(folder))
     if not (adapter and trainer.is_fsdp_enabled and trainer.accelerator.state.fsdp_plugin.fsdp_version == 1):
         return
-    # PEFT looks for an adapter's weights under the names of its modules. In those FSDP 1 leaves its wrappers, so that
-    # none was found.
+    # PEFT looks up the adapter's weights by module name. FSDP 1 leaves its wrappers in the names, so PEFT finds none.
     state = trainer.accelerator.get_state_dict(trainer.model)
     if trainer.accelerator.is_main_process:
         names = {name: name.replace(".default.", ".").removesuffix(".default") for name in state if ".lora_" in name}
-        save_file({short: state[name] for name, short in names.items()}, folder / "adapter_model.safetensors")
+        save_file({saved_name: state[name] for name, saved_name in names.items()}, folder / "adapter_model.safetensors")
 
 
-def check_written(folder: Path) -> None:
-    """Refuse a folder without weights, which some ways of sharding leave behind without an error.
+def check_has_weights(folder: Path) -> None:
+    """Check that a folder has weights; some sharding configurations write none without an error.
 
     Raises:
-        StageError: there is no tensor in it.
+        StageError: the folder has no tensors.
     """
     if not tensor_names(folder):
         raise StageError(
-            "training: the trainer saved no weights, as launch.accelerate_config has it; take FSDP or ZeRO for"
-            " sharding. Nothing was saved"
+            "training: the trainer saved no weights under this launch.accelerate_config, and nothing was saved; use"
+            " FSDP or ZeRO for sharding"
         )
 
 
 def tensor_names(folder: Path) -> set[str]:
-    """Return the names of all tensors in a folder's safetensors."""
+    """Return the names of all tensors in a folder's safetensors files."""
     names: set[str] = set()
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="pt") as content:
@@ -123,14 +129,14 @@ def tensor_names(folder: Path) -> set[str]:
     return names
 
 
-def _other_process(job: Job) -> contextlib.AbstractContextManager[Path]:
+def _partial_folder(job: TrainingJob) -> contextlib.AbstractContextManager[Path]:
     return contextlib.nullcontext(job.target.with_name(job.target.name + ".partial"))
 
 
-def _merge(job: Job, adapter: Path, folder: Path) -> None:
+def _merge(job: TrainingJob, adapter: Path, folder: Path) -> None:
     from peft import PeftModel
 
-    _one_process_again()
+    _disable_zero3_init()
     base = registry.load_model(job.base, dtype=torch.float32, trust_remote_code=job.model.trust_remote_code)
     merged = PeftModel.from_pretrained(base, adapter).merge_and_unload(safe_merge=True)
     merged.save_pretrained(folder)
@@ -139,30 +145,30 @@ def _merge(job: Job, adapter: Path, folder: Path) -> None:
 def _finish(
     folder: Path,
     tokenizer: PreTrainedTokenizerBase,
-    job: Job,
-    trained: Trained,
-    read: tuple[Sequence[float] | None, str],
+    job: TrainingJob,
+    trained: TrainingResult,
+    probe: tuple[Sequence[float] | None, str],
 ) -> None:
     tokenizer.save_pretrained(folder)
     (folder / PICKLED_ARGUMENTS).unlink(missing_ok=True)
     _restore_config(job.base, folder)
     (folder / "README.md").write_text(_card(job, trained), encoding="utf-8")
-    _one_process_again()
+    _disable_zero3_init()
     config = AutoConfig.from_pretrained(folder, trust_remote_code=job.model.trust_remote_code)
-    ids = weight_check.text_for(tokenizer, config)
+    ids = weight_check.probe_token_ids_for(tokenizer, config)
     trust = job.model.trust_remote_code
-    weight_check.write(folder, job.base, ids, trained=read[0], computed_in=read[1], trust=trust)
+    weight_check.write_logprobs(folder, job.base, ids, trained=probe[0], computed_in=probe[1], trust=trust)
 
 
-def _one_process_again() -> None:
-    """Let models be loaded whole: ZeRO 3 would shard them, with processes that are not here."""
+def _disable_zero3_init() -> None:
+    """Load models without ZeRO-3 sharding, which would wait for processes that do not take part."""
     from transformers.integrations import unset_hf_deepspeed_config
 
     unset_hf_deepspeed_config()
 
 
 def _restore_config(base: str, folder: Path) -> None:
-    """Dropout and the switched-off key-value cache were this training's; the saved model has its base's settings."""
+    """Restore the base model's dropout and KV cache settings, which training changed."""
     before = json.loads((Path(base) / "config.json").read_text(encoding="utf-8"))
     file = folder / "config.json"
     after = json.loads(file.read_text(encoding="utf-8"))
@@ -172,7 +178,7 @@ def _restore_config(base: str, folder: Path) -> None:
     file.write_text(json.dumps(after, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _card(job: Job, trained: Trained) -> str:
+def _card(job: TrainingJob, trained: TrainingResult) -> str:
     facts = {**job.card, "rows": trained.rows, "rows dropped (over max_length)": trained.dropped_too_long}
     facts |= {"optimizer steps": trained.steps, "mean training loss": f"{trained.train_loss:.4f}"}
     lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())

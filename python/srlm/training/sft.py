@@ -1,6 +1,6 @@
-"""Supervised fine-tuning with TRL's SFTTrainer: M0 and the seed set give M1 (paper, section 2.1).
+"""Supervised fine-tuning with TRL's SFTTrainer: M0 and the seed data give M1 (paper, section 2.1).
 
-The loss is on the answer's tokens only. Left out: packing, which would mix rows.
+The loss is on completion tokens only. Packing is off because it would mix rows.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from srlm.config import SftSection
     from srlm.reporter import Reporter
     from srlm.rows.records import Example
+    from srlm.training.job import TrainingJob, TrainingResult
 
 
-def train_sft(examples: Sequence[Example], *, sft: SftSection, job: train.Job, report: Reporter) -> train.Trained:
+def train_sft(examples: Sequence[Example], *, sft: SftSection, job: TrainingJob, report: Reporter) -> TrainingResult:
     """Fine-tune `job.base` on the examples and save to `job.target`.
 
-    With `job.pause_at` it may stop before the end; the same call then goes on (`training.run`).
+    With `job.pause_at` training may stop before the end; the same call then resumes it (`train.run`).
 
     Raises:
-        InputError: a token id is none of the model's, or no example fits `sft.max_length`.
+        InputError: a token id is not in the model's vocabulary, or no example fits `sft.max_length`.
     """
     model, tokenizer = train.load_trainable(sft, job)
     chat.check_token_ids(model, [row.completion_token_ids for row in examples])
@@ -48,7 +49,7 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: train.Job, r
             **train.arguments(sft, job),
             packing=False,
             completion_only_loss=True,
-            train_sampling_strategy="group_by_length",  # rows of like length share a forward pass: less padding
+            train_sampling_strategy="group_by_length",  # rows of similar length share a forward pass: less padding
         ),
         train_dataset=Dataset.from_list(fitting),
         processing_class=tokenizer,
@@ -59,7 +60,7 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: train.Job, r
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[dict[str, list[int]]]:
-    """Return TRL's tokenised form of rows: `input_ids` [L], and `completion_mask` [L], 1 where the loss is."""
+    """Return examples in TRL's tokenised form: `input_ids` [L], and `completion_mask` [L], 1 on completion tokens."""
     ids, masks = chat.encode_examples(
         tokenizer,
         [example.prompt for example in examples],

@@ -1,4 +1,4 @@
-"""The jobs that a worker process runs: generate with one engine, train, score answers under M1, resolve a model.
+"""The jobs that a worker process runs: generate with an engine, train, score answers under M1, resolve a model.
 
 A job is picklable and imports what it needs when it runs, so importing this module is light.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from srlm.errors import StageError
 from srlm.rows.lazy_rows import RowFile
-from srlm.rows.records import Candidate, Example, Pair, Prompt, Reading, read_rows
+from srlm.rows.records import Candidate, Example, Pair, Prompt, SequenceLogprob, read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Load a model into an engine and do tasks with it."""
+    """Load a model into an engine and run tasks with it."""
 
     config: Config
     folder: str
     seed: int
     tasks: tuple[Task, ...]
-    # By the task's name and the request's key: how often an engine has died while it was at it.
+    # By task name and request key: how often an engine died while the request was in flight.
     deaths: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def run(self, report: Reporter, finish: Finish) -> None:
-        """Do the tasks, each reported as soon as it is done."""
-        from srlm.engines.fault_tolerant import GuardedEngine
+        """Run the tasks; each is reported as soon as it is done."""
+        from srlm.engines.fault_tolerant import FaultTolerantEngine
 
         engine = self.load(report)
         try:
-            distance = self.check_policy(engine, report)
+            distance = self.check_weights(engine, report)
             for task in self.tasks:
                 deaths, longest = self.deaths.get(task.name, {}), self.config.engine.max_model_len
-                guarded = GuardedEngine(engine, task.file, deaths, longest, report)
-                result = task.run(guarded, self.config, self.seed, report)
-                facts = guarded.facts()
+                tolerant = FaultTolerantEngine(engine, task.file, deaths, longest, report)
+                result = task.run(tolerant, self.config, self.seed, report)
+                facts = tolerant.facts()
                 if "failed" in facts:
                     report.note(
-                        f"{task.name}: requests without an answer: {facts['failed']}; see {guarded.failed_file}"
+                        f"{task.name}: requests without an answer: {facts['failed']}; see {tolerant.failed_file}"
                     )
                 if distance is not None:
-                    facts["policy_distance"] = distance
+                    facts["weight_distance"] = distance
                 finish(task.name, {**result, **facts})
         finally:
             engine.close()
@@ -60,20 +60,20 @@ class Generate:
 
         return factory.load(self.folder, self.config.model, self.config.engine, report)
 
-    def check_policy(self, engine: Engine, report: Reporter) -> float | None:
-        """See `policy_check.check`."""
+    def check_weights(self, engine: Engine, report: Reporter) -> float | None:
+        """See `weight_check.check`."""
         from srlm.engines import factory, weight_check
 
         config = self.config
-        if config.engine.policy_check == "off" or not weight_check.is_kept(self.folder):
+        if config.engine.weight_check == "off" or not weight_check.has_reference(self.folder):
             return None
         dtype = str(factory.weights_dtype(config.engine)).removeprefix("torch.")
-        if lost := weight_check.lost_by_rounding(self.folder, dtype):
+        if lost := weight_check.rounding_warning(self.folder, dtype):
             report.note(lost)
         try:
             return weight_check.check(engine, self.folder, dtype, config.engine.max_model_len)
         except StageError as error:
-            if config.engine.policy_check == "stop":
+            if config.engine.weight_check == "stop":
                 raise
             report.note(str(error))
             return None
@@ -81,7 +81,7 @@ class Generate:
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """Train a model: `kind` is sft or dpo, `data` its rows (for sft several files)."""
+    """Train a model: `kind` is sft or dpo, `data` the files of its rows."""
 
     name: str
     kind: str
@@ -91,15 +91,15 @@ class Train:
     metrics: Path
     data: tuple[Path, ...]
     card: dict[str, str] = field(default_factory=dict)
-    pause_at: int | None = None  # train to this optimizer step only, and save what there is at `pause_to`
+    pause_at: int | None = None  # train to this optimizer step only, and save the model to `pause_to`
     pause_to: Path | None = None
 
     def run(self, report: Reporter, finish: Finish) -> None:
         """Train and save."""
-        from srlm.training import train
+        from srlm.training.job import TrainingJob
 
         config = self.config
-        job = train.Job(
+        job = TrainingJob(
             base=self.base,
             target=self.target,
             metrics=self.metrics,
@@ -122,13 +122,26 @@ class Train:
             pairs = [row for file in self.data for row in read_rows(file, Pair)]
             trained = train_dpo(pairs, dpo=config.dpo, job=job, report=report)
         facts = asdict(trained)
-        to_its_end = facts.pop("finished")  # which is a time in the manifest
-        finish(self.name, {**facts, "to_its_end": to_its_end})
+        completed = facts.pop("finished")  # the manifest has a time under this name
+        finish(self.name, {**facts, "completed": completed})
+
+
+def model_card(config: Config, t: int, kind: str, rows: int) -> dict[str, str]:
+    """Return the model card's fields for M_t, trained by `kind` (sft or dpo) on `rows` rows."""
+    return {
+        "model": f"m{t} of run {config.name}",
+        "base model": config.model.name,
+        "iteration": str(t),
+        "trained by": kind.upper(),
+        "trained from": f"m{t - 1}" if t > 1 else config.model.name,
+        "configuration": "config.yaml in the run directory",
+        "training rows": str(rows),
+    }
 
 
 @dataclass(frozen=True, slots=True)
-class ReadByM1:
-    """Let M1 read a sample of a later model's answers, which tells how far that model has moved."""
+class ScoreUnderM1:
+    """Score a sample of a later model's answers under M1, to estimate that model's KL divergence from M1."""
 
     name: str
     config: Config
@@ -139,25 +152,25 @@ class ReadByM1:
     file: Path
 
     def run(self, report: Reporter, finish: Finish) -> None:
-        """Read, and take the mean."""
+        """Score the sample and average."""
         from srlm.training import kl
 
         prompts, candidates = read_rows(self.prompts, Prompt), RowFile(self.candidates, Candidate)
-        kl.write_readings(self.folder, self.config.model, prompts, candidates, self.file, seed=self.seed, report=report)
-        rows = read_rows(self.file, Reading)
+        kl.write_logprobs(self.folder, self.config.model, prompts, candidates, self.file, seed=self.seed, report=report)
+        rows = read_rows(self.file, SequenceLogprob)
         finish(self.name, {"rows": len(rows), "kl_from_m1": kl.kl_from_m1(rows)})
 
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Find, convert or download a model's weights; the result is its folder."""
+    """Find, convert or download a model's weights; the result has its folder."""
 
     name: str
     model: str
     revision: str | None
 
     def run(self, report: Reporter, finish: Finish) -> None:
-        """Find the folder."""
+        """Resolve the model."""
         from srlm.models import registry
 
         report.start(f"model {self.model}", 1)
@@ -166,14 +179,14 @@ class Resolve:
 
 
 class Work(Protocol):
-    """A job of a worker: something picklable that is done in a process of its own."""
+    """A job of a worker: picklable, and run in a process of its own."""
 
     def run(self, report: Reporter, finish: Finish) -> None:
-        """Do it; every finished stage is passed to `finish`."""
+        """Run the job; every finished stage is passed to `finish`."""
 
 
 class Finish(Protocol):
-    """Told of a finished stage, by name, and what the manifest is to keep of it."""
+    """Called with the name of a finished stage and the fields of its manifest entry."""
 
     def __call__(self, name: str, result: Result, /) -> None:
-        """Pass the result on."""
+        """Handle the result."""

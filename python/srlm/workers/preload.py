@@ -1,6 +1,6 @@
-"""Imported by the forkserver only: takes over its output, then imports what workers will need.
+"""Imported by the forkserver only: redirects its output to the log, then imports the packages of the workers.
 
-Nothing here may start CUDA, threads or a parallel region: a forked worker would inherit them broken.
+Nothing here may initialize CUDA, start threads or run a parallel region: a forked worker would inherit them broken.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from srlm.workers.process import redirect_output
 if log := os.environ.get("SRLM_WORKER_LOG"):
     redirect_output(Path(log))
 for name in filter(None, os.environ.get("SRLM_PRELOAD", "").split(",")):
-    # A package that cannot be imported is reported by the job that needs it.
+    # The job that needs a package reports it if the import fails.
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
 if "trl" in os.environ.get("SRLM_PRELOAD", ""):
-    # Both packages load their parts on first use; these are the parts that cost the time.
+    # Both packages load submodules lazily; these take most of the time.
     with contextlib.suppress(ImportError):
         from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
         from trl import DPOTrainer, SFTTrainer  # noqa: F401

@@ -1,4 +1,4 @@
-"""The generation stages as tasks of a worker: files in, a file out, with an engine that is loaded already."""
+"""The generation stages as tasks of a `Generate` job: files in, a file out, with an engine that is already loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Result = dict[str, Any]
 
 
 class Task(Protocol):
-    """One generating stage: its name in the manifest, and its work with a loaded engine."""
+    """One stage that generates with a loaded engine."""
 
     @property
     def name(self) -> str:
@@ -28,15 +28,15 @@ class Task(Protocol):
 
     @property
     def file(self) -> Path:
-        """The file that it appends to."""
+        """The file that the stage appends to."""
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
-        """Do the work and return what the manifest keeps."""
+        """Run the stage and return the fields of its manifest entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptsTask:
-    """Write new prompts."""
+    """Generate new prompts."""
 
     name: str
     ift: Path
@@ -57,7 +57,7 @@ class PromptsTask:
 
 @dataclass(frozen=True, slots=True)
 class CandidatesTask:
-    """Answer prompts."""
+    """Sample candidates for prompts."""
 
     name: str
     prompts: Path
@@ -92,7 +92,7 @@ class VerdictsTask:
 
 @dataclass(frozen=True, slots=True)
 class JudgementsTask:
-    """Judge the answers that humans ranked, several times, to build EFT examples from."""
+    """Judge the human-ranked answers, several times each, to build EFT (judge) examples from."""
 
     name: str
     ranked: Path

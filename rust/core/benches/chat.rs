@@ -1,4 +1,4 @@
-//! How fast conversations become token ids.
+//! Encoding of conversations.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokenizers::{AddedToken, Tokenizer as HuggingFace};
 const TEMPLATE: &str = "{% for m in messages %}{{ '<|start|>' + m.role + '\\n' + m.content + '<|end|>\\n' }}{% endfor %}\
                         {% if add_generation_prompt %}{{ '<|start|>assistant\\n' }}{% endif %}";
 
-/// A text of `len` words out of 4,000; different seeds give different texts.
+/// A text of `len` words from 4,000; different seeds give different texts.
 fn text(seed: usize, len: usize) -> String {
     let words = (0..len).map(|at| {
         let n = (seed * 31 + at * at * 7 + seed * at) % 4000;

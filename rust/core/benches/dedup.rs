@@ -1,4 +1,4 @@
-//! How fast duplicates are found, and how fast an index grows by one text.
+//! Search for duplicates, and adding one text to an index.
 
 use std::hint::black_box;
 use std::time::Duration;

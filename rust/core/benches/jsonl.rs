@@ -1,4 +1,4 @@
-//! How fast a column of text is read out of JSON lines.
+//! Reading a text field from JSON lines.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use srlm_core::jsonl::text_column;
 
-/// Lines as a run writes its verdicts.
+/// Lines in the format of a run's verdicts.
 fn lines(escaped: bool) -> String {
     let text = if escaped {
         "one\\nline \\\"more\\\" "

@@ -1,4 +1,4 @@
-//! How fast a new prompt is compared with the kept ones.
+//! Comparison of new prompts with the kept ones.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use srlm_core::novelty::{NoveltyIndex, Words, rouge_l};
 
-/// A prompt of `len` words out of a vocabulary of 997; different seeds give
+/// A prompt of `len` words from a vocabulary of 997; different seeds give
 /// different prompts.
 fn prompt(seed: usize, len: usize) -> String {
     let words = (0..len).map(|at| format!("w{}", (seed * 31 + at * at * 7 + seed * at) % 997));

@@ -1,4 +1,4 @@
-//! How fast pairs are chosen and verdicts averaged.
+//! Selection of pairs, and mean scores.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How fast judge replies are read.
+//! Parsing of judge replies.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use srlm_core::verdict::{Rules, expected_scores, parse};
 
-/// A reply as a judge writes it: a paragraph, then the score.
+/// A typical reply: a paragraph, then the score.
 fn reply() -> String {
     let reason = "The response addresses the question and scores well on clarity. ";
     format!("{}\n\n**Score:** 4/5\n", reason.repeat(20))
@@ -28,7 +28,8 @@ fn bench(c: &mut Criterion) {
     group.bench_function("no label", |b| {
         b.iter(|| parse(black_box(&words), &Rules::default()))
     });
-    // A pattern that looks to the end at every match: the two passes.
+    // A pattern that scans to the end at every match: uses the two-pass
+    // algorithm.
     let far = Rules::custom(r"score (?:.*!)?(?P<score>\d)?", 5.0).expect("a valid pattern");
     group.bench_function("pattern that looks far ahead", |b| {
         b.iter(|| parse(black_box(&words), &far))

@@ -1,19 +1,19 @@
-//! Messages to token ids.
+//! From messages to token ids.
 //!
-//! Between the engine and the trainer a conversation is rendered by its model's
-//! chat template and cut into tokens. Both are done here, for many conversations
-//! at once:
+//! Renders conversations with the model's chat template and tokenises them, for
+//! many conversations at once:
 //!
-//! * [`Tokenizer`] gives the ids of Hugging Face's `tokenizers` for every
-//!   `tokenizer.json`, over a fast lane where that has been shown to agree,
+//! * [`Tokenizer`] returns the ids of Hugging Face's `tokenizers` for every
+//!   `tokenizer.json`, with a fast lane for text on which both agree,
 //! * [`ChatTemplate`] renders messages as transformers does,
-//! * [`ChatEncoder`] joins the two, and keeps apart what a template writes from
-//!   what a message says: the string of a special token inside a message stays
-//!   text, so no answer can end its own turn,
-//! * [`Ragged`] holds rows of ids one behind the other.
+//! * [`ChatEncoder`] combines the two, and distinguishes the template's tokens
+//!   from message contents: the string of a special token inside a message
+//!   stays text, so no answer can end its own turn,
+//! * [`Ragged`] stores rows of ids in one flat array.
 
 mod encoder;
 mod guarded;
+mod huggingface;
 mod lane;
 mod marks;
 mod metaspace;

@@ -1,17 +1,17 @@
-//! Duplicates: the same text in another spelling, and texts that share most of
-//! their n-grams.
+//! Exact duplicates up to normalisation, and near duplicates by shared n-grams.
 //!
-//! * [`exact_duplicates`] finds texts of one [normal form](crate::text::normal_text).
-//! * [`NearDuplicateIndex`] finds texts whose sets of n-grams (shingles; Broder,
-//!   "On the resemblance and containment of documents", 1997) have a Jaccard
-//!   similarity of at least a threshold. Candidates come from MinHash signatures
-//!   cut into bands (Indyk and Motwani, 1998; Leskovec, Rajaraman and Ullman,
-//!   "Mining of Massive Datasets", section 3.4) and every candidate is confirmed
-//!   on the sets themselves: no pair is reported that is not similar, and few
-//!   that are similar are missed ([`Banding`]).
+//! * [`exact_duplicates`] finds texts with the same [normal
+//!   form](crate::text::normal_text).
+//! * [`NearDuplicateIndex`] finds texts whose sets of n-grams (shingles;
+//!   Broder, "On the resemblance and containment of documents", 1997) have a
+//!   Jaccard similarity of at least a threshold. Candidates come from MinHash
+//!   signatures split into bands (Indyk and Motwani, 1998; Leskovec, Rajaraman
+//!   and Ullman, "Mining of Massive Datasets", section 3.4), and every
+//!   candidate is verified on the sets themselves: there are no false
+//!   positives, and few false negatives ([`Banding`]).
 //!
-//! n-grams are taken from the normal form, so exact duplicates are near
-//! duplicates under every setting.
+//! n-grams are taken from the normal form, so exact duplicates are always near
+//! duplicates.
 
 mod banding;
 mod bands;
@@ -20,6 +20,7 @@ mod exact;
 mod file;
 mod index;
 mod jaccard;
+mod mix;
 mod shingles;
 mod sketch;
 #[cfg(test)]
@@ -30,27 +31,15 @@ pub use exact::exact_duplicates;
 pub use index::{NearDuplicateIndex, Options};
 pub use shingles::{MAX_NGRAM, Unit};
 
-/// For each text the row of the first text of its cluster, see
-/// [`NearDuplicateIndex`], which also takes texts in several batches.
+/// For each text the row of the first text of its cluster; see
+/// [`NearDuplicateIndex`], which also accepts texts in batches.
 ///
 /// # Errors
 ///
-/// If an [option](Options) is out of its range.
+/// If an [option](Options) is out of range.
 pub fn near_duplicates<T: AsRef<str> + Sync>(
     texts: &[T],
     options: Options,
 ) -> Result<Vec<usize>, crate::Error> {
     Ok(NearDuplicateIndex::new(options)?.add(texts))
-}
-
-/// [`mix_by`] a fixed multiplier without a pattern.
-fn mix(word: u64) -> u64 {
-    mix_by(word, 0x9e37_79b9_7f4a_7c15)
-}
-
-/// The halves of a 128-bit product, one laid over the other: a fast mixer of
-/// 64-bit words (as in Wang Yi's wyhash). The multiplier must be odd.
-fn mix_by(word: u64, multiplier: u64) -> u64 {
-    let product = u128::from(word) * u128::from(multiplier);
-    (product >> 64) as u64 ^ product as u64
 }

@@ -1,24 +1,24 @@
-//! The one error type of this crate.
+//! The error type of this crate.
 
-/// What can be wrong with the arguments of a call. Every message says how to
-/// mend it. Text that a model wrote is never an error: an unreadable reply is
-/// an [outcome](crate::verdict::Outcome).
+/// Invalid arguments of a call. Every message says how to fix them. Text that a
+/// model wrote is never an error: an unparseable reply is an
+/// [outcome](crate::verdict::Outcome).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The custom verdict pattern is no regular expression.
+    /// The custom verdict pattern is not a regular expression.
     #[error(
         "the verdict pattern {pattern:?} is not a valid regular expression; \
-         correct it (syntax: https://docs.rs/regex): {reason}"
+         fix it (syntax: https://docs.rs/regex): {reason}"
     )]
     InvalidPattern {
         /// The pattern as given.
         pattern: String,
-        /// What the regex compiler said.
+        /// The message of the regex compiler.
         reason: String,
     },
 
-    /// The custom verdict pattern does not say where the number is.
+    /// The custom verdict pattern does not capture the number.
     #[error(
         "the verdict pattern {pattern:?} has no group named `score`; \
          wrap the number in one, for example (?P<score>[0-9.]+)"
@@ -28,42 +28,42 @@ pub enum Error {
         pattern: String,
     },
 
-    /// The upper end of the scale makes no scale.
-    #[error("max_score is {value}; give a finite number above 0, for example 5.0")]
+    /// The upper end of the scale is invalid.
+    #[error("max_score is {value}; use a finite number above 0, for example 5.0")]
     InvalidMaxScore {
         /// The value as given.
         value: f64,
     },
 
-    /// The smallest accepted margin is not a distance.
-    #[error("min_margin is {value}; give a finite number of at least 0, for example 0.0")]
+    /// The minimum margin is not a finite non-negative number.
+    #[error("min_margin is {value}; use a finite number of at least 0, for example 0.0")]
     InvalidMinMargin {
         /// The value as given.
         value: f64,
     },
 
     /// A count that must be at least 1 is 0.
-    #[error("{what} is 0; give a whole number of at least 1")]
+    #[error("{name} is 0; use a whole number of at least 1")]
     ZeroCount {
         /// The name of the argument.
-        what: &'static str,
+        name: &'static str,
     },
 
-    /// The width of the tiers of length control is no share.
-    #[error("rho is {value}; give a share between 0 and 1, for example 0.1")]
+    /// The tier width of length control is outside [0, 1].
+    #[error("rho is {value}; use a number from 0 to 1, for example 0.1")]
     InvalidRho {
         /// The value as given.
         value: f64,
     },
 
-    /// Length control has no lengths.
-    #[error("length_controlled needs the lengths of the answers; give `texts` or `length`")]
+    /// Length control was requested without lengths.
+    #[error("length_controlled needs the lengths of the answers; pass `texts` or `length`")]
     NoLength,
 
     /// The columns of verdicts have different lengths.
     #[error(
         "column `score` has {scores} rows but `candidate` has {candidates}; \
-         give both one entry per verdict"
+         both need one entry per verdict"
     )]
     UnequalVerdicts {
         /// The length of `candidate`.
@@ -72,31 +72,31 @@ pub enum Error {
         scores: usize,
     },
 
-    /// A verdict is on no candidate.
+    /// A verdict refers to a candidate that does not exist.
     #[error(
-        "candidate[{row}] is {value}; give the row of a candidate, at least 0 and below {limit}\
-         {}", if *.is_given { "" } else { " (or give the number of `candidates`)" }
+        "candidate[{row}] is {value}; use the row of a candidate, at least 0 and below {limit}\
+         {}", if *.is_given { "" } else { " (or pass the number of `candidates`)" }
     )]
     NoCandidate {
         /// The row of the verdict.
         row: usize,
         /// The candidate as given.
         value: i64,
-        /// How many candidates there can be.
+        /// The number of candidates.
         limit: usize,
-        /// Whether the caller said how many there are.
+        /// Whether the caller passed the number of candidates.
         is_given: bool,
     },
 
-    /// The score of a perfect answer is not a number.
-    #[error("perfect is {value}; give a finite number, for example the judge's max_score")]
+    /// The score of a perfect answer is not finite.
+    #[error("perfect is {value}; use a finite number, for example the judge's max_score")]
     InvalidPerfect {
         /// The value as given.
         value: f64,
     },
 
-    /// The similarity above which a text is dropped is no similarity.
-    #[error("threshold is {value}; give a number from 0 to 1, for example 0.7")]
+    /// The novelty threshold is outside [0, 1].
+    #[error("threshold is {value}; use a number from 0 to 1, for example 0.7")]
     InvalidThreshold {
         /// The value as given.
         value: f64,
@@ -105,10 +105,10 @@ pub enum Error {
     /// The columns of a table have different lengths.
     #[error(
         "column `{column}` has {found} rows but `prompt` has {expected}; \
-         give every column one entry per candidate"
+         every column needs one entry per candidate"
     )]
     UnequalColumns {
-        /// The column that does not fit.
+        /// The column with the wrong length.
         column: &'static str,
         /// The length of `prompt`.
         expected: usize,
@@ -116,129 +116,129 @@ pub enum Error {
         found: usize,
     },
 
-    /// The description of a tokenizer cannot be used.
+    /// A `tokenizer.json` cannot be used.
     #[error(
-        "the tokenizer cannot be used: {reason}; give a tokenizer.json that Hugging Face's \
-         tokenizers can read"
+        "the tokenizer cannot be used: {reason}; use a tokenizer.json that Hugging Face's \
+         tokenizers can load"
     )]
     InvalidTokenizer {
         /// What is wrong with it.
         reason: String,
     },
 
-    /// A tokenizer gave up on a text.
-    #[error("the tokenizer gives up on a text: {reason}")]
+    /// A tokenizer failed on a text.
+    #[error("the tokenizer cannot encode a text: {reason}")]
     Tokenize {
-        /// What it said.
+        /// The message of `tokenizers`.
         reason: String,
     },
 
     /// A chat template cannot be compiled.
     #[error("the chat template cannot be used: {reason}")]
     InvalidTemplate {
-        /// What the compiler said.
+        /// The message of the template compiler.
         reason: String,
     },
 
-    /// A chat template refuses a conversation.
-    #[error("the chat template refuses these messages: {reason}")]
+    /// A chat template rejects a conversation.
+    #[error("the chat template rejects these messages: {reason}")]
     Template {
-        /// What it raised.
+        /// The message that the template raised.
         reason: String,
     },
 
-    /// Prompt and answer cannot be told apart.
+    /// Prompt and answer tokens cannot be separated.
     #[error(
-        "the chat template renders a prompt differently once an answer follows, so that answers \
-         cannot be told apart from prompts; set model.chat_template to one that does not"
+        "the chat template renders a prompt differently when an answer follows, so the tokens of \
+         prompt and answer cannot be separated; set model.chat_template to a template that does not"
     )]
     PromptChanges,
 
     /// The tokenizer lacks the token that ends an answer.
-    #[error("the end token {token:?} is not in the tokenizer; set its eos_token to one that is")]
+    #[error("the end token {token:?} is not in the tokenizer; set eos_token to a token that is")]
     UnknownEndToken {
         /// The token's string.
         token: String,
     },
 
-    /// A message holds a special token that cannot be told from text.
+    /// A message contains a special token that cannot be escaped.
     #[error(
-        "a message holds {token:?}, which is a special token of one character and cannot be kept \
-         as text; remove it from the message"
+        "a message contains {token:?}, a special token of one character that cannot be escaped \
+         to plain text; remove it from the message"
     )]
     OneCharacterSpecial {
         /// The token's string.
         token: String,
     },
 
-    /// A message's role holds a special token.
-    #[error("the role {role:?} holds a special token; name a role such as \"user\"")]
+    /// A message's role contains a special token.
+    #[error("the role {role:?} contains a special token; use a role such as \"user\"")]
     SpecialInRole {
         /// The role.
         role: String,
     },
 
-    /// There is no character left to break up special tokens with.
-    #[error("a conversation holds every character of Unicode; shorten its messages")]
+    /// No unused character is left to escape special tokens with.
+    #[error("a conversation contains every Unicode character; shorten its messages")]
     NoMarkLeft,
 
-    /// An answer was given neither as messages nor as ids.
-    #[error("there is no answer; give its messages or its ids")]
+    /// An answer was passed neither as messages nor as ids.
+    #[error("there is no answer; pass its messages or its ids")]
     NoAnswer,
 
     /// A row of a batch failed.
     #[error("row {row}: {source}")]
     InRow {
-        /// Its number, from 0.
+        /// The index of the row, from 0.
         row: usize,
         /// What is wrong with it.
         #[source]
         source: Box<Error>,
     },
 
-    /// The similarity from which texts are near duplicates is none.
-    #[error("threshold is {value}; give a number above 0 and at most 1, for example 0.8")]
+    /// The Jaccard threshold of near duplicates is out of range.
+    #[error("threshold is {value}; use a number above 0 and at most 1, for example 0.8")]
     InvalidJaccard {
         /// The value as given.
         value: f64,
     },
 
     /// The n of the n-grams is out of range.
-    #[error("ngram is {value}; give a number from 1 to {largest}, for example 3")]
+    #[error("ngram is {value}; use a number from 1 to {max}, for example 3")]
     InvalidNgram {
         /// The value as given.
         value: i64,
-        /// The largest n.
-        largest: usize,
+        /// The maximum n.
+        max: usize,
     },
 
-    /// n-grams are made of something else.
-    #[error("unit is {value:?}; give \"word\" or \"char\"")]
+    /// The unit of the n-grams is unknown.
+    #[error("unit is {value:?}; use \"word\" or \"char\"")]
     InvalidUnit {
         /// The value as given.
         value: String,
     },
 
     /// The length of the MinHash signatures is out of range.
-    #[error("permutations is {value}; give a number from 1 to {largest}, for example 128")]
+    #[error("permutations is {value}; use a number from 1 to {max}, for example 128")]
     InvalidPermutations {
         /// The value as given.
         value: i64,
-        /// The longest signature.
-        largest: usize,
+        /// The maximum length of a signature.
+        max: usize,
     },
 
     /// The MinHash signatures are too short for the threshold.
     #[error(
         "permutations is {value}, too few to find near duplicates at threshold {threshold}; \
-         give at least {needed} or a higher threshold"
+         use at least {needed} or a higher threshold"
     )]
     TooFewPermutations {
         /// The value as given.
         value: usize,
         /// The threshold as given.
         threshold: f64,
-        /// The shortest signature that suffices.
+        /// The minimum signature length for this threshold.
         needed: usize,
     },
 
@@ -247,14 +247,14 @@ pub enum Error {
     File {
         /// The file.
         path: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
 
-    /// A file is no saved index, or a damaged one.
+    /// A file is not a saved index, or it is damaged.
     #[error(
-        "{path}: {problem}; give a file that `NearDuplicateIndex.save` wrote, or build it anew"
+        "{path}: {problem}; use a file that `NearDuplicateIndex.save` wrote, or rebuild the index"
     )]
     InvalidIndexFile {
         /// The file.
@@ -263,17 +263,17 @@ pub enum Error {
         problem: &'static str,
     },
 
-    /// There is no such way to split a text into words.
-    #[error("words is {value:?}; give \"rouge_score\" or \"unicode\"")]
+    /// The word splitting is unknown.
+    #[error("words is {value:?}; use \"rouge_score\" or \"unicode\"")]
     UnknownWords {
         /// The value as given.
         value: String,
     },
 
-    /// The table of log-probabilities does not go with the digits.
+    /// The table of log-probabilities does not match the digits.
     #[error(
-        "logps holds {values} values, which is no table with one column for each of {digits} digits; \
-         give an array of shape [replies, {digits}] and at least one digit"
+        "logps has {values} values, which is not a table with one column for each of {digits} digits; \
+         pass an array of shape [replies, {digits}] and at least one digit"
     )]
     UnequalDigits {
         /// The number of log-probabilities.
@@ -282,8 +282,8 @@ pub enum Error {
         digits: usize,
     },
 
-    /// The value of a digit is not a number.
-    #[error("digits[{at}] is {value}; give finite values, for example 0.0 to 5.0")]
+    /// The value of a digit is not finite.
+    #[error("digits[{at}] is {value}; use finite values, for example 0.0 to 5.0")]
     InvalidDigit {
         /// The position among the digits.
         at: usize,
@@ -292,28 +292,28 @@ pub enum Error {
     },
 
     /// The name of a field is not a path of keys.
-    #[error("field is {field:?}; give the name of a field, or a path such as `chosen.0.content`")]
+    #[error("field is {field:?}; use the name of a field, or a path such as `chosen.0.content`")]
     InvalidField {
         /// The name as given.
         field: String,
     },
 
-    /// A line of a file does not have the text that was asked for.
+    /// A line of a file does not have the requested text.
     #[error("line {line}: {reason}")]
     InvalidLine {
         /// The number of the line, from 1.
         line: usize,
-        /// What is wrong and how to mend it.
+        /// What is wrong and how to fix it.
         reason: String,
     },
 }
 
 impl Error {
-    /// Whether a chat template refused, in whatever row.
-    pub fn is_refusal(&self) -> bool {
+    /// Whether a chat template rejected the messages of the call or of a row.
+    pub fn is_template_error(&self) -> bool {
         match self {
             Self::Template { .. } => true,
-            Self::InRow { source, .. } => source.is_refusal(),
+            Self::InRow { source, .. } => source.is_template_error(),
             _ => false,
         }
     }

@@ -1,17 +1,16 @@
-//! Reading one column of text out of a file of JSON lines.
+//! Reading one text field from a file of JSON lines.
 //!
-//! JSON lines end at `\n` only: U+2028 and its kin are legal inside a JSON
-//! string, and breaking a line there would break a row. The reading is that of
-//! Python's `json.loads` line by line, with these choices:
+//! Lines end at `\n` only: U+2028 and similar characters are legal inside a
+//! JSON string. The result is that of Python's `json.loads` for each line, with
+//! these exceptions and details:
 //!
 //! * a byte order mark before the first line, `\r` before `\n` and blank lines
 //!   are allowed;
-//! * `NaN` and `Infinity` are not: JSON (RFC 8259) has neither;
-//! * of equal keys the last one counts;
-//! * the escape of a lone surrogate (`"\ud800"`), which stands for no character,
-//!   is read as `?`, as such a character in a Python string is elsewhere in
-//!   this crate's bindings;
-//! * what is not asked for may nest as deeply as it likes.
+//! * `NaN` and `Infinity` are not allowed: JSON (RFC 8259) has neither;
+//! * of duplicate keys the last one counts;
+//! * the escape of a lone surrogate (`"\ud800"`), which is not a character, is
+//!   read as `?`, as everywhere in the Python bindings;
+//! * other values may be nested to any depth.
 
 mod field;
 mod surrogates;
@@ -23,34 +22,35 @@ use memchr::memchr;
 use crate::{Error, parallel};
 use field::{Field, Found};
 
-/// How many bytes of whole lines one task reads.
-const TASK: usize = 1 << 18;
+/// The minimum number of bytes per task; a task reads whole lines.
+const MIN_PART_BYTES: usize = 1 << 18;
 
 /// The text of one field, line by line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TextColumn<'a> {
-    /// One text for each line that is not blank, borrowed where the line has it
-    /// without escapes.
+    /// One text per non-blank line, borrowed if it has no escapes.
     pub texts: Vec<Cow<'a, str>>,
-    /// The number of each of these lines, from 1.
+    /// The line number of each text, from 1.
     pub lines: Vec<usize>,
 }
 
 /// Reads the string `field` of every line of `data`: the name of a field of the
-/// line's object, or a path whose parts are joined by dots (`chosen.0.content`),
-/// each of which is a key of an object or a place, from 0, in an array. A key
-/// that holds a dot cannot be named.
+/// line's object, or a path of parts joined by dots (`chosen.0.content`), each
+/// of which is a key of an object or an index, from 0, into an array. Keys that
+/// contain a dot are not supported.
 ///
 /// # Errors
 /// [`Error::InvalidField`] if a part of the path is empty;
-/// [`Error::InvalidLine`] for the first line that is not UTF-8, not JSON, no
-/// object, or has no string there.
+/// [`Error::InvalidLine`] for the first line that is not UTF-8, not JSON, not
+/// an object, or has no string at the path.
 pub fn text_column<'a>(data: &'a [u8], field: &str) -> Result<TextColumn<'a>, Error> {
     let field = Field::new(field)?;
     let data = data.strip_prefix("\u{feff}".as_bytes()).unwrap_or(data);
     let mut column = TextColumn::default();
     let mut lines = 0;
-    for part in parallel::map(&parts(data, TASK), 1, |part| read_part(part, &field)) {
+    for part in parallel::map(&parts(data, MIN_PART_BYTES), 1, |part| {
+        read_part(part, &field)
+    }) {
         let part = part.map_err(|(line, reason)| Error::InvalidLine {
             line: lines + line,
             reason,
@@ -62,30 +62,30 @@ pub fn text_column<'a>(data: &'a [u8], field: &str) -> Result<TextColumn<'a>, Er
     Ok(column)
 }
 
-/// Cuts `data` behind line ends into parts of at least `task` bytes.
-fn parts(data: &[u8], task: usize) -> Vec<&[u8]> {
+/// Splits `data` after line ends into parts of at least `min_bytes` bytes.
+fn parts(data: &[u8], min_bytes: usize) -> Vec<&[u8]> {
     let (mut parts, mut rest) = (Vec::new(), data);
-    while rest.len() > task {
-        let Some(end) = memchr(b'\n', &rest[task..]) else {
+    while rest.len() > min_bytes {
+        let Some(end) = memchr(b'\n', &rest[min_bytes..]) else {
             break;
         };
-        let (part, behind) = rest.split_at(task + end + 1);
+        let (part, after) = rest.split_at(min_bytes + end + 1);
         parts.push(part);
-        rest = behind;
+        rest = after;
     }
     parts.push(rest);
     parts
 }
 
-/// What a part of a file holds; its lines are counted from 1.
+/// The texts of a part of a file; lines are numbered from 1 within the part.
 struct Part<'a> {
     texts: Vec<Cow<'a, str>>,
     lines: Vec<usize>,
-    /// The number of lines, blank ones included.
+    /// The number of lines, including blank ones.
     len: usize,
 }
 
-/// Reads a part; the error has the number of the line within the part.
+/// Reads a part; the error has the line number within the part.
 fn read_part<'a>(data: &'a [u8], field: &Field) -> Result<Part<'a>, (usize, String)> {
     let mut part = Part {
         texts: Vec::new(),
@@ -122,8 +122,8 @@ fn read_line<'a>(line: &'a [u8], field: &Field) -> Result<Option<Cow<'a, str>>, 
     }
     let found = match field.find(line) {
         Err(error) => match surrogates::replaced(line) {
-            // A text that owns its bytes, since the mended line ends here.
-            Some(mended) => field.find(&mended).map(Found::into_owned),
+            // An owned text, since the fixed line is dropped here.
+            Some(fixed) => field.find(&fixed).map(Found::into_owned),
             None => Err(error),
         },
         found => found,
@@ -131,7 +131,7 @@ fn read_line<'a>(line: &'a [u8], field: &Field) -> Result<Option<Cow<'a, str>>, 
     found.map_err(not_json)?.text(field).map(Some)
 }
 
-/// White space as Python's `str.strip` takes it.
+/// White space as defined by Python's `str.strip`.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
 }
@@ -140,7 +140,7 @@ fn not_json(error: serde_json::Error) -> String {
     let column = error.column();
     let text = error.to_string();
     let reason = text.split(" at line ").next().unwrap_or_default();
-    format!("not valid JSON: {reason} at column {column}; mend or remove the line")
+    format!("not valid JSON: {reason} at column {column}; fix or remove the line")
 }
 
 #[cfg(test)]

@@ -1,18 +1,19 @@
-//! The parts of a self-rewarding loop that read and compare a lot of text.
+//! The CPU-heavy text processing of a self-rewarding loop.
 //!
 //! In self-rewarding training (Yuan et al., "Self-Rewarding Language Models",
 //! <https://arxiv.org/abs/2401.10020>) a model writes several answers to a
 //! prompt, judges them itself, and the best and the worst answer become a DPO
-//! pair. This crate holds what that needs besides the model:
+//! pair. This crate implements the steps around the model:
 //!
 //! * [`chat`] turns messages into token ids,
-//! * [`verdict`] reads the score out of a judge's reply,
-//! * [`pair`] chooses the preference pairs,
+//! * [`verdict`] parses the score in a judge's reply,
+//! * [`pair`] selects the preference pairs,
 //! * [`dedup`] finds exact and near duplicates,
-//! * [`novelty`] rejects new prompts that resemble kept ones (ROUGE-L),
-//! * [`jsonl`] reads a column of text out of JSON lines,
-//! * [`text`] gives a key under which trivially different texts are equal,
-//! * [`parallel`] says when any of it uses more than one thread.
+//! * [`novelty`] rejects new prompts that are too similar to kept ones
+//!   (ROUGE-L),
+//! * [`jsonl`] reads a text field from JSON lines,
+//! * [`text`] normalises texts and hashes the normal form,
+//! * [`parallel`] decides when work is split over threads.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

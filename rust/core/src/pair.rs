@@ -1,12 +1,12 @@
-//! Choosing preference pairs from scored answers.
+//! Selection of preference pairs from scored answers.
 //!
 //! Of the answers to one prompt the best and the worst become a pair (arXiv
-//! 2401.10020, section 2.3), or another [`Method`] chooses. Ties are settled by
-//! fixed rules, so the same table gives the same pairs on every machine and on
-//! any number of threads; and each prompt gives pairs or is counted under
+//! 2401.10020, section 2.3), unless another [`Method`] is set. Ties are broken
+//! by fixed rules, so the same table gives the same pairs on every machine and
+//! with any number of threads. Each prompt gives pairs or is counted under
 //! exactly one reason ([`Drops`]).
 //!
-//! [`mean_scores`] averages the verdicts on each answer beforehand.
+//! [`mean_scores`] computes the mean score of each answer from its verdicts.
 
 mod answer;
 mod columns;
@@ -17,7 +17,9 @@ mod many;
 mod means;
 mod positives;
 mod random;
+mod rules;
 mod select;
+mod selection;
 #[cfg(test)]
 mod tests;
 
@@ -25,4 +27,6 @@ pub use columns::Columns;
 pub use drops::{Drop, Drops};
 pub use means::{Means, candidate_count, mean_scores, mean_scores_into};
 pub use positives::{Positives, positives};
-pub use select::{Method, Rules, Selection, select};
+pub use rules::{Method, Rules};
+pub use select::select;
+pub use selection::Selection;

@@ -1,13 +1,13 @@
-//! When work is spread over threads.
+//! Parallel execution, and when it is used.
 
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-/// The process that started the thread pool.
+/// The id of the process that started the thread pool.
 static POOL_OWNER: OnceLock<u32> = OnceLock::new();
 
-/// Whether this is the process that started the thread pool, or the first to ask.
+/// Whether this process started the thread pool, or is the first to call this.
 /// A forked child (Python's `multiprocessing`, a torch `DataLoader`) inherits
 /// the pool without its threads and would wait for them forever.
 pub fn owns_threads() -> bool {
@@ -15,36 +15,37 @@ pub fn owns_threads() -> bool {
     *POOL_OWNER.get_or_init(|| this) == this
 }
 
-/// Whether `items` items, of which one task takes `task`, are worth the threads:
-/// there must be two tasks, and this process must [own the threads](owns_threads).
-pub fn is_worthwhile(items: usize, task: usize) -> bool {
-    items >= 2 * task && owns_threads()
+/// Whether to process `items` items in parallel, with at least `min_task` items
+/// per task: there must be at least two tasks, and this process must [own the
+/// threads](owns_threads).
+pub fn is_worthwhile(items: usize, min_task: usize) -> bool {
+    items >= 2 * min_task && owns_threads()
 }
 
-/// Applies `apply` to all items, in parallel if that
-/// [is worthwhile](is_worthwhile). The results are in the order of the items.
+/// Applies `apply` to all items, in parallel if that [is
+/// worthwhile](is_worthwhile). The results are in the order of the items.
 pub fn map<T: Sync, R: Send>(
     items: &[T],
-    task: usize,
+    min_task: usize,
     apply: impl Fn(&T) -> R + Sync + Send,
 ) -> Vec<R> {
-    if is_worthwhile(items.len(), task) {
-        items.par_iter().with_min_len(task).map(apply).collect()
+    if is_worthwhile(items.len(), min_task) {
+        items.par_iter().with_min_len(min_task).map(apply).collect()
     } else {
         items.iter().map(apply).collect()
     }
 }
 
-/// Like [`map`], of items that are used up, such as parts of a result to fill.
+/// Like [`map`], for owned items such as the parts of a result to fill.
 pub fn map_owned<T: Send, R: Send>(
     items: Vec<T>,
-    task: usize,
+    min_task: usize,
     apply: impl Fn(T) -> R + Sync + Send,
 ) -> Vec<R> {
-    if is_worthwhile(items.len(), task) {
+    if is_worthwhile(items.len(), min_task) {
         items
             .into_par_iter()
-            .with_min_len(task)
+            .with_min_len(min_task)
             .map(apply)
             .collect()
     } else {
@@ -52,11 +53,11 @@ pub fn map_owned<T: Send, R: Send>(
     }
 }
 
-/// How many tasks at a time are worthwhile for `items` items, of which one task
-/// should take at least `task`; at least 1.
-pub fn tasks(items: usize, task: usize) -> usize {
-    if is_worthwhile(items, task) {
-        rayon::current_num_threads().min(items / task)
+/// The number of parallel tasks for `items` items, with at least `min_task`
+/// items per task; at least 1.
+pub fn tasks(items: usize, min_task: usize) -> usize {
+    if is_worthwhile(items, min_task) {
+        rayon::current_num_threads().min(items / min_task)
     } else {
         1
     }

@@ -1,13 +1,13 @@
-//! Keys under which trivially different texts are equal.
+//! Normalisation of texts, and keys of the normal form.
 
 use unicode_normalization::UnicodeNormalization;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// The text with compatibility characters unified (NFKC, Unicode Annex 15), in
-/// lower case, and every run of white space as one space.
+/// The normal form of a text: NFKC (Unicode Annex 15), lower case, every run of
+/// white space as one space, and none at the ends.
 ///
-/// NFKC runs again after lower-casing because lower-casing can take a text out
-/// of normal form (`İ` becomes `i` and a combining dot).
+/// NFKC is applied again after lower-casing because lower-casing can produce
+/// text that is not normalised (`İ` becomes `i` and a combining dot).
 pub fn normal_text(text: &str) -> String {
     let mut normal = Vec::new();
     write_normal(text, &mut normal);
@@ -15,27 +15,28 @@ pub fn normal_text(text: &str) -> String {
 }
 
 /// A 128-bit key of [`normal_text`]: XXH3 over its UTF-8 bytes, so the key is
-/// the same on every machine and in every release. Two texts with one key are
-/// duplicates for all practical purposes; XXH3 does not resist an adversary.
+/// the same on every machine and in every release. Two texts with the same key
+/// are duplicates for all practical purposes; XXH3 does not resist an
+/// adversary.
 pub fn normal_key(text: &str) -> u128 {
-    normal_key_in(text, &mut Vec::new())
+    normal_key_with(text, &mut Vec::new())
 }
 
-/// [`normal_key`], with the room for the normal form lent by the caller.
-pub(crate) fn normal_key_in(text: &str, room: &mut Vec<u8>) -> u128 {
-    write_normal(text, room);
-    xxh3_128(room)
+/// [`normal_key`] with a caller-provided buffer for the normal form.
+pub(crate) fn normal_key_with(text: &str, buffer: &mut Vec<u8>) -> u128 {
+    write_normal(text, buffer);
+    xxh3_128(buffer)
 }
 
 /// Replaces `normal` by the UTF-8 bytes of [`normal_text`].
 pub(crate) fn write_normal(text: &str, normal: &mut Vec<u8>) {
-    write_unsqueezed(text, normal);
-    squeeze(normal);
+    write_uncollapsed(text, normal);
+    collapse_spaces(normal);
 }
 
-/// [`write_normal`] with every white space character as a space of its own, for
-/// readers that skip runs of spaces anyway.
-pub(crate) fn write_unsqueezed(text: &str, normal: &mut Vec<u8>) {
+/// [`write_normal`] without collapsing white space: every white space character
+/// becomes one space.
+pub(crate) fn write_uncollapsed(text: &str, normal: &mut Vec<u8>) {
     normal.clear();
     if text.contains('Σ') || !write_pieces(text, normal) {
         normal.clear();
@@ -44,31 +45,32 @@ pub(crate) fn write_unsqueezed(text: &str, normal: &mut Vec<u8>) {
     }
 }
 
-/// Normalises runs of ASCII byte by byte, and what lies between them by the
-/// tables of Unicode. An ASCII character neither composes with one before it nor
-/// is moved, so the text can be cut before each; a mark behind it may compose
-/// with it, so the last one of a run goes to the piece that follows.
+/// Normalises runs of ASCII byte by byte, and the text between them with the
+/// Unicode tables. An ASCII character neither composes with the character
+/// before it nor is reordered, so the text can be split before each. A mark
+/// after it may compose with it, so the last character of a run belongs to the
+/// next piece.
 ///
-/// Returns false if a capital sigma is met: its lower case depends on the
-/// letters around it, so the text must be seen whole.
+/// Returns false if there is a capital sigma: its lower case depends on the
+/// surrounding letters, so the text must be processed as a whole.
 fn write_pieces(text: &str, normal: &mut Vec<u8>) -> bool {
     let mut rest = text;
-    while let Some(foreign) = first_foreign(rest.as_bytes()) {
-        let start = foreign.saturating_sub(1);
+    while let Some(non_ascii) = first_non_ascii(rest.as_bytes()) {
+        let start = non_ascii.saturating_sub(1);
         push_ascii(&rest.as_bytes()[..start], normal);
-        let tail = &rest.as_bytes()[foreign..];
+        let tail = &rest.as_bytes()[non_ascii..];
         let len = tail.iter().position(u8::is_ascii).unwrap_or(tail.len());
-        if !write_piece(&rest[start..foreign + len], normal) {
+        if !write_piece(&rest[start..non_ascii + len], normal) {
             return false;
         }
-        rest = &rest[foreign + len..];
+        rest = &rest[non_ascii + len..];
     }
     push_ascii(rest.as_bytes(), normal);
     true
 }
 
-/// Where the first byte outside ASCII is, looking at many bytes at once.
-fn first_foreign(text: &[u8]) -> Option<usize> {
+/// The position of the first non-ASCII byte; checks many bytes at once.
+fn first_non_ascii(text: &[u8]) -> Option<usize> {
     const STEP: usize = 32;
     if text.is_ascii() {
         return None;
@@ -88,8 +90,8 @@ fn write_piece(piece: &str, normal: &mut Vec<u8>) -> bool {
     !sigma
 }
 
-/// Copies first and changes in place: a loop without branches over bytes that
-/// are there takes many at once.
+/// Copies first and then changes in place: a branch-free loop over existing
+/// bytes is vectorised.
 fn push_ascii(text: &[u8], normal: &mut Vec<u8>) {
     let start = normal.len();
     normal.extend_from_slice(text);
@@ -105,8 +107,8 @@ fn push(c: char, normal: &mut Vec<u8>) {
     normal.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-/// Leaves one space of each run between words, and none at the ends.
-fn squeeze(text: &mut Vec<u8>) {
+/// Reduces each run of spaces to one space and removes those at the ends.
+fn collapse_spaces(text: &mut Vec<u8>) {
     if text.first() == Some(&b' ') || has_double_space(text) {
         let (mut kept, mut last) = (0, b' ');
         for at in 0..text.len() {
@@ -122,7 +124,7 @@ fn squeeze(text: &mut Vec<u8>) {
     }
 }
 
-/// Looks at all bytes whatever it finds, and so at many at once.
+/// No early exit, so that the loop is vectorised.
 fn has_double_space(text: &[u8]) -> bool {
     let pairs = text.iter().zip(text.iter().skip(1));
     pairs.fold(false, |found, (a, b)| found | (*a == b' ' && *b == b' '))
@@ -133,7 +135,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The definition, in one go over the whole text.
+    /// The definition, applied to the whole text.
     fn plain_normal_text(text: &str) -> String {
         let unified: String = text.nfkc().collect();
         let lower: String = unified.to_lowercase().nfkc().collect();

@@ -1,4 +1,4 @@
-//! What the reader of JSON lines takes is what serde_json has in whole values.
+//! The reader of JSON lines agrees with serde_json on whole values.
 
 #![no_main]
 
@@ -39,9 +39,10 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// One line alone, compared with its whole value; None if it is blank.
+/// One line, compared with its whole value; None if it is blank.
 fn one(line: &[u8], field: &str) -> Result<Option<String>, ()> {
-    // The line end before keeps a byte order mark from being the file's.
+    // The preceding line end ensures that a byte order mark is not at the start
+    // of the file.
     let data = [b"\n", line].concat();
     let ours = text_column(&data, field).map(|column| column.texts.first().map(|t| t.to_string()));
     match serde_json::from_slice::<Value>(line) {

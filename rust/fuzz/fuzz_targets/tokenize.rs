@@ -1,4 +1,5 @@
-//! No text gets other ids than `tokenizers` gives, and no message a special token.
+//! Every text gets the ids of `tokenizers`, and no message contains a special
+//! token.
 
 #![no_main]
 
@@ -12,7 +13,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{AddedToken, Tokenizer as HuggingFace};
 
-/// A tokenizer by both, and the ids of its special tokens.
+/// A tokenizer in both implementations, and the ids of its special tokens.
 struct Pair {
     ours: ChatEncoder,
     theirs: HuggingFace,
@@ -20,11 +21,11 @@ struct Pair {
 }
 
 static PAIRS: LazyLock<Vec<Pair>> = LazyLock::new(|| {
-    let descriptions = match std::env::var("SRLM_TOKENIZER") {
+    let files = match std::env::var("SRLM_TOKENIZER") {
         Ok(path) => vec![std::fs::read_to_string(path).expect("a readable file")],
         Err(_) => vec![byte_level(), byte_fallback()],
     };
-    descriptions.iter().map(|json| pair(json)).collect()
+    files.iter().map(|json| pair(json)).collect()
 });
 
 fn pair(json: &str) -> Pair {
@@ -34,7 +35,7 @@ fn pair(json: &str) -> Pair {
     let tokenizer = Tokenizer::from_json(json, None).expect("a tokenizer.json");
     assert!(
         tokenizer.lane_refusal().is_none(),
-        "only the fast lane is worth it"
+        "the target tests the fast lane"
     );
     let added = theirs.get_added_tokens_decoder();
     let special = added.into_iter().filter(|(_, token)| token.special);
@@ -103,7 +104,7 @@ fn byte_fallback() -> String {
 }
 
 fuzz_target!(|data: &[u8]| {
-    // The first byte says whether the others are UTF-8 or numbers of code points.
+    // The first byte selects whether the others are UTF-8 or code points.
     let text = match data.split_first() {
         Some((first, rest)) if first % 2 == 1 => code_points(rest),
         Some((_, rest)) => String::from_utf8_lossy(rest).into_owned(),
@@ -135,19 +136,19 @@ fn check(pair: &Pair, text: &str) {
         .ours
         .broken(&[message])
         .expect("tokens of several characters");
-    let before = broken.remove(0).into_owned();
+    let prompt = broken.remove(0).into_owned();
     let render = |_| {
         Ok(Rendered {
-            before: before.clone(),
-            wholes: Vec::new(),
+            prompt: prompt.clone(),
+            with_answers: Vec::new(),
             marks,
         })
     };
-    let said = pair.ours.encode_prompts(1, render, "").expect("ids");
+    let ids = pair.ours.encode_prompts(1, render, "").expect("ids");
     let unknown = pair.theirs.token_to_id("<unk>").map(|id| id as i32);
     let is_special = |id: &&i32| pair.special.contains(&(**id as u32)) && Some(**id) != unknown;
-    assert_eq!(said.ids.iter().find(is_special), None, "{text:?}");
+    assert_eq!(ids.ids.iter().find(is_special), None, "{text:?}");
     if marks == 0 {
-        assert_eq!(said.ids, expected, "{text:?}");
+        assert_eq!(ids.ids, expected, "{text:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! No reply makes the reader of verdicts panic, contradict itself or take long.
+//! No reply makes the verdict parser panic, return an inconsistent verdict or
+//! take long.
 
 #![no_main]
 
@@ -8,8 +9,8 @@ use std::time::Instant;
 use libfuzzer_sys::fuzz_target;
 use srlm_core::verdict::{Outcome, Rules, parse};
 
-/// The default labels, and patterns that look far ahead, match nothing or take
-/// anything for the number.
+/// The default labels, and patterns that scan far ahead, match the empty string
+/// or match anything as the number.
 static RULES: LazyLock<Vec<Rules>> = LazyLock::new(|| {
     let patterns = [
         r"\[\[(?P<score>\d+(?:\.\d+)?)\]\]",
@@ -51,7 +52,7 @@ fn check(reply: &str, rules: &Rules) {
             assert_eq!(value.abs(), score);
         }
     }
-    // What comes behind the end of the turn changes nothing.
+    // Text after the end of the turn changes nothing.
     let ended = format!("{reply}<|im_end|>");
     let longer = format!("{ended}\nScore: 1 [[1]] rating = 1");
     assert_eq!(parse(&longer, rules), parse(&ended, rules));

@@ -1,4 +1,4 @@
-//! Messages to token ids.
+//! From messages to token ids.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use srlm_core::chat::{self, Answer, ChatTemplate, Message, Ragged, Rendered, Tok
 use crate::error::value_error;
 use crate::texts::{Text, read_texts};
 
-/// The ids of rows, and the rows' cumulative lengths.
+/// The ids of rows, and the cumulative lengths of the rows.
 type Ids<'py> = (Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<i64>>);
 
-/// Rows with a mask of what belongs to the completion.
+/// Rows with a completion mask.
 type Examples<'py> = (
     Bound<'py, PyArray1<i32>>,
     Bound<'py, PyArray1<bool>>,
@@ -58,7 +58,7 @@ impl ChatEncoder {
         })
     }
 
-    /// Why there is no fast lane; None if there is one.
+    /// The reason why there is no fast lane; None if there is one.
     #[getter]
     fn lane_refusal(&self) -> Option<String> {
         self.encoder
@@ -67,7 +67,7 @@ impl ChatEncoder {
             .map(ToString::to_string)
     }
 
-    /// Renders one conversation as it is.
+    /// Renders one conversation unchanged.
     #[pyo3(signature = (messages, *, add_generation_prompt))]
     fn render(
         &self,
@@ -89,14 +89,15 @@ impl ChatEncoder {
         Ok((mark, contents.into_iter().map(Cow::into_owned).collect()))
     }
 
-    /// The ids of texts in which special tokens are tokens.
+    /// The ids of texts. Strings of special tokens are encoded as special
+    /// tokens.
     fn encode_texts<'py>(&self, py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Ids<'py>> {
         let texts = read_texts("texts", texts)?;
         let ids = py.detach(|| self.encoder.encode_texts(&texts));
         Ok(arrays(py, ids.map_err(value_error)?))
     }
 
-    /// The ids that an engine continues.
+    /// The ids of prompts for generation.
     #[pyo3(signature = (prompts, *, opening = None))]
     fn encode_prompts<'py>(
         &self,
@@ -113,7 +114,7 @@ impl ChatEncoder {
         Ok(arrays(py, ids.map_err(value_error)?))
     }
 
-    /// Prompts with their completions, and a mask of what belongs to those.
+    /// Prompts with their completions, and a completion mask.
     #[pyo3(signature = (prompts, completions = None, *, completion_ids = None, keep_tail = false))]
     fn encode_examples<'py>(
         &self,
@@ -128,19 +129,19 @@ impl ChatEncoder {
             [("completions", completions)],
             [("completion_ids", completion_ids)],
         )?;
-        let found = py.detach(|| {
+        let encoded = py.detach(|| {
             let render = |row| batch.rendered(&self.encoder, row);
             let given = |row| batch.given(row);
             self.encoder
                 .encode_examples(batch.len(), render, given, keep_tail)
         });
-        let found = found.map_err(value_error)?;
-        let mask = found.completion_mask.into_pyarray(py);
-        let (ids, offsets) = arrays(py, found.rows);
+        let encoded = encoded.map_err(value_error)?;
+        let mask = encoded.completion_mask.into_pyarray(py);
+        let (ids, offsets) = arrays(py, encoded.rows);
         Ok((ids, mask, offsets))
     }
 
-    /// Prompts, chosen and rejected answers, each as rows of their own.
+    /// Prompts, chosen and rejected answers, each in separate rows.
     #[pyo3(signature = (prompts, chosen = None, rejected = None, *, chosen_ids = None, rejected_ids = None, keep_tail = false))]
     #[allow(clippy::too_many_arguments)] // the columns of a table
     fn encode_pairs<'py>(
@@ -158,13 +159,13 @@ impl ChatEncoder {
             [("chosen", chosen), ("rejected", rejected)],
             [("chosen_ids", chosen_ids), ("rejected_ids", rejected_ids)],
         )?;
-        let found = py.detach(|| {
+        let encoded = py.detach(|| {
             let render = |row| batch.rendered(&self.encoder, row);
             let given = |row| batch.given(row);
             self.encoder
                 .encode_pairs(batch.len(), render, given, keep_tail)
         });
-        let [prompt, chosen, rejected] = found.map_err(value_error)?;
+        let [prompt, chosen, rejected] = encoded.map_err(value_error)?;
         Ok((arrays(py, prompt), arrays(py, chosen), arrays(py, rejected)))
     }
 }
@@ -173,7 +174,7 @@ fn arrays(py: Python<'_>, ragged: Ragged) -> Ids<'_> {
     (ragged.ids.into_pyarray(py), ragged.offsets.into_pyarray(py))
 }
 
-/// One message as Python holds it: role and content.
+/// A message from Python: role and content.
 type OwnMessage = (Text, Text);
 
 /// Prompts with `N` answers each.
@@ -182,14 +183,14 @@ struct Batch<const N: usize> {
     given: [Option<Vec<Option<Vec<u32>>>>; N],
 }
 
-/// Where the rows come from.
+/// The source of the rows.
 enum Source<const N: usize> {
-    /// Conversations, still to be rendered.
+    /// Conversations to render.
     Messages {
         prompts: Vec<Vec<OwnMessage>>,
         answers: [Option<Vec<Vec<OwnMessage>>>; N],
     },
-    /// Conversations that were rendered elsewhere.
+    /// Rendered conversations.
     Rendered(Vec<Rendered>),
 }
 
@@ -267,7 +268,7 @@ fn read_each<'py, T, const N: usize>(
             .collect::<PyResult<_>>()?;
         if rows.len() != count {
             return Err(PyValueError::new_err(format!(
-                "{name} has {} rows but prompts has {count}; give one per prompt",
+                "{name} has {} rows but prompts has {count}; pass one per prompt",
                 rows.len()
             )));
         }
@@ -283,7 +284,7 @@ fn read_ids(name: &str, item: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u32>>> {
     let read = |id: i64| match i32::try_from(id) {
         Ok(known) if known >= 0 => Ok(known as u32),
         _ => Err(PyValueError::new_err(format!(
-            "{name}: {id} is no token id; give ids from 0 to {}",
+            "{name}: {id} is not a token id; use ids from 0 to {}",
             i32::MAX
         ))),
     };
@@ -291,11 +292,14 @@ fn read_ids(name: &str, item: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u32>>> {
 }
 
 fn read_rendered(item: &Bound<'_, PyAny>) -> PyResult<Rendered> {
-    let (before, wholes, marks) = item.extract::<(Text, Vec<Option<Text>>, u32)>()?;
+    let (prompt, with_answers, marks) = item.extract::<(Text, Vec<Option<Text>>, u32)>()?;
     let owned = |text: Text| text.as_ref().to_owned();
     Ok(Rendered {
-        before: owned(before),
-        wholes: wholes.into_iter().map(|whole| whole.map(owned)).collect(),
+        prompt: owned(prompt),
+        with_answers: with_answers
+            .into_iter()
+            .map(|text| text.map(owned))
+            .collect(),
         marks,
     })
 }
@@ -303,7 +307,7 @@ fn read_rendered(item: &Bound<'_, PyAny>) -> PyResult<Rendered> {
 fn read_conversation(name: &str, messages: &Bound<'_, PyAny>) -> PyResult<Vec<OwnMessage>> {
     let list = messages.cast::<PyList>().map_err(|_| {
         let found = messages.get_type();
-        PyTypeError::new_err(format!("{name} is {found}; give a list of messages"))
+        PyTypeError::new_err(format!("{name} is {found}; pass a list of messages"))
     })?;
     list.iter()
         .map(|message| read_message(name, &message))
@@ -313,7 +317,7 @@ fn read_conversation(name: &str, messages: &Bound<'_, PyAny>) -> PyResult<Vec<Ow
 fn read_message(name: &str, message: &Bound<'_, PyAny>) -> PyResult<OwnMessage> {
     let wrong = || {
         PyTypeError::new_err(format!(
-            "{name}: a message is no dict with role and content, both str, and nothing else; give such dicts"
+            "{name}: a message must be a dict with the keys role and content only, both str"
         ))
     };
     let dict = message.cast::<PyDict>().map_err(|_| wrong())?;

@@ -6,21 +6,20 @@ use numpy::{Element, PyReadonlyArray1};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-/// A one-dimensional array whose elements lie side by side.
+/// A one-dimensional contiguous array.
 pub struct Column<'py, T: Element>(PyReadonlyArray1<'py, T>);
 
 impl<T: Element> Deref for Column<'_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // Reading made sure that it is in one piece.
+        // `read_column` ensures that the array is contiguous.
         self.0.as_slice().unwrap_or_default()
     }
 }
 
-/// Borrows a one-dimensional array, or a copy of it where it is strided or not
-/// aligned. `dtype` is numpy's name of the element type, for the message if the
-/// array holds another.
+/// Borrows a one-dimensional array, or a copy of it if it is strided or not
+/// aligned. `dtype` is numpy's name of the element type, for the error message.
 pub fn read_column<'py, T: Element>(
     name: &str,
     dtype: &str,
@@ -39,7 +38,7 @@ pub fn read_column<'py, T: Element>(
     Ok(Column(copy.extract::<PyReadonlyArray1<'py, T>>()?))
 }
 
-/// Reads an array that may be left out as `None`.
+/// Like [`read_column`], for an optional array.
 pub fn read_optional<'py, T: Element>(
     name: &str,
     dtype: &str,

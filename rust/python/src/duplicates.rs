@@ -17,8 +17,8 @@ fn to_array(py: Python<'_>, rows: Vec<usize>) -> Rows<'_> {
     rows.into_pyarray(py)
 }
 
-/// Options as Python gives them. A negative number is out of range, not of
-/// another type, so numbers come signed.
+/// Checks the options from Python. Numbers are signed so that a negative one is
+/// a range error instead of a type error.
 fn read_options(
     threshold: f64,
     ngram: i64,
@@ -30,12 +30,12 @@ fn read_options(
         threshold,
         ngram: usize::try_from(ngram).map_err(|_| Error::InvalidNgram {
             value: ngram,
-            largest: dedup::MAX_NGRAM,
+            max: dedup::MAX_NGRAM,
         })?,
         unit: Unit::from_name(unit)?,
         permutations: usize::try_from(permutations).map_err(|_| Error::InvalidPermutations {
             value: permutations,
-            largest: dedup::MAX_PERMUTATIONS,
+            max: dedup::MAX_PERMUTATIONS,
         })?,
         seed,
     })

@@ -10,15 +10,15 @@ create_exception!(
     _native,
     ChatTemplateError,
     PyValueError,
-    "A chat template refuses the messages, or asks for what only transformers has."
+    "A chat template rejects the messages, or uses a feature that only transformers has."
 );
 
-/// Errors of the core concern values and are a `ValueError`, but for what the
-/// operating system says of a file: that is the `OSError` of its kind.
+/// Errors of the core are a `ValueError`, except for errors of the operating
+/// system, which are the corresponding `OSError`.
 pub fn value_error(error: Error) -> PyErr {
     match &error {
         Error::File { source, .. } => io::Error::new(source.kind(), error.to_string()).into(),
-        error if error.is_refusal() => ChatTemplateError::new_err(error.to_string()),
+        error if error.is_template_error() => ChatTemplateError::new_err(error.to_string()),
         _ => PyValueError::new_err(error.to_string()),
     }
 }

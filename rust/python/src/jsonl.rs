@@ -1,4 +1,4 @@
-//! Columns of text from JSON lines.
+//! Text fields from JSON lines.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use srlm_core::jsonl;
 /// Texts and the numbers of their lines.
 type Column<'py> = (Bound<'py, PyList>, Bound<'py, PyArray1<i64>>);
 
-/// Reads a field of text out of every line of a file.
+/// Reads a text field from every line of a file.
 #[pyfunction]
 pub fn read_text_column<'py>(py: Python<'py>, path: PathBuf, field: &str) -> PyResult<Column<'py>> {
     let data = py
@@ -31,7 +31,7 @@ pub fn read_text_column<'py>(py: Python<'py>, path: PathBuf, field: &str) -> PyR
     Ok((texts, lines.into_pyarray(py)))
 }
 
-/// The OSError that Python's own `open` would raise.
+/// The OSError that Python's `open` would raise.
 fn os_error(error: std::io::Error, path: &std::path::Path) -> PyErr {
     match error.raw_os_error() {
         Some(code) => {

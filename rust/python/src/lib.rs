@@ -1,8 +1,8 @@
-//! The extension module `srlm._native`: conversion between Python and
-//! `srlm-core`, nothing else.
+//! The extension module `srlm._native`: conversions between Python and
+//! `srlm-core`.
 //!
-//! Every function copies or borrows its arguments, releases the GIL for the
-//! work, and converts the result. The signatures that type checkers see are in
+//! Every function copies or borrows its arguments, releases the GIL during the
+//! computation, and converts the result. The type stubs are in
 //! `python/srlm/_native.pyi`.
 
 #![forbid(unsafe_code)]

@@ -16,8 +16,8 @@ pub fn rouge_l(py: Python<'_>, a: Text, b: Text, words: &str) -> PyResult<f64> {
     Ok(py.detach(|| novelty::rouge_l(a.as_ref(), b.as_ref(), words)))
 }
 
-/// What became of new texts: whether each was kept, and the similarity and the
-/// position of the kept text it resembles.
+/// The decisions on new texts: whether each was kept, and the similarity and
+/// index of the most similar kept text.
 type Decisions<'py> = (
     Bound<'py, PyArray1<bool>>,
     Bound<'py, PyArray1<f64>>,
@@ -47,7 +47,7 @@ impl NoveltyIndex {
         size_of::<Self>() + self.index.memory()
     }
 
-    /// The similarity and the position of the most similar kept text.
+    /// The similarity and the index of the most similar kept text.
     fn max_similarity(&self, py: Python<'_>, text: Text) -> (f64, i64) {
         let (similarity, index) = py.detach(|| self.index.max_similarity(text.as_ref()));
         (similarity, index.map_or(-1, |index| index as i64))
@@ -65,7 +65,7 @@ impl NoveltyIndex {
         Ok(())
     }
 
-    /// Keeps the texts that resemble none kept before.
+    /// Keeps the texts that are not too similar to one kept before.
     #[pyo3(signature = (texts, threshold = 0.7))]
     fn add_novel<'py>(
         &mut self,
@@ -80,7 +80,7 @@ impl NoveltyIndex {
         Ok(columns(py, &decisions))
     }
 
-    /// How many pairs each bound left over.
+    /// The number of pairs that passed each bound.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counts = self.index.counts();
         let dict = PyDict::new(py);

@@ -1,4 +1,4 @@
-//! Choosing pairs and positives.
+//! Selection of pairs and positives.
 
 use numpy::{Element, IntoPyArray, PyArray1, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
@@ -125,8 +125,8 @@ pub fn mean_scores<'py>(
     Ok((mean, count))
 }
 
-/// An array made by numpy, whose memory is in huge pages where the system has
-/// them on request: that spares a page fault for every 4 KiB.
+/// An array allocated by numpy, which requests huge pages where the system
+/// supports them. This avoids a page fault per 4 KiB.
 fn zeros<'py, T: Element>(
     py: Python<'py>,
     len: usize,
@@ -139,7 +139,7 @@ fn zeros<'py, T: Element>(
 fn read_method(name: &str, seed: i128, k: i64, rho: f64) -> PyResult<Method> {
     let seed = u64::try_from(seed).map_err(|_| {
         PyValueError::new_err(format!(
-            "seed is {seed}; give a whole number of at least 0 and below 2**64"
+            "seed is {seed}; use a whole number of at least 0 and below 2**64"
         ))
     })?;
     let k = read_count("k", k)?;
@@ -150,16 +150,16 @@ fn read_method(name: &str, seed: i128, k: i64, rho: f64) -> PyResult<Method> {
         "random" => Ok(Method::Random { seed }),
         "top_bottom" => Ok(Method::TopBottom { k }),
         other => Err(PyValueError::new_err(format!(
-            "method is {other:?}; give best_worst, length_controlled, margin, random or top_bottom"
+            "method is {other:?}; use best_worst, length_controlled, margin, random or top_bottom"
         ))),
     }
 }
 
-/// A count; 0 is left to the core, which says where it needs at least 1.
+/// A count. The core checks for 0, where at least 1 is required.
 fn read_count(name: &str, count: i64) -> PyResult<usize> {
     usize::try_from(count).map_err(|_| {
         PyValueError::new_err(format!(
-            "{name} is {count}; give a number that is not negative"
+            "{name} is {count}; use a number that is not negative"
         ))
     })
 }

@@ -5,12 +5,12 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyList, PyString};
 
-/// A Python string, borrowed where it is valid Unicode.
+/// A Python string, borrowed if it is valid Unicode.
 pub enum Text {
     /// The string itself, and whether it is ASCII.
     Borrowed(PyBackedStr, bool),
-    /// A copy in which each lone surrogate is one `?`, so that code points keep
-    /// their positions.
+    /// A copy with each lone surrogate replaced by one `?`, so that the
+    /// positions of code points do not change.
     Replaced(String),
 }
 
@@ -24,7 +24,8 @@ impl AsRef<str> for Text {
 }
 
 impl Text {
-    /// The position, in code points, of byte `at`, which begins a character.
+    /// The index, in code points, of byte `at`, which must be a character
+    /// boundary.
     pub fn code_points(&self, at: usize) -> usize {
         match self {
             Self::Borrowed(_, true) => at,
@@ -34,7 +35,8 @@ impl Text {
 
     fn new(string: &Bound<'_, PyString>) -> PyResult<Self> {
         if let Ok(text) = PyBackedStr::try_from(string.clone()) {
-            // Python knows the number of code points; each is a byte in ASCII only.
+            // Python knows the number of code points. It equals the number of
+            // bytes only for ASCII.
             let ascii = string.len()? == text.len();
             return Ok(Self::Borrowed(text, ascii));
         }
@@ -58,12 +60,12 @@ impl<'py> FromPyObject<'_, 'py> for Text {
     }
 }
 
-/// The strings of a sequence. A single string is refused: Python would take it
-/// for the sequence of its characters.
+/// The strings of a sequence. A single string is an error, since Python would
+/// iterate over its characters.
 pub fn read_texts(name: &str, sequence: &Bound<'_, PyAny>) -> PyResult<Vec<Text>> {
     if sequence.is_instance_of::<PyString>() {
         return Err(PyTypeError::new_err(format!(
-            "{name} is a single str; give a sequence of str, for example [{name}]"
+            "{name} is a single str; pass a sequence of str, for example [{name}]"
         )));
     }
     if let Ok(list) = sequence.cast_exact::<PyList>() {
@@ -83,7 +85,7 @@ pub fn read_texts(name: &str, sequence: &Bound<'_, PyAny>) -> PyResult<Vec<Text>
 fn read_item(name: &str, at: usize, item: &Bound<'_, PyAny>) -> PyResult<Text> {
     let string = item.cast::<PyString>().map_err(|_| {
         let found = item.get_type();
-        PyTypeError::new_err(format!("{name}[{at}] is {found}; give a str"))
+        PyTypeError::new_err(format!("{name}[{at}] is {found}; pass a str"))
     })?;
     Text::new(string)
 }

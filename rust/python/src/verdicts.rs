@@ -1,4 +1,4 @@
-//! Reading verdicts, and expected scores.
+//! Parsing of verdicts, and expected scores.
 
 use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2};
 use pyo3::exceptions::PyTypeError;
@@ -11,8 +11,8 @@ use crate::columns::read_column;
 use crate::error::value_error;
 use crate::texts::{Text, read_texts};
 
-/// How few replies one task reads; a task costs more than reading a few.
-const SMALLEST_TASK: usize = 64;
+/// Minimum number of replies per task; a task costs more than parsing a few.
+const MIN_TASK_SIZE: usize = 64;
 
 /// Outcomes, scores and spans, one entry per reply.
 type Columns<'py> = (
@@ -21,7 +21,7 @@ type Columns<'py> = (
     Bound<'py, PyArray2<i64>>,
 );
 
-/// Reads the verdict of each reply.
+/// Parses the verdict of each reply.
 #[pyfunction]
 #[pyo3(signature = (replies, *, max_score = 5.0, pattern = None))]
 pub fn parse_verdicts<'py>(
@@ -37,7 +37,7 @@ pub fn parse_verdicts<'py>(
     let rules = rules.map_err(value_error)?;
     let replies = read_texts("replies", replies)?;
     let (rows, scores, spans) = py.detach(|| {
-        let rows = parallel::map(&replies, SMALLEST_TASK, |reply| read_one(reply, &rules));
+        let rows = parallel::map(&replies, MIN_TASK_SIZE, |reply| parse_reply(reply, &rules));
         let scores: Vec<f64> = rows.iter().map(|row| row.score).collect();
         let spans: Vec<i64> = rows.iter().flat_map(|row| row.span).collect();
         (rows, scores, spans)
@@ -46,16 +46,16 @@ pub fn parse_verdicts<'py>(
     Ok((outcome_names(py, &rows)?, scores.into_pyarray(py), spans))
 }
 
-/// A verdict as it stands in the columns.
+/// A verdict in the format of the columns.
 struct Row {
     outcome: Outcome,
     /// NaN unless scored.
     score: f64,
-    /// In code points, which index a Python str; -1 where there is none.
+    /// In code points, which index a Python str; -1 if there is none.
     span: [i64; 2],
 }
 
-/// The names of the outcomes; each is one str, however often it is in the list.
+/// The names of the outcomes. All entries of the same outcome share one str.
 fn outcome_names<'py>(py: Python<'py>, rows: &[Row]) -> PyResult<Bound<'py, PyList>> {
     let [scored, missing, out_of_range, conflicting] = [
         Outcome::Scored,
@@ -73,7 +73,7 @@ fn outcome_names<'py>(py: Python<'py>, rows: &[Row]) -> PyResult<Bound<'py, PyLi
     PyList::new(py, names)
 }
 
-fn read_one(reply: &Text, rules: &Rules) -> Row {
+fn parse_reply(reply: &Text, rules: &Rules) -> Row {
     let verdict = verdict::parse(reply.as_ref(), rules);
     Row {
         outcome: verdict.outcome,

@@ -1,4 +1,4 @@
-"""What the rules count: words, sentences, words in capitals; and the two relations that a count is held against."""
+"""Counts of words, sentences and capitalized words, and the two relations that the rules compare them with."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from punkt import PunktSentenceTokenizer
 
 RELATIONS = ("less than", "at least")
-# Where a word ends: white space, and the marks that the Penn Treebank's tokenization sets apart. Not there: hyphens,
-# slashes, full stops inside a word, and the comma or colon of a number.
-_APART = re.compile(r"""[\s;@#$%&?!*\[\](){}<>"`«»\u201c\u201d\u2018\u2019\u2012-\u2015]+|--|\.{2,}|[:,](?!\d)""")
+# Word boundaries: white space, and the punctuation that Penn Treebank tokenization splits off. Not hyphens, slashes,
+# periods inside a word, and a comma or colon before a digit.
+_SEPARATORS = re.compile(r"""[\s;@#$%&?!*\[\](){}<>"`«»\u201c\u201d\u2018\u2019\u2012-\u2015]+|--|\.{2,}|[:,](?!\d)""")
 _CLITIC = re.compile(r"(?:(?<=[^'])(?:'s|'m|'d|'ll|'re|'ve|n't)|(?<=\bcan)not)(?=\.?$)", re.IGNORECASE)
 
 
-def holds(count: int, relation: str, bound: int) -> bool:
+def satisfies(count: int, relation: str, bound: int) -> bool:
     """Return whether `count` is "less than" or "at least" `bound`."""
     return count < bound if relation == "less than" else count >= bound
 
@@ -27,13 +27,13 @@ def words(text: str) -> int:
 
 
 def sentences(text: str) -> int:
-    """Count sentences as Punkt's English model parts them (Kiss and Strunk 2006)."""
+    """Count sentences as split by Punkt's English model (Kiss and Strunk 2006)."""
     return len(_splitter().tokenize(text))
 
 
 def capital_words(text: str) -> int:
-    """Count words without a small letter and with a capital one; a clitic ("I'LL", "CANNOT") is a word of its own."""
-    pieces = (piece for word in _APART.split(text) for piece in _CLITIC.sub(r" \g<0>", word).split())
+    """Count words in all capitals; a clitic ("I'LL", "CANNOT") counts as a separate word."""
+    pieces = (piece for word in _SEPARATORS.split(text) for piece in _CLITIC.sub(r" \g<0>", word).split())
     return sum(piece.isupper() for piece in pieces)
 
 

@@ -1,5 +1,6 @@
-"""The language of a text, by `langdetect`, which draws n-grams at random: with a seed here, so that it always agrees
-with itself. Its factory is one of our own, since the package's is shared by all who use it in the process.
+"""Language detection by `langdetect`, which samples n-grams at random: this module sets a seed to be reproducible.
+
+It uses its own factory, as the package's global one is shared by all users in the process.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ if TYPE_CHECKING:
     from langdetect.detector_factory import DetectorFactory
 
 
-def is_in(text: str, language: str) -> bool:
+def is_language(text: str, language: str) -> bool:
     """Return whether `text` is detected as `language` (ISO 639-1, with "zh-cn" and "zh-tw").
 
-    A text without a letter to go by is in any language, as in the benchmark's first code.
+    A text without letters counts as any language, as in the benchmark's code.
     """
     from langdetect.lang_detect_exception import LangDetectException
 
@@ -27,7 +28,7 @@ def is_in(text: str, language: str) -> bool:
 
 
 @functools.cache
-def known() -> frozenset[str]:
+def supported_languages() -> frozenset[str]:
     """Return the codes of the languages that can be detected."""
     return frozenset(_factory().get_lang_list())
 

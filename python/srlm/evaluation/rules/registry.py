@@ -1,4 +1,4 @@
-"""Each kind of instruction by its name in the benchmark's data: its rule and the arguments that this takes."""
+"""The rule and the arguments of each kind of instruction, by its name in the benchmark's data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from srlm.evaluation.rules import content, layout, whole
-from srlm.evaluation.rules.arguments import COUNT, LANGUAGE, LETTER, PLACE, RELATION, WORD, WORDS
+from srlm.evaluation.rules.arguments import COUNT, LANGUAGE, LETTER, POSITION, RELATION, WORD, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`follows(answer, **arguments)` is True if the answer follows the instruction; `arguments` by their names."""
+    """`follows(answer, **arguments)` returns whether the answer follows the instruction; `arguments` validates them."""
 
     follows: Callable[..., bool]
     arguments: Mapping[str, Argument] = field(default_factory=dict)
@@ -50,7 +50,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "language:response_language": Rule(whole.response_language, {"language": LANGUAGE}),
     "length_constraints:nth_paragraph_first_word": Rule(
-        layout.nth_paragraph_first_word, {"num_paragraphs": COUNT, "nth_paragraph": PLACE, "first_word": WORD}
+        layout.nth_paragraph_first_word, {"num_paragraphs": COUNT, "nth_paragraph": POSITION, "first_word": WORD}
     ),
     "length_constraints:number_paragraphs": Rule(layout.number_paragraphs, {"num_paragraphs": COUNT}),
     "length_constraints:number_sentences": Rule(whole.number_sentences, {"num_sentences": COUNT, "relation": RELATION}),

@@ -1,20 +1,20 @@
-// The browser of pairs. Whatever models wrote is shown by textContent, so that it stays text.
+// The browser of preference pairs. Text written by models is shown by textContent, so that it stays text.
 "use strict";
 (() => {
   const form = document.getElementById("filters");
   if (!form) return;
   const PAGE = 20;
-  const at = (id) => document.getElementById(id);
-  const all = JSON.parse(at("data-samples").textContent);
+  const byId = (id) => document.getElementById(id);
+  const all = JSON.parse(byId("data-samples").textContent);
   const sides = (pair) => [pair.chosen, pair.rejected];
   const verdicts = (pair) => sides(pair).flatMap((side) => side.verdicts);
   const margin = (pair) => pair.chosen.score - pair.rejected.score;
   const length = (pair) => Math.max(...sides(pair).map((side) => side.length ?? 0));
-  const texts = (pair) => [pair.prompt, ...sides(pair).map((side) => side.text), ...verdicts(pair).map((one) => one.text)];
-  // Made when they are first searched: lower case, a character between texts that nobody types.
+  const texts = (pair) => [pair.prompt, ...sides(pair).map((side) => side.text), ...verdicts(pair).map((verdict) => verdict.text)];
+  // Built at the first search: lower case, joined by a character that no query contains.
   const searchable = (pair) => (pair.searchable ??= texts(pair).join("\u0000").toLowerCase());
   const number = (value) => value.toLocaleString("en");
-  const two = (value) => value.toFixed(2);
+  const twoDecimals = (value) => value.toFixed(2);
 
   const orders = {
     file: null,
@@ -23,58 +23,58 @@
     "length-down": (a, b) => length(b) - length(a),
   };
   const within = (value, from, to) => (from === "" || value >= Number(from)) && (to === "" || value <= Number(to));
-  const outcomeFits = (pair, wanted) => {
-    const outcomes = verdicts(pair).map((one) => one.outcome);
-    if (wanted === "scored") return outcomes.every((one) => one === "scored");
-    if (wanted === "unscored") return outcomes.some((one) => one !== "scored");
+  const outcomeMatches = (pair, wanted) => {
+    const outcomes = verdicts(pair).map((verdict) => verdict.outcome);
+    if (wanted === "scored") return outcomes.every((outcome) => outcome === "scored");
+    if (wanted === "unscored") return outcomes.some((outcome) => outcome !== "scored");
     return outcomes.includes(wanted);
   };
 
-  const fits = (pair, by) =>
+  const matches = (pair, by) =>
     (by.iteration === "" || pair.model === Number(by.iteration)) &&
-    (by.outcome === "" || outcomeFits(pair, by.outcome)) &&
+    (by.outcome === "" || outcomeMatches(pair, by.outcome)) &&
     within(pair.chosen.score, by["score-from"], by["score-to"]) &&
     within(length(pair), by["length-from"], by["length-to"]) &&
     (by.search === "" || searchable(pair).includes(by.search.toLowerCase()));
 
-  let found = all;
+  let matching = all;
   let page = 0;
 
-  const select = () => {
+  const applyFilters = () => {
     const by = Object.fromEntries(new FormData(form));
-    found = all.filter((pair) => fits(pair, by));
-    if (orders[by.sort]) found.sort(orders[by.sort]);
+    matching = all.filter((pair) => matches(pair, by));
+    if (orders[by.sort]) matching.sort(orders[by.sort]);
     page = 0;
     show();
   };
 
-  const verdict = (one) => {
+  const verdictItem = (verdict) => {
     const item = document.createElement("li");
     const score = document.createElement("b");
-    score.textContent = one.outcome === "scored" ? one.score : one.outcome.replaceAll("_", " ");
+    score.textContent = verdict.outcome === "scored" ? verdict.score : verdict.outcome.replaceAll("_", " ");
     const text = document.createElement("span");
     text.className = "text";
-    text.textContent = one.text;
+    text.textContent = verdict.text;
     item.append(score, text);
     return item;
   };
 
   const fillSide = (box, side, name) => {
     const tokens = side.length === null ? "" : `, ${number(side.length)} tokens`;
-    box.querySelector(".facts").textContent = `score ${two(side.score)}${tokens}`;
+    box.querySelector(".facts").textContent = `score ${twoDecimals(side.score)}${tokens}`;
     const text = box.querySelector(".text");
     text.textContent = side.text;
     text.setAttribute("role", "region");
     text.setAttribute("aria-label", `${name} answer`);
-    box.querySelector("ol").append(...side.verdicts.map(verdict));
-    const scores = side.verdicts.map((one) => (one.outcome === "scored" ? one.score : "–")).join(", ");
+    box.querySelector("ol").append(...side.verdicts.map(verdictItem));
+    const scores = side.verdicts.map((verdict) => (verdict.outcome === "scored" ? verdict.score : "–")).join(", ");
     box.querySelector("summary").textContent = `${side.verdicts.length === 1 ? "1 verdict" : `${side.verdicts.length} verdicts`}: ${scores}`;
     box.querySelector("details").hidden = side.verdicts.length === 0;
   };
 
   const row = (pair) => {
-    const part = at("pair").content.cloneNode(true);
-    part.querySelector(".facts").textContent = `for M${pair.model}, margin ${two(margin(pair))}`;
+    const part = byId("pair").content.cloneNode(true);
+    part.querySelector(".facts").textContent = `for M${pair.model}, margin ${twoDecimals(margin(pair))}`;
     part.querySelector("h3").textContent = pair.prompt;
     fillSide(part.querySelector(".chosen"), pair.chosen, "Chosen");
     fillSide(part.querySelector(".rejected"), pair.rejected, "Rejected");
@@ -82,46 +82,46 @@
   };
 
   const show = () => {
-    const pages = Math.max(1, Math.ceil(found.length / PAGE));
+    const pages = Math.max(1, Math.ceil(matching.length / PAGE));
     const start = page * PAGE;
-    const rows = found.slice(start, start + PAGE);
-    at("pairs").replaceChildren(...rows.map(row));
-    at("count").textContent = rows.length
-      ? `Showing ${number(start + 1)} to ${number(start + rows.length)} of ${number(found.length)} pairs` +
-        (found.length < all.length ? ` that fit, out of ${number(all.length)}.` : ".")
-      : "No pair fits.";
-    at("page").textContent = `Page ${number(page + 1)} of ${number(pages)}`;
-    at("earlier").disabled = page === 0;
-    at("later").disabled = page + 1 >= pages;
+    const rows = matching.slice(start, start + PAGE);
+    byId("pairs").replaceChildren(...rows.map(row));
+    byId("count").textContent = rows.length
+      ? `Showing ${number(start + 1)} to ${number(start + rows.length)} of ${number(matching.length)} pairs` +
+        (matching.length < all.length ? ` that match, out of ${number(all.length)}.` : ".")
+      : "No pair matches.";
+    byId("page").textContent = `Page ${number(page + 1)} of ${number(pages)}`;
+    byId("earlier").disabled = page === 0;
+    byId("later").disabled = page + 1 >= pages;
   };
 
-  let waiting;
-  // A search that waits for more to be typed is done before anything else is: done late, it would turn the page back.
-  const settle = () => {
-    if (waiting === undefined) return;
-    clearTimeout(waiting);
-    waiting = undefined;
-    select();
+  let pending;
+  // Run a pending search before turning the page: if it ran later, it would reset the page number.
+  const applyPendingSearch = () => {
+    if (pending === undefined) return;
+    clearTimeout(pending);
+    pending = undefined;
+    applyFilters();
   };
 
   const turn = (by) => {
-    settle();
+    applyPendingSearch();
     page += by;
     show();
-    at("count").scrollIntoView({ block: "start" });
+    byId("count").scrollIntoView({ block: "start" });
   };
 
   form.addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(settle, 150);
+    clearTimeout(pending);
+    pending = setTimeout(applyPendingSearch, 150);
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    select();
+    applyFilters();
   });
-  // The fields have their first values only after this event.
-  form.addEventListener("reset", () => setTimeout(select));
-  at("earlier").addEventListener("click", () => turn(-1));
-  at("later").addEventListener("click", () => turn(1));
+  // The fields get their initial values only after this event.
+  form.addEventListener("reset", () => setTimeout(applyFilters));
+  byId("earlier").addEventListener("click", () => turn(-1));
+  byId("later").addEventListener("click", () => turn(1));
   show();
 })();

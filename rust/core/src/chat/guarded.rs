@@ -1,4 +1,4 @@
-//! A tokenizer that does not know its special tokens by their strings.
+//! A tokenizer that does not recognise the strings of its special tokens.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -6,31 +6,33 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
+use super::huggingface::{disable_truncation_and_padding, encode};
 use super::marks::Marks;
 use super::special::SpecialTokens;
 use crate::Error;
 
-/// Encloses the stand-in of a special token; no character of Unicode.
+/// Delimits the new name of a special token; a Unicode noncharacter.
 const FENCE: char = '\u{fdd2}';
 
-/// What the names of special tokens begin with: not to be guessed by who writes a
-/// message, so no text holds it.
+/// A random prefix for the names of special tokens. The author of a message
+/// cannot guess it, so no text contains it.
 fn unguessable_prefix() -> String {
-    let draw = || RandomState::new().hash_one(0);
-    format!("{FENCE}{:016x}{:016x}:", draw(), draw())
+    let random = || RandomState::new().hash_one(0);
+    format!("{FENCE}{:016x}{:016x}:", random(), random())
 }
 
-/// `tokenizers` with every special token under another name, so that it takes
-/// the names for tokens and the tokens' own strings for text.
-pub(super) struct Guarded {
+/// `tokenizers` with every special token renamed, so that only the new names
+/// encode to special tokens and the original strings are text.
+pub(super) struct GuardedTokenizer {
     tokenizer: Tokenizer,
     names: Vec<String>,
-    /// Its ids -> the real ones, for added tokens.
-    real: FxHashMap<u32, u32>,
+    /// From its ids to those of the original tokenizer, for added tokens.
+    original_ids: FxHashMap<u32, u32>,
 }
 
-impl Guarded {
-    /// Renames the special tokens of a `tokenizer.json`, whose ids `id_of` knows.
+impl GuardedTokenizer {
+    /// Renames the special tokens of a `tokenizer.json`; `id_of` returns their
+    /// original ids.
     pub fn new(
         json: &str,
         special: &SpecialTokens,
@@ -50,24 +52,24 @@ impl Guarded {
             .zip(names.iter().map(String::as_str))
             .collect();
         let mut value: Value = serde_json::from_str(json).map_err(|error| invalid(&error))?;
-        let real_tokens = rename_added(&mut value, &of_content);
+        let added_tokens = rename_added(&mut value, &of_content);
         rename_in_model(&mut value["model"], &of_content);
         let mut tokenizer: Tokenizer =
             value.to_string().parse().map_err(|error| invalid(&error))?;
-        super::tokenizer::plain(&mut tokenizer).map_err(|error| invalid(&error))?;
-        let real = real_tokens
+        disable_truncation_and_padding(&mut tokenizer).map_err(|error| invalid(&error))?;
+        let original_ids = added_tokens
             .iter()
             .filter_map(|(name, content)| Some((tokenizer.token_to_id(name)?, id_of(content)?)))
             .collect();
         Ok(Self {
             tokenizer,
             names,
-            real,
+            original_ids,
         })
     }
 
-    /// The ids of a rendered text in which the strings of special tokens that
-    /// come from messages are broken up by `marks`.
+    /// The ids of a rendered text. Strings of special tokens that come from
+    /// messages are broken up by `marks`.
     pub fn encode(
         &self,
         text: &str,
@@ -76,28 +78,29 @@ impl Guarded {
     ) -> Result<Vec<u32>, Error> {
         let mut renamed = String::with_capacity(text.len());
         let mut start = 0;
-        for (range, index) in special.taken(text) {
+        for (range, index) in special.find(text) {
             marks.remove(&text[start..range.start], &mut renamed);
             renamed.push_str(&self.names[index]);
             start = range.end;
         }
         marks.remove(&text[start..], &mut renamed);
-        let ids = super::tokenizer::encode(&self.tokenizer, &renamed)?;
+        let ids = encode(&self.tokenizer, &renamed)?;
         Ok(ids
             .into_iter()
-            .map(|id| self.real.get(&id).copied().unwrap_or(id))
+            .map(|id| self.original_ids.get(&id).copied().unwrap_or(id))
             .collect())
     }
 }
 
-/// Gives special added tokens their new names; returns (name, content) of all.
+/// Renames the special added tokens; returns (name, content) of all added
+/// tokens.
 fn rename_added(value: &mut Value, names: &FxHashMap<&str, &str>) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     for token in value["added_tokens"].as_array_mut().into_iter().flatten() {
         let content = token["content"].as_str().unwrap_or_default().to_owned();
         let name = match names.get(content.as_str()) {
             Some(&name) => {
-                // Under its new name the token is found before normalisation.
+                // The new name must be found before normalisation.
                 token["normalized"] = Value::Bool(false);
                 name.to_owned()
             }
@@ -109,8 +112,9 @@ fn rename_added(value: &mut Value, names: &FxHashMap<&str, &str>) -> Vec<(String
     pairs
 }
 
-/// Whether a merge makes the string of a special token, or goes on from it.
-fn touches(merge: &Value, names: &FxHashMap<&str, &str>) -> bool {
+/// Whether a merge has the string of a special token as its result or as a
+/// part.
+fn involves_special(merge: &Value, names: &FxHashMap<&str, &str>) -> bool {
     let (left, right) = match merge {
         Value::String(pair) => pair.split_once(' ').unwrap_or_default(),
         pair => (
@@ -118,21 +122,21 @@ fn touches(merge: &Value, names: &FxHashMap<&str, &str>) -> bool {
             pair[1].as_str().unwrap_or_default(),
         ),
     };
-    let made = format!("{left}{right}");
-    [left, right, &made]
+    let merged = format!("{left}{right}");
+    [left, right, &merged]
         .iter()
         .any(|piece| names.contains_key(piece))
 }
 
-/// Renames special tokens in the model's vocabulary too: in a Unigram model `</s>`
-/// is a piece like any other, which a message could spell.
+/// Renames the special tokens in the model's vocabulary too: in a Unigram model
+/// `</s>` is an ordinary piece that a message could spell.
 fn rename_in_model(model: &mut Value, names: &FxHashMap<&str, &str>) {
     let new_name = |name: &str| names.get(name).map(|&name| name.to_owned());
     if let Some(name) = model["unk_token"].as_str().and_then(new_name) {
         model["unk_token"] = Value::String(name);
     }
     if let Some(merges) = model["merges"].as_array_mut() {
-        merges.retain(|merge| !touches(merge, names));
+        merges.retain(|merge| !involves_special(merge, names));
     }
     match &mut model["vocab"] {
         Value::Object(vocab) => {

@@ -1,10 +1,12 @@
-//! The fast lane: BPE by the `fastokens` crate, where it agrees with `tokenizers`.
+//! The fast lane: BPE with the `fastokens` crate, for text on which it agrees
+//! with `tokenizers`.
 //!
-//! The two are separate programs, built on different tables of Unicode. So the
-//! lane is opened only after both gave the same ids for a set of probing texts;
-//! and a character outside ASCII takes it only after it has been probed itself,
-//! which happens when a text first holds it. A text with a character on which
-//! they differ, or on which the lane gives up, is `tokenizers`' own.
+//! The two are separate implementations with different Unicode tables.
+//! Therefore the lane is opened only if both return the same ids for a set of
+//! probe texts, and a non-ASCII character takes it only after it has been
+//! probed itself, which happens when a text first contains it. A text with a
+//! character on which they differ, or on which the lane fails, is encoded by
+//! `tokenizers`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,38 +17,38 @@ use super::metaspace::Metaspace;
 use super::probe;
 use super::unmerged;
 
-/// Why a tokenizer has no fast lane.
+/// The reason why a tokenizer has no fast lane.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaneRefusal {
     /// The model is Unigram, WordPiece, WordLevel, or BPE with dropout.
     #[error("the model is not a plain BPE")]
     NotBpe,
-    /// Some part of it is unknown to the lane.
-    #[error("the fast lane does not know how to do this: {0}")]
+    /// The lane does not support a part of the tokenizer.
+    #[error("the fast lane does not support this tokenizer: {0}")]
     Unsupported(String),
-    /// The two gave different ids.
-    #[error("the fast lane gives other ids than `tokenizers`, for example for {0:?}")]
+    /// The lane returns different ids.
+    #[error("the fast lane returns other ids than `tokenizers`, for example for {0:?}")]
     Disagrees(String),
 }
 
-/// The ids of `tokenizers` for a text; None where it fails.
-pub(super) type Truth<'a> = &'a dyn Fn(&str) -> Option<Vec<u32>>;
+/// Returns the ids of `tokenizers` for a text; None if it fails.
+pub(super) type Reference<'a> = &'a dyn Fn(&str) -> Option<Vec<u32>>;
 
 /// The fast lane of one tokenizer.
 pub(super) struct FastLane {
     tokenizer: fastokens::Tokenizer,
     metaspace: Option<Metaspace>,
-    /// Normalisation was left out, which changes nothing in ASCII texts only.
+    /// The normaliser was removed, which is equivalent for ASCII texts only.
     ascii_only: bool,
-    /// Finds pieces of the vocabulary that no merge makes, which the lane would
-    /// take for tokens where a text spells them.
+    /// Finds pieces of the vocabulary that no merge produces. The lane would
+    /// encode them as tokens if a text spells them.
     unmerged: Option<AhoCorasick>,
-    characters: Characters,
+    characters: CharacterProbes,
 }
 
 impl FastLane {
-    /// Opens the lane of a `tokenizer.json` if it agrees with `truth`.
-    pub fn open(mut json: Value, truth: Truth) -> Result<Self, LaneRefusal> {
+    /// Opens the lane of a `tokenizer.json` if it agrees with `reference`.
+    pub fn open(mut json: Value, reference: Reference) -> Result<Self, LaneRefusal> {
         let unsupported = |reason: &str| LaneRefusal::Unsupported(reason.to_owned());
         let dropout = json["model"]["dropout"].as_f64().unwrap_or(0.0);
         if json["model"]["type"] != "BPE" || dropout != 0.0 {
@@ -59,9 +61,9 @@ impl FastLane {
         for unused in ["truncation", "padding", "post_processor", "decoder"] {
             json[unused] = Value::Null;
         }
-        let ascii_only = is_form(&json["normalizer"]);
+        let ascii_only = is_unicode_normal_form(&json["normalizer"]);
         if ascii_only {
-            // A token that is normalised itself may be spelt in ASCII after all.
+            // A token that is itself normalised may match ASCII text.
             let is_ascii = |it: &Value| it["content"].as_str().is_some_and(str::is_ascii);
             if added
                 .iter()
@@ -94,60 +96,72 @@ impl FastLane {
             metaspace,
             ascii_only,
             unmerged,
-            characters: Characters::new(),
+            characters: CharacterProbes::new(),
         };
-        match probes.into_iter().find(|text| lane.differs(text, truth)) {
+        match probes
+            .into_iter()
+            .find(|text| lane.differs(text, reference))
+        {
             Some(text) => Err(LaneRefusal::Disagrees(text)),
             None => Ok(lane),
         }
     }
 
-    /// Whether the lane gives other ids for a text that it takes.
-    fn differs(&self, text: &str, truth: Truth) -> bool {
-        let compared = self.is_open(text) && (text.is_ascii() || !self.ascii_only);
-        compared && self.plain(text).is_some_and(|ids| truth(text) != Some(ids))
+    /// Whether the lane returns other ids for a text that it accepts.
+    fn differs(&self, text: &str, reference: Reference) -> bool {
+        let compared = self.accepts(text) && (text.is_ascii() || !self.ascii_only);
+        compared
+            && self
+                .encode_unchecked(text)
+                .is_some_and(|ids| reference(text) != Some(ids))
     }
 
-    /// The ids of a text; None if the lane may not or cannot give them.
-    pub fn encode(&self, text: &str, truth: Truth) -> Option<Vec<u32>> {
-        let open = self.is_open(text)
-            && (text.is_ascii() || (!self.ascii_only && self.is_safe(text, truth)));
-        if open { self.plain(text) } else { None }
+    /// The ids of a text; None if the lane is not allowed for the text or
+    /// fails.
+    pub fn encode(&self, text: &str, reference: Reference) -> Option<Vec<u32>> {
+        let open = self.accepts(text)
+            && (text.is_ascii() || (!self.ascii_only && self.is_safe(text, reference)));
+        if open {
+            self.encode_unchecked(text)
+        } else {
+            None
+        }
     }
 
-    /// Whether the text holds nothing that the lane is known to get wrong.
-    fn is_open(&self, text: &str) -> bool {
+    /// Whether the text contains nothing that the lane is known to encode
+    /// wrongly.
+    fn accepts(&self, text: &str) -> bool {
         self.unmerged
             .as_ref()
             .is_none_or(|pieces| !pieces.is_match(text))
     }
 
-    fn plain(&self, text: &str) -> Option<Vec<u32>> {
+    fn encode_unchecked(&self, text: &str) -> Option<Vec<u32>> {
         match &self.metaspace {
             Some(metaspace) => self.tokenizer.encode(&metaspace.apply(text)).ok(),
             None => self.tokenizer.encode(text).ok(),
         }
     }
 
-    fn is_safe(&self, text: &str, truth: Truth) -> bool {
+    fn is_safe(&self, text: &str, reference: Reference) -> bool {
         let agrees = |c| {
             let text = probe::character(c);
-            self.plain(&text)
-                .is_some_and(|ids| truth(&text) == Some(ids))
+            self.encode_unchecked(&text)
+                .is_some_and(|ids| reference(&text) == Some(ids))
         };
         let mut others = text.chars().filter(|c| !c.is_ascii());
         others.all(|c| self.characters.is_safe(c, || agrees(c)))
     }
 }
 
-/// What is known of each character, as bits. Threads may find out the same thing
-/// twice, but never two different things.
-struct Characters {
+/// The probe results of all characters, as bits. Threads may probe a character
+/// twice, but with the same result.
+struct CharacterProbes {
     probed: Box<[AtomicU64]>,
     differing: Box<[AtomicU64]>,
 }
 
-impl Characters {
+impl CharacterProbes {
     fn new() -> Self {
         let zeros = || {
             (0..=char::MAX as usize / 64)
@@ -160,7 +174,7 @@ impl Characters {
         }
     }
 
-    /// Whether a character takes the lane; asks `agrees` the first time.
+    /// Whether a character may take the lane; calls `agrees` the first time.
     fn is_safe(&self, c: char, agrees: impl FnOnce() -> bool) -> bool {
         let (word, bit) = (c as usize / 64, 1 << (c as usize % 64));
         if self.probed[word].load(Ordering::Acquire) & bit == 0 {
@@ -173,9 +187,9 @@ impl Characters {
     }
 }
 
-/// Whether a normaliser brings texts into one of Unicode's normal forms, in which
-/// all ASCII texts are. The lane knows NFC itself.
-fn is_form(normalizer: &Value) -> bool {
+/// Whether the normaliser is a Unicode normal form, which leaves ASCII
+/// unchanged. The lane implements NFC itself.
+fn is_unicode_normal_form(normalizer: &Value) -> bool {
     ["NFD", "NFKC", "NFKD"]
         .iter()
         .any(|&form| normalizer["type"] == form)

@@ -1,22 +1,21 @@
 //! Marks that break up the strings of special tokens inside a message.
 //!
-//! A template sees messages and special tokens as one text, and what it renders
-//! no longer says which was which. So the string of a special token inside a
-//! message is broken up before rendering, and mended after the template's own
-//! tokens have been found. A template does not see the string either: to it, too,
-//! it is text.
+//! The rendered text of a template does not show which parts come from
+//! messages. Therefore the string of a special token inside a message is broken
+//! up before rendering, and restored after the template's own tokens have been
+//! found. The template does not see the original string either.
 
 use rustc_hash::FxHashSet;
 
-/// What breaks a string: a character that occurs in no text of the conversation;
-/// None if nothing was broken.
+/// The character that breaks up strings. It occurs in no text of the
+/// conversation; None if nothing was broken up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Marks(pub Option<char>);
 
 impl Marks {
-    /// The mark for a conversation of these texts: one of the code points that
-    /// Unicode promises never to give to a character (Unicode 17, section 23.7), or
-    /// else any that is not used, private ones first.
+    /// The mark for a conversation with these texts: an unused Unicode
+    /// noncharacter (Unicode 17, section 23.7), or otherwise any unused code
+    /// point, starting from the highest (private use).
     pub fn for_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let used: FxHashSet<char> = texts
             .into_iter()
@@ -28,14 +27,14 @@ impl Marks {
         Self(candidates.find(|c| !used.contains(c)))
     }
 
-    /// Puts marks into `text` at the byte positions `places`, which ascend.
-    pub fn put(self, text: &str, places: &[usize]) -> String {
-        let mut marked = String::with_capacity(text.len() + places.len() * 4);
+    /// Inserts marks into `text` at the ascending byte positions `positions`.
+    pub fn insert(self, text: &str, positions: &[usize]) -> String {
+        let mut marked = String::with_capacity(text.len() + positions.len() * 4);
         let mut start = 0;
-        for &place in places {
-            marked.push_str(&text[start..place]);
+        for &position in positions {
+            marked.push_str(&text[start..position]);
             marked.extend(self.0);
-            start = place;
+            start = position;
         }
         marked.push_str(&text[start..]);
         marked
@@ -66,13 +65,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_is_removed() {
+    fn inserted_marks_are_removed() {
         let text = "a\u{fdd0}b<x>";
         let marks = Marks::for_texts([text]);
-        for places in [&[][..], &[0], &[1, 4], &[0, 5, 8]] {
-            let mut mended = String::new();
-            marks.remove(&marks.put(text, places), &mut mended);
-            assert_eq!(mended, text);
+        for positions in [&[][..], &[0], &[1, 4], &[0, 5, 8]] {
+            let mut restored = String::new();
+            marks.remove(&marks.insert(text, positions), &mut restored);
+            assert_eq!(restored, text);
         }
     }
 }

@@ -1,10 +1,11 @@
-//! SentencePiece's blanks, for a lane that knows only plain BPE.
+//! The `Metaspace` pre-tokenizer (SentencePiece's blanks), for a lane that only
+//! implements BPE.
 
 use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind, StartKind};
 use serde_json::Value;
 
-/// What `tokenizers` calls `Metaspace` with `split: false`: blanks become `▁`,
-/// and a text that does not begin with an added token gets one in front.
+/// `Metaspace` of `tokenizers` with `split: false`: blanks become `▁`, and a
+/// text that does not start with an added token gets a leading one.
 pub(super) struct Metaspace {
     replacement: char,
     prepends: bool,
@@ -12,8 +13,8 @@ pub(super) struct Metaspace {
 }
 
 impl Metaspace {
-    /// Reads the pre-tokenizer's settings; why not, where the lane cannot follow
-    /// them.
+    /// Parses the settings of the pre-tokenizer. The error says why the lane
+    /// does not support them.
     pub fn read(pre_tokenizer: &Value, added: &[Value]) -> Result<Self, &'static str> {
         if pre_tokenizer["split"] != Value::Bool(false) {
             return Err("its Metaspace splits words");
@@ -34,10 +35,10 @@ impl Metaspace {
             .filter_map(|it| it["content"].as_str())
             .collect();
         if added.iter().any(flagged) || contents.iter().any(|content| content.contains(' ')) {
-            return Err("an added token takes blanks");
+            return Err("an added token strips blanks");
         }
         if contents.iter().any(|content| content.contains(replacement)) {
-            return Err("an added token holds what stands for blanks");
+            return Err("an added token contains the replacement of blanks");
         }
         let added = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
@@ -51,7 +52,7 @@ impl Metaspace {
         })
     }
 
-    /// The text as the model sees it.
+    /// The text after pre-tokenisation.
     pub fn apply(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len() + text.len() / 3 + 3);
         if self.prepends && !text.is_empty() && !self.begins_with_added(text) {

@@ -1,13 +1,13 @@
-//! Texts on which a fast lane must agree with `tokenizers`.
+//! Probe texts on which a fast lane must agree with `tokenizers`.
 
-/// A character in the surroundings in which tokenizers treat characters
+/// A character in the contexts in which tokenizers treat characters
 /// differently: between blanks, letters, capitals, digits and marks, before an
-/// English suffix, behind a line feed, among combining marks.
+/// English suffix, after a line feed, among combining marks.
 pub(super) fn character(c: char) -> String {
     format!(" {c}a{c} A{c}1{c}'s{c}\n{c}. {c} a\u{301}{c}\u{323}{c}{c}")
 }
 
-/// Texts that together show what a tokenizer does: every ASCII character, runs
+/// Texts that cover the behaviour of a tokenizer: every ASCII character, runs
 /// of white space, contractions, numbers, several scripts, code, and each added
 /// token alone, doubled, and among white space and letters.
 pub(super) fn texts<'a>(added: impl Iterator<Item = &'a str>) -> Vec<String> {
@@ -21,11 +21,11 @@ pub(super) fn texts<'a>(added: impl Iterator<Item = &'a str>) -> Vec<String> {
     texts
 }
 
-/// How many entries of a vocabulary are probed, evenly over all of it.
+/// The number of vocabulary entries that are probed, evenly spaced.
 const ENTRIES: usize = 4096;
 
-/// Texts out of a vocabulary, so that its merges are tried: entries with blanks
-/// between them, and the same without.
+/// Texts made of vocabulary entries, to cover the merges: entries separated by
+/// blanks, and the same without.
 pub(super) fn vocabulary<'a>(entries: impl ExactSizeIterator<Item = &'a String>) -> Vec<String> {
     let step = entries.len().div_ceil(ENTRIES).max(1);
     let words: Vec<String> = entries

@@ -1,10 +1,10 @@
-//! The methods of Python's `str` that templates use and Rust does otherwise.
+//! Methods of Python's `str` that templates use and that differ in Rust.
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, State};
 
-/// What Python's `str.isspace` says: Unicode white space, and the separators of
-/// ASCII, which Rust does not count.
+/// Python's `str.isspace`: Unicode white space, and the ASCII separators, which
+/// Rust does not include.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
@@ -19,7 +19,7 @@ pub(super) fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
-/// Which ends of a text are stripped.
+/// The ends of a text to strip.
 #[derive(Clone, Copy)]
 struct Ends {
     left: bool,
@@ -32,16 +32,16 @@ const BOTH: Ends = Ends {
 };
 
 fn stripped(text: &str, characters: Option<&str>, ends: Ends) -> String {
-    let goes = |c: char| match characters {
+    let is_stripped = |c: char| match characters {
         Some(characters) => characters.contains(c),
         None => is_space(c),
     };
     let mut text = text;
     if ends.left {
-        text = text.trim_start_matches(goes);
+        text = text.trim_start_matches(is_stripped);
     }
     if ends.right {
-        text = text.trim_end_matches(goes);
+        text = text.trim_end_matches(is_stripped);
     }
     text.to_owned()
 }
@@ -54,8 +54,8 @@ pub(super) fn trim(value: &Value, characters: Option<&str>) -> String {
     }
 }
 
-/// Methods of Python's types: those of `str` that differ are done here, the rest
-/// by minijinja's own imitation.
+/// Methods of Python's types: those of `str` that differ are implemented here,
+/// the rest in minijinja's `pycompat`.
 pub(super) fn method(
     state: &mut State<'_, '_>,
     value: &Value,

@@ -1,13 +1,13 @@
-//! Rows of token ids, one behind the other.
+//! Rows of token ids in one flat array.
 
 use std::ops::Range;
 
 use crate::{Error, parallel};
 
-/// How few rows are worth a thread.
-const SMALLEST_TASK: usize = 16;
+/// Minimum number of rows per task.
+const MIN_TASK_SIZE: usize = 16;
 
-/// Into how many tasks the rows of one thread are cut, since rows differ in cost.
+/// The number of tasks per thread; more than one because rows differ in cost.
 const TASKS_PER_THREAD: usize = 8;
 
 /// Rows of ids: row `i` is `ids[offsets[i]..offsets[i + 1]]`.
@@ -15,12 +15,12 @@ const TASKS_PER_THREAD: usize = 8;
 pub struct Ragged {
     /// The ids of all rows.
     pub ids: Vec<i32>,
-    /// The cumulative lengths, from 0; one more than there are rows.
+    /// The cumulative lengths, starting with 0; one more entry than rows.
     pub offsets: Vec<i64>,
 }
 
 impl Ragged {
-    /// How many rows there are.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.offsets.len().saturating_sub(1)
     }
@@ -31,27 +31,27 @@ impl Ragged {
     }
 }
 
-/// Prompts with their completions behind them.
+/// Prompts followed by their completions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rows {
     /// The ids.
     pub rows: Ragged,
-    /// Whether an id belongs to the completion; as long as the ids.
+    /// Whether an id belongs to the completion, one entry per id.
     pub completion_mask: Vec<bool>,
 }
 
-/// The ids of some consecutive rows, before they are put together.
+/// The ids of some consecutive rows, before concatenation.
 #[derive(Default)]
 struct Part {
     ids: Vec<i32>,
     lengths: Vec<usize>,
 }
 
-/// Puts rows together out of `columns` texts each: `encode(row)` gives the ids of
-/// each column. Runs in parallel; the order is that of the rows.
+/// Builds `N` columns of rows: `encode(row)` returns the ids of each column.
+/// Runs in parallel; the rows stay in order.
 ///
 /// # Errors
-/// Those of `encode`, of the first row that fails.
+/// The error of `encode` for the first row that fails.
 pub(super) fn columns<const N: usize>(
     rows: usize,
     encode: impl Fn(usize) -> Result<[Vec<u32>; N], Error> + Sync + Send,
@@ -80,10 +80,10 @@ pub(super) fn columns<const N: usize>(
     Ok(by_column.map(|parts| join(&parts)))
 }
 
-/// Cuts the rows into the ranges that are encoded together.
+/// Splits the rows into ranges that are encoded together.
 fn tasks(rows: usize) -> Vec<Range<usize>> {
-    let wanted = parallel::tasks(rows, SMALLEST_TASK) * TASKS_PER_THREAD;
-    let size = rows.div_ceil(wanted).max(SMALLEST_TASK);
+    let wanted = parallel::tasks(rows, MIN_TASK_SIZE) * TASKS_PER_THREAD;
+    let size = rows.div_ceil(wanted).max(MIN_TASK_SIZE);
     let starts = (0..rows).step_by(size);
     starts.map(|start| start..rows.min(start + size)).collect()
 }
@@ -91,15 +91,15 @@ fn tasks(rows: usize) -> Vec<Range<usize>> {
 fn join(parts: &[Part]) -> Ragged {
     let total = parts.iter().map(|part| part.ids.len()).sum();
     let mut ids = vec![0; total];
-    let mut places = Vec::with_capacity(parts.len());
+    let mut slices = Vec::with_capacity(parts.len());
     let mut rest = ids.as_mut_slice();
     for part in parts {
-        let (place, behind) = rest.split_at_mut(part.ids.len());
-        places.push((place, &part.ids));
-        rest = behind;
+        let (slice, rest_after) = rest.split_at_mut(part.ids.len());
+        slices.push((slice, &part.ids));
+        rest = rest_after;
     }
-    let copy = |(place, ids): (&mut [i32], &Vec<i32>)| place.copy_from_slice(ids);
-    parallel::map_owned(places, 1, copy);
+    let copy = |(slice, ids): (&mut [i32], &Vec<i32>)| slice.copy_from_slice(ids);
+    parallel::map_owned(slices, 1, copy);
     let mut end = 0;
     let ends = parts.iter().flat_map(|part| &part.lengths).map(|length| {
         end += *length as i64;

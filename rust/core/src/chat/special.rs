@@ -1,4 +1,4 @@
-//! Finding the strings of special tokens.
+//! Search for the strings of special tokens.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,41 +10,41 @@ use super::marks::Marks;
 use super::python_str;
 use crate::Error;
 
-/// An added token, as far as finding it goes.
+/// The properties of an added token that affect the search.
 pub(super) struct Added {
     /// Its string.
     pub content: String,
-    /// Whether it is special: not to be spelt by a message.
+    /// Whether it is special: a message must not be able to spell it.
     pub special: bool,
     /// Whether it matches whole words only.
     pub single_word: bool,
-    /// Whether it is looked for in the normalised text.
+    /// Whether it is matched in the normalised text.
     pub normalized: bool,
 }
 
 /// The strings of a tokenizer's special tokens.
 pub(super) struct SpecialTokens {
     contents: Vec<String>,
-    /// Finds every occurrence, in any case, also those that overlap: a template may
-    /// change the case of what it is given.
-    every: AhoCorasick,
-    /// Finds the occurrences of added tokens that `tokenizers` takes for tokens:
-    /// leftmost, and of those that begin at the same place the longest.
-    taken: AhoCorasick,
-    /// Of each pattern of `taken`: its index in `contents` (None: not special), and
-    /// whether it matches whole words only.
-    kinds: Vec<(Option<usize>, bool)>,
-    /// What special tokens begin and end with, themselves left out.
-    beginnings: FxHashSet<String>,
-    endings: FxHashSet<String>,
-    longest: usize,
-    /// Whether a normaliser may make special tokens out of any text.
-    from_anything: bool,
+    /// Finds every occurrence, case-insensitive and overlapping: a template may
+    /// change the case of a message.
+    overlapping: AhoCorasick,
+    /// Finds the occurrences of added tokens that `tokenizers` matches:
+    /// leftmost-longest.
+    leftmost_longest: AhoCorasick,
+    /// For each pattern of `leftmost_longest`: its index in `contents` (None:
+    /// not special), and whether it matches whole words only.
+    patterns: Vec<(Option<usize>, bool)>,
+    /// The proper prefixes and suffixes of the special tokens.
+    prefixes: FxHashSet<String>,
+    suffixes: FxHashSet<String>,
+    max_len: usize,
+    /// Whether the normaliser could turn any text into a special token.
+    normalizer_may_form_special: bool,
 }
 
 impl SpecialTokens {
-    /// Prepares the search for the added tokens of a tokenizer; those without a
-    /// string are left out.
+    /// Builds the search for the added tokens of a tokenizer; those with an
+    /// empty string are skipped.
     pub fn new(added: Vec<Added>, has_normalizer: bool) -> Result<Self, Error> {
         let added: Vec<Added> = added
             .into_iter()
@@ -53,65 +53,68 @@ impl SpecialTokens {
         let special = added.iter().filter(|it| it.special);
         let contents: Vec<String> = special.clone().map(|it| it.content.clone()).collect();
         let mut next = 0..contents.len();
-        let kinds = added.iter().map(|it| {
+        let patterns = added.iter().map(|it| {
             let index = it.special.then(|| next.next()).flatten();
             (index, it.single_word)
         });
         let cut = |content: &String| {
-            let places = content
+            let positions = content
                 .char_indices()
                 .skip(1)
                 .map(|(at, _)| content.split_at(at));
-            places
+            positions
                 .map(|(left, right)| (left.to_owned(), right.to_owned()))
                 .collect::<Vec<_>>()
         };
-        let (beginnings, endings) = contents.iter().flat_map(cut).unzip();
+        let (prefixes, suffixes) = contents.iter().flat_map(cut).unzip();
         let found = added.iter().map(|it| it.content.as_str());
         Ok(Self {
-            every: finder(MatchKind::Standard, contents.iter().map(String::as_str))?,
-            taken: finder(MatchKind::LeftmostLongest, found)?,
-            kinds: kinds.collect(),
-            beginnings,
-            endings,
-            longest: contents.iter().map(String::len).max().unwrap_or(0),
-            from_anything: has_normalizer && special.clone().any(|it| it.normalized),
+            overlapping: finder(MatchKind::Standard, contents.iter().map(String::as_str))?,
+            leftmost_longest: finder(MatchKind::LeftmostLongest, found)?,
+            patterns: patterns.collect(),
+            prefixes,
+            suffixes,
+            max_len: contents.iter().map(String::len).max().unwrap_or(0),
+            normalizer_may_form_special: has_normalizer && special.clone().any(|it| it.normalized),
             contents,
         })
     }
 
-    /// The strings; their positions are the indices that [`Self::taken`] gives.
+    /// The strings; [`Self::find`] returns indices into them.
     pub fn contents(&self) -> &[String] {
         &self.contents
     }
 
-    /// Whether a message of this text could give a special token: it holds one, or
-    /// what a template puts around it could complete one, or the normaliser could.
-    pub fn threatened_by(&self, text: &str) -> bool {
-        self.from_anything || self.occur_in(text) || !self.edges(text).is_empty()
+    /// Whether a message with this text could produce a special token: it
+    /// contains one, or the text that a template puts around it could complete
+    /// one, or the normaliser could.
+    pub fn may_form_special(&self, text: &str) -> bool {
+        self.normalizer_may_form_special || self.occurs_in(text) || !self.edges(text).is_empty()
     }
 
-    /// Whether any of the strings occurs in `text`, in any case.
-    pub fn occur_in(&self, text: &str) -> bool {
-        !self.contents.is_empty() && self.every.is_match(text)
+    /// Whether any of the strings occurs in `text`, case-insensitive.
+    pub fn occurs_in(&self, text: &str) -> bool {
+        !self.contents.is_empty() && self.overlapping.is_match(text)
     }
 
-    /// Where the special tokens of a text stand, and which they are.
-    pub fn taken<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (Range<usize>, usize)> + 'a {
-        self.taken.find_iter(text).filter_map(|found| {
-            let (index, single_word) = self.kinds[found.pattern().as_usize()];
+    /// The special tokens in a text, as (byte range, index in
+    /// [`Self::contents`]).
+    pub fn find<'a>(&'a self, text: &'a str) -> impl Iterator<Item = (Range<usize>, usize)> + 'a {
+        self.leftmost_longest.find_iter(text).filter_map(|found| {
+            let (index, single_word) = self.patterns[found.pattern().as_usize()];
             let index = index.filter(|_| !single_word || is_whole_word(text, &found.range()))?;
             Some((found.range(), index))
         })
     }
 
-    /// The text with every occurrence broken up by marks.
+    /// The text with every occurrence of a special token broken up by marks.
     ///
     /// # Errors
-    /// [`Error::OneCharacterSpecial`]: there is nothing to break.
+    /// [`Error::OneCharacterSpecial`]: a token of one character cannot be
+    /// broken up.
     pub fn broken<'a>(&self, text: &'a str, marks: Marks) -> Result<Cow<'a, str>, Error> {
-        let mut places = self.edges(text);
-        for found in self.every.find_overlapping_iter(text) {
+        let mut positions = self.edges(text);
+        for found in self.overlapping.find_overlapping_iter(text) {
             let token = &text[found.range()];
             let first = token.chars().next().map_or(0, char::len_utf8);
             if first == token.len() {
@@ -119,49 +122,50 @@ impl SpecialTokens {
                     token: token.to_owned(),
                 });
             }
-            places.push(found.start() + first);
+            positions.push(found.start() + first);
         }
-        if places.is_empty() {
+        if positions.is_empty() {
             return Ok(Cow::Borrowed(text));
         }
-        places.sort_unstable();
-        places.dedup();
-        Ok(Cow::Owned(marks.put(text, &places)))
+        positions.sort_unstable();
+        positions.dedup();
+        Ok(Cow::Owned(marks.insert(text, &positions)))
     }
 
-    /// Where a text must be broken lest what a template puts before or behind it,
-    /// white space stripped or not, completes a special token.
+    /// The positions at which a text must be broken up so that the text that a
+    /// template puts before or after it, with white space stripped or not,
+    /// cannot complete a special token.
     fn edges(&self, text: &str) -> Vec<usize> {
         let inner = python_str::strip(text);
         let start = inner.as_ptr() as usize - text.as_ptr() as usize;
-        let mut places = Vec::new();
+        let mut positions = Vec::new();
         if inner.is_empty() || self.contents.is_empty() {
-            return places;
+            return positions;
         }
-        for len in 1..=inner.len().min(self.longest) {
+        for len in 1..=inner.len().min(self.max_len) {
             if inner
                 .get(inner.len() - len..)
-                .is_some_and(|end| self.beginnings.contains(end))
+                .is_some_and(|end| self.prefixes.contains(end))
             {
                 let first = inner[inner.len() - len..]
                     .chars()
                     .next()
                     .map_or(0, char::len_utf8);
-                places.push(start + inner.len() - len + first);
+                positions.push(start + inner.len() - len + first);
             }
             if inner
                 .get(..len)
-                .is_some_and(|begin| self.endings.contains(begin))
+                .is_some_and(|begin| self.suffixes.contains(begin))
             {
                 let last = inner[..len].chars().next_back().map_or(0, char::len_utf8);
-                places.push(start + len - last);
+                positions.push(start + len - last);
             }
         }
         let is_within = |token: &String| inner.len() < token.len() && token.contains(inner);
-        if inner.len() < self.longest && self.contents.iter().any(is_within) {
-            places.push(start);
+        if inner.len() < self.max_len && self.contents.iter().any(is_within) {
+            positions.push(start);
         }
-        places
+        positions
     }
 }
 
@@ -178,7 +182,7 @@ fn finder<'a>(
         })
 }
 
-/// Whether no letter, digit or underscore stands right before or behind.
+/// Whether no letter, digit or underscore directly precedes or follows.
 fn is_whole_word(text: &str, range: &Range<usize>) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     !text[..range.start].chars().next_back().is_some_and(is_word)
@@ -217,20 +221,20 @@ mod tests {
             "a<|end|",
         ] {
             let broken = special.broken(text, MARKS).unwrap();
-            assert!(!special.occur_in(&broken), "{text:?}");
-            let mut mended = String::new();
-            MARKS.remove(&broken, &mut mended);
-            assert_eq!(mended, text);
+            assert!(!special.occurs_in(&broken), "{text:?}");
+            let mut restored = String::new();
+            MARKS.remove(&broken, &mut restored);
+            assert_eq!(restored, text);
         }
     }
 
-    /// Whatever stands around a broken text, no special token reaches into it.
+    /// Whatever text surrounds a broken text, no special token overlaps it.
     #[test]
     fn broken_texts_cannot_be_completed() {
         let special = tokens(&["<|end|>", "<s>"]);
         for text in ["<", "<|en", "|>", ">", " d|> ", "end", "x <|", "s"] {
             let broken = special.broken(text, MARKS).unwrap();
-            assert!(special.threatened_by(text), "{text:?}");
+            assert!(special.may_form_special(text), "{text:?}");
             for (left, right) in [
                 ("<|", "|>"),
                 ("<", ">"),
@@ -240,28 +244,28 @@ mod tests {
             ] {
                 for said in [broken.as_ref(), broken.trim()] {
                     let whole = format!("{left}{said}{right}");
-                    assert_eq!(special.taken(&whole).count(), 0, "{whole:?}");
+                    assert_eq!(special.find(&whole).count(), 0, "{whole:?}");
                 }
             }
         }
         for text in ["hello", "", "a > b", "<end", "it's > 3 <|x|", "end."] {
-            assert!(!special.threatened_by(text), "{text:?}");
+            assert!(!special.may_form_special(text), "{text:?}");
         }
     }
 
     #[test]
-    fn the_longest_of_the_leftmost_is_taken() {
+    fn the_leftmost_longest_token_is_found() {
         let special = tokens(&["<a", "<a>", "a>b"]);
-        let taken: Vec<_> = special.taken("x<a>b<a").collect();
-        assert_eq!(taken, [(1..4, 1), (5..7, 0)]);
+        let found: Vec<_> = special.find("x<a>b<a").collect();
+        assert_eq!(found, [(1..4, 1), (5..7, 0)]);
     }
 
     #[test]
-    fn other_added_tokens_are_taken_first() {
+    fn other_added_tokens_are_matched_first() {
         let added = vec![token("g<end>", false), token("<end>", true)];
         let special = SpecialTokens::new(added, false).unwrap();
-        let taken: Vec<_> = special.taken("dog<end> <end>").collect();
-        assert_eq!(taken, [(9..14, 0)]);
+        let found: Vec<_> = special.find("dog<end> <end>").collect();
+        assert_eq!(found, [(9..14, 0)]);
     }
 
     #[test]
@@ -271,8 +275,8 @@ mod tests {
             ..token("end", true)
         }];
         let special = SpecialTokens::new(added, false).unwrap();
-        let taken: Vec<_> = special.taken("end ends _end \u{e9}end (end)").collect();
-        assert_eq!(taken, [(0..3, 0), (21..24, 0)]);
+        let found: Vec<_> = special.find("end ends _end \u{e9}end (end)").collect();
+        assert_eq!(found, [(0..3, 0), (21..24, 0)]);
     }
 
     #[test]
@@ -283,13 +287,13 @@ mod tests {
                 ..token("<end>", true)
             }]
         };
-        let threatened = |normalized, normalizer| {
+        let may_form = |normalized, normalizer| {
             SpecialTokens::new(added(normalized), normalizer)
                 .unwrap()
-                .threatened_by("hello")
+                .may_form_special("hello")
         };
-        assert!(threatened(true, true));
-        assert!(!threatened(true, false) && !threatened(false, true));
+        assert!(may_form(true, true));
+        assert!(!may_form(true, false) && !may_form(false, true));
     }
 
     #[test]
@@ -301,7 +305,7 @@ mod tests {
 
     #[test]
     fn no_special_tokens_are_found_nowhere() {
-        assert!(!tokens(&[]).threatened_by("a"));
-        assert_eq!(tokens(&[]).taken("a").count(), 0);
+        assert!(!tokens(&[]).may_form_special("a"));
+        assert_eq!(tokens(&[]).find("a").count(), 0);
     }
 }

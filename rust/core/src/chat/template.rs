@@ -15,31 +15,31 @@ const NAME: &str = "chat";
 /// One message of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Who speaks: `system`, `user`, `assistant`.
+    /// The role: `system`, `user`, `assistant`.
     pub role: &'a str,
-    /// What is said.
+    /// The content.
     pub content: &'a str,
 }
 
-/// A chat template: Jinja as transformers runs it (blocks trimmed, `break` and
-/// `continue`, `raise_exception`), on minijinja.
+/// A chat template: Jinja with the settings of transformers (trimmed blocks,
+/// `break` and `continue`, `raise_exception`), implemented with minijinja.
 ///
-/// Two template engines are two programs: compare the renderings with those of
-/// transformers before this one is relied on for a template.
+/// minijinja and Jinja may differ: compare the renderings with those of
+/// transformers before relying on this for a template.
 pub struct ChatTemplate {
     environment: Environment<'static>,
     variables: Value,
 }
 
 impl ChatTemplate {
-    /// Compiles a template. `variables` are what it may name besides the
+    /// Compiles a template. `variables` are available to it besides the
     /// messages: `bos_token`, `eos_token` and so on.
     ///
     /// # Errors
-    /// [`Error::InvalidTemplate`]: it is not Jinja, or uses what only
-    /// transformers has.
+    /// [`Error::InvalidTemplate`]: it is not valid Jinja, or uses a feature
+    /// that only transformers has.
     pub fn new(source: &str, variables: &[(String, String)]) -> Result<Self, Error> {
-        // As Jinja reads sources.
+        // Jinja normalises line endings in the same way.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         let mut environment = Environment::new();
         environment.set_syntax(
@@ -56,7 +56,8 @@ impl ChatTemplate {
             python_str::trim(&value, characters)
         });
         environment.add_filter("tojson", to_json);
-        // To Jinja `none` is not iterable, to minijinja it is an empty sequence.
+        // In Jinja `none` is not iterable; in minijinja it is an empty
+        // sequence.
         environment.add_test("iterable", |value: &Value| {
             !value.is_none() && value.try_iter().is_ok()
         });
@@ -73,11 +74,11 @@ impl ChatTemplate {
         })
     }
 
-    /// Renders a conversation, with the mark of the assistant's turn behind it if
-    /// `add_generation_prompt`.
+    /// Renders a conversation, with the generation prompt of the assistant's
+    /// turn if `add_generation_prompt`.
     ///
     /// # Errors
-    /// [`Error::Template`]: the template refuses these messages.
+    /// [`Error::Template`]: the template rejects these messages.
     pub fn render(
         &self,
         messages: &[Message<'_>],
@@ -103,17 +104,17 @@ impl ChatTemplate {
     }
 }
 
-/// transformers' `tojson`, of strings: it escapes no HTML.
+/// The `tojson` of transformers, for strings only: without HTML escapes.
 fn to_json(value: &Value) -> Result<String, minijinja::Error> {
-    let refused = |reason| minijinja::Error::new(ErrorKind::InvalidOperation, reason);
+    let failure = |reason| minijinja::Error::new(ErrorKind::InvalidOperation, reason);
     let text = value
         .as_str()
-        .ok_or_else(|| refused("tojson takes strings only here"))?;
-    serde_json::to_string(text).map_err(|_| refused("no JSON"))
+        .ok_or_else(|| failure("tojson accepts strings only"))?;
+    serde_json::to_string(text).map_err(|_| failure("not representable as JSON"))
 }
 
-/// transformers marks what an assistant said by `{% generation %}` blocks. They
-/// render as their content, in a scope of its own, as `with` does.
+/// transformers marks assistant messages with `{% generation %}` blocks. They
+/// render as their content in a new scope, which is what `with` does.
 fn without_generation_blocks(source: &str) -> String {
     static TAG: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("a valid pattern")
@@ -121,7 +122,7 @@ fn without_generation_blocks(source: &str) -> String {
     TAG.replace_all(source, "{%$1 ${2}with $3%}").into_owned()
 }
 
-/// The first line of a message, shortened: errors are one line.
+/// The first line of a message, truncated: errors are one line.
 fn first_line(text: &str) -> String {
     text.lines()
         .next()

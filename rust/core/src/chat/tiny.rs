@@ -48,14 +48,14 @@ fn byte_bpe() -> BpeTrainer {
         .build()
 }
 
-/// GPT-2's kind.
+/// As in GPT-2.
 pub(super) fn byte_level() -> String {
     let mut tokenizer = Tokenizer::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
     train(&mut tokenizer, byte_bpe())
 }
 
-/// GPT-2's kind behind a normaliser: NFC, or NFKC if `compatible`.
+/// As in GPT-2, with a normaliser: NFC, or NFKC if `compatible`.
 pub(super) fn normalized(compatible: bool) -> String {
     let mut tokenizer = Tokenizer::new(BPE::default());
     if compatible {
@@ -67,7 +67,7 @@ pub(super) fn normalized(compatible: bool) -> String {
     train(&mut tokenizer, byte_bpe())
 }
 
-/// SentencePiece's kind of BPE: blanks as `▁`, unknown characters as bytes.
+/// BPE as in SentencePiece: blanks as `▁`, unknown characters as bytes.
 pub(super) fn byte_fallback(scheme: PrependScheme) -> String {
     let bpe = BPE::builder()
         .byte_fallback(true)
@@ -85,14 +85,14 @@ pub(super) fn byte_fallback(scheme: PrependScheme) -> String {
         .special_tokens(tokens)
         .build();
     let json = train(&mut tokenizer, trainer);
-    // The bytes are pieces of the model, not tokens that a text may spell.
+    // The bytes are pieces of the model, not added tokens.
     let mut value: serde_json::Value = serde_json::from_str(&json).unwrap();
     let added = value["added_tokens"].as_array_mut().unwrap();
     added.retain(|token| !token["content"].as_str().unwrap().starts_with("<0x"));
     value.to_string()
 }
 
-/// T5's kind.
+/// As in T5.
 pub(super) fn unigram() -> String {
     let mut tokenizer = Tokenizer::new(Unigram::default());
     tokenizer.with_pre_tokenizer(Some(Metaspace::new(
@@ -109,7 +109,7 @@ pub(super) fn unigram() -> String {
     train(&mut tokenizer, trainer.unwrap())
 }
 
-/// BERT's kind.
+/// As in BERT.
 pub(super) fn word_piece() -> String {
     let model = WordPiece::builder()
         .unk_token("<unk>".into())
@@ -128,7 +128,7 @@ pub(super) fn word_piece() -> String {
     train(&mut tokenizer, trainer)
 }
 
-/// All kinds by name, and whether the fast lane takes them.
+/// All tokenizers by name, and whether the fast lane supports them.
 pub(super) fn every() -> Vec<(&'static str, String, bool)> {
     vec![
         ("byte level", byte_level(), true),

@@ -1,54 +1,56 @@
-//! Texts to token ids, as Hugging Face's `tokenizers` gives them.
+//! From texts to token ids, identical to Hugging Face's `tokenizers`.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::guarded::Guarded;
+use super::guarded::GuardedTokenizer;
+use super::huggingface::{disable_truncation_and_padding, encode};
 use super::lane::{FastLane, LaneRefusal};
 use super::marks::Marks;
 use super::special::{Added, SpecialTokens};
 use crate::{Error, parallel};
 
-/// A tokenizer as its `tokenizer.json` describes it, without truncation, padding
-/// and the tokens that a post-processor adds: a chat template writes those.
+/// The tokenizer of a `tokenizer.json`, without truncation, padding and the
+/// tokens of the post-processor (the chat template writes those).
 pub struct Tokenizer {
     json: String,
-    oracle: tokenizers::Tokenizer,
+    reference: tokenizers::Tokenizer,
     lane: Result<FastLane, LaneRefusal>,
     special: SpecialTokens,
-    guarded: OnceLock<Result<Guarded, String>>,
+    guarded: OnceLock<Result<GuardedTokenizer, String>>,
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json` and opens the fast lane if it agrees. The
-    /// `end_token` counts as special, even where the description does not say so.
+    /// Loads a `tokenizer.json` and opens the fast lane if its ids agree. The
+    /// `end_token` counts as special even if `tokenizer.json` does not say so.
     ///
     /// # Errors
     /// [`Error::InvalidTokenizer`].
     pub fn from_json(json: &str, end_token: Option<&str>) -> Result<Self, Error> {
-        // Some descriptions make `tokenizers` panic.
-        catch_unwind(|| Self::read(json, end_token)).unwrap_or_else(|_| Err(invalid(&"it panics")))
+        // `tokenizers` panics on some files.
+        catch_unwind(|| Self::read(json, end_token))
+            .unwrap_or_else(|_| Err(invalid(&"`tokenizers` panicked")))
     }
 
     fn read(json: &str, end_token: Option<&str>) -> Result<Self, Error> {
-        let mut oracle: tokenizers::Tokenizer = json.parse().map_err(|error| invalid(&error))?;
-        plain(&mut oracle).map_err(|error| invalid(&error))?;
+        let mut reference: tokenizers::Tokenizer = json.parse().map_err(|error| invalid(&error))?;
+        disable_truncation_and_padding(&mut reference).map_err(|error| invalid(&error))?;
         let value: Value = serde_json::from_str(json).map_err(|error| invalid(&error))?;
         let added = added_tokens(&value, end_token);
         let special = SpecialTokens::new(added, !value["normalizer"].is_null())?;
-        let lane = FastLane::open(value, &|text| encode(&oracle, text).ok());
+        let lane = FastLane::open(value, &|text| encode(&reference, text).ok());
         Ok(Self {
             json: json.to_owned(),
-            oracle,
+            reference,
             lane,
             special,
             guarded: OnceLock::new(),
         })
     }
 
-    /// Why there is no fast lane; None if there is one.
+    /// The reason why there is no fast lane; None if there is one.
     pub fn lane_refusal(&self) -> Option<&LaneRefusal> {
         self.lane.as_ref().err()
     }
@@ -60,68 +62,52 @@ impl Tokenizer {
 
     /// The id of a token.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.oracle.token_to_id(token)
+        self.reference.token_to_id(token)
     }
 
-    /// The ids of a text, in which the strings of special tokens are tokens.
+    /// The ids of a text. Strings of special tokens are encoded as special
+    /// tokens.
     ///
     /// # Errors
-    /// [`Error::Tokenize`]: the model has no token for some of it, and none for
-    /// unknown text.
+    /// [`Error::Tokenize`]: the model has no token for part of the text, and no
+    /// unknown token.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        self.encode_by(text, lane_is_usable())
+        self.encode_with_lane(text, lane_is_usable())
     }
 
-    /// [`Self::encode`] for many texts: whether the lane [may be
-    /// used](lane_is_usable) is found out once.
-    pub(super) fn encode_by(&self, text: &str, lane: bool) -> Result<Vec<u32>, Error> {
+    /// [`Self::encode`] for batches: the caller checks once whether the lane
+    /// [may be used](lane_is_usable).
+    pub(super) fn encode_with_lane(&self, text: &str, lane: bool) -> Result<Vec<u32>, Error> {
         if lane
             && let Ok(lane) = &self.lane
-            && let Some(ids) = lane.encode(text, &|text| encode(&self.oracle, text).ok())
+            && let Some(ids) = lane.encode(text, &|text| encode(&self.reference, text).ok())
         {
             return Ok(ids);
         }
-        encode(&self.oracle, text)
+        encode(&self.reference, text)
     }
 
-    /// The ids of a text in which some strings of special tokens are broken up by
-    /// `marks`: those are text.
+    /// The ids of a text in which some strings of special tokens are broken up
+    /// by `marks` and encoded as text.
     pub(super) fn encode_marked(&self, text: &str, marks: Marks) -> Result<Vec<u32>, Error> {
         let guarded = self
             .guarded
-            .get_or_init(|| self.make_guarded().map_err(|error| error.to_string()));
+            .get_or_init(|| self.build_guarded().map_err(|error| error.to_string()));
         let guarded = guarded.as_ref().map_err(|reason| Error::InvalidTokenizer {
             reason: reason.clone(),
         })?;
         guarded.encode(text, marks, &self.special)
     }
 
-    fn make_guarded(&self) -> Result<Guarded, Error> {
-        Guarded::new(&self.json, &self.special, |token| self.token_to_id(token))
+    fn build_guarded(&self) -> Result<GuardedTokenizer, Error> {
+        GuardedTokenizer::new(&self.json, &self.special, |token| self.token_to_id(token))
     }
 }
 
-/// Whether the fast lanes of this process may be used: they have threads of their
-/// own, which a forked process lacks. Asks the operating system.
+/// Whether this process may use fast lanes: they own threads, which a forked
+/// process lacks. Makes a system call.
 pub(super) fn lane_is_usable() -> bool {
     parallel::owns_threads()
-}
-
-/// Takes away what changes the number of tokens.
-pub(super) fn plain(tokenizer: &mut tokenizers::Tokenizer) -> tokenizers::Result<()> {
-    tokenizer.with_truncation(None)?;
-    tokenizer.with_padding(None);
-    Ok(())
-}
-
-/// The ids that `tokenizers` gives; some descriptions make it panic.
-pub(super) fn encode(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
-    let failed = |reason| Error::Tokenize { reason };
-    match catch_unwind(AssertUnwindSafe(|| tokenizer.encode_fast(text, false))) {
-        Ok(Ok(encoding)) => Ok(encoding.get_ids().to_vec()),
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed("it panics".to_owned())),
-    }
 }
 
 fn invalid(error: &dyn std::fmt::Display) -> Error {

@@ -1,12 +1,12 @@
-//! Pieces of a BPE vocabulary that its merges do not make.
+//! Pieces of a BPE vocabulary that its merges do not produce.
 
 use rustc_hash::FxHashSet;
 use serde_json::Value;
 
-/// The pieces of more than one character that are the result of no merge and no
-/// added token either: `<0x0A>`, with which SentencePiece falls back to bytes, is
-/// one. `tokenizers` never gives such a piece for the text that spells it, unless
-/// it is told to `ignore_merges`.
+/// The pieces of more than one character that are neither the result of a merge
+/// nor an added token, such as `<0x0A>`, SentencePiece's byte fallback.
+/// `tokenizers` never returns such a piece for the text that spells it, unless
+/// `ignore_merges` is set.
 pub(super) fn pieces(model: &Value, added: &[Value]) -> Vec<String> {
     if model["ignore_merges"] == true {
         return Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn pieces(model: &Value, added: &[Value]) -> Vec<String> {
         .collect()
 }
 
-/// What a merge makes, in either of the notations of `tokenizer.json`.
+/// The result of a merge, in either notation of `tokenizer.json`.
 fn result(merge: &Value) -> Option<String> {
     match merge {
         Value::String(pair) => pair
@@ -50,7 +50,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_merges_do_not_make() {
+    fn pieces_without_a_merge() {
         let vocab =
             json!({"a": 0, "b": 1, "ab": 2, "<0x0A>": 3, "</s>": 4, "\u{e9}": 5, "abab": 6});
         let added = [json!({"content": "</s>"})];

@@ -1,33 +1,34 @@
-//! How a MinHash signature is cut into bands.
+//! The bands of a MinHash signature.
 
 use crate::Error;
 
-/// The least probability with which a pair exactly at the threshold shares a
-/// band and so is found. A pair above the threshold is found more often.
+/// The minimum probability with which a pair exactly at the threshold shares a
+/// band and is found. It is higher for a pair above the threshold.
 pub const RECALL: f64 = 0.99;
 
-/// The longest signature.
+/// The maximum length of a signature.
 pub const MAX_PERMUTATIONS: usize = 4096;
 
-/// A signature of `bands * rows` values: two texts are compared if all `rows`
-/// values of any band agree, which happens to a pair of Jaccard similarity s
-/// with probability 1 - (1 - s^rows)^bands.
+/// A signature of `bands * rows` values. Two texts are compared if all `rows`
+/// values of any band agree, which has probability 1 - (1 - s^rows)^bands for a
+/// pair of Jaccard similarity s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Banding {
     /// The number of bands, b.
     pub bands: usize,
-    /// The values of one band, r.
+    /// The number of values per band, r.
     pub rows: usize,
 }
 
 impl Banding {
-    /// The longest bands, and so the fewest vain comparisons, that reach
+    /// The longest bands, and so the fewest unnecessary comparisons, that reach
     /// [`RECALL`] at `threshold` with at most `permutations` values.
     ///
     /// # Errors
     ///
     /// If `threshold` is not above 0 and at most 1, `permutations` is not
-    /// between 1 and 4096, or even bands of one value miss too many pairs.
+    /// between 1 and 4096, or bands of one value do not reach [`RECALL`]
+    /// either.
     pub fn choose(threshold: f64, permutations: usize) -> Result<Self, Error> {
         if !(threshold > 0.0 && threshold <= 1.0) {
             return Err(Error::InvalidJaccard { value: threshold });
@@ -35,7 +36,7 @@ impl Banding {
         if !(1..=MAX_PERMUTATIONS).contains(&permutations) {
             return Err(Error::InvalidPermutations {
                 value: permutations as i64,
-                largest: MAX_PERMUTATIONS,
+                max: MAX_PERMUTATIONS,
             });
         }
         let with_rows = |rows| Self {
@@ -59,7 +60,7 @@ impl Banding {
     }
 }
 
-/// The fewest bands of one value that reach [`RECALL`].
+/// The minimum number of bands of one value that reach [`RECALL`].
 fn permutations_needed(threshold: f64) -> usize {
     ((1.0 - RECALL).ln() / (1.0 - threshold).ln()).ceil() as usize
 }
@@ -87,16 +88,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_is_named() {
+    fn values_out_of_range_are_errors() {
         let cases = [
             (
                 0.0,
                 128,
-                "threshold is 0; give a number above 0 and at most 1",
+                "threshold is 0; use a number above 0 and at most 1",
             ),
             (1.1, 128, "threshold is 1.1;"),
             (f64::NAN, 128, "threshold is NaN;"),
-            (0.8, 0, "permutations is 0; give a number from 1 to 4096"),
+            (0.8, 0, "permutations is 0; use a number from 1 to 4096"),
             (0.8, 4097, "permutations is 4097;"),
             (0.1, 16, "permutations is 16, too few"),
         ];
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_that_an_error_names_suffices() {
+    fn the_suggested_number_suffices() {
         for threshold in [0.01, 0.1, 0.3, 0.6] {
             let needed = permutations_needed(threshold);
             assert!(Banding::choose(threshold, needed).is_ok());

@@ -1,18 +1,18 @@
-//! Clusters that only grow: union-find by size, which keeps paths short (their
-//! length is at most the logarithm of the size), so reading need not write.
+//! Clusters that only grow: union-find by size. Paths have at most logarithmic
+//! length, so lookups need no path compression.
 
-/// Items 0, 1, 2 …, each in one cluster.
+/// Items 0, 1, 2 …, partitioned into clusters.
 #[derive(Default)]
 pub(super) struct Clusters {
     parents: Vec<u32>,
-    /// Of a root: how many items its cluster has.
+    /// For a root: the number of items in its cluster.
     sizes: Vec<u32>,
-    /// Of a root: the least item of its cluster.
+    /// For a root: the smallest item of its cluster.
     firsts: Vec<u32>,
 }
 
 impl Clusters {
-    /// Adds an item, as a cluster of its own.
+    /// Adds an item in a new cluster.
     pub fn push(&mut self) {
         let item = self.parents.len() as u32;
         self.parents.push(item);
@@ -20,12 +20,12 @@ impl Clusters {
         self.firsts.push(item);
     }
 
-    /// The least item of the item's cluster.
+    /// The smallest item of the item's cluster.
     pub fn first(&self, item: u32) -> u32 {
         self.firsts[self.root(item) as usize]
     }
 
-    /// An item that stands for the cluster until it grows.
+    /// The representative of the cluster, until the cluster grows.
     pub fn root(&self, mut item: u32) -> u32 {
         loop {
             let parent = self.parents[item as usize];
@@ -36,7 +36,7 @@ impl Clusters {
         }
     }
 
-    /// Makes the paths of these items as short as can be.
+    /// Compresses the paths of these items.
     pub fn shorten(&mut self, items: &[u32]) {
         for item in items {
             self.parents[*item as usize] = self.root(*item);
@@ -47,7 +47,7 @@ impl Clusters {
         self.root(a) == self.root(b)
     }
 
-    /// Makes one cluster of two.
+    /// Merges two clusters.
     pub fn join(&mut self, a: u32, b: u32) {
         let (mut large, mut small) = (self.root(a) as usize, self.root(b) as usize);
         if large == small {

@@ -1,31 +1,32 @@
-//! Texts of one normal form.
+//! Texts with the same normal form.
 
 use rustc_hash::FxHashMap;
 
 use crate::parallel;
-use crate::text::{normal_key_in, normal_text};
+use crate::text::{normal_key_with, normal_text};
 
-/// How few texts one task takes.
-const TASK: usize = 64;
+/// Minimum number of texts per task.
+const MIN_TASK_SIZE: usize = 64;
 
 /// For each text the row of the first text with the same
 /// [normal form](normal_text): its own row if it is the first.
 ///
-/// Texts are compared by their [keys](crate::text::normal_key), and the normal
-/// forms behind equal keys are compared in full.
+/// Texts are compared by their [keys](crate::text::normal_key); for equal keys,
+/// the normal forms are compared in full.
 pub fn exact_duplicates<T: AsRef<str> + Sync>(texts: &[T]) -> Vec<usize> {
-    exact_duplicates_by(texts, normal_key_in)
+    exact_duplicates_by(texts, normal_key_with)
 }
 
-/// [`exact_duplicates`] with any key that is equal for equal normal forms.
+/// [`exact_duplicates`] with a custom key, which must be equal for equal normal
+/// forms.
 fn exact_duplicates_by<T: AsRef<str> + Sync>(
     texts: &[T],
     key: impl Fn(&str, &mut Vec<u8>) -> u128 + Sync,
 ) -> Vec<usize> {
-    let chunks: Vec<&[T]> = texts.chunks(TASK).collect();
+    let chunks: Vec<&[T]> = texts.chunks(MIN_TASK_SIZE).collect();
     let keys = parallel::map(&chunks, 1, |chunk| {
-        let mut room = Vec::new();
-        let keys = chunk.iter().map(|text| key(text.as_ref(), &mut room));
+        let mut buffer = Vec::new();
+        let keys = chunk.iter().map(|text| key(text.as_ref(), &mut buffer));
         keys.collect::<Vec<u128>>()
     })
     .concat();
@@ -34,7 +35,9 @@ fn exact_duplicates_by<T: AsRef<str> + Sync>(
         .map(|row| *first_of.entry(keys[row]).or_insert(row))
         .collect();
     let pairs: Vec<(usize, usize)> = first.iter().copied().zip(0..).collect();
-    let confirmed = parallel::map(&pairs, TASK, |(first, row)| is_same(texts, *first, *row));
+    let confirmed = parallel::map(&pairs, MIN_TASK_SIZE, |(first, row)| {
+        is_same(texts, *first, *row)
+    });
     if confirmed.iter().all(|same| *same) {
         first
     } else {
@@ -47,8 +50,8 @@ fn is_same<T: AsRef<str>>(texts: &[T], a: usize, b: usize) -> bool {
     a == b || left == right || normal_text(left) == normal_text(right)
 }
 
-/// The answer where different normal forms share a key: each key has a list of
-/// the rows that brought a new form.
+/// The result if different normal forms share a key: each key has a list of the
+/// first rows of its forms.
 fn first_of_each_form<T: AsRef<str>>(texts: &[T], keys: &[u128]) -> Vec<usize> {
     let mut forms: FxHashMap<u128, Vec<usize>> = FxHashMap::default();
     let find_first = |row: usize| {
@@ -95,7 +98,7 @@ mod tests {
         fn different_forms_of_one_key_stay_apart(
             texts in prop::collection::vec("[aAbB ]{0,3}", 0..200), kinds in 1_u128..4
         ) {
-            let weak = |text: &str, room: &mut Vec<u8>| normal_key_in(text, room) % kinds;
+            let weak = |text: &str, buffer: &mut Vec<u8>| normal_key_with(text, buffer) % kinds;
             prop_assert_eq!(exact_duplicates_by(&texts, weak), naive(&texts));
         }
     }

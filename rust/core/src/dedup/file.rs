@@ -1,11 +1,11 @@
-//! A saved index.
+//! The file format of an index.
 //!
-//! All numbers are little-endian: eight bytes that name the format; version,
-//! unit, n and permutations (u32 each); threshold (f64); seed, number of rows and
+//! All numbers are little-endian: a magic number of eight bytes; version, unit,
+//! n and permutations (u32 each); threshold (f64); seed, number of rows and
 //! number of sets (u64 each); the set of each row (u32); the size of each set
-//! (u32); the sets' hashes, ascending within a set (u64); and the XXH3 of all
-//! before (u64). Tags and clusters follow from these and are made anew, so no
-//! file can contradict itself.
+//! (u32); the hashes of the sets, ascending within a set (u64); and the XXH3 of
+//! all preceding bytes (u64). Tags and clusters are recomputed on loading, so
+//! they cannot be inconsistent with the sets.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -13,17 +13,17 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::index::fingerprint;
-use super::{NearDuplicateIndex, Options, Unit};
+use super::index::{NearDuplicateIndex, Options, fingerprint};
+use super::shingles::Unit;
 use crate::Error;
 
 const MAGIC: &[u8; 8] = b"SRLMNEAR";
-/// To be raised with any change of the format, the hashes or the signatures.
+/// Must be increased with any change of the format, the hashes or the
+/// signatures.
 const VERSION: u32 = 1;
 
 impl NearDuplicateIndex {
-    /// Saves the index. The file appears complete or not at all, and equal
-    /// indexes have equal files.
+    /// Saves the index atomically. Equal indexes have equal files.
     ///
     /// # Errors
     ///
@@ -35,17 +35,17 @@ impl NearDuplicateIndex {
         self.write(partial)
             .and_then(|()| fs::rename(partial, path))
             .map_err(|source| {
-                // What is left of a failed attempt; the first error is the one to tell.
+                // Removes the partial file; the first error is reported.
                 let _ = fs::remove_file(partial);
                 file_error(path, source)
             })
     }
 
-    /// Loads an index that [`save`](Self::save) wrote.
+    /// Loads an index written by [`save`](Self::save).
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is none of these, or is damaged.
+    /// If the file cannot be read, is not a saved index, or is damaged.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let bytes = fs::read(path).map_err(|source| file_error(path, source))?;
         read(&bytes).map_err(|problem| Error::InvalidIndexFile {
@@ -55,7 +55,7 @@ impl NearDuplicateIndex {
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {
-        let mut out = BufWriter::new(Hashed {
+        let mut out = BufWriter::new(HashingWriter {
             file: File::create(path)?,
             hash: Xxh3::new(),
         });
@@ -78,7 +78,7 @@ impl NearDuplicateIndex {
         for hash in self.sets().iter().flatten() {
             out.write_all(&hash.to_le_bytes())?;
         }
-        let Hashed { mut file, hash } = out.into_inner()?;
+        let HashingWriter { mut file, hash } = out.into_inner()?;
         file.write_all(&hash.digest().to_le_bytes())?;
         file.sync_all()
     }
@@ -91,13 +91,13 @@ fn file_error(path: &Path, source: io::Error) -> Error {
     }
 }
 
-/// A file and the hash of what was written to it.
-struct Hashed {
+/// A file and the hash of the bytes written to it.
+struct HashingWriter {
     file: File,
     hash: Xxh3,
 }
 
-impl Write for Hashed {
+impl Write for HashingWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.hash.update(&bytes[..written]);
@@ -109,32 +109,32 @@ impl Write for Hashed {
     }
 }
 
-/// The index in these bytes, or what is wrong with them.
+/// The index in these bytes, or the problem with them.
 fn read(bytes: &[u8]) -> Result<NearDuplicateIndex, &'static str> {
     if !bytes.starts_with(MAGIC) {
-        return Err("not a saved index of near duplicates");
+        return Err("not a saved near-duplicate index");
     }
     let mut header = Reader(&bytes[MAGIC.len()..]);
     if header.u32()? != VERSION {
-        return Err("saved in another version of the format");
+        return Err("saved with another version of the format");
     }
     let Some((body, sum)) = bytes.split_last_chunk::<8>() else {
         return Err(TRUNCATED);
     };
     if xxh3_64(body) != u64::from_le_bytes(*sum) {
-        return Err("damaged: its checksum does not fit");
+        return Err("damaged: the checksum does not match");
     }
     read_body(Reader(&body[MAGIC.len() + 4..]))
 }
 
-const TRUNCATED: &str = "damaged: it ends too early";
-const CONTRADICTION: &str = "damaged: its parts do not fit together";
+const TRUNCATED: &str = "damaged: the file is truncated";
+const INCONSISTENT: &str = "damaged: its parts are inconsistent";
 
 fn read_body(mut body: Reader) -> Result<NearDuplicateIndex, &'static str> {
     let unit = match body.u32()? {
         0 => Unit::Word,
         1 => Unit::Char,
-        _ => return Err(CONTRADICTION),
+        _ => return Err(INCONSISTENT),
     };
     let options = Options {
         unit,
@@ -143,30 +143,30 @@ fn read_body(mut body: Reader) -> Result<NearDuplicateIndex, &'static str> {
         threshold: f64::from_bits(body.u64()?),
         seed: body.u64()?,
     };
-    let mut index = NearDuplicateIndex::new(options).map_err(|_| CONTRADICTION)?;
+    let mut index = NearDuplicateIndex::new(options).map_err(|_| INCONSISTENT)?;
     let (rows, sets) = (body.u64()?, body.u64()?);
     let rows = body.u32s(rows)?;
     let mut sizes = body.u32s(sets)?.into_iter();
     for set in rows {
         let known = index.sets().len();
         if (set as usize) < known {
-            index.place_again(set);
+            index.insert_known(set);
         } else {
-            let hashes = body.set(sizes.next().ok_or(CONTRADICTION)?)?;
-            index.place(fingerprint(&hashes), hashes);
+            let hashes = body.set(sizes.next().ok_or(INCONSISTENT)?)?;
+            index.insert(fingerprint(&hashes), hashes);
         }
         if index.rows().last() != Some(&set) {
-            return Err(CONTRADICTION);
+            return Err(INCONSISTENT);
         }
     }
     if sizes.next().is_some() || !body.0.is_empty() {
-        return Err(CONTRADICTION);
+        return Err(INCONSISTENT);
     }
     index.join_from(0);
     Ok(index)
 }
 
-/// What is left of the bytes.
+/// The remaining bytes.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
         let set: Box<[u64]> = u64s(self.take(8 * u64::from(len))?).collect();
         set.is_sorted_by(|a, b| a < b)
             .then_some(set)
-            .ok_or(CONTRADICTION)
+            .ok_or(INCONSISTENT)
     }
 }
 

@@ -1,33 +1,35 @@
-//! Texts that share most of their n-grams, kept so that more can be added.
+//! An index of texts that finds near duplicates and accepts further texts.
 
 use std::collections::hash_map::Entry;
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
+use super::banding::Banding;
 use super::bands::{Band, NONE};
 use super::clusters::Clusters;
 use super::jaccard::{can_have_similar, is_similar};
+use super::mix::mix;
 use super::shingles::{MAX_NGRAM, Shingler, Unit};
 use super::sketch::Sketcher;
-use super::{Banding, mix};
 use crate::{Error, parallel};
 
-/// How few texts, sets or pairs one task takes.
-const TASK: usize = 64;
+/// Minimum number of texts, sets or pairs per task.
+const MIN_TASK_SIZE: usize = 64;
 
-/// What near duplicates are, and how they are looked for.
+/// The definition of near duplicates, and the options of the search.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
-    /// The least Jaccard similarity of near duplicates, above 0 and at most 1.
+    /// The minimum Jaccard similarity of near duplicates, above 0 and at most
+    /// 1.
     pub threshold: f64,
-    /// How many units make an n-gram, from 1 to [`MAX_NGRAM`].
+    /// The number of units per n-gram, from 1 to [`MAX_NGRAM`].
     pub ngram: usize,
-    /// What an n-gram is made of.
+    /// The unit of the n-grams.
     pub unit: Unit,
     /// The length of a MinHash signature, from 1 to 4096; see [`Banding`].
     pub permutations: usize,
-    /// The seed of the signatures. It decides which of the few pairs are missed.
+    /// The seed of the signatures. It determines which few pairs are missed.
     pub seed: u64,
 }
 
@@ -45,24 +47,26 @@ impl Default for Options {
 
 /// Clusters of near duplicates among all texts added so far.
 ///
-/// Two texts are linked if their sets of n-grams are equal, or if a band of
-/// their signatures is and the Jaccard similarity of the sets reaches the
-/// threshold. A cluster is what links connect. Since whether two texts are
-/// linked depends on them alone, the clusters do not depend on how the texts
-/// were split into batches. A text may link two clusters of earlier batches;
-/// from then on they are one, whose first row is the lesser of both.
+/// Two texts are linked if their sets of n-grams are equal, or if their
+/// signatures share a band and the Jaccard similarity of the sets reaches the
+/// threshold. Clusters are the connected components of these links. Whether two
+/// texts are linked depends on these texts only, so the clusters do not depend
+/// on how the texts were split into batches. A text may link two clusters of
+/// earlier batches: they are merged, and the first row is the smaller of the
+/// two.
 ///
-/// n-grams are taken from the [normal form](crate::text::normal_text). A text of
-/// fewer than n units has one n-gram, of all of them. A text without any is a
-/// near duplicate only of other such texts.
+/// n-grams are taken from the [normal form](crate::text::normal_text). A text
+/// of fewer than n units has one n-gram of all its units. A text without units
+/// is a near duplicate only of other such texts.
 pub struct NearDuplicateIndex {
     options: Options,
     sketcher: Sketcher,
     /// The distinct sets of n-grams, in order of first appearance.
     sets: Vec<Box<[u64]>>,
-    /// The row that brought each set.
+    /// The first row of each set.
     first_rows: Vec<u32>,
-    /// The sets by fingerprint; those of one fingerprint are numbered.
+    /// The sets by (fingerprint, number), where the number distinguishes sets
+    /// with the same fingerprint.
     by_fingerprint: FxHashMap<(u64, u32), u32>,
     /// The set of each row.
     rows: Vec<u32>,
@@ -75,13 +79,13 @@ impl NearDuplicateIndex {
     ///
     /// # Errors
     ///
-    /// If an option is out of its range, or the signature too short for the
+    /// If an option is out of range, or the signature is too short for the
     /// threshold.
     pub fn new(options: Options) -> Result<Self, Error> {
         if !(1..=MAX_NGRAM).contains(&options.ngram) {
             return Err(Error::InvalidNgram {
                 value: options.ngram as i64,
-                largest: MAX_NGRAM,
+                max: MAX_NGRAM,
             });
         }
         let banding = Banding::choose(options.threshold, options.permutations)?;
@@ -102,7 +106,7 @@ impl NearDuplicateIndex {
         self.options
     }
 
-    /// How many texts were added.
+    /// The number of texts added.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -112,22 +116,22 @@ impl NearDuplicateIndex {
         self.rows.is_empty()
     }
 
-    /// Adds texts. For each of them the row of the first text of its cluster as
-    /// of now, over all texts added so far: its own row if it is the first.
+    /// Adds texts. Returns for each the row of the first text of its current
+    /// cluster among all texts added so far: its own row if it is the first.
     ///
     /// # Panics
     ///
     /// At 2^32 - 1 texts.
     pub fn add<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Vec<usize> {
         let (rows, sets) = (self.rows.len(), self.sets.len());
-        let chunks: Vec<&[T]> = texts.chunks(TASK).collect();
-        let made = parallel::map(&chunks, 1, |chunk| {
+        let chunks: Vec<&[T]> = texts.chunks(MIN_TASK_SIZE).collect();
+        let shingled = parallel::map(&chunks, 1, |chunk| {
             let mut shingler = Shingler::new(self.options.unit, self.options.ngram);
             let sets = chunk.iter().map(|text| shingler.set_of(text.as_ref()));
             sets.map(|set| (fingerprint(&set), set)).collect::<Vec<_>>()
         });
-        for (fingerprint, set) in made.into_iter().flatten() {
-            self.place(fingerprint, set);
+        for (fingerprint, set) in shingled.into_iter().flatten() {
+            self.insert(fingerprint, set);
         }
         self.join_from(sets);
         (rows..self.rows.len()).map(|row| self.first(row)).collect()
@@ -144,7 +148,7 @@ impl NearDuplicateIndex {
     }
 
     /// Adds a row with this set.
-    pub(super) fn place(&mut self, fingerprint: u64, set: Box<[u64]>) {
+    pub(super) fn insert(&mut self, fingerprint: u64, set: Box<[u64]>) {
         let row = u32::try_from(self.rows.len())
             .ok()
             .filter(|row| *row != NONE);
@@ -158,8 +162,8 @@ impl NearDuplicateIndex {
                         return;
                     }
                 }
-                Entry::Vacant(place) => {
-                    let new = *place.insert(self.sets.len() as u32);
+                Entry::Vacant(insert) => {
+                    let new = *insert.insert(self.sets.len() as u32);
                     self.rows.push(new);
                     self.first_rows.push(row);
                     self.sets.push(set);
@@ -170,13 +174,13 @@ impl NearDuplicateIndex {
         }
     }
 
-    /// Adds a row with the set of an earlier one.
-    pub(super) fn place_again(&mut self, set: u32) {
+    /// Adds a row with a known set.
+    pub(super) fn insert_known(&mut self, set: u32) {
         self.rows.push(set);
     }
 
-    /// Joins the sets from number `start` on with one another and with those
-    /// before.
+    /// Joins the sets from number `start` on with each other and with the
+    /// earlier ones.
     pub(super) fn join_from(&mut self, start: usize) {
         let threshold = self.options.threshold;
         let new: Vec<u32> = (start..self.sets.len())
@@ -188,9 +192,9 @@ impl NearDuplicateIndex {
         self.join_others(&new);
     }
 
-    /// Puts sets into the chains of all bands.
+    /// Inserts sets into the chains of all bands.
     fn link(&mut self, new: &[u32]) {
-        let chunks: Vec<&[u32]> = new.chunks(TASK).collect();
+        let chunks: Vec<&[u32]> = new.chunks(MIN_TASK_SIZE).collect();
         let tags = parallel::map(&chunks, 1, |chunk| {
             let (mut slots, mut tags) = (Vec::new(), Vec::new());
             for set in *chunk {
@@ -211,8 +215,8 @@ impl NearDuplicateIndex {
         });
     }
 
-    /// Compares each set with the previous one of each chain. What one band
-    /// joins, the next need not compare, so this finds most links cheaply.
+    /// Compares each set with the previous one of each chain. Pairs joined in
+    /// one band are not compared in the next, so this finds most links cheaply.
     fn join_neighbours(&mut self, new: &[u32]) {
         for band in &self.bands {
             let pairs: Vec<(u32, u32)> = new
@@ -220,29 +224,29 @@ impl NearDuplicateIndex {
                 .map(|set| (*set, band.previous(*set)))
                 .filter(|(set, other)| *other != NONE && !self.clusters.are_joined(*set, *other))
                 .collect();
-            let similar = parallel::map(&pairs, TASK, |pair| self.are_similar(*pair));
+            let similar = parallel::map(&pairs, MIN_TASK_SIZE, |pair| self.are_similar(*pair));
             for ((a, b), _) in pairs.iter().zip(similar).filter(|(_, similar)| *similar) {
                 self.clusters.join(*a, *b);
             }
         }
     }
 
-    /// Compares each set with all others of its chains that neighbours have not
-    /// joined it with.
+    /// Compares each set with all others of its chains that are not yet in its
+    /// cluster.
     fn join_others(&mut self, new: &[u32]) {
         self.clusters.shorten(new);
         let clusters = &self.clusters;
         for_each_band(&mut self.bands, new.len(), |_, band| {
-            new.iter().for_each(|set| band.note(*set, clusters));
+            new.iter().for_each(|set| band.record_skip(*set, clusters));
         });
-        let chunks: Vec<&[u32]> = new.chunks(TASK).collect();
+        let chunks: Vec<&[u32]> = new.chunks(MIN_TASK_SIZE).collect();
         let links = parallel::map(&chunks, 1, |chunk| self.links_of(chunk));
         for (a, b) in links.into_iter().flatten() {
             self.clusters.join(a, b);
         }
     }
 
-    /// Links of sets to other clusters, one to each.
+    /// The links of sets to other clusters, at most one per set and cluster.
     fn links_of(&self, sets: &[u32]) -> Vec<(u32, u32)> {
         let mut pairs = Vec::new();
         for band in &self.bands {
@@ -280,16 +284,17 @@ impl NearDuplicateIndex {
     }
 }
 
-/// Equal for equal sets. Elements are hashes, so their sum is one, too.
+/// A hash of a set. Its elements are hashes, so their sum is one, too.
 pub(super) fn fingerprint(set: &[u64]) -> u64 {
     mix(set
         .iter()
         .fold(set.len() as u64, |sum, hash| sum.wrapping_add(*hash)))
 }
 
-/// Works on each band and its number; `sets` says how much there is to do.
+/// Calls `work` with each band and its number, in parallel if `sets`, the
+/// amount of work per band, makes that worthwhile.
 fn for_each_band(bands: &mut [Band], sets: usize, work: impl Fn(usize, &mut Band) + Sync + Send) {
-    if parallel::is_worthwhile(sets, TASK) {
+    if parallel::is_worthwhile(sets, MIN_TASK_SIZE) {
         bands
             .par_iter_mut()
             .enumerate()

@@ -1,10 +1,11 @@
-//! The Jaccard similarity of sets, against a threshold.
+//! Comparison of Jaccard similarities with a threshold.
 
-/// Whether two ascending sets share enough: |a ∩ b| / |a ∪ b| >= `threshold`.
+/// Whether |a ∩ b| / |a ∪ b| >= `threshold` for two ascending sets.
 pub(super) fn is_similar(a: &[u64], b: &[u64], threshold: f64) -> bool {
     let total = a.len() + b.len();
-    // J = c / (total - c) with c shared elements, so total - 2c of them are in
-    // one set only. One more is allowed: this bound is rounded, the last line is not.
+    // J = c / (total - c) with c shared elements, so total - 2c elements are in
+    // one set only. One more is allowed because this bound is rounded; the last
+    // line is exact.
     let allowed = (total as f64 * (1.0 - threshold) / (1.0 + threshold)) as usize + 1;
     if a.len().abs_diff(b.len()) > allowed {
         return false;
@@ -19,8 +20,8 @@ pub(super) fn is_similar(a: &[u64], b: &[u64], threshold: f64) -> bool {
     (i == a.len() || j == b.len()) && reaches(shared, total - shared, threshold)
 }
 
-/// Whether a set of this size can be similar to any but itself: at best the
-/// other one has one element more.
+/// Whether a set of this size can be similar to a different set: the most
+/// similar one has one more element.
 pub(super) fn can_have_similar(size: usize, threshold: f64) -> bool {
     reaches(size, size + 1, threshold)
 }

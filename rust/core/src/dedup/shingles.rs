@@ -1,28 +1,28 @@
 //! The set of a text's n-grams, as 64-bit hashes.
 
-use super::mix;
+use super::mix::mix;
 use crate::Error;
-use crate::text::{write_normal, write_unsqueezed};
+use crate::text::{write_normal, write_uncollapsed};
 
-/// The longest n-gram.
+/// The maximum n.
 pub const MAX_NGRAM: usize = 64;
 
-/// The multiplier of the rolling polynomial, odd and without a pattern.
+/// The multiplier of the rolling hash: odd, with random-looking bits.
 const BASE: u64 = 0xd6e8_feb8_6659_fd93;
 const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
 const LOW_BITS: u64 = u64::from_ne_bytes([1; 8]);
 
-/// What an n-gram is made of.
+/// The unit of an n-gram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Words: what white space separates.
+    /// Words: separated by white space.
     Word,
-    /// Characters (Unicode scalar values), a space between words included.
+    /// Characters (Unicode scalar values), including one space between words.
     Char,
 }
 
 impl Unit {
-    /// The unit called `word` or `char`.
+    /// The unit named `word` or `char`.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl Unit {
         }
     }
 
-    /// The name that [`Unit::from_name`] takes.
+    /// The name of the unit, as in [`Unit::from_name`].
     pub fn name(self) -> &'static str {
         match self {
             Self::Word => "word",
@@ -46,11 +46,11 @@ impl Unit {
     }
 }
 
-/// Makes sets of n-grams, reusing its room from text to text.
+/// Builds sets of n-grams, with reusable buffers.
 ///
-/// A text of fewer than n units has one n-gram, of all of them; a text without
-/// any has none. n-grams are compared by a polynomial over their units (the
-/// hashes of words, or code points), mixed: two different ones agree with a
+/// A text of fewer than n units has one n-gram of all its units; a text without
+/// units has none. The hash of an n-gram is a mixed polynomial over its units
+/// (the hashes of words, or code points): two different n-grams collide with a
 /// probability of about 2^-64.
 pub(super) struct Shingler {
     unit: Unit,
@@ -75,7 +75,7 @@ impl Shingler {
         let mut window = Window::new(self.ngram, &mut self.shingles);
         match self.unit {
             Unit::Word => {
-                write_unsqueezed(text, &mut self.normal);
+                write_uncollapsed(text, &mut self.normal);
                 for_each_word(&mut self.normal, |word| window.push(word));
             }
             Unit::Char => {
@@ -90,14 +90,14 @@ impl Shingler {
     }
 }
 
-/// The last n units, and the n-grams they make.
+/// A sliding window over n units, and the n-grams so far.
 struct Window<'a> {
-    /// The last units in a ring.
+    /// The last units, in a ring buffer.
     units: [u64; MAX_NGRAM],
     ngram: usize,
-    /// How many units came.
+    /// The number of units so far.
     count: usize,
-    /// Where the oldest unit is, and the next one goes.
+    /// The index of the oldest unit, which the next one replaces.
     at: usize,
     /// The polynomial of the last n units.
     sum: u64,
@@ -146,9 +146,9 @@ impl<'a> Window<'a> {
     }
 }
 
-/// A hash of each word, words being what is left between spaces.
+/// Calls `each` with a hash of every word; words are separated by spaces.
 ///
-/// A word is read eight bytes at a time; the last piece holds up to seven bytes
+/// A word is read eight bytes at a time. The last piece holds up to seven bytes
 /// and its length, so different words have different pieces.
 fn for_each_word(text: &mut Vec<u8>, mut each: impl FnMut(u64)) {
     let len = text.len();
@@ -157,7 +157,7 @@ fn for_each_word(text: &mut Vec<u8>, mut each: impl FnMut(u64)) {
     while at < len {
         let piece = text[at..at + 8].try_into().expect("eight bytes");
         let piece = u64::from_le_bytes(piece);
-        // The lowest set bit marks the first space: a byte that is zero now.
+        // The lowest set bit marks the first space (a zero byte of `apart`).
         let apart = piece ^ SPACES;
         let found = apart.wrapping_sub(LOW_BITS) & !apart & (LOW_BITS << 7);
         if found == 0 {
@@ -176,13 +176,14 @@ fn for_each_word(text: &mut Vec<u8>, mut each: impl FnMut(u64)) {
     }
 }
 
-/// The code point of each character, plus one: a first U+0000 must count.
+/// Calls `each` with the code point of every character plus one, so that a
+/// leading U+0000 counts.
 fn for_each_char(text: &[u8], mut each: impl FnMut(u64)) {
     if text.is_ascii() {
         text.iter().for_each(|byte| each(u64::from(*byte) + 1));
         return;
     }
-    let text = std::str::from_utf8(text).expect("a normal form is made of whole characters");
+    let text = std::str::from_utf8(text).expect("a normal form is valid UTF-8");
     text.chars().for_each(|c| each(u64::from(c) + 1));
 }
 
@@ -233,7 +234,7 @@ mod tests {
 
     proptest! {
         /// Two texts share as many hashes as n-grams, and a text has as many
-        /// hashes as n-grams: so equality of hashes is equality of n-grams.
+        /// hashes as n-grams, so hashes are equal exactly if n-grams are.
         #[test]
         fn hashes_stand_for_ngrams(
             a in "[abA\0 \u{a0}é😀]{0,30}", b in "[abA\0 \u{a0}é😀]{0,30}", ngram in 1_usize..6
@@ -248,7 +249,7 @@ mod tests {
             }
         }
 
-        /// Words around the lengths at which another piece is read.
+        /// Words with lengths around the boundaries between pieces.
         #[test]
         fn different_words_have_different_hashes(
             words in prop::collection::vec("[a\0]{0,2}[ab]{5,7}[ab]{0,10}", 1..40)

@@ -1,23 +1,25 @@
-//! MinHash signatures of sets, as one tag a band.
+//! MinHash signatures of sets, as one tag per band.
 //!
-//! Signatures are made by fast similarity sketching (Dahlgaard, Knudsen and
+//! Signatures are computed by fast similarity sketching (Dahlgaard, Knudsen and
 //! Thorup, "Fast Similarity Sketching", FOCS 2017, algorithm 1): in each round
-//! every element falls into one slot at random, and a slot keeps the least value
-//! of the first round that hit it. What a slot keeps is decided by an order of
-//! all possible elements, the same for every set, so two sets agree in a slot
-//! with a probability of exactly their Jaccard similarity, as with k separate
-//! permutations; but a set of n elements and a signature of k slots take about
-//! n + k ln k steps instead of n k.
+//! every element falls into a random slot, and a slot keeps the minimum value
+//! of the first round that hit it. The content of a slot is determined by one
+//! order of all possible elements, the same for every set, so two sets agree in
+//! a slot with a probability of exactly their Jaccard similarity, as with k
+//! separate permutations. A set of n elements and a signature of k slots take
+//! about n + k ln k steps instead of n k.
 
-use super::{Banding, mix_by};
+use super::banding::Banding;
+use super::mix::mix_by;
 
 const EMPTY: u64 = u64::MAX;
 const VALUE: u64 = 0xffff_ffff;
 
-/// Makes the tags of sets.
+/// Computes the tags of sets.
 pub(super) struct Sketcher {
     banding: Banding,
-    /// What turns an element into its place and value, for each round.
+    /// For each round, the key of the hash that gives an element's slot and
+    /// value.
     keys: Vec<(u64, u64)>,
 }
 
@@ -31,7 +33,7 @@ impl Sketcher {
         }
     }
 
-    /// Appends one tag a band to `tags`: sets whose signatures agree in all
+    /// Appends one tag per band to `tags`: sets whose signatures agree in all
     /// values of a band have the same tag there. The set must not be empty.
     pub fn write_tags(&self, set: &[u64], slots: &mut Vec<u64>, tags: &mut Vec<u32>) {
         self.sketch(set, slots);
@@ -44,7 +46,8 @@ impl Sketcher {
         tags.extend(slots.chunks_exact(self.banding.rows).map(tag));
     }
 
-    /// The signature: in each slot the round above 32 bits of the value.
+    /// The signature. A slot holds the round (upper 32 bits) and the value
+    /// (lower 32 bits).
     fn sketch(&self, set: &[u64], slots: &mut Vec<u64>) {
         let size = self.banding.bands * self.banding.rows;
         slots.clear();
@@ -64,15 +67,16 @@ impl Sketcher {
         self.fill(set, slots);
     }
 
-    /// The last rounds: all elements fall into the slot of the round's number.
+    /// The last rounds: in each, all elements fall into the slot with the
+    /// number of the round.
     fn fill(&self, set: &[u64], slots: &mut [u64]) {
         let size = slots.len();
         for (at, slot) in slots.iter_mut().enumerate() {
             if *slot == EMPTY {
                 let key = self.keys[size + at];
                 let values = set.iter().map(|e| mix_by(e ^ key.0, key.1) & VALUE);
-                let least = values.min().expect("the set is not empty");
-                *slot = (((size + at) as u64) << 32) | least;
+                let min = values.min().expect("the set is not empty");
+                *slot = (((size + at) as u64) << 32) | min;
             }
         }
     }
@@ -103,9 +107,9 @@ mod tests {
         slots
     }
 
-    /// The mean over many seeds lies at the similarity, and single estimates
-    /// scatter no more than those of 128 separate permutations would. Sizes are
-    /// far below, around and far above the number of slots.
+    /// The mean over many seeds equals the similarity, and the variance of
+    /// single estimates is not above that of 128 separate permutations. Set
+    /// sizes are far below, around and far above the number of slots.
     #[test]
     fn slots_agree_as_often_as_sets_are_similar() {
         for (shared, apart) in [(1, 1), (4, 1), (9, 3), (80, 10), (80, 120), (900, 300)] {
@@ -142,7 +146,7 @@ mod tests {
         assert_ne!(sketch(&forth, 5), sketch(&forth, 6));
     }
 
-    /// A set of one element fills its last slots in the rounds that aim at them.
+    /// A set of one element fills its last slots in the last rounds.
     #[test]
     fn the_smallest_set_fills_every_slot() {
         let slots = sketch(&[7], 0);
@@ -150,7 +154,8 @@ mod tests {
         assert!(slots.iter().any(|slot| slot >> 32 >= SLOTS as u64));
     }
 
-    /// Saved indexes hold sets; with other tags, other pairs would be missed.
+    /// Saved indexes contain sets only; with other tags, other pairs would be
+    /// missed.
     #[test]
     fn tags_are_stable() {
         let sketcher = Sketcher::new(Banding { bands: 3, rows: 2 }, 9);

@@ -1,4 +1,5 @@
-//! Near duplicates against every pair compared, in any split, saved and loaded.
+//! Near duplicates against the comparison of every pair, in any split into
+//! batches, saved and loaded.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -11,7 +12,7 @@ use super::*;
 use crate::Error;
 use crate::text::normal_text;
 
-/// The sets of n-grams, ascending, numbered as they come.
+/// The sets of n-grams, ascending, numbered in order of appearance.
 fn numbered_ngrams(texts: &[String], options: Options) -> Vec<Vec<usize>> {
     let mut numbers = HashMap::new();
     let sets = texts.iter().map(|text| {
@@ -59,7 +60,7 @@ fn naive(texts: &[String], options: Options) -> Vec<usize> {
     first
 }
 
-/// So many short bands that no pair is missed.
+/// Enough short bands that no pair is missed.
 fn thorough(threshold: f64, ngram: usize, unit: Unit) -> Options {
     Options {
         threshold,
@@ -116,19 +117,19 @@ fn a_late_text_joins_two_clusters() {
 fn sets_of_one_fingerprint_stay_apart() {
     let mut index = NearDuplicateIndex::new(Options::default()).unwrap();
     for set in [vec![1], vec![2, 3], vec![1], vec![4], vec![2, 3], vec![]] {
-        index.place(7, set.into());
+        index.insert(7, set.into());
     }
     index.join_from(0);
     assert_eq!(index.clusters(), [0, 1, 0, 3, 1, 5]);
 }
 
 #[test]
-fn options_out_of_range_are_named() {
+fn options_out_of_range_are_errors() {
     let base = Options::default();
     let cases = [
         (
             Options { ngram: 0, ..base },
-            "ngram is 0; give a number from 1 to 64",
+            "ngram is 0; use a number from 1 to 64",
         ),
         (Options { ngram: 65, ..base }, "ngram is 65;"),
         (
@@ -174,10 +175,10 @@ fn edited(count: usize) -> Vec<String> {
     (0..count).map(|row| text(row).join(" ")).collect()
 }
 
-/// Every pair that is reported is similar or linked by similar ones, and 99 % of
-/// the pairs at or above the threshold are reported, whatever the seed.
+/// Every reported pair is similar or linked by similar ones, and 99 % of the
+/// pairs at or above the threshold are reported, for every seed.
 #[test]
-fn few_pairs_are_missed_and_none_is_made_up() {
+fn few_pairs_are_missed_and_none_is_invented() {
     let texts = edited(800);
     for (threshold, ngram) in [(0.8, 1), (0.6, 1), (0.7, 2), (0.5, 3)] {
         let (mut wanted, mut found) = (0, 0);
@@ -202,11 +203,11 @@ fn few_pairs_are_missed_and_none_is_made_up() {
     }
 }
 
-/// Pairs exactly at the threshold, each alone, so that none is found by way of a
-/// third text: as many are found as the banding says, from the smallest sets to
-/// such as fill every slot of a signature.
+/// Pairs exactly at the threshold, each in isolation, so that none is found via
+/// a third text: the share that is found is the predicted recall, from the
+/// smallest sets to sets that fill every slot of a signature.
 #[test]
-fn pairs_at_the_threshold_are_found_as_often_as_said() {
+fn pairs_at_the_threshold_are_found_with_the_predicted_recall() {
     let cases = [
         (4, 5, 0.8),
         (16, 20, 0.8),
@@ -272,7 +273,7 @@ fn loaded(bytes: &[u8], name: &str) -> Result<NearDuplicateIndex, Error> {
 }
 
 #[test]
-fn a_damaged_file_is_told() {
+fn a_damaged_file_is_reported() {
     let mut index = NearDuplicateIndex::new(Options::default()).unwrap();
     index.add(&["b", "a b c d", "b"]);
     let whole = saved(&index, "damage");
@@ -300,15 +301,15 @@ fn a_damaged_file_is_told() {
             .map(|error| error.to_string())
     };
     let cases = [
-        (0, b'X', "not a saved index"),
+        (0, b'X', "not a saved near-duplicate index"),
         (8, 2, "another version"),
-        (12, 2, "do not fit together"), // unit
-        (16, 0, "do not fit together"), // ngram
-        (40, 9, "ends too early"),      // rows
-        (40, 2, "do not fit together"), // rows
-        (56, 1, "do not fit together"), // the first row's set
-        (68, 0, "do not fit together"), // the first set's size
-        (whole.len() - 9, 0, "do not fit together"),
+        (12, 2, "its parts are inconsistent"), // unit
+        (16, 0, "its parts are inconsistent"), // ngram
+        (40, 9, "the file is truncated"),      // rows
+        (40, 2, "its parts are inconsistent"), // rows
+        (56, 1, "its parts are inconsistent"), // the first row's set
+        (68, 0, "its parts are inconsistent"), // the first set's size
+        (whole.len() - 9, 0, "its parts are inconsistent"),
     ];
     for (at, value, text) in cases {
         let error = with(at, value).unwrap_or_default();
@@ -347,8 +348,8 @@ proptest! {
             for (row, first) in ours.iter().enumerate() {
                 prop_assert_eq!(all[row], all[*first]);
             }
-            // What is missed is rare enough to be seen over many cases only, so
-            // what must be linked without luck is checked here.
+            // Misses are too rare to be seen except over many cases, so this
+            // checks the pairs that must be linked.
             let exact = exact_duplicates(&texts);
             for (row, first) in exact.iter().enumerate() {
                 prop_assert_eq!(ours[row], ours[*first]);

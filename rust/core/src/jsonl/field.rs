@@ -27,10 +27,10 @@ impl Field {
         })
     }
 
-    /// What the line, one JSON value, has at this path.
+    /// The value at this path in a line, which is one JSON value.
     pub fn find<'a>(&self, line: &'a str) -> Result<Found<'a>, serde_json::Error> {
         let mut reader = serde_json::Deserializer::from_str(line);
-        let found = At(&self.parts).deserialize(&mut reader)?;
+        let found = ValueAt(&self.parts).deserialize(&mut reader)?;
         reader.end()?;
         Ok(match line.trim_start().as_bytes().first() {
             Some(b'{') => found,
@@ -43,34 +43,35 @@ impl Field {
     }
 }
 
-/// What a line has at the path of a field.
+/// The value at the path of a field.
 pub(super) enum Found<'a> {
     Text(Cow<'a, str>),
     Missing,
-    /// Something else than a string, or than what the rest of the path, of so
-    /// many parts, could go into.
+    /// A value of another type (its name): at the end of the path not a string,
+    /// or before the end not a container for the remaining parts (their
+    /// number).
     Other(&'static str, usize),
-    /// The line itself is no object.
+    /// The line itself is not an object.
     NoObject(&'static str),
 }
 
 impl<'a> Found<'a> {
-    /// The text, or what is wrong.
+    /// The text, or the error message.
     pub fn text(self, field: &Field) -> Result<Cow<'a, str>, String> {
         let name = &field.name;
         match self {
             Self::Text(text) => Ok(text),
             Self::Missing => Err(format!(
-                "field `{name}` is missing; add it or name another field"
+                "field `{name}` is missing; add it or use another field"
             )),
             Self::Other(kind, 0) => Err(format!(
-                "field `{name}` is {kind}; expected a string, or name another field"
+                "field `{name}` is {kind}; expected a string, or use another field"
             )),
             Self::Other(kind, left) => {
                 let inside = field.parts[..field.parts.len() - left].join(".");
                 Err(format!(
                     "field `{name}` is missing, since `{inside}` is {kind}; \
-                     name another field"
+                     use another field"
                 ))
             }
             Self::NoObject(kind) => Err(format!("expected a JSON object, found {kind}")),
@@ -87,17 +88,17 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Reads one value and finds what it has at a path. All of the value is read,
-/// so that what is no JSON is noticed, but nothing else is kept.
-struct At<'p>(&'p [String]);
+/// Deserialises one value and keeps only what is at the path. The whole value
+/// is read, so that invalid JSON is detected.
+struct ValueAt<'p>(&'p [String]);
 
-impl At<'_> {
+impl ValueAt<'_> {
     fn other<'a>(&self, kind: &'static str) -> Found<'a> {
         Found::Other(kind, self.0.len())
     }
 }
 
-impl<'de> DeserializeSeed<'de> for At<'_> {
+impl<'de> DeserializeSeed<'de> for ValueAt<'_> {
     type Value = Found<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Found<'de>, D::Error> {
@@ -105,7 +106,7 @@ impl<'de> DeserializeSeed<'de> for At<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for At<'_> {
+impl<'de> Visitor<'de> for ValueAt<'_> {
     type Value = Found<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
@@ -152,9 +153,9 @@ impl<'de> Visitor<'de> for At<'_> {
             return Ok(self.other("an object"));
         };
         let mut found = Found::Missing;
-        while let Some(is_it) = map.next_key_seed(Is(key))? {
-            if is_it {
-                found = map.next_value_seed(At(rest))?; // the last of equal keys counts
+        while let Some(matches) = map.next_key_seed(KeyIs(key))? {
+            if matches {
+                found = map.next_value_seed(ValueAt(rest))?; // the last of duplicate keys counts
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -167,15 +168,15 @@ impl<'de> Visitor<'de> for At<'_> {
             [] => self.other("an array"),
             _ => Found::Missing,
         };
-        if let Some((place, rest)) = self.0.split_first()
-            && let Ok(place) = place.parse::<usize>()
+        if let Some((index, rest)) = self.0.split_first()
+            && let Ok(index) = index.parse::<usize>()
         {
-            for _ in 0..place {
+            for _ in 0..index {
                 if list.next_element::<IgnoredAny>()?.is_none() {
                     return Ok(found);
                 }
             }
-            if let Some(value) = list.next_element_seed(At(rest))? {
+            if let Some(value) = list.next_element_seed(ValueAt(rest))? {
                 found = value;
             }
         }
@@ -184,10 +185,10 @@ impl<'de> Visitor<'de> for At<'_> {
     }
 }
 
-/// Reads a key and says whether it is this one.
-struct Is<'p>(&'p str);
+/// Deserialises a key and compares it with this one.
+struct KeyIs<'p>(&'p str);
 
-impl<'de> DeserializeSeed<'de> for Is<'_> {
+impl<'de> DeserializeSeed<'de> for KeyIs<'_> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<bool, D::Error> {
@@ -195,7 +196,7 @@ impl<'de> DeserializeSeed<'de> for Is<'_> {
     }
 }
 
-impl Visitor<'_> for Is<'_> {
+impl Visitor<'_> for KeyIs<'_> {
     type Value = bool;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {

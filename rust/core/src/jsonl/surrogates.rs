@@ -1,19 +1,19 @@
-//! Escapes of lone surrogates.
+//! Replacement of the escapes of lone surrogates.
 
-/// The line with every escape of a lone surrogate replaced by that of `?`, which
-/// is as long; None if there is none.
+/// The line with every escape of a lone surrogate replaced by the escape of
+/// `?`, which has the same length; None if there is none.
 pub(super) fn replaced(line: &str) -> Option<String> {
     let bytes = line.as_bytes();
-    let mut mended = String::new();
+    let mut fixed = String::new();
     let (mut at, mut copied) = (0, 0);
     while let Some(found) = memchr::memchr(b'\\', &bytes[at..]) {
         at += found;
         let len = match code_unit(bytes, at) {
-            None => 2, // another escape, or none
+            None => 2, // another escape, or invalid
             Some(0xD800..=0xDBFF) if is_low(bytes, at + 6) => 12,
             Some(0xD800..=0xDFFF) => {
-                mended.push_str(&line[copied..at]);
-                mended.push_str("\\u003f");
+                fixed.push_str(&line[copied..at]);
+                fixed.push_str("\\u003f");
                 copied = at + 6;
                 6
             }
@@ -21,18 +21,18 @@ pub(super) fn replaced(line: &str) -> Option<String> {
         };
         at = (at + len).min(bytes.len());
     }
-    if mended.is_empty() {
+    if fixed.is_empty() {
         return None;
     }
-    mended.push_str(&line[copied..]);
-    Some(mended)
+    fixed.push_str(&line[copied..]);
+    Some(fixed)
 }
 
 fn is_low(bytes: &[u8], at: usize) -> bool {
     matches!(code_unit(bytes, at), Some(0xDC00..=0xDFFF))
 }
 
-/// The UTF-16 code unit whose escape begins at byte `at`.
+/// The UTF-16 code unit whose escape starts at byte `at`.
 fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     digits.iter().try_fold(0, |value, &digit| {

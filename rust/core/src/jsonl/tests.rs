@@ -1,4 +1,4 @@
-//! What files hold, as tables, and against serde_json's own values.
+//! Tables of files and their texts, and a comparison with serde_json's values.
 
 use super::*;
 use proptest::prelude::*;
@@ -49,10 +49,10 @@ fn paths_lead_into_objects_and_arrays() {
         let message = texts(line, path).unwrap_err();
         assert_eq!(
             message,
-            format!("line 1: field `{path}` is missing; add it or name another field")
+            format!("line 1: field `{path}` is missing; add it or use another field")
         );
     }
-    // The last of equal keys counts, also on the way.
+    // The last of duplicate keys counts, also inside the path.
     let twice = r#"{"a": {"b": "x"}, "a": {"c": "y"}}"#;
     assert!(texts(twice, "a.b").unwrap_err().contains("is missing"));
 }
@@ -62,7 +62,7 @@ fn errors_name_the_line_and_the_reason() {
     let cases = [
         (
             r#"{"t": "a"#,
-            "not valid JSON: EOF while parsing a string at column 8; mend",
+            "not valid JSON: EOF while parsing a string at column 8; fix",
         ),
         (
             r#"{"t": "a"} x"#,
@@ -114,12 +114,12 @@ fn errors_name_the_line_and_the_reason() {
     }
     assert_eq!(
         texts(r#"{"a": {"b": 1}}"#, "a.b.c").unwrap_err(),
-        "line 1: field `a.b.c` is missing, since `a.b` is a number; name another field"
+        "line 1: field `a.b.c` is missing, since `a.b` is a number; use another field"
     );
 }
 
 #[test]
-fn bytes_that_are_no_text() {
+fn bytes_that_are_not_text() {
     let error = text_column(b"{\"t\": \"a\"}\n{\"t\": \"\xff\"}\n", "t").unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -165,7 +165,7 @@ fn parts_are_whole_lines() {
     }
 }
 
-/// Long enough for many parts: the numbers of lines go on from part to part.
+/// Long enough for many parts: line numbers continue from part to part.
 #[test]
 fn many_parts() {
     let lines: Vec<String> = (0..40_000)
@@ -179,7 +179,7 @@ fn many_parts() {
         .filter(|n| n % 3 != 0)
         .map(|n| (n + 1, format!("text number {n}\n")))
         .collect();
-    assert!(parts(data.as_bytes(), TASK).len() > 4);
+    assert!(parts(data.as_bytes(), MIN_PART_BYTES).len() > 4);
     assert_eq!(texts(&data, "t").unwrap(), expected);
     let message = texts(&format!("{data}\n{{}}\nx"), "t").unwrap_err();
     assert!(
@@ -188,7 +188,7 @@ fn many_parts() {
     );
 }
 
-/// The plain way: every line as a whole value.
+/// The naive way: parses every line into a value.
 fn naive(data: &str, path: &[&str]) -> Result<Vec<(usize, String)>, usize> {
     let mut found = Vec::new();
     for (at, line) in data.split('\n').enumerate() {

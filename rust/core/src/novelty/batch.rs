@@ -1,4 +1,4 @@
-//! Keeping the novel ones of many texts.
+//! Adding the novel texts of a batch.
 
 use super::bound::{Best, Match};
 use super::index::NoveltyIndex;
@@ -6,24 +6,24 @@ use super::query::Query;
 use super::search::{Counts, Search};
 use crate::{Error, parallel};
 
-/// How many texts are compared with the kept ones in parallel, before they are
-/// compared with each other in order.
+/// The number of texts that are compared with the kept ones in parallel, before
+/// they are compared with each other in order.
 const BLOCK: usize = if cfg!(test) { 24 } else { 1024 };
 
-/// How few texts one task compares.
-const SMALLEST_TASK: usize = 8;
+/// Minimum number of texts per task.
+const MIN_TASK_SIZE: usize = 8;
 
-/// What became of a new text.
+/// The decision on a new text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Decision {
-    /// Nothing that was kept before exceeds the threshold.
+    /// No text kept before is more similar than the threshold.
     Kept,
-    /// The most similar of the texts kept before, of equally similar ones the
-    /// earliest; its similarity exceeds the threshold.
+    /// The most similar text kept before (the earliest of equally similar
+    /// ones). Its similarity exceeds the threshold.
     Dropped(Match),
 }
 
-/// A new text, and what the texts kept before its block have shown.
+/// A new text, and its comparison with the texts kept before its block.
 struct Compared {
     query: Query,
     best: Best,
@@ -31,8 +31,8 @@ struct Compared {
 }
 
 impl NoveltyIndex {
-    /// Keeps each text whose similarity to every text kept before, earlier ones
-    /// of `texts` among them, is at most `threshold`.
+    /// Keeps each text whose similarity to every text kept before, including
+    /// earlier ones of `texts`, is at most `threshold`.
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ impl NoveltyIndex {
     ) {
         self.sort_if_due();
         let words = self.split(block);
-        let compared = parallel::map(&words, SMALLEST_TASK, |words| {
+        let compared = parallel::map(&words, MIN_TASK_SIZE, |words| {
             let query = Query::new(words.clone(), &self.order);
             let search = self.search(&query, Best::above(threshold));
             let (best, counts) = (search.best, search.counts);
@@ -77,7 +77,7 @@ impl NoveltyIndex {
         }
     }
 
-    /// Compares a text with those kept since `first` as well, and keeps it if it
+    /// Compares a text also with those kept since `first`, and keeps it if it
     /// is novel.
     fn decide(&mut self, compared: Compared, text: &str, first: usize) -> Decision {
         let query = compared.query;
@@ -93,7 +93,7 @@ impl NoveltyIndex {
             return Decision::Dropped(found);
         }
         let index = self.store_words(query.words(), text);
-        self.recent.push(&self.store, index, query.places());
+        self.recent.push(&self.store, index, query.positions());
         Decision::Kept
     }
 }

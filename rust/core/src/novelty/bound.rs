@@ -1,17 +1,17 @@
-//! The F-measure, the best match so far, and what a text must have in common
-//! with another to be a better one.
+//! The F-measure, the best match so far, and bounds that a better match must
+//! satisfy.
 
-/// A kept text that resembles a new one.
+/// A kept text that is similar to a new one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Match {
     /// The ROUGE-L similarity.
     pub similarity: f64,
-    /// The position of the kept text, in the order of keeping.
+    /// The index of the kept text, in insertion order.
     pub index: usize,
 }
 
 /// The F-measure of `common` words among `left` and `right` words. The order of
-/// the operations is that of `rouge_score`, for the same number to the last bit.
+/// operations is that of `rouge_score`, for bit-identical results.
 pub(super) fn f_measure(common: usize, left: usize, right: usize) -> f64 {
     if common == 0 {
         return 0.0;
@@ -20,7 +20,7 @@ pub(super) fn f_measure(common: usize, left: usize, right: usize) -> f64 {
     2.0 * precision * recall / (precision + recall)
 }
 
-/// The best match above a floor, and the bound that it puts on others.
+/// The best match above a floor, and the bounds it implies for better ones.
 #[derive(Debug, Clone)]
 pub(super) struct Best {
     floor: f64,
@@ -28,12 +28,12 @@ pub(super) struct Best {
     share: f64,
 }
 
-/// Far above the rounding errors of [`f_measure`], so that a bound never rules
-/// out a pair whose rounded similarity would count.
+/// Far above the rounding errors of [`f_measure`], so that a bound never prunes
+/// a pair whose rounded similarity would count.
 const ROUNDING: f64 = 1e-9;
 
 impl Best {
-    /// Nothing yet; only what is above `floor` counts.
+    /// No match yet; only similarities above `floor` count.
     pub fn above(floor: f64) -> Self {
         let share = floor / 2.0 * (1.0 - ROUNDING);
         Self {
@@ -43,12 +43,12 @@ impl Best {
         }
     }
 
-    /// The best match, of equally similar texts the earliest.
+    /// The best match; of equally similar texts the earliest.
     pub fn found(&self) -> Option<Match> {
         self.found
     }
 
-    /// Takes a match if it is better.
+    /// Replaces the best match if this one is better.
     pub fn offer(&mut self, similarity: f64, index: usize) {
         let better = match self.found {
             None => similarity > self.floor,
@@ -63,34 +63,35 @@ impl Best {
         }
     }
 
-    /// Whether no text at `index` or later can be better, whatever its words are.
+    /// Whether no text at `index` or later can be better, regardless of its
+    /// words.
     pub fn is_final(&self, index: usize) -> bool {
         let found = self.found;
         self.floor >= 1.0 || found.is_some_and(|best| best.similarity >= 1.0 && best.index <= index)
     }
 
-    /// No pair with at most this share of its words, of both texts together, in
-    /// common is a better match.
+    /// A pair is a better match only if it has more than this fraction of its
+    /// words (of both texts together) in common.
     pub fn share(&self) -> f64 {
         self.share
     }
 
-    /// The fewest words that two texts of `total` words together must have in
-    /// common, from 1.
-    pub fn least_common(&self, total: usize) -> usize {
+    /// The minimum number of common words of two texts with `total` words
+    /// together, at least 1.
+    pub fn min_common(&self, total: usize) -> usize {
         (self.share * total as f64) as usize + 1
     }
 
-    /// A length that no shorter text can match `len` words with.
-    pub fn shortest(&self, len: usize) -> usize {
+    /// The minimum length of a text that can match one of `len` words.
+    pub fn min_len(&self, len: usize) -> usize {
         (self.share * len as f64 / (1.0 - self.share)) as usize
     }
 
-    /// A length that no longer text can match `len` words with, if at most
-    /// `common` are in common; None if no length is short enough.
-    pub fn longest(&self, len: usize, common: usize) -> Option<usize> {
-        let longest = common as f64 / self.share - len as f64;
-        (longest >= 0.0).then_some(longest as usize)
+    /// The maximum length of a text that can match one of `len` words with at
+    /// most `common` words in common; None if no length can.
+    pub fn max_len(&self, len: usize, common: usize) -> Option<usize> {
+        let max_len = common as f64 / self.share - len as f64;
+        (max_len >= 0.0).then_some(max_len as usize)
     }
 }
 
@@ -143,8 +144,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever counts is within all bounds, at every floor and also where
-        /// the similarity is the floor's neighbour.
+        /// Every match above the floor is within all bounds, also if its
+        /// similarity is the next float above the floor.
         #[test]
         fn bounds_rule_out_nothing_that_counts(
             common in 1usize..60, left in 0usize..200, right in 0usize..200,
@@ -154,15 +155,15 @@ mod tests {
             let similarity = f_measure(common, left, right);
             let best = Best::above(if near { similarity.next_down() } else { floor });
             if similarity > best.floor {
-                prop_assert!(common >= best.least_common(left + right));
-                prop_assert!(right >= best.shortest(left));
-                prop_assert!(right <= best.longest(left, common).unwrap());
+                prop_assert!(common >= best.min_common(left + right));
+                prop_assert!(right >= best.min_len(left));
+                prop_assert!(right <= best.max_len(left, common).unwrap());
             }
             let mut best = Best::above(0.0);
             best.offer(similarity, 1);
-            prop_assert!(common >= best.least_common(left + right));
-            prop_assert!(right >= best.shortest(left));
-            prop_assert!(right <= best.longest(left, common).unwrap());
+            prop_assert!(common >= best.min_common(left + right));
+            prop_assert!(right >= best.min_len(left));
+            prop_assert!(right <= best.max_len(left, common).unwrap());
         }
     }
 }

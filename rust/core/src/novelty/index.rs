@@ -1,4 +1,4 @@
-//! The kept texts, and the most similar one.
+//! The index of kept texts, and the search for the most similar one.
 
 use rustc_hash::FxHashMap;
 
@@ -12,30 +12,32 @@ use super::tokens::Words;
 use super::vocabulary::{Vocabulary, Word};
 use crate::parallel;
 
-/// How few texts one task splits.
-const SMALLEST_TASK: usize = 64;
+/// Minimum number of texts per task.
+const MIN_TASK_SIZE: usize = 64;
 
-/// How many texts are split at a time, after which their words are known.
+/// The number of texts that are split at a time, before their words are added
+/// to the vocabulary.
 const CHUNK: usize = 8192;
 
-/// How many texts stay unsorted at least.
-const FEWEST_TO_SORT: usize = if cfg!(test) { 16 } else { 1024 };
+/// The minimum number of unsorted texts before postings are sorted.
+const MIN_UNSORTED: usize = if cfg!(test) { 16 } else { 1024 };
 
-/// [`NoveltyIndex::max_similarity`] looks above these first: the more similar
-/// texts must be, the fewer are looked at.
+/// The floors that [`NoveltyIndex::max_similarity`] tries in order: the higher
+/// the floor, the fewer texts are compared.
 const FLOORS: [f64; 5] = [0.7, 0.5, 0.3, 0.15, 0.0];
 
-/// The kept texts, ready to be compared with new ones.
+/// The kept texts, indexed for comparison with new ones.
 pub struct NoveltyIndex {
     pub(super) vocabulary: Vocabulary,
     pub(super) store: Store,
     pub(super) order: Order,
     pub(super) sorted: Sorted,
     pub(super) recent: Recent,
-    /// The first of equal texts without words, where identity counts for them.
+    /// Texts without words and the index of their first occurrence, if `words`
+    /// compares them by identity.
     pub(super) wordless: FxHashMap<Box<str>, usize>,
     pub(super) counts: Counts,
-    /// The threshold that postings are next sorted for.
+    /// The threshold for which the postings will be sorted next.
     pub(super) threshold: f64,
 }
 
@@ -60,7 +62,7 @@ impl NoveltyIndex {
         }
     }
 
-    /// How many texts are kept.
+    /// The number of kept texts.
     pub fn len(&self) -> usize {
         self.store.len()
     }
@@ -70,13 +72,13 @@ impl NoveltyIndex {
         self.len() == 0
     }
 
-    /// The bytes that the index holds, except for texts without words.
+    /// The memory of the index in bytes, except for texts without words.
     pub fn memory(&self) -> usize {
         self.vocabulary.memory() + self.store.memory() + self.sorted.memory() + self.recent.memory()
     }
 
-    /// How many pairs each bound left over, in all calls of
-    /// [`NoveltyIndex::add_novel`] so far.
+    /// The number of pairs that passed each bound, over all calls of
+    /// [`NoveltyIndex::add_novel`].
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -86,7 +88,7 @@ impl NoveltyIndex {
         self.extend(&[text]);
     }
 
-    /// Keeps several texts, in order; splits them into words in parallel.
+    /// Keeps several texts, in order. Splits them into words in parallel.
     pub fn extend<T: AsRef<str> + Sync>(&mut self, texts: &[T]) {
         let before = self.len();
         for chunk in texts.chunks(CHUNK) {
@@ -98,14 +100,14 @@ impl NoveltyIndex {
             return;
         }
         for index in before..self.len() {
-            let places = self.order.rare_first(self.store.words(index));
-            self.recent.push(&self.store, index, &places);
+            let positions = self.order.rare_first(self.store.words(index));
+            self.recent.push(&self.store, index, &positions);
         }
     }
 
-    /// The words of texts, all of which are known from now on.
+    /// The words of texts; new words are added to the vocabulary.
     pub(super) fn split<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Vec<Vec<Word>> {
-        let splits = parallel::map(texts, SMALLEST_TASK, |text| {
+        let splits = parallel::map(texts, MIN_TASK_SIZE, |text| {
             self.vocabulary.split(text.as_ref())
         });
         let interned = splits.into_iter();
@@ -114,7 +116,7 @@ impl NoveltyIndex {
             .collect()
     }
 
-    /// Keeps a text without postings; its position.
+    /// Keeps a text without adding postings; returns its index.
     pub(super) fn store_words(&mut self, words: &[Word], text: &str) -> usize {
         let index = self.len();
         self.store.push(words);
@@ -124,13 +126,13 @@ impl NoveltyIndex {
         index
     }
 
-    /// Sorts the postings of all texts if a fifth of them is unsorted (the work for
-    /// all sortings together stays in proportion to the texts), or if they are
-    /// sorted for a higher threshold.
+    /// Sorts the postings of all texts if a fifth of the texts is unsorted (so
+    /// the total work of sorting stays proportional to the number of texts), or
+    /// if they are sorted for a higher threshold.
     pub(super) fn sort_if_due(&mut self) -> bool {
         let unsorted = self.len() - self.sorted.len();
         let too_high = Best::above(self.threshold).share() < self.sorted.share();
-        let due = unsorted > FEWEST_TO_SORT.max(self.sorted.len() / 4) || too_high;
+        let due = unsorted > MIN_UNSORTED.max(self.sorted.len() / 4) || too_high;
         if due {
             self.sort();
         }
@@ -139,14 +141,14 @@ impl NoveltyIndex {
 
     /// Sorts the postings of all texts.
     pub(super) fn sort(&mut self) {
-        // What is replaced goes first, so that memory holds no two of it.
+        // Frees the old postings first to limit the peak memory.
         (self.sorted, self.recent) = Default::default();
         let share = Best::above(self.threshold).share();
         (self.sorted, self.order) = Sorted::build(&self.store, self.vocabulary.len(), share);
     }
 
-    /// The similarity of the most similar kept text, and its position (the
-    /// earliest of equally similar ones); 0 and None while nothing is kept.
+    /// The similarity and the index of the most similar kept text (the earliest
+    /// of equally similar ones); 0 and None if the index is empty.
     pub fn max_similarity(&self, text: &str) -> (f64, Option<usize>) {
         if self.is_empty() {
             return (0.0, None);
@@ -166,7 +168,7 @@ impl NoveltyIndex {
         (0.0, Some(0))
     }
 
-    /// The search for a text among all kept ones.
+    /// Searches all kept texts.
     pub(super) fn search<'a>(&'a self, query: &'a Query, best: Best) -> Search<'a> {
         let mut search = Search::new(query, &self.store, best);
         search.sorted(&self.sorted);

@@ -1,57 +1,58 @@
 //! The longest common subsequence of one text with many others, bit-parallel.
 //!
-//! One bit stands for one word of the text, so 64 cells of the dynamic
+//! One bit represents one word of the text, so 64 cells of the dynamic
 //! programme are one machine word (Crochemore et al., "A fast and practical
-//! bit-vector algorithm for the longest common subsequence problem", 2001; Hyyrö,
-//! "Bit-parallel LCS-length computation revisited", 2004, compares the forms).
+//! bit-vector algorithm for the longest common subsequence problem", 2001;
+//! Hyyrö, "Bit-parallel LCS-length computation revisited", 2004, compares the
+//! forms).
 
 use rustc_hash::FxHashMap;
 
 use super::vocabulary::Word;
 
-/// After so many words it is asked again whether enough can be reached.
+/// The number of words after which early termination is checked again.
 const STRIDE: usize = 64;
 
 /// The positions of each word of a text, as bits.
 pub(super) struct Pattern {
     len: usize,
     blocks: usize,
-    /// The places of the different words in `counts` and in `bits`.
-    places: FxHashMap<Word, u32>,
+    /// The index of each distinct word in `counts` and in `bits`.
+    index_of: FxHashMap<Word, u32>,
     counts: Vec<u32>,
-    /// `blocks` machine words per different word.
+    /// `blocks` machine words per distinct word.
     bits: Vec<u64>,
 }
 
-/// Space that comparisons use again.
+/// Reusable buffers of comparisons.
 #[derive(Default)]
 pub(super) struct Scratch {
-    left: Vec<u32>,
+    remaining: Vec<u32>,
     hits: Vec<u32>,
     rows: Vec<u64>,
 }
 
 impl Pattern {
-    /// Prepares a text of these words.
+    /// Builds the pattern of a text with these words.
     pub fn new(words: &[Word]) -> Self {
         let blocks = words.len().div_ceil(64);
         let mut pattern = Self {
             len: words.len(),
             blocks,
-            places: FxHashMap::default(),
+            index_of: FxHashMap::default(),
             counts: Vec::new(),
             bits: Vec::new(),
         };
-        pattern.places.reserve(words.len());
+        pattern.index_of.reserve(words.len());
         for (at, &word) in words.iter().enumerate() {
             let next = pattern.counts.len() as u32;
-            let place = *pattern.places.entry(word).or_insert(next);
-            if place == next {
+            let index = *pattern.index_of.entry(word).or_insert(next);
+            if index == next {
                 pattern.counts.push(0);
                 pattern.bits.resize(pattern.bits.len() + blocks, 0);
             }
-            pattern.counts[place as usize] += 1;
-            pattern.bits[place as usize * blocks + at / 64] |= 1 << (at % 64);
+            pattern.counts[index as usize] += 1;
+            pattern.bits[index as usize * blocks + at / 64] |= 1 << (at % 64);
         }
         pattern
     }
@@ -63,20 +64,20 @@ impl Pattern {
         self.subsequence(0, &mut scratch).unwrap_or(0)
     }
 
-    /// Whether at least `least` of `words` are in common regardless of order,
-    /// each as often as both texts have it. The words that
-    /// [`Pattern::subsequence`] is to compare are left in `scratch`.
-    pub fn overlap(&self, words: &[Word], least: usize, scratch: &mut Scratch) -> bool {
-        let Some(mut spare) = words.len().checked_sub(least) else {
+    /// Whether at least `min_common` of `words` are in common, as multisets and
+    /// regardless of order. Leaves the words that [`Pattern::subsequence`]
+    /// compares in `scratch`.
+    pub fn overlap(&self, words: &[Word], min_common: usize, scratch: &mut Scratch) -> bool {
+        let Some(mut spare) = words.len().checked_sub(min_common) else {
             return false;
         };
-        scratch.left.clone_from(&self.counts);
+        scratch.remaining.clone_from(&self.counts);
         scratch.hits.clear();
         for word in words {
-            let place = self.places.get(word);
-            scratch.hits.extend(place);
-            match place.map(|&place| &mut scratch.left[place as usize]) {
-                Some(left) if *left > 0 => *left -= 1,
+            let index = self.index_of.get(word);
+            scratch.hits.extend(index);
+            match index.map(|&index| &mut scratch.remaining[index as usize]) {
+                Some(remaining) if *remaining > 0 => *remaining -= 1,
                 _ if spare == 0 => return false,
                 _ => spare -= 1,
             }
@@ -84,42 +85,42 @@ impl Pattern {
         true
     }
 
-    /// The length of the longest common subsequence with the words in `scratch`
-    /// if it is at least `least`.
-    pub fn subsequence(&self, least: usize, scratch: &mut Scratch) -> Option<usize> {
+    /// The length of the longest common subsequence with the words in
+    /// `scratch`, if it is at least `min_common`.
+    pub fn subsequence(&self, min_common: usize, scratch: &mut Scratch) -> Option<usize> {
         let common = match self.blocks {
             1 => self.of_one_block(&scratch.hits),
-            _ => self.of_blocks(least, scratch)?,
+            _ => self.of_blocks(min_common, scratch)?,
         };
-        (common >= least).then_some(common)
+        (common >= min_common).then_some(common)
     }
 
     fn of_one_block(&self, hits: &[u32]) -> usize {
         let mut row = u64::MAX;
-        for &place in hits {
-            let matches = self.bits[place as usize];
+        for &index in hits {
+            let matches = self.bits[index as usize];
             row = row.wrapping_add(row & matches) | (row & !matches);
         }
         self.count_zeros(&[row])
     }
 
-    fn of_blocks(&self, least: usize, scratch: &mut Scratch) -> Option<usize> {
+    fn of_blocks(&self, min_common: usize, scratch: &mut Scratch) -> Option<usize> {
         let Scratch { hits, rows, .. } = scratch;
         rows.clear();
         rows.resize(self.blocks, u64::MAX);
-        for (done, &place) in hits.iter().enumerate() {
-            let at = place as usize * self.blocks;
+        for (done, &index) in hits.iter().enumerate() {
+            let at = index as usize * self.blocks;
             advance(rows, &self.bits[at..at + self.blocks]);
             let rest = hits.len() - done - 1;
-            if done % STRIDE == STRIDE - 1 && self.count_zeros(rows) + rest < least {
+            if done % STRIDE == STRIDE - 1 && self.count_zeros(rows) + rest < min_common {
                 return None;
             }
         }
         Some(self.count_zeros(rows))
     }
 
-    /// The length so far: a zero bit marks a row in which it grows by one. The
-    /// last block may have bits beyond the text.
+    /// The length so far: a zero bit marks a row in which the length increases
+    /// by one. The last block may have bits beyond the text.
     fn count_zeros(&self, rows: &[u64]) -> usize {
         let used = self.len % 64;
         let zeros: u32 = rows.iter().map(|block| block.count_zeros()).sum();
@@ -131,8 +132,8 @@ impl Pattern {
     }
 }
 
-/// One column of the dynamic programme: V := (V + (V & M)) | (V & !M), where the
-/// carry of the addition passes from block to block.
+/// One column of the dynamic programme: V := (V + (V & M)) | (V & !M), with the
+/// carry of the addition propagated from block to block.
 fn advance(rows: &mut [u64], bits: &[u64]) {
     let mut carry = false;
     for (row, &matches) in rows.iter_mut().zip(bits) {
@@ -166,8 +167,8 @@ mod tests {
     fn naive_overlap(a: &[Word], b: &[Word]) -> usize {
         let mut rest = a.to_vec();
         let found = b.iter().filter(|word| {
-            let place = rest.iter().position(|other| other == *word);
-            place.map(|place| rest.swap_remove(place)).is_some()
+            let index = rest.iter().position(|other| other == *word);
+            index.map(|index| rest.swap_remove(index)).is_some()
         });
         found.count()
     }
@@ -186,15 +187,15 @@ mod tests {
         fn agrees_with_the_dynamic_programme(
             a in prop::collection::vec(0u32..7, 0..200),
             b in prop::collection::vec(0u32..7, 0..200),
-            least in 0usize..200,
+            min_common in 0usize..200,
         ) {
             let (pattern, mut scratch) = (Pattern::new(&a), Scratch::default());
             let common = naive(&a, &b);
             prop_assert_eq!(pattern.common(&b), common);
-            prop_assert_eq!(pattern.overlap(&b, least, &mut scratch), naive_overlap(&a, &b) >= least);
+            prop_assert_eq!(pattern.overlap(&b, min_common, &mut scratch), naive_overlap(&a, &b) >= min_common);
             prop_assert!(pattern.overlap(&b, 0, &mut scratch));
-            let expected = (common >= least).then_some(common);
-            prop_assert_eq!(pattern.subsequence(least, &mut scratch), expected);
+            let expected = (common >= min_common).then_some(common);
+            prop_assert_eq!(pattern.subsequence(min_common, &mut scratch), expected);
         }
     }
 }

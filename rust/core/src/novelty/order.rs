@@ -1,19 +1,20 @@
-//! The order in which the words of all texts are looked at.
+//! The global order of words, by rarity.
 //!
-//! All texts are looked at with their words sorted by one order, the rarest
-//! first and equal ones side by side. If two texts have `c` words in common, the
-//! rarest common word has at least `c - 1` of their words after it in both. So a
-//! pair that needs `c` is found at a word whose place leaves enough words, and a
-//! posting whose place does not can be passed over.
+//! The words of every text are sorted by one global order, rarest first, with
+//! equal words adjacent. If two texts have `c` words in common, at least `c -
+//! 1` of these follow the rarest common word in both texts. So a pair that
+//! needs `c` common words is found at a word whose position leaves enough words
+//! after it, and postings at other positions can be skipped.
 //!
-//! The order is that of the frequencies when the postings were last sorted, and
-//! words that are new since then come before all others. It stays as it is until
-//! all texts are sorted again, since all places depend on it.
+//! The order uses the frequencies at the time when the postings were last
+//! sorted; newer words come before all others. It is fixed until all texts are
+//! sorted again, since all positions depend on it.
 
 use super::vocabulary::{UNKNOWN, Word};
 
-/// A word of a text, and how many of the text's words are rarer.
-pub(super) type Place = (Word, u32);
+/// A word of a text, and its position: the number of the text's words that are
+/// rarer.
+pub(super) type WordPosition = (Word, u32);
 
 /// The order of all words.
 #[derive(Default)]
@@ -22,7 +23,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Words by the number of texts that have them.
+    /// Orders words by the number of texts that contain them.
     pub fn by_rarity(frequencies: &[u32]) -> Self {
         let mut words: Vec<Word> = (0..frequencies.len() as Word).collect();
         words.sort_by_key(|&word| frequencies[word as usize]);
@@ -33,7 +34,7 @@ impl Order {
         Self { ranks }
     }
 
-    /// The place of a word among all, with the word in the lower half.
+    /// The sort key of a word, with the word in the lower 32 bits.
     fn key(&self, word: Word) -> u64 {
         match self.ranks.get(word as usize) {
             Some(&rank) => (1 << 63) | (u64::from(rank) << 32) | u64::from(word),
@@ -41,9 +42,9 @@ impl Order {
         }
     }
 
-    /// The different words of a text with their places. Unknown words take
-    /// places, since they are the rarest, but are left out.
-    pub fn rare_first(&self, words: &[Word]) -> Vec<Place> {
+    /// The distinct words of a text with their positions. Unknown words, which
+    /// are the rarest, occupy positions but are omitted.
+    pub fn rare_first(&self, words: &[Word]) -> Vec<WordPosition> {
         let mut keys: Vec<u64> = Vec::with_capacity(words.len());
         keys.extend(
             words
@@ -52,14 +53,14 @@ impl Order {
                 .map(|&word| self.key(word)),
         );
         keys.sort_unstable();
-        let mut place = (words.len() - keys.len()) as u32;
+        let mut position = (words.len() - keys.len()) as u32;
         let runs = keys.chunk_by(|left, right| left == right);
-        let places = runs.map(|run| {
-            let first = (run[0] as Word, place);
-            place += run.len() as u32;
+        let positions = runs.map(|run| {
+            let first = (run[0] as Word, position);
+            position += run.len() as u32;
             first
         });
-        places.collect()
+        positions.collect()
     }
 }
 
@@ -70,7 +71,7 @@ mod tests {
     #[test]
     fn the_rarest_word_comes_first() {
         let order = Order::by_rarity(&[5, 1, 3]);
-        // Words 3 and 4 are new since; of an unknown word only the place is left.
+        // Words 3 and 4 are newer; an unknown word only occupies a position.
         let words = [0, 2, 4, 0, UNKNOWN, 1, 3, 2];
         assert_eq!(
             order.rare_first(&words),

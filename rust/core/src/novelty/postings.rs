@@ -1,69 +1,69 @@
-//! The inverted index: for each word the kept texts that have it.
+//! The inverted index: for each word, the kept texts that contain it.
 
 use std::cmp::Reverse;
 use std::ops::RangeInclusive;
 
 use rayon::prelude::*;
 
-use super::order::{Order, Place};
+use super::order::{Order, WordPosition};
 use super::signature::folded;
 use super::store::Store;
 use super::vocabulary::Word;
 use crate::parallel;
 
-/// How many texts one task sorts the words of.
-const SMALLEST_TASK: usize = 64;
+/// Minimum number of texts per task.
+const MIN_TASK_SIZE: usize = 64;
 
-/// How many texts are prepared at a time, to hold no second copy of all.
+/// The number of texts that are prepared at a time, to limit the memory.
 const CHUNK: usize = 8192;
 
-/// A text at one of its words.
+/// An entry of the inverted index: a text that contains the word.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Posting {
-    /// The text's length (16 bits), the place of the word (16) and the position of
-    /// the text (32).
+    /// The length of the text (upper 16 bits), the position of the word (16
+    /// bits) and the index of the text (32 bits).
     key: u64,
-    /// The text's folded signature, to tell most texts apart without another
-    /// look into memory.
+    /// The folded signature of the text, which prunes most texts without
+    /// another memory access.
     folded: u64,
 }
 
 impl Posting {
-    /// From here on lengths are not told apart, and places not bounded.
+    /// The value at which lengths and positions saturate.
     pub const LONG: usize = u16::MAX as usize;
 
-    fn new(store: &Store, index: usize, place: u32) -> Self {
+    fn new(store: &Store, index: usize, position: u32) -> Self {
         let len = store.words(index).len().min(Self::LONG) as u64;
-        let place = u64::from(place).min(Self::LONG as u64);
+        let position = u64::from(position).min(Self::LONG as u64);
         Self {
-            key: (len << 48) | (place << 32) | index as u64,
+            key: (len << 48) | (position << 32) | index as u64,
             folded: folded(store.signature(index)),
         }
     }
 
-    /// The text's length, or [`Self::LONG`] if it is longer.
+    /// The length of the text, or [`Self::LONG`] if it is longer.
     pub fn len(self) -> usize {
         (self.key >> 48) as usize
     }
 
-    /// How many words of the text are rarer.
-    pub fn place(self) -> usize {
+    /// The number of rarer words in the text.
+    pub fn position(self) -> usize {
         (self.key >> 32) as usize & Self::LONG
     }
 
-    /// The position of the text.
+    /// The index of the text.
     pub fn index(self) -> usize {
         self.key as u32 as usize
     }
 
-    /// The text's folded signature.
+    /// The folded signature of the text.
     pub fn folded(self) -> u64 {
         self.folded
     }
 }
 
-/// Lengths in classes that a quarter of a power of two spans, as a floating-point
-/// number of two bits has them.
+/// The length class: classes span a quarter of a power of two, like
+/// floating-point numbers with a mantissa of two bits.
 fn length_class(len: usize) -> usize {
     match len.min(Posting::LONG) {
         short @ 0..4 => short,
@@ -74,11 +74,12 @@ fn length_class(len: usize) -> usize {
     }
 }
 
-/// For one share of common words, up to which length of query a posting fits.
+/// The maximum query length for which a posting qualifies, given a share of
+/// common words.
 ///
-/// Two texts of `a` and `b` words that share more than `s (a + b)` words need as
-/// many of `b` from the place `p` of their rarest common word on, so
-/// `s a < (1 - s) b - p`. The right side is a number of the posting alone.
+/// If two texts of `a` and `b` words have more than `s (a + b)` words in
+/// common, these follow the position `p` of their rarest common word in `b`, so
+/// `s a < (1 - s) b - p`. The right side depends on the posting only.
 #[derive(Debug, Clone, Copy, Default)]
 struct Reach {
     share: f64,
@@ -87,7 +88,7 @@ struct Reach {
 }
 
 impl Reach {
-    /// Numbers are in units of this part, rounded so that none fits less.
+    /// Fixed-point scale. Rounding never excludes a posting.
     const UNIT: f64 = 65536.0;
 
     fn new(share: f64) -> Self {
@@ -99,7 +100,7 @@ impl Reach {
         if posting.len() == Posting::LONG {
             return i64::MAX;
         }
-        posting.len() as i64 * self.slope - posting.place() as i64 * Self::UNIT as i64
+        posting.len() as i64 * self.slope - posting.position() as i64 * Self::UNIT as i64
     }
 
     fn needed(self, query_len: usize) -> i64 {
@@ -107,25 +108,25 @@ impl Reach {
     }
 }
 
-/// Up to this length a list is shown in full rather than leapt through.
+/// Lists up to this length are returned in full instead of being searched.
 const SHORT_LIST: usize = if cfg!(test) { 2 } else { 32 };
 
-/// Postings of most texts, those of each word sorted by classes of length, and
-/// within a class so that the ones that fit come first, for one share of common
-/// words and all that are higher.
+/// The postings of most texts. Those of each word are sorted by length class,
+/// and within a class by [`Reach`], so that qualifying postings come first for
+/// the given share of common words and all higher ones.
 #[derive(Default)]
 pub(super) struct Sorted {
     texts: usize,
     reach: Reach,
-    /// Where the postings of each word start, and the end of the last.
+    /// The start of the postings of each word, and the end of the last.
     starts: Vec<usize>,
     postings: Vec<Posting>,
 }
 
 impl Sorted {
-    /// The postings of all texts, in which there are `words` different words,
-    /// and the order that their places are in; for searches of at least this
-    /// `share` of common words.
+    /// Builds the postings of all texts, with `words` distinct words, and the
+    /// order of their positions, for searches with at least this `share` of
+    /// common words.
     pub fn build(store: &Store, words: usize, share: f64) -> (Self, Order) {
         let frequencies = frequencies(store, words);
         let order = Order::by_rarity(&frequencies);
@@ -147,31 +148,31 @@ impl Sorted {
         (sorted, order)
     }
 
-    /// How many texts have postings here: the first ones.
+    /// The number of texts with postings here: the first ones.
     pub fn len(&self) -> usize {
         self.texts
     }
 
-    /// The share of common words that the postings are sorted for.
+    /// The share of common words for which the postings are sorted.
     pub fn share(&self) -> f64 {
         self.reach.share
     }
 
-    /// Shows those postings of a word that may fit a query of `len` words with
-    /// more than this `share` of words in common and a length among `lengths`,
-    /// some at a time.
+    /// Passes to `visit`, in slices, the postings of a word that may qualify for
+    /// a query of `len` words with more than this `share` of words in common
+    /// and a length in `lengths`.
     pub fn look_up(
         &self,
         word: Word,
         len: usize,
         share: f64,
         lengths: &RangeInclusive<usize>,
-        mut show: impl FnMut(&[Posting]),
+        mut visit: impl FnMut(&[Posting]),
     ) {
         let ends = self.starts.get(word as usize..word as usize + 2);
         let list = ends.map_or(&[][..], |ends| &self.postings[ends[0]..ends[1]]);
         if list.len() <= SHORT_LIST || share < self.reach.share {
-            return show(list);
+            return visit(list);
         }
         let (first, last) = (length_class(*lengths.start()), length_class(*lengths.end()));
         let needed = self.reach.needed(len);
@@ -185,19 +186,19 @@ impl Sorted {
             let after = skip(rest, |posting| {
                 same(posting) && self.reach.of(*posting) >= needed
             });
-            show(&rest[..rest.len() - after.len()]);
+            visit(&rest[..rest.len() - after.len()]);
             rest = skip(after, same);
         }
     }
 
-    /// The bytes held.
+    /// The memory in bytes.
     pub fn memory(&self) -> usize {
         self.starts.capacity() * size_of::<usize>()
             + self.postings.capacity() * size_of::<Posting>()
     }
 }
 
-/// In how many texts each word is.
+/// The number of texts that contain each word.
 fn frequencies(store: &Store, words: usize) -> Vec<u32> {
     let (mut counts, mut last_seen) = (vec![0; words], vec![u32::MAX; words]);
     for index in 0..store.len() {
@@ -211,17 +212,17 @@ fn frequencies(store: &Store, words: usize) -> Vec<u32> {
     counts
 }
 
-/// Puts the postings of each word from where they start.
+/// Writes the postings of each word from its start on.
 fn fill(postings: &mut [Posting], mut next: Vec<usize>, store: &Store, order: &Order) {
     let all: Vec<usize> = (0..store.len()).collect();
     for chunk in all.chunks(CHUNK) {
-        let places = parallel::map(chunk, SMALLEST_TASK, |&index| {
+        let positions = parallel::map(chunk, MIN_TASK_SIZE, |&index| {
             order.rare_first(store.words(index))
         });
-        for (&index, places) in chunk.iter().zip(places) {
-            for (word, place) in places {
+        for (&index, positions) in chunk.iter().zip(positions) {
+            for (word, position) in positions {
                 let at = &mut next[word as usize];
-                postings[*at] = Posting::new(store, index, place);
+                postings[*at] = Posting::new(store, index, position);
                 *at += 1;
             }
         }
@@ -242,15 +243,15 @@ fn sort_lists(postings: &mut [Posting], starts: &[usize], reach: Reach) {
             (class, Reverse(reach.of(*posting)), posting.index())
         });
     };
-    if parallel::is_worthwhile(lists.len(), SMALLEST_TASK) {
+    if parallel::is_worthwhile(lists.len(), MIN_TASK_SIZE) {
         lists.into_par_iter().for_each(sort);
     } else {
         lists.into_iter().for_each(sort);
     }
 }
 
-/// The rest of a list after those that `before` holds for, which must come first.
-/// It is found in steps that double, as most leaps are short.
+/// The rest of a list after the leading postings for which `before` holds. Uses
+/// galloping search, as most skips are short.
 fn skip(list: &[Posting], before: impl Fn(&Posting) -> bool) -> &[Posting] {
     let mut step = 1;
     while step <= list.len() && before(&list[step - 1]) {
@@ -261,8 +262,8 @@ fn skip(list: &[Posting], before: impl Fn(&Posting) -> bool) -> &[Posting] {
     &list[start + list[start..end].partition_point(before)..]
 }
 
-/// Postings of the texts since the last sorting, for each word in the order of
-/// keeping.
+/// The postings of the texts added since the last sorting, for each word in
+/// insertion order.
 #[derive(Default)]
 pub(super) struct Recent {
     lists: Vec<Vec<Posting>>,
@@ -270,24 +271,24 @@ pub(super) struct Recent {
 
 impl Recent {
     /// Adds the text at `index`, which must be newer than all others.
-    pub fn push(&mut self, store: &Store, index: usize, places: &[Place]) {
-        for &(word, place) in places {
+    pub fn push(&mut self, store: &Store, index: usize, positions: &[WordPosition]) {
+        for &(word, position) in positions {
             let word = word as usize;
             if word >= self.lists.len() {
                 self.lists.resize_with(word + 1, Vec::new);
             }
-            self.lists[word].push(Posting::new(store, index, place));
+            self.lists[word].push(Posting::new(store, index, position));
         }
     }
 
-    /// The postings of a word, those of texts from position `from` on.
+    /// The postings of a word for texts from index `from` on.
     pub fn newest_first(&self, word: Word, from: usize) -> impl Iterator<Item = &Posting> {
         let list = self.lists.get(word as usize).map_or(&[][..], Vec::as_slice);
         let newest_first = list.iter().rev();
         newest_first.take_while(move |posting| posting.index() >= from)
     }
 
-    /// The bytes held.
+    /// The memory in bytes.
     pub fn memory(&self) -> usize {
         let postings: usize = self.lists.iter().map(Vec::capacity).sum();
         self.lists.capacity() * size_of::<Vec<Posting>>() + postings * size_of::<Posting>()

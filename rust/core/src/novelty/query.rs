@@ -1,28 +1,28 @@
-//! A text, ready to be searched for.
+//! A text prepared for the search.
 
 use std::cell::OnceCell;
 
 use super::lcs::Pattern;
-use super::order::{Order, Place};
+use super::order::{Order, WordPosition};
 use super::signature::{Signature, folded, signature};
 use super::vocabulary::Word;
 
-/// A text, ready to be searched for.
+/// A text prepared for the search.
 pub(super) struct Query {
     words: Vec<Word>,
-    places: Vec<Place>,
+    positions: Vec<WordPosition>,
     signature: Signature,
     folded: u64,
-    /// Made when a first kept text is near enough.
+    /// Built when the first kept text passes the cheaper bounds.
     pattern: OnceCell<Pattern>,
 }
 
 impl Query {
-    /// Prepares a text of these words for postings in this order.
+    /// Prepares a text with these words for postings in this order.
     pub fn new(words: Vec<Word>, order: &Order) -> Self {
         let signature = signature(&words);
         Self {
-            places: order.rare_first(&words),
+            positions: order.rare_first(&words),
             folded: folded(&signature),
             signature,
             words,
@@ -30,22 +30,23 @@ impl Query {
         }
     }
 
-    /// The words, in the order of the text.
+    /// The words, in text order.
     pub fn words(&self) -> &[Word] {
         &self.words
     }
 
-    /// The different words that kept texts may have, the rarest first.
-    pub fn places(&self) -> &[Place] {
-        &self.places
+    /// The distinct words that kept texts may contain, rarest first.
+    pub fn positions(&self) -> &[WordPosition] {
+        &self.positions
     }
 
-    /// The same words, each with the number of words from it on: so many at most
-    /// are in common with a text that has none of the rarer ones.
+    /// The same words, each with the number of words from its position on. This
+    /// is the maximum number of words in common with a text that contains none
+    /// of the rarer ones.
     pub fn rare_first(&self) -> impl Iterator<Item = (Word, usize)> + use<'_> {
         let len = self.words.len();
-        let places = self.places.iter();
-        places.map(move |&(word, place)| (word, len - place as usize))
+        let positions = self.positions.iter();
+        positions.map(move |&(word, position)| (word, len - position as usize))
     }
 
     /// The signature of the words.
@@ -58,7 +59,7 @@ impl Query {
         self.folded
     }
 
-    /// The words as [`Pattern`].
+    /// The words as a [`Pattern`].
     pub fn pattern(&self) -> &Pattern {
         self.pattern.get_or_init(|| Pattern::new(&self.words))
     }

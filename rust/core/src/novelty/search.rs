@@ -1,4 +1,4 @@
-//! The search for the kept text that is most similar to a new one.
+//! The search for the most similar kept text.
 
 use std::ops::{AddAssign, RangeInclusive};
 
@@ -8,20 +8,20 @@ use super::bound::{Best, f_measure};
 use super::lcs::Scratch;
 use super::postings::{Posting, Recent, Sorted};
 use super::query::Query;
-use super::signature::least_difference;
+use super::signature::min_difference;
 use super::store::Store;
 
-/// How many pairs of a new and a kept text each bound left over.
+/// The number of pairs of a new and a kept text that passed each bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// All pairs.
     pub pairs: u64,
-    /// Met at a rare word of both, with lengths that fit. A pair that shares
-    /// several rare words counts more than once.
+    /// Pairs found at a common rare word, with compatible lengths. A pair that
+    /// shares several rare words counts more than once.
     pub met: u64,
-    /// Of these, different pairs whose signatures are near enough.
+    /// Of these, distinct pairs whose signatures are similar enough.
     pub signature: u64,
-    /// Of these, pairs with enough words in common: the ones whose longest common
+    /// Of these, pairs with enough common words, for which the longest common
     /// subsequence was computed.
     pub overlap: u64,
 }
@@ -46,7 +46,7 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// The search for what is better than `best`.
+    /// A search for a better match than `best`.
     pub fn new(query: &'a Query, store: &'a Store, best: Best) -> Self {
         Self {
             query,
@@ -58,7 +58,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Looks at all texts with sorted postings.
+    /// Searches all texts with sorted postings.
     pub fn sorted(&mut self, sorted: &Sorted) {
         self.counts.pairs += sorted.len() as u64;
         let len = self.query.words().len();
@@ -67,37 +67,37 @@ impl<'a> Search<'a> {
                 break;
             };
             sorted.look_up(word, len, self.best.share(), &lengths, |postings| {
-                self.look_at(postings.iter(), &lengths);
+                self.compare_postings(postings.iter(), &lengths);
             });
         }
     }
 
-    /// Looks at the recent texts from position `from` on.
+    /// Searches the recent texts from index `from` on.
     pub fn recent(&mut self, recent: &Recent, from: usize) {
         self.counts.pairs += (self.store.len() - from) as u64;
         for (word, rest) in self.query.rare_first() {
             let Some(lengths) = self.lengths(rest) else {
                 break;
             };
-            self.look_at(recent.newest_first(word, from), &lengths);
+            self.compare_postings(recent.newest_first(word, from), &lengths);
         }
     }
 
-    /// The lengths of texts that may be similar enough if at most `rest` words
-    /// are in common. None if there are none: neither are there for fewer.
+    /// The lengths of texts that can be similar enough with at most `rest`
+    /// words in common. If None, then also for any smaller `rest`.
     fn lengths(&self, rest: usize) -> Option<RangeInclusive<usize>> {
         if self.best.is_final(0) {
             return None;
         }
         let len = self.query.words().len();
-        let shortest = self.best.shortest(len);
-        let longest = self.best.longest(len, rest)?;
-        (shortest <= longest).then_some(shortest..=longest)
+        let min_len = self.best.min_len(len);
+        let max_len = self.best.max_len(len, rest)?;
+        (min_len <= max_len).then_some(min_len..=max_len)
     }
 
-    /// Looks at the texts with the same word whose lengths and places fit, and
-    /// compares those whose signatures do, too.
-    fn look_at<'p>(
+    /// Compares the texts that contain the same word and whose lengths,
+    /// positions and signatures qualify.
+    fn compare_postings<'p>(
         &mut self,
         postings: impl Iterator<Item = &'p Posting>,
         lengths: &RangeInclusive<usize>,
@@ -105,27 +105,33 @@ impl<'a> Search<'a> {
         let (query_len, folded) = (self.query.words().len(), self.query.folded());
         for posting in postings {
             let len = posting.len();
-            // A length that was cut off bounds nothing.
-            let cut_off = len == Posting::LONG;
-            let least = self.best.least_common(query_len + len);
-            let met = (lengths.contains(&len) & (least + posting.place() <= len)) | cut_off;
+            // A saturated length gives no bound.
+            let is_saturated = len == Posting::LONG;
+            let min_common = self.best.min_common(query_len + len);
+            let met =
+                (lengths.contains(&len) & (min_common + posting.position() <= len)) | is_saturated;
             self.counts.met += u64::from(met);
-            let most = (query_len + len).saturating_sub(2 * least);
-            let near = ((posting.folded() ^ folded).count_ones() as usize <= most) | cut_off;
-            // One branch, as it is seldom taken; each condition alone is often met.
-            if met & near && (cut_off || self.differ_by_at_most(most, posting.index())) {
+            let max_difference = (query_len + len).saturating_sub(2 * min_common);
+            let near = ((posting.folded() ^ folded).count_ones() as usize <= max_difference)
+                | is_saturated;
+            // A single branch, since it is rarely taken while each condition
+            // alone often holds.
+            if met & near
+                && (is_saturated || self.differ_by_at_most(max_difference, posting.index()))
+            {
                 self.compare(posting.index());
             }
         }
     }
 
-    /// Whether the query and the text at `index` may have no more than `most` words
-    /// that the other has not.
-    fn differ_by_at_most(&self, most: usize, index: usize) -> bool {
-        least_difference(self.query.signature(), self.store.signature(index)) <= most
+    /// Whether the signatures allow that the query and the text at `index`
+    /// differ in at most `max_difference` words.
+    fn differ_by_at_most(&self, max_difference: usize, index: usize) -> bool {
+        min_difference(self.query.signature(), self.store.signature(index)) <= max_difference
     }
 
-    /// Compares a text with the query, unless the words in common rule it out.
+    /// Compares a text with the query, unless the number of common words rules
+    /// it out.
     fn compare(&mut self, index: usize) {
         if self.best.is_final(index) || !self.seen.insert(index) {
             return;
@@ -133,12 +139,12 @@ impl<'a> Search<'a> {
         self.counts.signature += 1;
         let (pattern, words) = (self.query.pattern(), self.store.words(index));
         let (left, right) = (self.query.words().len(), words.len());
-        let least = self.best.least_common(left + right);
-        if !pattern.overlap(words, least, &mut self.scratch) {
+        let min_common = self.best.min_common(left + right);
+        if !pattern.overlap(words, min_common, &mut self.scratch) {
             return;
         }
         self.counts.overlap += 1;
-        if let Some(common) = pattern.subsequence(least, &mut self.scratch) {
+        if let Some(common) = pattern.subsequence(min_common, &mut self.scratch) {
             self.best.offer(f_measure(common, left, right), index);
         }
     }

@@ -1,8 +1,8 @@
-//! Bitmaps of words, from which texts that differ in many words are told apart.
+//! Bitmap signatures, which show that two texts differ in many words.
 
 use super::vocabulary::Word;
 
-/// One bit for the parity of the words that share it.
+/// Each bit is the parity of the number of words that hash to it.
 pub(super) type Signature = [u64; 4];
 
 /// The signature of a text's words.
@@ -17,14 +17,14 @@ pub(super) fn signature(words: &[Word]) -> Signature {
     bits
 }
 
-/// A signature of 64 bits, each the parity of four bits.
+/// The signature folded to 64 bits, each the parity of four bits.
 pub(super) fn folded(signature: &Signature) -> u64 {
     signature.iter().fold(0, |folded, bits| folded ^ bits)
 }
 
-/// A lower bound on the number of words that only one of two texts has, each
-/// counted as often as it is left over: every such word flips one bit.
-pub(super) fn least_difference(left: &Signature, right: &Signature) -> usize {
+/// A lower bound on the size of the symmetric difference of the two multisets
+/// of words: every word in it flips one bit.
+pub(super) fn min_difference(left: &Signature, right: &Signature) -> usize {
     let bits = left.iter().zip(right).map(|(l, r)| (l ^ r).count_ones());
     bits.sum::<u32>() as usize
 }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// How many words are left over in either text.
+    /// The number of words without a counterpart in the other text.
     fn difference(left: &[Word], right: &[Word]) -> usize {
         let mut rest = right.to_vec();
         let mut alone = 0;
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn few_words_have_bits_of_their_own() {
         let words: Vec<Word> = (0..32).collect();
-        assert_eq!(least_difference(&signature(&words), &signature(&[])), 32);
+        assert_eq!(min_difference(&signature(&words), &signature(&[])), 32);
     }
 
     proptest! {
@@ -61,7 +61,7 @@ mod tests {
             common in prop::collection::vec(0u32..4000, 0..80),
         ) {
             let (left, right) = ([left, common.clone()].concat(), [common, right].concat());
-            let bound = least_difference(&signature(&left), &signature(&right));
+            let bound = min_difference(&signature(&left), &signature(&right));
             prop_assert!(bound <= difference(&left, &right));
             let folds = [&left, &right].map(|words| folded(&signature(words)));
             prop_assert!((folds[0] ^ folds[1]).count_ones() as usize <= bound);

@@ -1,4 +1,4 @@
-//! The kept texts, flat.
+//! The kept texts, in flat arrays.
 
 use super::signature::{Signature, signature};
 use super::vocabulary::Word;
@@ -7,13 +7,13 @@ use super::vocabulary::Word;
 #[derive(Default)]
 pub(super) struct Store {
     words: Vec<Word>,
-    /// Where each text ends in `words`.
+    /// The end of each text in `words`.
     ends: Vec<usize>,
     signatures: Vec<Signature>,
 }
 
 impl Store {
-    /// How many texts are kept.
+    /// The number of kept texts.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -25,7 +25,7 @@ impl Store {
         self.signatures.push(signature(words));
     }
 
-    /// The words of a text, in its order.
+    /// The words of a text, in text order.
     pub fn words(&self, index: usize) -> &[Word] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.words[start..self.ends[index]]
@@ -36,7 +36,7 @@ impl Store {
         &self.signatures[index]
     }
 
-    /// The bytes held.
+    /// The memory in bytes.
     pub fn memory(&self) -> usize {
         self.words.capacity() * size_of::<Word>()
             + self.ends.capacity() * size_of::<usize>()

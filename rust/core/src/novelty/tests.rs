@@ -1,11 +1,11 @@
-//! The index against the rule as it is told: every new text with every kept one.
+//! The index against the naive rule: every new text with every kept one.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// The values of Google's `rouge_score` (rougeL, no stemming) where it sees all
-/// words.
+/// The values of Google's `rouge_score` (rougeL, no stemming) for texts of
+/// which it sees all words.
 #[test]
 fn similarities() {
     let cases = [
@@ -93,14 +93,14 @@ fn bad_thresholds() {
     for threshold in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
         let error = index.add_novel(&["a"], threshold).unwrap_err().to_string();
         assert!(
-            error.ends_with("give a number from 0 to 1, for example 0.7"),
+            error.ends_with("use a number from 0 to 1, for example 0.7"),
             "{error}"
         );
     }
     assert!(index.is_empty());
 }
 
-/// Longer than lengths in postings are told apart.
+/// Longer than the maximum length in postings.
 #[test]
 fn very_long_texts() {
     let long = |words: usize| (0..words).map(|n| format!("w{n} ")).collect::<String>();
@@ -114,7 +114,7 @@ fn very_long_texts() {
     assert_eq!(index.max_similarity(&long(34_000)).1, Some(2));
 }
 
-/// Through sortings and blocks.
+/// Across sortings and blocks.
 #[test]
 fn many_texts() {
     let texts: Vec<String> = (0..6000)
@@ -142,7 +142,7 @@ fn many_texts() {
     assert_eq!(index.counts().pairs, (1500..6000).sum::<u64>() + 500 * 1500);
 }
 
-/// The most similar of `kept`, the earliest of equals.
+/// The most similar text of `kept`, the earliest of equally similar ones.
 fn naive_best(kept: &[String], text: &str, words: Words) -> (f64, Option<usize>) {
     let mut best = (0.0, None);
     for (at, other) in kept.iter().enumerate() {
@@ -154,7 +154,7 @@ fn naive_best(kept: &[String], text: &str, words: Words) -> (f64, Option<usize>)
     best
 }
 
-/// The rule as it is told.
+/// The naive rule.
 fn naive_add(kept: &mut Vec<String>, text: &str, threshold: f64, words: Words) -> Decision {
     let (similarity, found) = naive_best(kept, text, words);
     match found {
@@ -166,14 +166,14 @@ fn naive_add(kept: &mut Vec<String>, text: &str, threshold: f64, words: Words) -
     }
 }
 
-/// Short texts of few words, and of words that few texts have.
+/// Short texts of few words, and of words that few texts contain.
 fn texts(most: usize) -> impl Strategy<Value = Vec<String>> {
     let word = prop_oneof![6 => "[a-e]", 1 => "[a-e]{2}", 1 => "[Ж写?]"];
     let text = prop::collection::vec(word, 0..14).prop_map(|words| words.join(" "));
     prop::collection::vec(text, 0..most)
 }
 
-/// Thresholds of all kinds, most of them similarities that short texts have.
+/// Various thresholds, most of them similarities of short texts.
 fn thresholds() -> impl Strategy<Value = f64> {
     prop_oneof![
         2 => Just(0.7),

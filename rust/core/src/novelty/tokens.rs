@@ -4,18 +4,18 @@ use std::str::FromStr;
 
 use crate::Error;
 
-/// What a word is. A text whose letters are all ASCII has the same words either
-/// way.
+/// The definition of a word. For a text with ASCII letters only, both give the
+/// same words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Words {
-    /// As Google's `rouge_score` (version 0.1.2, no stemming): runs of `a-z0-9`
-    /// of the text in lower case. Of a text in Russian or Chinese nothing is
-    /// left.
+    /// As in Google's `rouge_score` (version 0.1.2, no stemming): runs of
+    /// `a-z0-9` in the lower-cased text. A text in Russian or Chinese has no
+    /// words.
     #[default]
     RougeScore,
-    /// The same for a text without letters outside ASCII. Any other text is
-    /// split at everything but Unicode letters and digits, and each Chinese or
-    /// Japanese character is a word, since those languages do not separate
+    /// The same for a text without non-ASCII letters. Any other text is split
+    /// at everything but Unicode letters and digits, and each Chinese or
+    /// Japanese character is a word, since these languages do not separate
     /// words.
     Unicode,
 }
@@ -58,9 +58,9 @@ fn ascii_words(text: &str, found: &mut impl FnMut(&str)) {
     }
 }
 
-/// The text in lower case, as far as that is ASCII; a space stands for any other
-/// character. Only two characters outside ASCII have lower case forms with ASCII
-/// letters, whatever the version of Unicode: the Kelvin sign is `k`, and the
+/// The text in lower case, with a space for every non-ASCII character of the
+/// result. Only two non-ASCII characters have lower-case forms with ASCII
+/// letters, in every version of Unicode: the Kelvin sign is `k`, and the
 /// Turkish capital İ is `i` and a combining dot.
 fn ascii_lower(text: &str) -> String {
     if text.is_ascii() {
@@ -78,8 +78,8 @@ fn ascii_lower(text: &str) -> String {
     lower
 }
 
-/// Runs of letters and digits, in which each character of a script without
-/// spaces is a word of its own.
+/// Runs of letters and digits; each character of a script without spaces is a
+/// separate word.
 fn unicode_words(lower: &str, found: &mut impl FnMut(&str)) {
     let mut word = String::new();
     for c in lower.chars() {
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!("rouge_score".parse::<Words>().unwrap(), Words::RougeScore);
         assert_eq!(
             "ascii".parse::<Words>().unwrap_err().to_string(),
-            "words is \"ascii\"; give \"rouge_score\" or \"unicode\""
+            "words is \"ascii\"; use \"rouge_score\" or \"unicode\""
         );
     }
 }

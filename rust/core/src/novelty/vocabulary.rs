@@ -1,4 +1,4 @@
-//! Words as numbers.
+//! The mapping from words to numbers.
 
 use rustc_hash::FxHashMap;
 
@@ -7,7 +7,7 @@ use super::tokens::{self, Words};
 /// A word as a number; equal words have equal numbers.
 pub(super) type Word = u32;
 
-/// Stands for every word that no kept text holds, so it never matches one.
+/// The number of every word that no kept text contains; it never matches.
 pub(super) const UNKNOWN: Word = Word::MAX;
 
 /// The numbers of all words seen so far, from 0.
@@ -18,7 +18,7 @@ pub(super) struct Vocabulary {
     bytes: usize,
 }
 
-/// A text as numbers, with the words that had none yet beside their places.
+/// A text as numbers, and its words without a number with their indices.
 pub(super) struct Split {
     words: Vec<Word>,
     unknown: Vec<(usize, Box<str>)>,
@@ -34,17 +34,17 @@ impl Vocabulary {
         }
     }
 
-    /// What a word is.
+    /// The definition of a word.
     pub fn splitting(&self) -> Words {
         self.splitting
     }
 
-    /// How many words have a number.
+    /// The number of words.
     pub fn len(&self) -> usize {
         self.numbers.len()
     }
 
-    /// The numbers of a text's words, [`UNKNOWN`] where there is none.
+    /// The numbers of a text's words, [`UNKNOWN`] for unknown words.
     pub fn lookup(&self, text: &str) -> Vec<Word> {
         let mut words = Vec::new();
         tokens::for_each_word(text, self.splitting, |word| {
@@ -53,7 +53,8 @@ impl Vocabulary {
         words
     }
 
-    /// Prepares [`Vocabulary::intern`], for many texts in parallel.
+    /// The part of [`Vocabulary::intern`] that can run in parallel for many
+    /// texts.
     pub fn split(&self, text: &str) -> Split {
         let (mut words, mut unknown) = (Vec::new(), Vec::new());
         tokens::for_each_word(text, self.splitting, |word| {
@@ -71,10 +72,10 @@ impl Vocabulary {
     /// The numbers of a text's words; each new word gets the next number.
     pub fn intern(&mut self, split: Split) -> Vec<Word> {
         let Split { mut words, unknown } = split;
-        for (place, word) in unknown {
+        for (index, word) in unknown {
             let next = Word::try_from(self.numbers.len()).unwrap_or(UNKNOWN);
             let len = word.len();
-            words[place] = *self.numbers.entry(word).or_insert_with(|| {
+            words[index] = *self.numbers.entry(word).or_insert_with(|| {
                 self.bytes += len;
                 next
             });
@@ -82,9 +83,9 @@ impl Vocabulary {
         words
     }
 
-    /// The bytes held, without the allocator's own.
+    /// The memory in bytes, without the overhead of the allocator.
     pub fn memory(&self) -> usize {
-        // One byte of control per slot, as hash tables of this kind have it.
+        // The hash table has one control byte per slot.
         self.bytes + self.numbers.capacity() * (size_of::<(Box<str>, Word)>() + 1)
     }
 }

@@ -1,24 +1,24 @@
-//! The answers to one prompt that take part, and their order.
+//! The eligible answers to one prompt, and their order.
 
 use std::cmp::Ordering;
 use std::hint::select_unpredictable;
 
-use super::Drop;
 use super::columns::Columns;
+use super::drops::Drop;
 use super::groups::Rows;
 
-/// An answer that takes part: it is usable and its score is finite.
+/// An eligible answer: it is usable and its score is finite.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answer {
     pub row: usize,
     pub score: f64,
-    /// NaN where there is none.
+    /// The expected score; NaN if there is none.
     pub expected: f64,
 }
 
 impl Answer {
-    /// Orders the best answer first: by score, then by expected score, where an
-    /// answer without one comes last, then by row.
+    /// Orders the best answer first: by score, then by expected score (answers
+    /// without one last), then by row.
     pub fn best_first(&self, other: &Self) -> Ordering {
         order(other.score, self.score)
             .then_with(|| {
@@ -29,8 +29,8 @@ impl Answer {
             .then(self.row.cmp(&other.row))
     }
 
-    /// Orders the worst answer first; an answer without an expected score and
-    /// the higher row come last here too.
+    /// Orders the worst answer first: by score, then by expected score (answers
+    /// without one last), then by row.
     pub fn worst_first(&self, other: &Self) -> Ordering {
         order(self.score, other.score)
             .then_with(|| {
@@ -50,7 +50,7 @@ impl Answer {
 }
 
 impl<T> Columns<'_, T> {
-    /// The answer of a row that takes part.
+    /// The answer of an eligible row.
     pub(super) fn answer(&self, row: usize) -> Answer {
         Answer {
             row,
@@ -73,43 +73,43 @@ fn order(left: f64, right: f64) -> Ordering {
     left.partial_cmp(&right).unwrap_or(Ordering::Equal)
 }
 
-/// Calls `each` with those of `rows` whose answers take part, in ascending order
-/// of rows, and returns the best and the worst of them.
+/// Calls `each` with every eligible row of `rows`, in ascending order, and
+/// returns the best and the worst answer.
 ///
 /// # Errors
-/// The reason why there are fewer than two.
-pub(super) fn survey<T>(
+/// The reason, if fewer than two answers are eligible.
+pub(super) fn best_and_worst<T>(
     columns: &Columns<T>,
     rows: Rows<'_>,
     each: impl FnMut(usize),
 ) -> Result<(Answer, Answer), Drop> {
     match rows {
-        Rows::Adjacent(rows) => survey_in_order(columns, rows, each),
-        Rows::Listed(rows) => survey_in_order(columns, rows.iter().copied(), each),
+        Rows::Adjacent(rows) => best_and_worst_in_order(columns, rows, each),
+        Rows::Listed(rows) => best_and_worst_in_order(columns, rows.iter().copied(), each),
     }
 }
 
-fn survey_in_order<T>(
+fn best_and_worst_in_order<T>(
     columns: &Columns<T>,
     rows: impl Iterator<Item = usize>,
     mut each: impl FnMut(usize),
 ) -> Result<(Answer, Answer), Drop> {
     let has_ties = columns.expected.is_some();
-    // What any answer is better, or worse, than.
+    // Initial values that every answer beats.
     let (mut best, mut worst) = (f64::NEG_INFINITY, f64::INFINITY);
     let (mut best_row, mut worst_row) = (0, 0);
-    let (mut scored, mut taking_part) = (0_usize, 0_usize);
+    let (mut scored, mut eligible) = (0_usize, 0_usize);
     for row in rows {
         let score = columns.score[row];
         scored += usize::from(score.is_finite());
         if score.is_finite() && columns.is_usable(row) {
-            taking_part += 1;
+            eligible += 1;
             let is_best =
                 (score > best) | (has_ties && score == best && columns.is_better(row, best_row));
             let is_worst =
                 (score < worst) | (has_ties && score == worst && columns.is_worse(row, worst_row));
-            // Which answer wins is as good as random, so a branch would often be
-            // guessed wrong.
+            // Whether an answer is the new best is close to random, so a branch
+            // would often be mispredicted.
             best = select_unpredictable(is_best, score, best);
             best_row = select_unpredictable(is_best, row, best_row);
             worst = select_unpredictable(is_worst, score, worst);
@@ -117,7 +117,7 @@ fn survey_in_order<T>(
             each(row);
         }
     }
-    match taking_part {
+    match eligible {
         _ if scored < 2 => Err(Drop::TooFewScored),
         0 | 1 => Err(Drop::TooFewUsable),
         _ => Ok((columns.answer(best_row), columns.answer(worst_row))),

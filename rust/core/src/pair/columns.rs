@@ -1,31 +1,31 @@
-//! The table of candidates, one row per answer.
+//! The columns of the candidate table, one row per answer.
 
 use crate::Error;
 
-/// The columns of the table of candidates; all that are there have one entry
+/// The columns of the candidate table. Every column that is set has one entry
 /// per answer.
 #[derive(Debug)]
 pub struct Columns<'a, T> {
-    /// Which prompt the answer belongs to; the rows of a prompt may lie apart.
+    /// The prompt of each answer; the rows of a prompt need not be adjacent.
     pub prompt: &'a [i64],
-    /// The judge's score. An answer whose score is not finite (NaN where there
-    /// is no verdict) takes no part.
+    /// The judge's score. Answers without a finite score (NaN if there is no
+    /// verdict) are ignored.
     pub score: &'a [f64],
-    /// The expected score under the judge's token probabilities, which settles
-    /// ties; NaN where there is none.
+    /// The expected score under the judge's token probabilities, which breaks
+    /// ties; NaN if there is none.
     pub expected: Option<&'a [f64]>,
-    /// Whether the answer may be used at all, false for a truncated one. Without
-    /// this column every answer may.
+    /// Whether the answer may be used; false for a truncated one. Without this
+    /// column every answer is usable.
     pub usable: Option<&'a [bool]>,
-    /// The answers. Without them no two answers are taken for the same text.
+    /// The answers. Without them no two answers count as the same text.
     pub texts: Option<&'a [T]>,
-    /// The lengths of the answers, in whatever unit. Without them it is the code
-    /// points of the texts.
+    /// The lengths of the answers, in any unit. Default: code points of
+    /// `texts`.
     pub length: Option<&'a [i64]>,
 }
 
 impl<T> Columns<'_, T> {
-    /// Checks that all columns are as long as `prompt`.
+    /// Checks that all columns have the length of `prompt`.
     pub(super) fn check(&self) -> Result<(), Error> {
         let expected = self.prompt.len();
         let lengths = [
@@ -48,15 +48,15 @@ impl<T> Columns<'_, T> {
         Ok(())
     }
 
-    /// Whether the row may be used, if it has a score.
+    /// Whether the answer of the row is usable.
     pub(super) fn is_usable(&self, row: usize) -> bool {
         self.usable.is_none_or(|usable| usable[row])
     }
 }
 
 impl<'a, T: AsRef<str>> Columns<'a, T> {
-    /// The answer without the white space around it, by which answers compare;
-    /// `None` without the column.
+    /// The answer without surrounding white space, which is the text that is
+    /// compared; `None` without the column.
     pub(super) fn trimmed(&self, row: usize) -> Option<&'a str> {
         self.texts.map(|texts| texts[row].as_ref().trim())
     }

@@ -1,20 +1,21 @@
-//! Why a prompt gives no pair.
+//! Reasons why a prompt gives no pair.
 
 /// The reason why a prompt gives no pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Drop {
-    /// Fewer than two of its answers have a score.
+    /// Fewer than two answers have a score.
     TooFewScored,
-    /// At least two answers have a score, but fewer than two of them are usable.
+    /// Two or more answers have a score, but fewer than two of these are
+    /// usable.
     TooFewUsable,
-    /// The best and the worst score are equal; or, with
-    /// [`Method::LengthControlled`](super::Method::LengthControlled), the chosen
-    /// answer does not have the higher score.
+    /// The best and the worst score are equal, or, with
+    /// [`Method::LengthControlled`](super::Method::LengthControlled), the
+    /// chosen answer does not have the higher score.
     Tied,
-    /// The best and the worst score (or those of the two answers that were
-    /// chosen by length) are closer than the least margin.
+    /// The best and the worst score (with length control: the scores of the two
+    /// answers selected by length) differ by less than the minimum margin.
     BelowMargin,
-    /// All pairs that reach the margin are of the same text.
+    /// In all pairs that reach the margin, both answers are the same text.
     SameText,
 }
 
@@ -34,7 +35,7 @@ pub struct Drops {
 }
 
 impl Drops {
-    /// Counts one more prompt.
+    /// Counts a dropped prompt.
     pub fn count(&mut self, reason: Drop) {
         match reason {
             Drop::TooFewScored => self.too_few_scored += 1,
@@ -45,7 +46,7 @@ impl Drops {
         }
     }
 
-    /// Counts the prompts of another part of the table.
+    /// Adds the counts of another part of the table.
     pub fn add(&mut self, other: &Self) {
         self.too_few_scored += other.too_few_scored;
         self.too_few_usable += other.too_few_usable;
@@ -54,13 +55,13 @@ impl Drops {
         self.same_text += other.same_text;
     }
 
-    /// All dropped prompts.
+    /// The number of dropped prompts.
     pub fn total(&self) -> usize {
         self.by_name().iter().map(|(_, count)| count).sum()
     }
 
-    /// The counts under the names used in files and in the Python API, zeros
-    /// included.
+    /// The counts by the names used in files and in the Python API, including
+    /// zeros.
     pub fn by_name(&self) -> [(&'static str, usize); 5] {
         [
             ("too_few_scored", self.too_few_scored),

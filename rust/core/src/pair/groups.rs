@@ -1,4 +1,4 @@
-//! The rows of each prompt, without a list per prompt.
+//! Rows grouped by prompt, without one list per prompt.
 
 use std::ops::Range;
 
@@ -6,25 +6,26 @@ use rustc_hash::FxHashMap;
 
 use crate::parallel;
 
-/// Rows that one task takes, roughly: it takes whole prompts.
-const TASK: usize = 1 << 15;
+/// Approximate number of rows per task; a task gets whole prompts.
+const ROWS_PER_TASK: usize = 1 << 15;
 
-/// A slot that no prompt has taken.
-const FREE: usize = usize::MAX;
+/// A table slot without a prompt.
+const UNASSIGNED: usize = usize::MAX;
 
-/// The rows of a table, grouped by prompt: prompts in the order of their first
-/// row and the rows of each in ascending order.
+/// The rows of a table, grouped by prompt: prompts in order of first
+/// appearance, the rows of each ascending.
 pub(super) struct Groups<'a> {
     prompt: &'a [i64],
-    /// `None` where the rows of every prompt lie together.
+    /// `None` if the rows of every prompt are adjacent.
     listed: Option<Listed>,
 }
 
-/// Rows that were brought together.
+/// Rows sorted by prompt.
 struct Listed {
-    /// All rows, those of each prompt together.
+    /// All rows, with those of each prompt adjacent.
     order: Vec<usize>,
-    /// Where the rows of each prompt begin in `order`, and its length.
+    /// Where the rows of each prompt start in `order`, and the length of
+    /// `order`.
     starts: Vec<usize>,
 }
 
@@ -45,20 +46,21 @@ impl Rows<'_> {
 }
 
 impl<'a> Groups<'a> {
-    /// Groups rows by their prompt. Nothing is built where the prompts ascend,
-    /// and little is kept where the rows of each lie together.
+    /// Groups rows by prompt. Allocates nothing if `prompt` is ascending, and
+    /// keeps nothing if the rows of each prompt are adjacent.
     pub fn of(prompt: &'a [i64]) -> Self {
-        let listed = if ascends(prompt) {
+        let listed = if is_ascending(prompt) {
             None
         } else {
-            let places = Places::of(prompt);
-            (!places.adjacent).then(|| places.listed())
+            let indices = PromptIndices::of(prompt);
+            (!indices.adjacent).then(|| indices.listed())
         };
         Self { prompt, listed }
     }
 
-    /// Applies `task` to parts of the table that hold whole prompts, in parallel
-    /// where that is worthwhile; the results are in the order of the parts.
+    /// Applies `task` to parts of the table that consist of whole prompts, in
+    /// parallel if that is worthwhile. The results are in the order of the
+    /// parts.
     pub fn map<R: Send>(&self, task: impl Fn(Part<'_>) -> R + Sync + Send) -> Vec<R> {
         let bounds = match &self.listed {
             None => run_bounds(self.prompt),
@@ -74,10 +76,11 @@ impl<'a> Groups<'a> {
     }
 }
 
-/// A part of the table that holds whole prompts.
+/// A part of the table that consists of whole prompts.
 pub(super) struct Part<'a> {
     groups: &'a Groups<'a>,
-    /// Rows where they lie together, else positions of prompts in `starts`.
+    /// A range of rows if they are adjacent, otherwise of indices into
+    /// `starts`.
     range: Range<usize>,
 }
 
@@ -107,12 +110,12 @@ impl Part<'_> {
     }
 }
 
-/// Bounds of parts of a column in which equal values lie together: from 0 to its
-/// length, each at the beginning of a run of equal values. They do not depend on
-/// the number of threads.
+/// Bounds that split a column in which equal values are adjacent: from 0 to its
+/// length, each at the start of a run of equal values. Independent of the
+/// number of threads.
 pub(super) fn run_bounds(column: &[i64]) -> Vec<usize> {
     let mut bounds = vec![0];
-    let mut at = TASK;
+    let mut at = ROWS_PER_TASK;
     while at < column.len() {
         let rest = &column[at..];
         at += rest
@@ -122,19 +125,19 @@ pub(super) fn run_bounds(column: &[i64]) -> Vec<usize> {
         if at < column.len() {
             bounds.push(at);
         }
-        at += TASK;
+        at += ROWS_PER_TASK;
     }
     bounds.push(column.len());
     bounds
 }
 
-/// Bounds of parts of about [`TASK`] rows, as positions in `starts`.
+/// Bounds of parts of about [`ROWS_PER_TASK`] rows, as indices into `starts`.
 fn list_bounds(starts: &[usize]) -> Vec<usize> {
     let mut bounds = vec![0];
-    for (place, &start) in starts.iter().enumerate() {
-        let begun = starts[bounds[bounds.len() - 1]];
-        if start - begun >= TASK {
-            bounds.push(place);
+    for (index, &start) in starts.iter().enumerate() {
+        let start_of_part = starts[bounds[bounds.len() - 1]];
+        if start - start_of_part >= ROWS_PER_TASK {
+            bounds.push(index);
         }
     }
     if bounds[bounds.len() - 1] != starts.len() - 1 {
@@ -143,47 +146,46 @@ fn list_bounds(starts: &[usize]) -> Vec<usize> {
     bounds
 }
 
-/// Whether no value is below the one before it.
-fn ascends(column: &[i64]) -> bool {
-    let parts: Vec<usize> = (0..column.len()).step_by(TASK).collect();
+/// Whether the column is in ascending order.
+fn is_ascending(column: &[i64]) -> bool {
+    let parts: Vec<usize> = (0..column.len()).step_by(ROWS_PER_TASK).collect();
     let ascending = parallel::map(&parts, 2, |&start| {
-        let end = (start + TASK + 1).min(column.len());
+        let end = (start + ROWS_PER_TASK + 1).min(column.len());
         let part = &column[start..end];
-        // All of them, not only up to the first that falls: this runs vectorised.
+        // No early exit, so that the loop is vectorised.
         part.iter()
             .zip(&part[1..])
-            .fold(true, |ascends, (one, next)| ascends & (one <= next))
+            .fold(true, |is_ascending, (one, next)| {
+                is_ascending & (one <= next)
+            })
     });
-    ascending.into_iter().all(|ascends| ascends)
+    ascending.into_iter().all(|is_ascending| is_ascending)
 }
 
-/// Which prompt each row belongs to, by the prompt's place in the order of first
-/// appearance.
-struct Places {
+/// The prompt of each row, as the prompt's index in order of first appearance.
+struct PromptIndices {
     of_row: Vec<usize>,
-    /// How many rows each prompt has.
+    /// The number of rows of each prompt.
     sizes: Vec<usize>,
-    /// Whether the rows of every prompt lie together.
+    /// Whether the rows of every prompt are adjacent.
     adjacent: bool,
 }
 
-impl Places {
+impl PromptIndices {
     fn of(prompt: &[i64]) -> Self {
-        let (least, greatest) = prompt
-            .iter()
-            .fold((i64::MAX, i64::MIN), |(least, greatest), &id| {
-                (least.min(id), greatest.max(id))
-            });
-        // Numbers that lie close together are looked up in a table.
-        let span = greatest.wrapping_sub(least) as u64;
+        let (min, max) = prompt.iter().fold((i64::MAX, i64::MIN), |(min, max), &id| {
+            (min.min(id), max.max(id))
+        });
+        // Ids in a narrow range are looked up in a table instead of a hash map.
+        let span = max.wrapping_sub(min) as u64;
         if span < 4 * prompt.len() as u64 {
-            let mut table = vec![FREE; span as usize + 1];
+            let mut table = vec![UNASSIGNED; span as usize + 1];
             Self::by(prompt, |id, next| {
-                let place = &mut table[id.wrapping_sub(least) as usize];
-                if *place == FREE {
-                    *place = next;
+                let index = &mut table[id.wrapping_sub(min) as usize];
+                if *index == UNASSIGNED {
+                    *index = next;
                 }
-                *place
+                *index
             })
         } else {
             let mut table: FxHashMap<i64, usize> = FxHashMap::default();
@@ -191,19 +193,19 @@ impl Places {
         }
     }
 
-    /// `place_of` returns the place of a prompt, which is `next` if it is new.
-    fn by(prompt: &[i64], mut place_of: impl FnMut(i64, usize) -> usize) -> Self {
+    /// `index_of` returns the index of a prompt, which is `next` if it is new.
+    fn by(prompt: &[i64], mut index_of: impl FnMut(i64, usize) -> usize) -> Self {
         let mut of_row = Vec::with_capacity(prompt.len());
         let mut sizes: Vec<usize> = Vec::new();
         let mut adjacent = true;
         for &id in prompt {
-            let place = place_of(id, sizes.len());
-            if place == sizes.len() {
+            let index = index_of(id, sizes.len());
+            if index == sizes.len() {
                 sizes.push(0);
             }
-            adjacent &= place + 1 == sizes.len();
-            sizes[place] += 1;
-            of_row.push(place);
+            adjacent &= index + 1 == sizes.len();
+            sizes[index] += 1;
+            of_row.push(index);
         }
         Self {
             of_row,
@@ -212,17 +214,18 @@ impl Places {
         }
     }
 
-    /// Brings the rows together by counting.
+    /// Sorts the rows by prompt (counting sort).
     fn listed(self) -> Listed {
-        // One entry ahead, so that filling turns each beginning into the next one's.
+        // Shifted by one entry, so that filling advances each start to the
+        // start of the next prompt.
         let mut starts = vec![0; self.sizes.len() + 1];
-        for place in 1..self.sizes.len() {
-            starts[place + 1] = starts[place] + self.sizes[place - 1];
+        for index in 1..self.sizes.len() {
+            starts[index + 1] = starts[index] + self.sizes[index - 1];
         }
         let mut order = vec![0; self.of_row.len()];
-        for (row, place) in self.of_row.into_iter().enumerate() {
-            order[starts[place + 1]] = row;
-            starts[place + 1] += 1;
+        for (row, index) in self.of_row.into_iter().enumerate() {
+            order[starts[index + 1]] = row;
+            starts[index + 1] += 1;
         }
         Listed { order, starts }
     }
@@ -280,10 +283,18 @@ mod tests {
 
     #[test]
     fn parts_hold_whole_prompts() {
-        let rows = 5 * TASK;
-        for per_prompt in [1, 3, TASK - 1, TASK, TASK + 1, 3 * TASK, rows] {
+        let rows = 5 * ROWS_PER_TASK;
+        for per_prompt in [
+            1,
+            3,
+            ROWS_PER_TASK - 1,
+            ROWS_PER_TASK,
+            ROWS_PER_TASK + 1,
+            3 * ROWS_PER_TASK,
+            rows,
+        ] {
             let sorted: Vec<i64> = (0..rows).map(|row| (row / per_prompt) as i64).collect();
-            // The same prompts, every second row moved behind all others.
+            // The same prompts, with every second row moved to the end.
             let (even, odd): (Vec<usize>, Vec<usize>) = (0..rows).partition(|row| row % 2 == 0);
             let shuffled: Vec<i64> = even.iter().chain(&odd).map(|&row| sorted[row]).collect();
             for prompt in [sorted, shuffled] {

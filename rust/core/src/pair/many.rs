@@ -1,11 +1,12 @@
-//! Several pairs of one prompt, and which of them stay under a cap.
+//! Several pairs per prompt, limited by a cap.
 
 use std::cmp::Ordering;
 
-use super::Drop;
 use super::answer::Answer;
 use super::columns::Columns;
-use super::select::{Rules, Selection};
+use super::drops::Drop;
+use super::rules::Rules;
+use super::selection::Selection;
 
 /// A pair that reaches the margin.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +17,8 @@ struct Pair {
 }
 
 impl Pair {
-    /// Orders the largest margin first, then the lowest chosen, then the lowest
-    /// rejected row.
+    /// Orders by margin (largest first), then by chosen row, then by rejected
+    /// row.
     fn order(&self, other: &Self) -> Ordering {
         let by_margin = other.margin.partial_cmp(&self.margin);
         by_margin
@@ -30,13 +31,13 @@ impl Pair {
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
     pairs: Vec<Pair>,
-    /// How many there were, with those that were left out already.
+    /// The number of pairs found, including those already dropped by the cap.
     found: usize,
 }
 
 impl Pairs {
-    /// Replaces the pairs by those of a chosen and a rejected answer that differ
-    /// enough in score and are not the same text.
+    /// Replaces the pairs by all combinations of a chosen and a rejected answer
+    /// that reach the margin and are not the same text.
     pub fn collect<T: AsRef<str>>(
         &mut self,
         columns: &Columns<T>,
@@ -58,12 +59,12 @@ impl Pairs {
                     self.found += 1;
                 }
             }
-            // The pairs of very many answers need not all be in memory at once.
+            // Bounds the memory for prompts with very many answers.
             self.cut(rules, 4096);
         }
     }
 
-    /// Moves the pairs that stay into `found`.
+    /// Appends the pairs within the cap to `selection`.
     pub fn move_to(&mut self, found: &mut Selection, rules: &Rules) -> Result<(), Drop> {
         if self.pairs.is_empty() {
             return Err(Drop::SameText);
@@ -77,7 +78,7 @@ impl Pairs {
         Ok(())
     }
 
-    /// Leaves out what is over the cap, once it is over by `slack`.
+    /// Drops the pairs over the cap once there are more than `slack` of them.
     fn cut(&mut self, rules: &Rules, slack: usize) {
         if let Some(cap) = rules.max_per_prompt
             && self.pairs.len() > cap.saturating_add(slack)

@@ -1,34 +1,34 @@
-//! The mean of the verdicts on each candidate.
+//! The mean score of each candidate over its verdicts.
 
 use std::ops::Range;
 
 use super::groups::run_bounds;
 use crate::{Error, parallel};
 
-/// Verdicts that are worth a task of their own.
-const TASK: usize = 1 << 16;
+/// Minimum number of verdicts per task.
+const MIN_TASK_SIZE: usize = 1 << 16;
 
 /// Columns with one entry per candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Means {
-    /// The mean of its scores, NaN where there is none.
+    /// The mean of its scores; NaN if it has none.
     pub mean: Vec<f64>,
-    /// How many scores it has.
+    /// The number of its scores.
     pub count: Vec<i64>,
 }
 
-/// The mean score of each candidate over its verdicts, summed up in the order of
-/// the rows. Verdicts whose score is NaN count as none.
+/// The mean score of each candidate over its verdicts, summed in row order.
+/// Verdicts whose score is NaN are ignored.
 ///
-/// `candidate` has the row of its candidate for each verdict, in any order;
-/// verdicts in the order of the candidates take the least time. `candidates` is
-/// how many candidates there are; by default the last one that has a verdict is
-/// the last one.
+/// `candidate` has the candidate's row for each verdict, in any order; verdicts
+/// sorted by candidate are fastest. `candidates` is the number of candidates;
+/// by default it is one more than the largest row in `candidate`.
 ///
 /// # Errors
 /// [`Error::UnequalVerdicts`]; [`Error::NoCandidate`] for a row below 0 or not
-/// below `candidates`, or, without that, one that is out of all proportion to the
-/// number of verdicts (an identifier, say, in place of a row).
+/// below `candidates`. If `candidates` is not given, also for a row that is
+/// implausibly large for the number of verdicts (for example an identifier
+/// instead of a row).
 pub fn mean_scores(
     candidate: &[i64],
     score: &[f64],
@@ -43,11 +43,11 @@ pub fn mean_scores(
     Ok(means)
 }
 
-/// How many candidates [`mean_scores`] returns: `candidates`, or else one more
-/// than the greatest row.
+/// The number of candidates that [`mean_scores`] returns: `candidates`, or one
+/// more than the largest row.
 ///
 /// # Errors
-/// [`Error::NoCandidate`], as there, where `candidates` is not given.
+/// [`Error::NoCandidate`] as in [`mean_scores`], if `candidates` is not given.
 pub fn candidate_count(candidate: &[i64], candidates: Option<usize>) -> Result<usize, Error> {
     if let Some(given) = candidates {
         return Ok(given);
@@ -56,8 +56,8 @@ pub fn candidate_count(candidate: &[i64], candidates: Option<usize>) -> Result<u
     Ok(candidate.iter().max().map_or(0, |&last| last as usize + 1))
 }
 
-/// Fills `mean` and `count`, one entry per candidate, with what [`mean_scores`]
-/// returns. The caller may so choose where they are kept.
+/// Like [`mean_scores`], but writes to `mean` and `count`, one entry per
+/// candidate, so that the caller owns the memory.
 ///
 /// # Errors
 /// [`Error::UnequalVerdicts`], or [`Error::NoCandidate`] for a row below 0 or not
@@ -90,12 +90,10 @@ pub fn mean_scores_into(
 }
 
 fn check_rows(candidate: &[i64], limit: usize, is_given: bool) -> Result<(), Error> {
-    // One pass that runs vectorised; the row at fault is looked for only if there
-    // is one. As an unsigned number a negative one is too large.
-    let greatest = candidate
-        .iter()
-        .fold(0, |greatest: u64, &at| greatest.max(at as u64));
-    if candidate.is_empty() || greatest < limit as u64 {
+    // One vectorised pass; the invalid row is searched for only if there is
+    // one. As an unsigned number a negative row is too large.
+    let max = candidate.iter().fold(0, |max: u64, &at| max.max(at as u64));
+    if candidate.is_empty() || max < limit as u64 {
         return Ok(());
     }
     match candidate.iter().position(|&at| at as u64 >= limit as u64) {
@@ -109,17 +107,17 @@ fn check_rows(candidate: &[i64], limit: usize, is_given: bool) -> Result<(), Err
     }
 }
 
-/// The part of the result for candidates from `first` on.
+/// The part of the result that starts at candidate `first`.
 struct Part<'a> {
     first: usize,
     mean: &'a mut [f64],
     count: &'a mut [i64],
-    /// The verdicts to look at.
+    /// The verdicts to process.
     rows: Range<usize>,
 }
 
-/// Splits results after the candidates `ends`, which ascend, each with the rows
-/// to look at.
+/// Splits the results at the ascending candidates `ends`, each with the rows to
+/// process.
 fn split<'a>(
     mut mean: &'a mut [f64],
     mut count: &'a mut [i64],
@@ -141,12 +139,12 @@ fn split<'a>(
     parts
 }
 
-/// Fills the results from verdicts that stand in the order of the candidates.
-/// Returns false if they do not, which shows on the way.
+/// Fills the results from verdicts sorted by candidate. Returns false if they
+/// turn out not to be sorted.
 fn fill_in_order(candidate: &[i64], score: &[f64], mean: &mut [f64], count: &mut [i64]) -> bool {
     let bounds = run_bounds(candidate);
-    // Parts end with a run, and the results are split before the first candidate
-    // of the next part.
+    // Parts end at the end of a run, and the results are split before the first
+    // candidate of the next part.
     let inner = bounds[1..bounds.len() - 1].iter();
     let ends: Option<Vec<usize>> = inner
         .map(|&row| usize::try_from(candidate[row]).ok())
@@ -162,9 +160,12 @@ fn fill_in_order(candidate: &[i64], score: &[f64], mean: &mut [f64], count: &mut
 }
 
 fn fill_in_any_order(candidate: &[i64], score: &[f64], mean: &mut [f64], count: &mut [i64]) {
-    // Each task reads all verdicts and adds up those on its own candidates, so
-    // the order of a sum is that of the rows however many tasks there are.
-    let (len, tasks) = (mean.len(), parallel::tasks(candidate.len(), TASK).min(8));
+    // Each task scans all verdicts and sums those of its own candidates, so
+    // sums are in row order for any number of tasks.
+    let (len, tasks) = (
+        mean.len(),
+        parallel::tasks(candidate.len(), MIN_TASK_SIZE).min(8),
+    );
     let ends = (1..=tasks).map(|task| (len * task / tasks, 0..candidate.len()));
     let parts = split(mean, count, ends);
     parallel::map_owned(parts, 1, |part| part.fill_in_any_order(candidate, score));
@@ -194,7 +195,7 @@ impl Part<'_> {
         self.mean.fill(0.0);
         self.count.fill(0);
         for (&candidate, &score) in candidate.iter().zip(score) {
-            // A candidate before the first one becomes a very large number.
+            // A candidate before `first` wraps to a very large number.
             let at = (candidate as usize).wrapping_sub(self.first);
             if at < self.mean.len() && !score.is_nan() {
                 self.mean[at] += score;
@@ -231,7 +232,7 @@ mod tests {
         (0..len).map(of).collect()
     }
 
-    /// The bits of the means, but for the sign of what is not a number.
+    /// The bits of the means, ignoring the sign of NaN.
     fn bits(means: &Means) -> Vec<(u64, i64)> {
         let bits = means.mean.iter().map(|mean| mean.to_bits() << 1 >> 1);
         bits.zip(means.count.iter().copied()).collect()
@@ -254,15 +255,15 @@ mod tests {
             (
                 &[0, -1],
                 None,
-                "candidate[1] is -1; give the row of a candidate",
+                "candidate[1] is -1; use the row of a candidate",
             ),
             (
                 &[5, 0],
                 Some(5),
-                "candidate[0] is 5; give the row of a candidate, at least 0 and below 5",
+                "candidate[0] is 5; use the row of a candidate, at least 0 and below 5",
             ),
             (&[0, 5], Some(5), "candidate[1] is 5"),
-            (&[0, i64::MAX], None, "or give the number of `candidates`"),
+            (&[0, i64::MAX], None, "or pass the number of `candidates`"),
             (&[i64::MAX, 0], None, "candidate[0] is 9223372036854775807"),
             (
                 &[0],
@@ -278,7 +279,7 @@ mod tests {
 
     #[test]
     fn long_columns_are_the_same_in_parts() {
-        let rows = 5 * TASK;
+        let rows = 5 * MIN_TASK_SIZE;
         let score: Vec<f64> = (0..rows).map(|row| (row * 7 % 13) as f64 / 3.0).collect();
         for per_candidate in [1, 3, 1000, rows] {
             let sorted: Vec<i64> = (0..rows).map(|row| (row / per_candidate) as i64).collect();

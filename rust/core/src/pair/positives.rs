@@ -1,7 +1,8 @@
-//! The perfect answers of each prompt, for fine-tuning on positives only.
+//! The perfect answers of each prompt, for fine-tuning on positive examples
+//! only.
 //!
-//! Training on the perfect answers instead of on pairs is the variant that arXiv
-//! 2401.10020, section 2.3 ("positive examples only"), compares with.
+//! Training on perfect answers instead of pairs is the baseline of arXiv
+//! 2401.10020, section 2.3 ("positive examples only").
 
 use rustc_hash::FxHashSet;
 
@@ -12,18 +13,18 @@ use crate::Error;
 /// The perfect answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Positives {
-    /// Their rows: prompts in the order of their first row, rows of one prompt
+    /// Their rows: prompts in order of first appearance, the rows of each
     /// ascending.
     pub rows: Vec<i64>,
-    /// How many prompts have none.
+    /// The number of prompts without a perfect answer.
     pub no_perfect_answer: usize,
-    /// How many perfect answers repeat an earlier one of their prompt and were
-    /// left out.
+    /// The number of perfect answers dropped because they repeat an earlier one
+    /// of their prompt.
     pub same_text: usize,
 }
 
-/// All usable answers of each prompt whose score reaches `perfect`, each text
-/// once. The expected scores are not looked at.
+/// All usable answers with a score of at least `perfect`, each text once per
+/// prompt. Expected scores are ignored.
 ///
 /// # Errors
 /// [`Error::UnequalColumns`], or [`Error::InvalidPerfect`] unless `perfect` is

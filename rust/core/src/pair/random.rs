@@ -1,42 +1,43 @@
-//! One pair of a prompt by chance; see [`Method::Random`](super::Method::Random).
+//! Sampling one pair per prompt; see [`Method::Random`](super::Method::Random).
 
 use rustc_hash::FxHashMap;
 
 use super::answer::Answer;
 use super::columns::Columns;
-use super::select::Rules;
+use super::rules::Rules;
 
-/// Draws pairs, with buffers that are used again.
+/// Samples pairs, with reusable buffers.
 #[derive(Debug, Default)]
-pub(super) struct Draw<'a> {
+pub(super) struct PairSampler<'a> {
     /// The scores of the answers, ascending.
     scores: Vec<f64>,
-    /// Which text each answer is.
+    /// The number of each answer's text.
     texts: Vec<usize>,
-    /// Text and score of each answer, ascending.
+    /// Text number and score of each answer, ascending.
     by_text: Vec<(usize, f64)>,
     number_of: FxHashMap<&'a str, usize>,
-    /// How many pairs each answer is chosen in.
+    /// The number of pairs in which each answer is the chosen one.
     weights: Vec<u64>,
 }
 
-impl<'a> Draw<'a> {
-    /// The rows of one of the pairs that reach the margin and are not the same
-    /// text, or `None` if there is none. Takes n log n steps for n answers.
-    pub fn pair<T: AsRef<str>>(
+impl<'a> PairSampler<'a> {
+    /// The rows of a uniformly sampled pair that reaches the margin and is not
+    /// the same text; `None` if there is none. Takes n log n steps for n
+    /// answers.
+    pub fn sample<T: AsRef<str>>(
         &mut self,
         columns: &Columns<'a, T>,
         rules: &Rules,
         answers: &[Answer],
         key: (u64, i64),
     ) -> Option<(usize, usize)> {
-        self.fill(columns, answers);
+        self.prepare(columns, answers);
         self.weights.clear();
         for (at, answer) in answers.iter().enumerate() {
             let weight = self.partners(rules, answer, self.texts[at]);
             self.weights.push(weight);
         }
-        let mut left = below(self.weights.iter().sum(), key)?;
+        let mut left = random_below(self.weights.iter().sum(), key)?;
         let chosen = self.weights.iter().position(|&weight| {
             let here = left < weight;
             left -= if here { 0 } else { weight };
@@ -50,7 +51,7 @@ impl<'a> Draw<'a> {
         Some((good.row, bad.row))
     }
 
-    fn fill<T: AsRef<str>>(&mut self, columns: &Columns<'a, T>, answers: &[Answer]) {
+    fn prepare<T: AsRef<str>>(&mut self, columns: &Columns<'a, T>, answers: &[Answer]) {
         self.scores.clear();
         self.scores
             .extend(answers.iter().map(|answer| answer.score));
@@ -69,10 +70,11 @@ impl<'a> Draw<'a> {
             .sort_unstable_by(|left, right| left.0.cmp(&right.0).then(left.1.total_cmp(&right.1)));
     }
 
-    /// How many answers of another text make a pair with this one chosen.
+    /// The number of answers with another text that can be rejected against
+    /// `good`.
     fn partners(&self, rules: &Rules, good: &Answer, text: usize) -> u64 {
-        // Differences fall as scores rise, rounded or not, so what reaches the
-        // margin comes first.
+        // The difference decreases as the score increases, also after rounding,
+        // so the scores that reach the margin come first.
         let reaches = |score: f64| rules.reaches(good.score - score);
         let all = self.scores.partition_point(|&score| reaches(score));
         let first = self.by_text.partition_point(|entry| entry.0 < text);
@@ -82,15 +84,15 @@ impl<'a> Draw<'a> {
     }
 }
 
-/// A number below `limit` that depends on the seed and the prompt, `None` if
-/// there is none.
-fn below(limit: u64, (seed, prompt): (u64, i64)) -> Option<u64> {
-    let drawn = mix(mix(seed).wrapping_add(prompt as u64));
-    let scaled = (u128::from(drawn) * u128::from(limit)) >> 64;
+/// A pseudorandom number below `limit` for the seed and the prompt; `None` if
+/// `limit` is 0.
+fn random_below(limit: u64, (seed, prompt): (u64, i64)) -> Option<u64> {
+    let sampled = mix(mix(seed).wrapping_add(prompt as u64));
+    let scaled = (u128::from(sampled) * u128::from(limit)) >> 64;
     (limit > 0).then_some(scaled as u64)
 }
 
-/// The finaliser of SplitMix64, its increment included.
+/// The finaliser of SplitMix64, including its increment.
 fn mix(state: u64) -> u64 {
     let mut mixed = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -106,7 +108,7 @@ mod tests {
     fn mix_is_splitmix64() {
         // The first numbers of the reference generator from the state 1234567.
         let gamma = 0x9E37_79B9_7F4A_7C15_u64;
-        let drawn: Vec<u64> = (0..3)
+        let sampled: Vec<u64> = (0..3)
             .map(|n| mix(1_234_567_u64.wrapping_add(gamma.wrapping_mul(n))))
             .collect();
         let expected = [
@@ -114,7 +116,7 @@ mod tests {
             3_203_168_211_198_807_973,
             9_817_491_932_198_370_423,
         ];
-        assert_eq!(drawn, expected);
+        assert_eq!(sampled, expected);
     }
 
     #[test]
@@ -122,7 +124,7 @@ mod tests {
         let mut counts = [0_u32; 6];
         for seed in 0..4 {
             for prompt in 0..15_000 {
-                counts[below(6, (seed, prompt)).unwrap() as usize] += 1;
+                counts[random_below(6, (seed, prompt)).unwrap() as usize] += 1;
             }
         }
         // 10 000 each; six standard deviations of a binomial are 550.
@@ -130,7 +132,7 @@ mod tests {
             counts.iter().all(|count| count.abs_diff(10_000) < 550),
             "{counts:?}"
         );
-        assert_eq!(below(0, (0, 0)), None);
-        assert_eq!(below(1, (5, -5)), Some(0));
+        assert_eq!(random_below(0, (0, 0)), None);
+        assert_eq!(random_below(1, (5, -5)), Some(0));
     }
 }

@@ -1,4 +1,5 @@
-//! Every method against a naive twin, and the rules of ties, drops and caps.
+//! Every method against a naive implementation, and the rules of ties, drops
+//! and caps.
 
 mod naive;
 mod rules;

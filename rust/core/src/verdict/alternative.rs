@@ -1,16 +1,16 @@
-//! Whether a second number stands in place of the first or beside it.
+//! Detection of a second number that conflicts with the first.
 
 use super::cursor::{Cursor, DASHES, is_closer, is_opener};
 use super::number;
 
-/// `4,5` is 4.5 to some writers and two numbers to others.
+/// `4,5` is ambiguous: 4.5 in some locales, two numbers in others.
 pub(super) fn has_decimal_comma(mut after: Cursor) -> bool {
     after.eat_if(|c| c == ',').is_some() && after.peek().is_some_and(|c| c.is_ascii_digit())
 }
 
-/// Whether another number follows, as in `3-4`, `3 or 4`, `3 -> 4`, `1 2 3`. An
-/// unfinished sum is one of them: in `1 + 1 + 1 = 3` the first number is not the
-/// verdict, and whether the sum is right is not for a reader of verdicts to say.
+/// Whether another number follows, as in `3-4`, `3 or 4`, `3 -> 4`, `1 2 3`.
+/// This includes sums: in `1 + 1 + 1 = 3` the first number is not the verdict,
+/// and the parser does not check whether the sum is correct.
 pub(super) fn follows(after: Cursor) -> bool {
     let mut cursor = after;
     cursor.skip(is_closer);
@@ -24,7 +24,7 @@ pub(super) fn follows(after: Cursor) -> bool {
     number::read(cursor).is_some()
 }
 
-/// Steps over a dash, an arrow, dots, or a sign of arithmetic.
+/// Skips a dash, an arrow, dots, or an arithmetic sign.
 fn eat_sign(cursor: &mut Cursor) -> bool {
     if cursor.rest().starts_with("..") {
         cursor.skip(|c| c == '.');
@@ -41,7 +41,7 @@ fn is_sign(c: char) -> bool {
     DASHES.contains(&c) || matches!(c, '~' | '→' | '…' | '+' | '=' | '≈' | '×' | '&' | '|' | ':')
 }
 
-/// Steps over a word that joins two numbers, with what may stand before it, as
+/// Skips a word that joins two numbers, with a preceding comma or bracket, as
 /// in `3, or 4` and `3 (or 4)`.
 fn eat_conjunction(cursor: &mut Cursor) -> bool {
     cursor.eat_if(|c| c == ',');

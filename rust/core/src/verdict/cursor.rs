@@ -1,11 +1,11 @@
-//! A position in a text, and the few steps the label scanner takes.
+//! A position in a text, with the operations of the label scanner.
 
-/// The hyphens and dashes that models write for a separator, a range or a sign:
+/// Hyphens and dashes that models write as a separator, a range or a sign:
 /// hyphen-minus, hyphen, non-breaking hyphen, en dash, em dash, minus sign,
 /// full-width hyphen.
 pub(super) const DASHES: [char; 7] = ['-', '‐', '‑', '–', '—', '−', '－'];
 
-/// White space within a line, and the invisible characters models put there
+/// White space within a line, and invisible characters that models write there
 /// (zero-width spaces and joiners, direction marks, the byte order mark).
 pub(super) fn is_blank(c: char) -> bool {
     (c.is_whitespace() && !is_line_break(c))
@@ -33,12 +33,12 @@ pub(super) fn is_filler(c: char) -> bool {
     is_blank(c) || is_mark(c)
 }
 
-/// What may stand between separator and number.
+/// Characters allowed between separator and number.
 pub(super) fn is_opener(c: char) -> bool {
     is_filler(c) || matches!(c, '<' | '[' | '(')
 }
 
-/// What may stand directly behind the number.
+/// Characters allowed directly after the number.
 pub(super) fn is_closer(c: char) -> bool {
     is_filler(c) || matches!(c, '>' | ']' | ')')
 }
@@ -56,7 +56,7 @@ impl<'a> Cursor<'a> {
         Self { text, at }
     }
 
-    /// What is left.
+    /// The rest of the text.
     pub fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
@@ -71,19 +71,19 @@ impl<'a> Cursor<'a> {
         self.peek().is_some_and(char::is_alphanumeric)
     }
 
-    /// Steps over the next character if it satisfies `accept`.
+    /// Skips the next character if it satisfies `accept`.
     pub fn eat_if(&mut self, accept: impl Fn(char) -> bool) -> Option<char> {
         let next = self.peek().filter(|&c| accept(c))?;
         self.at += next.len_utf8();
         Some(next)
     }
 
-    /// Steps over all characters that satisfy `accept`.
+    /// Skips all characters that satisfy `accept`.
     pub fn skip(&mut self, accept: impl Fn(char) -> bool) {
         while self.eat_if(&accept).is_some() {}
     }
 
-    /// Steps over `word` (ASCII, any case) if it stands here as a whole word.
+    /// Skips `word` (ASCII, case-insensitive) if it is next, as a whole word.
     pub fn eat_word(&mut self, word: &str) -> bool {
         let Some(head) = self.text.as_bytes().get(self.at..self.at + word.len()) else {
             return false;

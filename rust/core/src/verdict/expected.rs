@@ -2,20 +2,21 @@
 
 use crate::{Error, parallel};
 
-/// How few replies one task takes.
-const SMALLEST_TASK: usize = 4096;
+/// Minimum number of replies per task.
+const MIN_TASK_SIZE: usize = 4096;
 
-/// `sum(d p(d)) / sum(p(d))` for each reply, where `p` is the exponential of
-/// `logps`: log-probabilities in nats, one row of `digits.len()` a reply, one
-/// row after the other. A digit that is impossible has `-inf`.
+/// `sum(d p(d)) / sum(p(d))` for each reply, where `p = exp(logps)`. `logps`
+/// holds log-probabilities in nats, [replies, `digits.len()`] in row-major
+/// order, `-inf` for an impossible digit.
 ///
-/// NaN for a row that gives no distribution: one that holds NaN or +inf, or
-/// nothing but -inf. Each row's largest log-probability is subtracted first, so
-/// that nothing under- or overflows, and both sums go from left to right.
+/// NaN for a row that is not a distribution: one with NaN or +inf, or with -inf
+/// only. The maximum of each row is subtracted first to avoid under- and
+/// overflow. Both sums run from left to right.
 ///
 /// # Errors
-/// [`Error::UnequalDigits`] if the rows are not `digits.len()` long or there
-/// are no digits, [`Error::InvalidDigit`] if a digit is not finite.
+/// [`Error::UnequalDigits`] if the length of `logps` is not a multiple of
+/// `digits.len()` or there are no digits, [`Error::InvalidDigit`] if a digit is
+/// not finite.
 pub fn expected_scores<T>(logps: &[T], digits: &[f64]) -> Result<Vec<f64>, Error>
 where
     T: Copy + Into<f64> + Sync,
@@ -31,19 +32,19 @@ where
         return Err(Error::InvalidDigit { at, value });
     }
     let rows: Vec<&[T]> = logps.chunks_exact(digits.len()).collect();
-    Ok(parallel::map(&rows, SMALLEST_TASK, |row| {
+    Ok(parallel::map(&rows, MIN_TASK_SIZE, |row| {
         expected_score(row, digits)
     }))
 }
 
 fn expected_score<T: Copy + Into<f64>>(row: &[T], digits: &[f64]) -> f64 {
-    let top = row
+    let max = row
         .iter()
         .map(|&logp| logp.into())
         .fold(f64::NEG_INFINITY, f64::max);
     let (mut weighted, mut total) = (0.0, 0.0);
     for (&logp, digit) in row.iter().zip(digits) {
-        let weight = (logp.into() - top).exp();
+        let weight = (logp.into() - max).exp();
         weighted += weight * digit;
         total += weight;
     }
@@ -100,9 +101,9 @@ mod tests {
     #[test]
     fn bad_digits() {
         let cases: [(&[f64], &[f64], &str); 4] = [
-            (&[0.0; 3], &[0.0, 1.0], "logps holds 3 values"),
+            (&[0.0; 3], &[0.0, 1.0], "logps has 3 values"),
             (&[], &[], "at least one digit"),
-            (&[0.0], &[f64::NAN], "digits[0] is NaN; give finite"),
+            (&[0.0], &[f64::NAN], "digits[0] is NaN; use finite"),
             (&[0.0; 2], &[1.0, f64::INFINITY], "digits[1] is inf"),
         ];
         for (logps, digits, part) in cases {

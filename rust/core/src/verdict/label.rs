@@ -1,36 +1,37 @@
-//! The default format: a label `score` and the number behind it.
+//! The default format: a label `score` followed by a number.
 //!
-//! Hand-written rather than a regular expression because the last label is
-//! wanted: the scan runs backwards from the end and stops at the first label
-//! that counts. Between two occurrences of the word every byte is looked at a
-//! bounded number of times, so the time is linear.
+//! Hand-written instead of a regular expression because the last label counts:
+//! the scan runs backwards from the end and stops at the first valid label.
+//! Between two occurrences of the word every byte is visited a bounded number
+//! of times, so the time is linear.
 
 use memchr::memrchr2;
 
 use super::cursor::{Cursor, DASHES, is_closer, is_filler, is_line_break, is_opener};
 use super::number::{self, Number};
-use super::{Outcome, Verdict, alternative, scale};
+use super::outcome::{Outcome, Verdict};
+use super::{alternative, scale};
 
 const WORD: &str = "score";
 
 /// The words that may be joined to the label (`final_score`, `total-score`).
-/// Other joined words make another quantity of it: `z-score`, `style_score`.
+/// With another joined word it is another quantity: `z-score`, `style_score`.
 const JOINED: [&str; 3] = ["total", "final", "overall"];
 
-/// Words before the label that announce the scale rather than a verdict, as in
+/// Words before the label that introduce the scale instead of a verdict, as in
 /// `the maximum score is 5`.
 const SCALE_WORDS: [&str; 9] = [
     "max", "maximum", "highest", "min", "minimum", "lowest", "possible", "perfect", "full",
 ];
 
-/// Words behind a number in prose that make it a distance between scores.
+/// Words after a number in prose that make it a difference between scores.
 const COMPARISONS: [&str; 9] = [
     "below", "above", "under", "over", "lower", "higher", "less", "more", "short",
 ];
 
-/// The longest note in brackets between label and separator, in characters, as
-/// in `Score (out of 5): 4`.
-const LONGEST_NOTE: usize = 40;
+/// The maximum length, in characters, of a note in brackets between label and
+/// separator, as in `Score (out of 5): 4`.
+const MAX_NOTE_CHARS: usize = 40;
 
 /// The verdict of the last label in `text`; None if there is no label.
 pub(super) fn last_verdict(text: &str, max_score: f64) -> Option<Verdict> {
@@ -44,8 +45,8 @@ pub(super) fn last_verdict(text: &str, max_score: f64) -> Option<Verdict> {
     None
 }
 
-/// Where the word `score` occurs last, in any case. Searches for its second
-/// letter, which is rarer than its first.
+/// The last occurrence of the word `score`, case-insensitive. Searches for its
+/// second letter, which is rarer than its first.
 fn last_word(bytes: &[u8]) -> Option<usize> {
     let mut end = bytes.len();
     while let Some(at) = memrchr2(b'c', b'C', &bytes[..end]) {
@@ -59,8 +60,8 @@ fn last_word(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// The verdict of the label whose word begins at byte `start`; None if the word
-/// is no label.
+/// The verdict of the label whose word starts at byte `start`; None if the word
+/// is not a label.
 fn verdict_at(text: &str, start: usize, max_score: f64) -> Option<Verdict> {
     let mut cursor = Cursor::new(text, start + WORD.len());
     if cursor.at_alphanumeric() || !may_be_label(&text[..start]) {
@@ -71,16 +72,16 @@ fn verdict_at(text: &str, start: usize, max_score: f64) -> Option<Verdict> {
     let separator = eat_separator(&mut cursor)?;
     let line = cursor;
     cursor.skip(|c| is_opener(c) || (separator == Separator::Colon && is_line_break(c)));
-    let Some(number) = readable_number(line, cursor) else {
+    let Some(number) = number_of_label(line, cursor) else {
         return (separator == Separator::Colon).then(Verdict::missing);
     };
-    if separator == Separator::Weak && compares(Cursor::new(text, number.end)) {
+    if separator == Separator::Weak && is_difference(Cursor::new(text, number.end)) {
         return None;
     }
-    Some(judge(text, &number, note, max_score))
+    Some(verdict_of_number(text, &number, note, max_score))
 }
 
-/// Whether what stands before the word `score` leaves it a label.
+/// Whether the word `score` after the text `before` can be a label.
 fn may_be_label(before: &str) -> bool {
     match before.chars().next_back() {
         Some(c) if c.is_alphanumeric() => return false,
@@ -113,13 +114,13 @@ fn ends_with_any(text: &str, words: &[&str]) -> bool {
     })
 }
 
-/// Steps over a short note in brackets and the filler behind it, and gives the
-/// text of the note.
+/// Skips a short note in brackets and the filler after it; returns the text of
+/// the note.
 fn eat_note<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
     let mut ahead = *cursor;
     ahead.eat_if(|c| c == '(' || c == '[')?;
     let start = ahead.at;
-    for _ in 0..LONGEST_NOTE {
+    for _ in 0..MAX_NOTE_CHARS {
         let end = ahead.at;
         let next = ahead.eat_if(|c| !is_line_break(c))?;
         if next == ')' || next == ']' {
@@ -131,12 +132,12 @@ fn eat_note<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
     None
 }
 
-/// What joins the label to the number.
+/// The separator between label and number.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Separator {
-    /// `:` or `=`: the label announces a verdict even when none can be read.
+    /// `:` or `=`: the label introduces a verdict even if it is unparseable.
     Colon,
-    /// `is` or a dash: prose, unless a number follows at once.
+    /// `is` or a dash: prose, unless a number follows directly.
     Weak,
 }
 
@@ -163,53 +164,54 @@ fn is_colon(c: char) -> bool {
     matches!(c, ':' | '：' | '=')
 }
 
-/// The number at `cursor`, of a label whose separator ends at `line`. On a
-/// later line only a number that has the line to itself counts: a list that
-/// begins there (`1. Relevance`) is no verdict.
-fn readable_number(line: Cursor, cursor: Cursor) -> Option<Number> {
+/// The number at `cursor`, for a label whose separator ends at `line`. On a
+/// later line a number counts only if it is alone on that line: a list that
+/// starts there (`1. Relevance`) is not a verdict.
+fn number_of_label(line: Cursor, cursor: Cursor) -> Option<Number> {
     let number = number::read(cursor)?;
     let after = Cursor::new(cursor.text, number.end);
-    if number.is_word && counts_things(after) {
+    if number.is_word && is_count(after) {
         return None;
     }
     let crossed = cursor.text[line.at..cursor.at].contains(is_line_break);
-    (!crossed || has_line_to_itself(after)).then_some(number)
+    (!crossed || is_alone_on_line(after)).then_some(number)
 }
 
-/// Whether a number word counts things, as in `one of the best`.
-fn counts_things(mut after: Cursor) -> bool {
+/// Whether a number word is a count, as in `one of the best`.
+fn is_count(mut after: Cursor) -> bool {
     after.skip(is_filler);
     let mut denominator = after;
     after.eat_word("of") && scale::read_denominator(&mut denominator).is_none()
 }
 
-/// Whether a number tells a distance, as in `the score is 1 point below the top`.
-fn compares(mut after: Cursor) -> bool {
+/// Whether a number is a difference, as in `the score is 1 point below the
+/// top`.
+fn is_difference(mut after: Cursor) -> bool {
     scale::skip(&mut after, &mut Vec::new());
     after.skip(is_filler);
     COMPARISONS.iter().any(|word| after.eat_word(word))
 }
 
-fn has_line_to_itself(mut after: Cursor) -> bool {
+fn is_alone_on_line(mut after: Cursor) -> bool {
     scale::skip(&mut after, &mut Vec::new());
     after.skip(|c| is_closer(c) || c == '.');
     after.peek().is_none_or(is_line_break)
 }
 
 /// The verdict of a label with a number.
-fn judge(text: &str, number: &Number, note: Option<&str>, max_score: f64) -> Verdict {
+fn verdict_of_number(text: &str, number: &Number, note: Option<&str>, max_score: f64) -> Verdict {
     let span = (number.start, number.end);
     let mut cursor = Cursor::new(text, number.end);
-    let mut scales: Vec<f64> = note.and_then(scale::of_note).into_iter().collect();
+    let mut scales: Vec<f64> = note.and_then(scale::from_note).into_iter().collect();
     if alternative::has_decimal_comma(cursor) {
-        return Verdict::refused(Outcome::Conflicting, span);
+        return Verdict::invalid(Outcome::Conflicting, span);
     }
     scale::skip(&mut cursor, &mut scales);
     if alternative::follows(cursor) {
-        return Verdict::refused(Outcome::Conflicting, span);
+        return Verdict::invalid(Outcome::Conflicting, span);
     }
     if scales.iter().any(|&other| other != max_score) {
-        return Verdict::refused(Outcome::OutOfRange, span);
+        return Verdict::invalid(Outcome::OutOfRange, span);
     }
     Verdict::on_scale(number.value, max_score, span)
 }

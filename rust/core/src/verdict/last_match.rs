@@ -1,11 +1,12 @@
 //! The last match of a pattern, in linear time.
 //!
-//! A search is linear in the text that it looks at, but a pattern may look to
-//! the end of the text only to settle for a short match
-//! (`Score:(?:.*!)?(?P<score>\d)?`). Going through all matches of such a pattern
-//! is quadratic. So what the searches may have looked at is added up, and where
-//! it becomes too much, [`two_pass`](super::two_pass) takes over: slower by the
-//! byte, with the same matches, and linear over all of them.
+//! A single search is linear in the scanned text, but a pattern may scan to the
+//! end of the text and still return a short match
+//! (`Score:(?:.*!)?(?P<score>\d)?`). Iterating over all matches of such a
+//! pattern is quadratic. Therefore the number of bytes that the searches may
+//! have scanned is summed up, and above a limit [`two_pass`](super::two_pass)
+//! takes over: it is slower per byte, finds the same matches, and is linear in
+//! total.
 
 use std::fmt;
 use std::ops::Range;
@@ -19,26 +20,26 @@ use regex_automata::{Anchored, Input, PatternID};
 use super::two_pass::TwoPass;
 use crate::Error;
 
-/// The group of a pattern that holds the number.
+/// The group of a pattern that captures the number.
 const GROUP: &str = "score";
 
-/// How many bytes the searches in one text may look at before the linear way is
-/// taken. Texts of up to 2800 bytes stay below whatever the pattern is.
-const LIMIT: usize = 1 << 22;
+/// The maximum number of bytes that the searches in one text may scan before
+/// the linear algorithm is used. Texts of up to 2800 bytes never reach it.
+const MAX_SCANNED_BYTES: usize = 1 << 22;
 
-/// The largest automaton and the largest cache of one, in bytes, as in `regex`.
-const LARGEST: usize = 10 << 20;
-const LARGEST_CACHE: usize = 2 << 20;
+/// The maximum size of an automaton and of its cache, in bytes, as in `regex`.
+const MAX_AUTOMATON_BYTES: usize = 10 << 20;
+const MAX_CACHE_BYTES: usize = 2 << 20;
 
-/// A pattern of the user's own, which has a group `score`.
+/// A custom pattern with a group `score`.
 #[derive(Clone)]
 pub(super) struct Pattern {
     text: String,
     regex: Regex,
     group: usize,
-    /// Taken once a text and not, as `regex` does, once a search.
+    /// Acquired once per text, not once per search as in `regex`.
     caches: Arc<Pool<Cache, CreateCache>>,
-    /// Built when the first text needs it.
+    /// Built on first use.
     two_pass: Arc<OnceLock<TwoPass>>,
 }
 
@@ -54,8 +55,8 @@ impl fmt::Debug for Pattern {
 impl Pattern {
     pub fn new(pattern: &str) -> Result<Self, Error> {
         let config = Regex::config()
-            .nfa_size_limit(Some(LARGEST))
-            .hybrid_cache_capacity(LARGEST_CACHE);
+            .nfa_size_limit(Some(MAX_AUTOMATON_BYTES))
+            .hybrid_cache_capacity(MAX_CACHE_BYTES);
         let built = Regex::builder().configure(config).build(pattern);
         let regex = built.map_err(|error| Error::InvalidPattern {
             pattern: pattern.to_owned(),
@@ -77,16 +78,16 @@ impl Pattern {
         })
     }
 
-    /// What the group holds in the last of the matches that follow each other
-    /// from the front: None without a match, and `Some(None)` if the group takes
-    /// no part in it.
+    /// The range of the group in the last of the successive non-overlapping
+    /// matches: None without a match, `Some(None)` if the group did not
+    /// participate in it.
     pub fn last_group(&self, text: &str) -> Option<Option<Range<usize>>> {
         let cache = &mut self.caches.get();
-        let last = match self.last_match(text, LIMIT, cache) {
+        let last = match self.last_match(text, MAX_SCANNED_BYTES, cache) {
             Ok(last) => last?,
             Err(OverLimit) => self.linear().last_match(text)?,
         };
-        // Within its own limits the match is found again, and nothing else.
+        // Restricted to its own range, the search finds the same match again.
         let again = Input::new(text).range(last).anchored(Anchored::Yes);
         let (mut few, mut many) = ([None; 8], Vec::new());
         let needed = 2 * (self.group + 1);
@@ -99,7 +100,7 @@ impl Pattern {
         Some(ends.map(|(start, end)| start.get()..end.get()))
     }
 
-    /// The last match, unless finding it may look at more than `limit` bytes.
+    /// The last match, unless finding it may scan more than `limit` bytes.
     fn last_match(
         &self,
         text: &str,
@@ -108,11 +109,11 @@ impl Pattern {
     ) -> Result<Option<Range<usize>>, OverLimit> {
         let mut matches = Searcher::new(Input::new(text));
         let mut last = None;
-        let mut looked_at = 0;
+        let mut scanned = 0;
         while let Some(found) = matches.advance(|input| Ok(self.regex.search_with(cache, input))) {
             last = Some(found.range());
-            looked_at += text.len() - found.end();
-            if looked_at > limit {
+            scanned += text.len() - found.end();
+            if scanned > limit {
                 return Err(OverLimit);
             }
         }
@@ -124,11 +125,11 @@ impl Pattern {
     }
 }
 
-/// What the compiler of patterns has to say to a user, in one line: of a syntax
-/// error the last, without the lines that point into the pattern.
+/// The message of the regex compiler in one line: the last line of a syntax
+/// error, without the lines that point into the pattern.
 fn reason(error: &BuildError) -> String {
     if let Some(limit) = error.size_limit() {
-        return format!("compiled, it takes more than {limit} bytes");
+        return format!("the compiled pattern takes more than {limit} bytes");
     }
     let text = match error.syntax_error() {
         Some(syntax) => syntax.to_string(),
@@ -138,7 +139,7 @@ fn reason(error: &BuildError) -> String {
     last.trim_start_matches("error: ").to_owned()
 }
 
-/// The searches may have looked at too many bytes.
+/// The searches may have scanned too many bytes.
 #[derive(Debug, PartialEq)]
 struct OverLimit;
 
@@ -185,7 +186,7 @@ mod tests {
             .collect()
     });
 
-    fn twins(pattern: &Pattern, text: &str) -> (Option<Range<usize>>, Option<Range<usize>>) {
+    fn both_ways(pattern: &Pattern, text: &str) -> (Option<Range<usize>>, Option<Range<usize>>) {
         let naive = pattern.last_match(text, usize::MAX, &mut pattern.caches.get());
         (pattern.linear().last_match(text), naive.unwrap())
     }
@@ -196,7 +197,7 @@ mod tests {
             for piece in ["a", "ab ", "é1.", "abc\n", "b"] {
                 for len in [1, 1023, 1024, 1025, 2100] {
                     let text: String = piece.chars().cycle().take(len).collect();
-                    let (linear, naive) = twins(pattern, &text);
+                    let (linear, naive) = both_ways(pattern, &text);
                     assert_eq!(linear, naive, "{pattern:?} {piece:?} {len}");
                 }
             }
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_counts_what_may_be_looked_at() {
+    fn the_limit_counts_scanned_bytes() {
         let pattern = Pattern::new("(?P<score>a)").unwrap();
         let cache = &mut pattern.caches.get();
         assert_eq!(pattern.last_match("aaa", 3, cache), Ok(Some(2..3)));
@@ -232,7 +233,7 @@ mod tests {
                 prop::sample::select(vec!["a", "b", "c", "\n", " ", "1", ".", "é", "ä", "😀"]), 0..40
             ),
         ) {
-            let (linear, naive) = twins(&COMPILED[pattern], &text.concat());
+            let (linear, naive) = both_ways(&COMPILED[pattern], &text.concat());
             prop_assert_eq!(linear, naive, "{:?}", PATTERNS[pattern]);
         }
     }

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Texts that would take quadratic time if any step looked back or ahead without
-/// a limit: each of these takes a few milliseconds.
+/// Texts that would take quadratic time if any step scanned back or ahead
+/// without a limit. Each takes a few milliseconds.
 #[test]
 fn long_texts_take_linear_time() {
     let pieces = [
@@ -51,10 +51,11 @@ fn long_texts_take_linear_time() {
     assert!(start.elapsed().as_secs() < 60, "took {:?}", start.elapsed());
 }
 
-/// Patterns that look to the end of the text at each of many matches; longer
-/// texts and more patterns are in tests/native/test_verdict.py, without debug code.
+/// Patterns that scan to the end of the text at each of many matches. Longer
+/// texts and more patterns are in tests/native/test_verdict.py, which uses the
+/// release build.
 #[test]
-fn patterns_of_ones_own_take_linear_time() {
+fn custom_patterns_take_linear_time() {
     let start = std::time::Instant::now();
     for pattern in [
         r"Score:(?:.*!)?(?P<score>\d)?",
@@ -66,7 +67,7 @@ fn patterns_of_ones_own_take_linear_time() {
     assert!(start.elapsed().as_secs() < 30, "took {:?}", start.elapsed());
 }
 
-/// Beyond the limit of the plain way the last match is still the same.
+/// Beyond the limit of the direct search the last match is still the same.
 #[test]
 fn the_last_match_of_a_long_text() {
     let rules = Rules::custom(r"Score:(?:.*!)?(?P<score>\d)?", 5.0).unwrap();

@@ -1,31 +1,31 @@
-//! Reading one number: digits, a decimal fraction, or a small number word.
+//! Parsing one number: digits, a decimal fraction, or a small number word.
 
 use super::cursor::{Cursor, DASHES};
 
-/// The number words a judge may use; the position is the value. They go past
-/// the usual scale so that `Score: ten` is out of range and not unreadable.
+/// Number words; the index is the value. They exceed the usual scale so that
+/// `Score: ten` is out of range rather than missing.
 const WORDS: [&str; 11] = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
 ];
 
-/// Letters that may stand directly behind a digit, as in `4pts`.
+/// Units that may directly follow a digit, as in `4pts`.
 const UNITS: [&str; 5] = ["points", "point", "pts", "pt", "stars"];
 
 /// A number in a text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Number {
-    /// The value; infinite when the digits exceed what a double can hold.
+    /// The value; infinite if it overflows a double.
     pub value: f64,
-    /// The first byte, which is the sign if there is one.
+    /// The first byte, including the sign.
     pub start: usize,
-    /// The byte behind the number.
+    /// The end of the number, exclusive.
     pub end: usize,
     /// Whether it is written as a word.
     pub is_word: bool,
 }
 
-/// The number that begins exactly at the cursor. None if there is none, or if
-/// it is only the beginning of something else (`1e3`, `4.5.1`, `4th`, `fourth`).
+/// The number that starts exactly at the cursor. None if there is none, or if
+/// it is a prefix of something else (`1e3`, `4.5.1`, `4th`, `fourth`).
 pub(super) fn read(mut cursor: Cursor) -> Option<Number> {
     let start = cursor.at;
     let sign = cursor.eat_if(|c| c == '+' || DASHES.contains(&c));
@@ -48,11 +48,11 @@ fn read_digits(cursor: &mut Cursor) -> Option<f64> {
     skip_fraction(cursor);
     let digits = &cursor.text[start..cursor.at];
     let mut next = *cursor;
-    let goes_on = skip_fraction(&mut next) || (cursor.at_alphanumeric() && !at_unit(*cursor));
-    if goes_on { None } else { digits.parse().ok() }
+    let continues = skip_fraction(&mut next) || (cursor.at_alphanumeric() && !at_unit(*cursor));
+    if continues { None } else { digits.parse().ok() }
 }
 
-/// Steps over a point and at least one digit.
+/// Skips a decimal point and at least one digit.
 fn skip_fraction(cursor: &mut Cursor) -> bool {
     let mut ahead = *cursor;
     if ahead.eat_if(|c| c == '.').is_none() || ahead.eat_if(|c| c.is_ascii_digit()).is_none() {
@@ -63,7 +63,7 @@ fn skip_fraction(cursor: &mut Cursor) -> bool {
     true
 }
 
-/// Steps over the unit of a score.
+/// Skips the unit of a score.
 pub(super) fn eat_unit(cursor: &mut Cursor) -> bool {
     UNITS.iter().any(|unit| cursor.eat_word(unit))
 }

@@ -1,4 +1,4 @@
-//! Which parts of a reply the judge itself says: no thoughts, no further turns.
+//! The parts of a reply to parse: without think blocks and further turns.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -11,9 +11,9 @@ use super::cursor::{is_blank, is_line_break};
 const OPEN: &str = "<think>";
 const CLOSE: &str = "</think>";
 
-/// What ends a reply at the beginning of a line: the speakers and the tag of
+/// Strings that end a reply at the start of a line: the speakers and the tag of
 /// the paper's judge prompt (arXiv 2401.10020, figure 2) in the two spellings
-/// that chat formats use. `user:` in lower case is left to prose.
+/// that chat formats use. `user:` in lower case counts as prose.
 const LINE_ENDERS: [&str; 7] = [
     "User:",
     "USER:",
@@ -24,8 +24,9 @@ const LINE_ENDERS: [&str; 7] = [
     "<response>",
 ];
 
-/// What ends a reply anywhere: the turn markers of the common chat templates
-/// (ChatML, Llama 2 and 3, Zephyr, Phi, Gemma, Mistral, DeepSeek, Harmony).
+/// Strings that end a reply anywhere: the turn markers of the common chat
+/// templates (ChatML, Llama 2 and 3, Zephyr, Phi, Gemma, Mistral, DeepSeek,
+/// Harmony).
 const MARKERS: [&str; 25] = [
     "<|im_start|>",
     "<|im_end|>",
@@ -63,9 +64,9 @@ static TAGS: LazyLock<AhoCorasick> = LazyLock::new(|| {
         .expect("the fixed list of tags is far below the automaton's limits")
 });
 
-/// The tags of a reply, in order. Only the few places where one could begin are
-/// tried: most replies have none of the four letters but in prose. No tag holds
-/// the beginning of another, so none is missed behind one that is stepped over.
+/// The tags of a reply, in order. Only positions at which a tag can start are
+/// tried: most replies contain the four first characters only in prose. No tag
+/// contains the start of another, so skipping over a tag misses none.
 fn tags(reply: &str) -> impl Iterator<Item = Match> {
     let bytes = reply.as_bytes();
     let mut brackets = memchr2_iter(b'<', b'[', bytes).peekable();
@@ -87,7 +88,7 @@ fn tags(reply: &str) -> impl Iterator<Item = Match> {
     })
 }
 
-/// Whether the second byte of a tag follows the first.
+/// Whether the byte at `at` is followed by the second byte of a tag.
 fn may_begin(bytes: &[u8], at: usize) -> bool {
     let next = bytes.get(at + 1).map(u8::to_ascii_lowercase);
     match bytes[at] {
@@ -98,7 +99,7 @@ fn may_begin(bytes: &[u8], at: usize) -> bool {
     }
 }
 
-/// What a tag means for the reply.
+/// The effect of a tag on the reply.
 enum Tag {
     Open,
     Close,
@@ -112,25 +113,27 @@ fn tag(reply: &str, found: &Match) -> Option<Tag> {
         0 => Some(Tag::Open),
         1 => Some(Tag::Close),
         _ if index < 2 + LINE_ENDERS.len() => {
-            ends_line(reply, found.range()).then_some(Tag::LineEnder)
+            is_line_ender(reply, found.range()).then_some(Tag::LineEnder)
         }
         _ => Some(Tag::Marker),
     }
 }
 
-/// Whether the words at `found` are spelled as listed and open their line.
-fn ends_line(reply: &str, found: Range<usize>) -> bool {
+/// Whether the string at `found` is spelled as listed and starts its line.
+fn is_line_ender(reply: &str, found: Range<usize>) -> bool {
     let before = reply[..found.start].trim_end_matches(is_blank);
     let opens_line =
         before.chars().next_back().is_none_or(is_line_break) || before.ends_with(CLOSE);
     opens_line && LINE_ENDERS.contains(&&reply[found])
 }
 
-/// The parts of the reply that count, in order; None while a thought is open.
+/// The parts of the reply that count, in order; None if a think block is not
+/// closed.
 ///
-/// A marker ends the reply even within a thought: the model has stopped there.
-/// Words such as `User:` do not, a thought may well quote the conversation.
-pub(super) fn spoken_parts(reply: &str) -> Option<Vec<Range<usize>>> {
+/// A marker ends the reply even inside a think block: the model has stopped
+/// there. Strings such as `User:` do not, since a think block may quote the
+/// conversation.
+pub(super) fn reply_parts(reply: &str) -> Option<Vec<Range<usize>>> {
     let mut parts = Vec::new();
     let mut start = 0;
     let mut thinking = false;
@@ -170,12 +173,12 @@ pub(super) fn spoken_parts(reply: &str) -> Option<Vec<Range<usize>>> {
 mod tests {
     use super::*;
 
-    fn spoken(reply: &str) -> Option<Vec<&str>> {
-        let parts = spoken_parts(reply)?;
+    fn parts_of(reply: &str) -> Option<Vec<&str>> {
+        let parts = reply_parts(reply)?;
         Some(parts.into_iter().map(|part| &reply[part]).collect())
     }
 
-    /// The quick search sees what a search for all tags at every byte sees.
+    /// The fast search finds the same tags as a search at every byte.
     #[test]
     fn no_tag_is_missed() {
         let all: Vec<&str> = [OPEN, CLOSE]
@@ -221,7 +224,7 @@ mod tests {
             ("<think>t</think>a<think>", None),
         ];
         for (reply, expected) in cases {
-            assert_eq!(spoken(reply).as_deref(), expected, "{reply:?}");
+            assert_eq!(parts_of(reply).as_deref(), expected, "{reply:?}");
         }
     }
 
@@ -244,7 +247,7 @@ mod tests {
             ("<think>t<|im_end|></think>a", None),
         ];
         for (reply, expected) in cases {
-            assert_eq!(spoken(reply).as_deref(), expected, "{reply:?}");
+            assert_eq!(parts_of(reply).as_deref(), expected, "{reply:?}");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! How verdicts are written: the default label, or a pattern of one's own.
+//! The format of verdicts: the default label, or a custom pattern.
 
 use super::cursor::Cursor;
 use super::last_match::Pattern;
-use super::{Verdict, label, number};
+use super::outcome::Verdict;
+use super::{label, number};
 use crate::Error;
 
 /// The scale and the format of a verdict.
@@ -30,7 +31,7 @@ impl Default for Rules {
 
 impl Rules {
     /// The label format on the scale 0 to `max_score`, which is also the only
-    /// denominator it accepts.
+    /// accepted denominator.
     ///
     /// # Errors
     /// [`Error::InvalidMaxScore`] unless `max_score` is finite and above 0.
@@ -44,13 +45,13 @@ impl Rules {
         })
     }
 
-    /// A regular expression in place of the label. Its group `score` holds the
-    /// number and nothing else besides white space; the last match counts. A
-    /// match never reaches across a think block or past the end of the turn,
-    /// and `^` and `$` stand for the limits of such a part.
+    /// A regular expression instead of the label. Its group `score` must match
+    /// the number and nothing else but white space; the last match counts. A
+    /// match never spans a think block or the end of the turn, and `^` and `$`
+    /// match at the boundaries of such a part.
     ///
     /// The time is linear in the length of the reply times the size of the
-    /// pattern, also for patterns that look far ahead at every match.
+    /// pattern, also for patterns that scan far ahead at every match.
     ///
     /// # Errors
     /// [`Error::InvalidPattern`], [`Error::NoScoreGroup`] or
@@ -68,7 +69,7 @@ impl Rules {
         self.max_score
     }
 
-    /// The last verdict of one part of a reply; None if the part holds none.
+    /// The last verdict in one part of a reply; None if there is none.
     pub(super) fn last_verdict(&self, part: &str) -> Option<Verdict> {
         match &self.format {
             Format::Label => label::last_verdict(part, self.max_score),

@@ -1,13 +1,13 @@
-//! What tells the scale of a number: a denominator, a percent sign, a note.
+//! The scale of a number: a denominator, a percent sign, a note in brackets.
 
 use super::cursor::{Cursor, is_blank, is_closer, is_opener};
 use super::number;
 
-/// Words between `out of` and the number of points, as in `out of a total of 5`.
+/// Words between `out of` and the number, as in `out of a total of 5`.
 const OUT_OF: [&str; 6] = ["a", "possible", "maximum", "max", "total", "of"];
 
-/// Steps over what tells the scale (`/5`, `out of 5`, `%`, also in brackets)
-/// and over the unit before or behind it, and notes the scale in `scales`.
+/// Skips the scale of a number (`/5`, `out of 5`, `%`, also in brackets) and
+/// the unit before or after it. Appends the scale to `scales`.
 pub(super) fn skip(cursor: &mut Cursor, scales: &mut Vec<f64>) {
     let mut ahead = *cursor;
     ahead.skip(is_closer);
@@ -31,7 +31,7 @@ pub(super) fn skip(cursor: &mut Cursor, scales: &mut Vec<f64>) {
     }
 }
 
-/// Reads `/ 5`, `out of 5` or `of 5`; the cursor moves only if that stands here.
+/// Parses `/ 5`, `out of 5` or `of 5`; the cursor moves only on success.
 pub(super) fn read_denominator(cursor: &mut Cursor) -> Option<f64> {
     let mut ahead = *cursor;
     if ahead.eat_if(|c| matches!(c, '/' | '／' | '⁄')).is_none() {
@@ -52,9 +52,9 @@ pub(super) fn read_denominator(cursor: &mut Cursor) -> Option<f64> {
     Some(number.value)
 }
 
-/// The largest number in the note of a label, which tells the scale: `(out of
-/// 5)`, `(1-5)`. A sum (`1+1+1`) tells none.
-pub(super) fn of_note(note: &str) -> Option<f64> {
+/// The scale in the note of a label: its largest number, as in `(out of 5)` and
+/// `(1-5)`. None for a sum (`1+1+1`).
+pub(super) fn from_note(note: &str) -> Option<f64> {
     if note.contains('+') {
         return None;
     }

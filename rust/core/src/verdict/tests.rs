@@ -1,4 +1,4 @@
-//! What replies say, as tables, and what holds for every text.
+//! Tables of replies and their verdicts, and properties of every text.
 
 use super::*;
 use crate::Error;
@@ -73,7 +73,7 @@ fn the_number_behind_a_label() {
 }
 
 #[test]
-fn the_scale_may_be_named() {
+fn the_scale_may_be_given() {
     all_score(
         &[
             "Final score: 4/5",
@@ -214,7 +214,7 @@ fn two_numbers_in_place_of_one() {
 }
 
 #[test]
-fn nothing_readable() {
+fn nothing_parseable() {
     all_are(
         &[
             "",
@@ -327,7 +327,7 @@ fn another_scale() {
 }
 
 #[test]
-fn a_pattern_of_ones_own() {
+fn a_custom_pattern() {
     let rules = Rules::custom(r"(?i)rating\s*=\s*(?P<score>\S+)?", 5.0).unwrap();
     let cases = [
         ("rating = 4", Outcome::Scored, Some(4.0)),
@@ -359,7 +359,7 @@ fn a_pattern_of_ones_own() {
 }
 
 #[test]
-fn bad_rules_are_refused() {
+fn invalid_rules_are_rejected() {
     let cases = [
         (Rules::custom("(", 5.0), "not a valid regular expression"),
         (
@@ -385,7 +385,7 @@ fn bad_rules_are_refused() {
     }
 }
 
-/// Texts made of the pieces that the rules look at.
+/// Texts made of the pieces that the rules depend on.
 fn reply() -> impl Strategy<Value = String> {
     let pieces = vec![
         "Score",
@@ -453,7 +453,7 @@ proptest! {
     }
 
     #[test]
-    fn what_follows_the_turn_changes_nothing(reply in reply(), more in reply()) {
+    fn text_after_the_turn_changes_nothing(reply in reply(), more in reply()) {
         let ended = format!("{reply}<|im_end|>");
         let rules = Rules::default();
         prop_assert_eq!(parse(&format!("{ended}{more}"), &rules), parse(&ended, &rules));

@@ -1,12 +1,12 @@
-//! All matches of a pattern in linear time, by two passes over the text.
+//! All matches of a pattern in linear time, with two passes over the text.
 //!
-//! From the end to the front it is noted at every position which states of the
-//! automaton can still reach a match from there; from the front to the end the
-//! most preferred of these states is followed, so that no step is taken in vain
-//! (Frisch and Cardelli, "Greedy Regular Expression Matching", ICALP 2004). The
-//! matches are those that `regex` finds one after the other. Left out: the
-//! states of all positions at once; they are noted once a block and computed
-//! again block by block, so that memory stays small beside the text.
+//! The backward pass records for every position the states of the automaton
+//! that can still reach a match from there. The forward pass follows the most
+//! preferred of these states, so it never backtracks (Frisch and Cardelli,
+//! "Greedy Regular Expression Matching", ICALP 2004). The matches are the
+//! successive matches of `regex`. The states of all positions are not kept at
+//! once: they are stored once per block and recomputed block by block, so that
+//! memory stays small compared with the text.
 
 use std::ops::Range;
 
@@ -17,20 +17,20 @@ use regex_automata::util::primitives::StateID;
 /// Positions in a block.
 const BLOCK: usize = 1024;
 
-/// The automaton of a pattern, with its moves also in reverse.
+/// The automaton of a pattern, with its reverse transitions.
 #[derive(Debug)]
 pub(super) struct TwoPass {
     nfa: NFA,
-    /// By state: where a move over a byte into it comes from.
-    over_bytes: Vec<Vec<ByteMove>>,
-    /// By state: where a move over nothing into it comes from, and what has to
-    /// hold at the position.
-    over_nothing: Vec<Vec<(StateID, Option<Look>)>>,
+    /// For each state, its incoming byte transitions.
+    byte_transitions: Vec<Vec<ByteTransition>>,
+    /// For each state, the source states of its incoming epsilon transitions,
+    /// with the look-around assertion that must hold at the position.
+    epsilon_transitions: Vec<Vec<(StateID, Option<Look>)>>,
     matches: Vec<StateID>,
 }
 
 #[derive(Debug)]
-struct ByteMove {
+struct ByteTransition {
     from: StateID,
     first: u8,
     last: u8,
@@ -43,56 +43,56 @@ impl TwoPass {
         let nfa = NFA::compiler()
             .configure(config)
             .build(pattern)
-            .expect("regex has compiled the pattern by the same parser, into more states");
+            .expect("`Regex` compiled the pattern with the same parser and more states");
         let states = nfa.states().len();
-        let mut made = Self {
-            over_bytes: (0..states).map(|_| Vec::new()).collect(),
-            over_nothing: vec![Vec::new(); states],
+        let mut two_pass = Self {
+            byte_transitions: (0..states).map(|_| Vec::new()).collect(),
+            epsilon_transitions: vec![Vec::new(); states],
             matches: Vec::new(),
             nfa: nfa.clone(),
         };
         for (from, state) in nfa.states().iter().enumerate() {
-            made.note(StateID::must(from), state);
+            two_pass.add_state(StateID::must(from), state);
         }
-        made
+        two_pass
     }
 
-    /// Notes the moves out of a state.
-    fn note(&mut self, from: StateID, state: &State) {
+    /// Records the outgoing transitions of a state.
+    fn add_state(&mut self, from: StateID, state: &State) {
         match state {
-            State::ByteRange { trans } => self.note_bytes(from, trans.start, trans.end, trans.next),
+            State::ByteRange { trans } => self.add_bytes(from, trans.start, trans.end, trans.next),
             State::Sparse(sparse) => {
                 for trans in sparse.transitions.iter() {
-                    self.note_bytes(from, trans.start, trans.end, trans.next);
+                    self.add_bytes(from, trans.start, trans.end, trans.next);
                 }
             }
             State::Dense(dense) => {
                 for (byte, &to) in (0..=u8::MAX).zip(dense.transitions.iter()) {
-                    self.note_bytes(from, byte, byte, to);
+                    self.add_bytes(from, byte, byte, to);
                 }
             }
-            &State::Look { look, next } => self.note_empty(from, next, Some(look)),
+            &State::Look { look, next } => self.add_epsilon(from, next, Some(look)),
             State::Union { alternates } => {
                 for &to in alternates.iter() {
-                    self.note_empty(from, to, None);
+                    self.add_epsilon(from, to, None);
                 }
             }
             &State::BinaryUnion { alt1, alt2 } => {
-                self.note_empty(from, alt1, None);
-                self.note_empty(from, alt2, None);
+                self.add_epsilon(from, alt1, None);
+                self.add_epsilon(from, alt2, None);
             }
-            &State::Capture { next, .. } => self.note_empty(from, next, None),
+            &State::Capture { next, .. } => self.add_epsilon(from, next, None),
             State::Fail => {}
             State::Match { .. } => self.matches.push(from),
         }
     }
 
-    fn note_bytes(&mut self, from: StateID, first: u8, last: u8, to: StateID) {
-        self.over_bytes[to].push(ByteMove { from, first, last });
+    fn add_bytes(&mut self, from: StateID, first: u8, last: u8, to: StateID) {
+        self.byte_transitions[to].push(ByteTransition { from, first, last });
     }
 
-    fn note_empty(&mut self, from: StateID, to: StateID, look: Option<Look>) {
-        self.over_nothing[to].push((from, look));
+    fn add_epsilon(&mut self, from: StateID, to: StateID, look: Option<Look>) {
+        self.epsilon_transitions[to].push((from, look));
     }
 
     /// The last of all matches.
@@ -102,7 +102,7 @@ impl TwoPass {
         while let Some(start) = self.next_start(&mut viable, at) {
             let end = self.end_of_match(&mut viable, start);
             if start == end && last_end == Some(end) {
-                // An empty match does not count directly behind another match.
+                // An empty match directly after another match does not count.
                 at = start + 1;
                 continue;
             }
@@ -113,14 +113,14 @@ impl TwoPass {
         last
     }
 
-    /// The first position from `at` on where a match begins.
+    /// The first position, from `at` on, at which a match starts.
     fn next_start(&self, viable: &mut Viability, at: usize) -> Option<usize> {
         let start = self.nfa.start_anchored();
         (at..=viable.text.len())
-            .find(|&at| viable.text.is_char_boundary(at) && viable.at(at).holds(start))
+            .find(|&at| viable.text.is_char_boundary(at) && viable.at(at).contains(start))
     }
 
-    /// The end of the match that begins at `at`.
+    /// The end of the match that starts at `at`.
     fn end_of_match(&self, viable: &mut Viability, mut at: usize) -> usize {
         let mut state = self.nfa.start_anchored();
         let mut seen = States::none(self.nfa.states().len());
@@ -131,8 +131,8 @@ impl TwoPass {
         at
     }
 
-    /// The state behind the byte at `at`, on the most preferred way from `state`
-    /// to a match; None if the match ends here.
+    /// The state after the byte at `at`, on the most preferred path from
+    /// `state` to a match; None if the match ends here.
     fn preferred(
         &self,
         viable: &mut Viability,
@@ -153,21 +153,28 @@ impl TwoPass {
                 State::Dense(dense) => dense.matches(text, at),
                 State::Match { .. } => return None,
                 empty => {
-                    self.push_moves(empty, text, at, &mut ahead);
+                    self.push_epsilon_targets(empty, text, at, &mut ahead);
                     None
                 }
             };
-            if let Some(next) = over_byte.filter(|&next| viable.at(at + 1).holds(next)) {
+            if let Some(next) = over_byte.filter(|&next| viable.at(at + 1).contains(next)) {
                 return Some(next);
             }
         }
         None
     }
 
-    /// Pushes the states that `state` moves to over nothing, the preferred last.
-    fn push_moves(&self, state: &State, text: &[u8], at: usize, ahead: &mut Vec<StateID>) {
+    /// Pushes the targets of the epsilon transitions of `state`, the preferred
+    /// one last.
+    fn push_epsilon_targets(
+        &self,
+        state: &State,
+        text: &[u8],
+        at: usize,
+        ahead: &mut Vec<StateID>,
+    ) {
         match state {
-            &State::Look { look, next } if self.holds(look, text, at) => ahead.push(next),
+            &State::Look { look, next } if self.look_matches(look, text, at) => ahead.push(next),
             State::Union { alternates } => ahead.extend(alternates.iter().rev()),
             &State::BinaryUnion { alt1, alt2 } => ahead.extend([alt2, alt1]),
             &State::Capture { next, .. } => ahead.push(next),
@@ -175,20 +182,20 @@ impl TwoPass {
         }
     }
 
-    fn holds(&self, look: Look, text: &[u8], at: usize) -> bool {
+    fn look_matches(&self, look: Look, text: &[u8], at: usize) -> bool {
         self.nfa.look_matcher().matches(look, text, at)
     }
 
-    /// Makes `states` those that can reach a match from `at`; `behind` are those
-    /// of the next position.
-    fn step_back(&self, text: &[u8], at: usize, behind: &States, states: &mut States) {
+    /// Sets `states` to those that can reach a match from `at`; `next` are
+    /// those of the next position.
+    fn step_back(&self, text: &[u8], at: usize, after: &States, states: &mut States) {
         states.clear();
         for &id in &self.matches {
             states.insert(id);
         }
         if let Some(&byte) = text.get(at) {
-            for &to in &behind.members {
-                for step in &self.over_bytes[to] {
+            for &to in &after.members {
+                for step in &self.byte_transitions[to] {
                     if (step.first..=step.last).contains(&byte) {
                         states.insert(step.from);
                     }
@@ -197,8 +204,8 @@ impl TwoPass {
         }
         let mut next = 0;
         while let Some(&to) = states.members.get(next) {
-            for &(from, look) in &self.over_nothing[to] {
-                if look.is_none_or(|look| self.holds(look, text, at)) {
+            for &(from, look) in &self.epsilon_transitions[to] {
+                if look.is_none_or(|look| self.look_matches(look, text, at)) {
                     states.insert(from);
                 }
             }
@@ -222,13 +229,13 @@ impl States {
         }
     }
 
-    fn holds(&self, id: StateID) -> bool {
+    fn contains(&self, id: StateID) -> bool {
         self.words[id.as_usize() / 64] >> (id.as_usize() % 64) & 1 == 1
     }
 
-    /// Whether the state is new.
+    /// Adds a state; returns whether it is new.
     fn insert(&mut self, id: StateID) -> bool {
-        let new = !self.holds(id);
+        let new = !self.contains(id);
         if new {
             self.words[id.as_usize() / 64] |= 1 << (id.as_usize() % 64);
             self.members.push(id);
@@ -243,13 +250,13 @@ impl States {
     }
 }
 
-/// Which states can reach a match, by position.
+/// The states that can reach a match, by position.
 struct Viability<'a> {
     automaton: &'a TwoPass,
     text: &'a str,
     /// The states at the end of each block.
     ends: Vec<States>,
-    /// The block whose positions are known, both its limits included.
+    /// The block whose positions are in `states`, including both of its ends.
     block: usize,
     states: Vec<States>,
 }
@@ -257,24 +264,30 @@ struct Viability<'a> {
 impl<'a> Viability<'a> {
     fn new(automaton: &'a TwoPass, text: &'a str) -> Self {
         let none = States::none(automaton.nfa.states().len());
-        let mut made = Self {
+        let mut viability = Self {
             automaton,
             text,
             ends: vec![none.clone(); text.len() / BLOCK + 1],
             block: 0,
             states: vec![none.clone(); BLOCK + 1],
         };
-        let last = made.ends.len() - 1;
-        automaton.step_back(text.as_bytes(), text.len(), &none, &mut made.ends[last]);
-        made.fill(last);
+        let last = viability.ends.len() - 1;
+        automaton.step_back(
+            text.as_bytes(),
+            text.len(),
+            &none,
+            &mut viability.ends[last],
+        );
+        viability.fill(last);
         for block in (0..last).rev() {
-            made.ends[block] = made.states[0].clone();
-            made.fill(block);
+            viability.ends[block] = viability.states[0].clone();
+            viability.fill(block);
         }
-        made
+        viability
     }
 
-    /// The states at a position. Positions in ascending order cost one pass.
+    /// The states at a position. Queries in ascending order take one pass in
+    /// total.
     fn at(&mut self, at: usize) -> &States {
         let start = self.block * BLOCK;
         if !(start..=start + BLOCK).contains(&at) {
@@ -289,9 +302,9 @@ impl<'a> Viability<'a> {
         let len = (text.len() - start).min(BLOCK);
         self.states[len].clone_from(&self.ends[block]);
         for at in (0..len).rev() {
-            let (before, behind) = self.states.split_at_mut(at + 1);
+            let (before, after) = self.states.split_at_mut(at + 1);
             self.automaton
-                .step_back(text, start + at, &behind[0], &mut before[at]);
+                .step_back(text, start + at, &after[0], &mut before[at]);
         }
         self.block = block;
     }

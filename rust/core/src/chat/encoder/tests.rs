@@ -56,10 +56,10 @@ fn an_answer_ends_with_the_end_token() {
     assert_eq!(with_tail.len(), completion.len() + 1);
 }
 
-/// An answer that begins with a line feed would melt into that of the template;
-/// the prompt's ids stay what an engine was given.
+/// An answer that starts with a line feed could merge with the template's line
+/// feed; the prompt's ids stay as the engine received them.
 #[test]
-fn a_prompt_keeps_its_ids_whatever_follows() {
+fn a_prompt_keeps_its_ids_for_every_answer() {
     for (name, json, _) in tiny::every() {
         let encoder = encoder(&json, TEMPLATE);
         let prompts = |_| encoder.render(&[message("user", "a")], &[]);
@@ -71,9 +71,10 @@ fn a_prompt_keeps_its_ids_whatever_follows() {
     }
 }
 
-/// Only the begin of a text gets SentencePiece's blank, not an answer's.
+/// Only the start of a text gets SentencePiece's blank, not the start of an
+/// answer.
 #[test]
-fn a_completion_is_no_new_text() {
+fn a_completion_gets_no_leading_blank() {
     let encoder = encoder(&tiny::byte_fallback(PrependScheme::First), TEMPLATE);
     let (_, completion) = encoded(&encoder, "a", "the", false);
     let (alone, blank) = (
@@ -100,7 +101,7 @@ fn special_tokens_in_messages_stay_text() {
 }
 
 #[test]
-fn an_engine_s_ids_are_passed_on() {
+fn ids_of_an_engine_are_unchanged() {
     let encoder = encoder(&tiny::byte_level(), TEMPLATE);
     let prompt = [message("user", "a")];
     let (chosen, rejected) = ([7, 8, 9], [message("assistant", "the")]);
@@ -119,7 +120,7 @@ fn an_engine_s_ids_are_passed_on() {
 }
 
 #[test]
-fn a_prompt_that_changes_is_refused() {
+fn a_prompt_that_changes_is_rejected() {
     let template = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}>{% endif %}";
     let encoder = encoder(&tiny::byte_level(), template);
     let (prompt, answer) = ([message("user", "a")], [message("assistant", "b")]);
@@ -136,7 +137,7 @@ fn a_prompt_that_changes_is_refused() {
 }
 
 #[test]
-fn an_unknown_end_token_is_refused() {
+fn an_unknown_end_token_is_rejected() {
     let tokenizer = Tokenizer::from_json(&tiny::byte_level(), None).unwrap();
     let error = ChatEncoder::new(tokenizer, None, Some("<eos>"))
         .err()

@@ -24,7 +24,7 @@ fn the_lane_is_open_where_it_agrees() {
     }
 }
 
-/// What differs in any way keeps a tokenizer out of the lane.
+/// A difference in any part closes the lane.
 #[test]
 fn the_lane_is_closed_where_it_cannot_be_trusted() {
     let json: Value = serde_json::from_str(&tiny::byte_level()).unwrap();
@@ -42,15 +42,15 @@ fn the_lane_is_closed_where_it_cannot_be_trusted() {
     ));
 }
 
-/// A lane that gives other ids is found out: here two pieces have changed places.
+/// A lane that returns other ids is detected: here two pieces are swapped.
 #[test]
-fn a_lane_that_differs_is_found_out() {
+fn a_lane_that_differs_is_detected() {
     let tokenizer = Tokenizer::from_json(&tiny::byte_level(), None).unwrap();
     let mut json: Value = serde_json::from_str(&tiny::byte_level()).unwrap();
     let vocab = &mut json["model"]["vocab"];
     let (one, other) = (vocab["th"].take(), vocab["an"].take());
     (vocab["th"], vocab["an"]) = (other, one);
-    let truth = |text: &str| encode(&tokenizer.oracle, text).ok();
+    let truth = |text: &str| encode(&tokenizer.reference, text).ok();
     let refusal = FastLane::open(json, &truth).err();
     assert!(
         matches!(refusal, Some(LaneRefusal::Disagrees(_))),
@@ -58,14 +58,14 @@ fn a_lane_that_differs_is_found_out() {
     );
 }
 
-/// A character on which the two differ is found when it first occurs, and every
-/// text that holds it is left to `tokenizers`.
+/// A character on which the two differ is detected when it first occurs, and
+/// every text that contains it is encoded by `tokenizers`.
 #[test]
 fn a_character_that_differs_is_kept_out_of_the_lane() {
     let tokenizer = Tokenizer::from_json(&tiny::byte_level(), None).unwrap();
     let lane = tokenizer.lane.as_ref().ok().unwrap();
     let liar = |text: &str| {
-        let ids = encode(&tokenizer.oracle, text).ok()?;
+        let ids = encode(&tokenizer.reference, text).ok()?;
         Some(if text.contains('\u{1f600}') {
             vec![7]
         } else {
@@ -79,7 +79,7 @@ fn a_character_that_differs_is_kept_out_of_the_lane() {
 }
 
 #[test]
-fn broken_descriptions_are_refused() {
+fn invalid_files_are_rejected() {
     for json in ["", "{}", "{\"model\": 3}", "[]"] {
         let error = Tokenizer::from_json(json, None).err();
         assert!(
@@ -95,11 +95,11 @@ fn long_texts_are_encoded_whole() {
     let (_, tokenizer, _) = &TOKENIZERS[0];
     assert_eq!(
         tokenizer.encode(&text).unwrap(),
-        encode(&tokenizer.oracle, &text).unwrap()
+        encode(&tokenizer.reference, &text).unwrap()
     );
 }
 
-/// Text as users and models write it, and as nobody does.
+/// Realistic and unrealistic texts.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => "[a-z]{1,8}",
@@ -117,19 +117,19 @@ proptest! {
     #[test]
     fn ids_are_those_of_tokenizers(text in text()) {
         for (name, tokenizer, _) in TOKENIZERS.iter() {
-            let expected = encode(&tokenizer.oracle, &text).ok();
+            let expected = encode(&tokenizer.reference, &text).ok();
             prop_assert_eq!(tokenizer.encode(&text).ok(), expected, "{}", name);
         }
     }
 
-    /// Without special tokens in messages, the guarded way and the direct one are
-    /// the same; broken-up strings give no special token.
+    /// Without special tokens in messages, guarded and direct encoding agree.
+    /// Broken-up strings give no special token.
     #[test]
     fn broken_strings_are_text(text in text(), said in text()) {
         for (name, tokenizer, _) in TOKENIZERS.iter() {
             let special = tokenizer.special();
             let direct = tokenizer.encode_marked(&text, Marks(Some('\u{fdd5}'))).ok();
-            prop_assert_eq!(direct, encode(&tokenizer.oracle, &text).ok(), "{}", name);
+            prop_assert_eq!(direct, encode(&tokenizer.reference, &text).ok(), "{}", name);
 
             let marks = Marks::for_texts([said.as_str()]);
             let broken = special.broken(&said, marks).unwrap();
@@ -140,8 +140,8 @@ proptest! {
     }
 }
 
-/// Broken strings leave exactly the ids that the text has when no special token
-/// is looked for.
+/// Broken strings give exactly the ids of the text without special-token
+/// matching.
 #[test]
 fn broken_strings_have_the_ids_of_their_text() {
     for json in [tiny::byte_level(), tiny::normalized(false)] {

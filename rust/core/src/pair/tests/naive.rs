@@ -1,13 +1,13 @@
-//! Twins that are slow and plain.
+//! Naive implementations of the methods.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What a twin finds for one prompt: rows, or the name of a reason.
+/// The pairs of one prompt, or the name of a drop reason.
 type Found = Result<Vec<(usize, usize)>, &'static str>;
 
-/// The answers to one prompt that take part, by row.
+/// The eligible answers to one prompt, by row.
 struct One<'a> {
     table: &'a Table,
     rows: Vec<usize>,
@@ -19,7 +19,7 @@ impl One<'_> {
         self.table.score[row]
     }
 
-    /// The better an answer, the lower its rank.
+    /// The answers from best to worst.
     fn ranked(&self, sign: f64) -> Vec<usize> {
         let key = |row: usize| {
             let expected = self.table.expected[row];
@@ -51,7 +51,7 @@ impl One<'_> {
         }
     }
 
-    /// The pairs of the two sets that may be, largest margin first.
+    /// The allowed pairs of the two sets, largest margin first.
     fn among(&self, good: &[usize], bad: &[usize]) -> Vec<(usize, usize)> {
         let all = good
             .iter()
@@ -224,7 +224,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn every_method_is_its_naive_twin(
+    fn every_method_agrees_with_the_naive_one(
         table in table(),
         method in method(),
         min_margin in prop_oneof![Just(0.0), Just(0.5), 0.0..3.0],
@@ -244,7 +244,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_drawn_does_not_depend_on_other_prompts(table in table(), seed: u64) {
+    fn the_sample_does_not_depend_on_other_prompts(table in table(), seed: u64) {
         let rules = rules(Method::Random { seed }, 0.0);
         let all = pairs(&table.select(&rules));
         let mut alone = Vec::new();

@@ -6,7 +6,7 @@ use super::*;
 type Row = (f64, f64, bool);
 
 #[test]
-fn ties_are_settled() {
+fn ties_are_broken() {
     let cases: [(&[Row], (i64, i64)); 8] = [
         (
             &[(1.0, NONE, true), (5.0, NONE, true), (3.0, NONE, true)],
@@ -181,7 +181,7 @@ fn the_best_few_against_the_worst_few() {
         let found = Table::scored(&scores).select(&rules(Method::TopBottom { k }, 0.0));
         assert_eq!(pairs(&found), expected, "{k}");
     }
-    // Equal scores stand on both sides, and never against each other.
+    // Equal scores occur on both sides, and never form a pair.
     let found =
         Table::scored(&[1.0, 1.0, 1.0, 2.0]).select(&rules(Method::TopBottom { k: 2 }, 0.0));
     assert_eq!(pairs(&found), [(3, 1), (3, 2)]);
@@ -231,8 +231,8 @@ fn tiers_reach_over_any_range() {
 }
 
 #[test]
-fn every_pair_is_drawn_about_equally_often() {
-    // Of 4 + 1 pairs, those of a tie left out; 5 000 prompts.
+fn every_pair_is_sampled_about_equally_often() {
+    // 4 + 1 pairs, without the tied one; 5 000 prompts.
     let scores = [1.0, 2.0, 3.0, 2.0];
     let mut table = Table::default();
     for prompt in 0..5000 {
@@ -282,19 +282,19 @@ fn arguments_are_checked() {
         ),
         (
             with(Method::Margin, 0.0, Some(0)),
-            "max_per_prompt is 0; give a whole number",
+            "max_per_prompt is 0; use a whole number",
         ),
         (
             with(Method::TopBottom { k: 0 }, 0.0, None),
-            "k is 0; give a whole number",
+            "k is 0; use a whole number",
         ),
         (
             with(long(-0.1), 0.0, None),
-            "rho is -0.1; give a share between 0 and 1",
+            "rho is -0.1; use a number from 0 to 1",
         ),
         (with(long(1.1), 0.0, None), "rho is 1.1"),
         (with(long(NONE), 0.0, None), "rho is NaN"),
-        (with(long(0.1), 0.0, None), "give `texts` or `length`"),
+        (with(long(0.1), 0.0, None), "pass `texts` or `length`"),
     ];
     for (rules, message) in cases {
         let error = select(&columns, &rules).unwrap_err().to_string();

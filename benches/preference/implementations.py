@@ -1,4 +1,4 @@
-"""Who takes part: ours, and the rivals as they are meant to be used."""
+"""The compared implementations: srlm's, and other libraries' in their intended use."""
 
 from __future__ import annotations
 
@@ -17,58 +17,60 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
-    """Runs the forward pass; the backward pass is `loss.backward()` for all."""
+class Implementation:
+    """A forward pass; the backward pass is `loss.backward()` for all implementations."""
 
     name: str
     run: Callable[[Batch], Result]
     note: str = ""
-    wide: bool = False  # whether the weight's gradient is accumulated in a float32 buffer of its size
-    own_reference: bool = False  # whether the reference is the policy itself, projected once more
+    float32_weight_grad: bool = False  # whether the weight's gradient is accumulated in a float32 buffer of its size
+    own_reference: bool = False  # whether the reference is the policy itself, projected a second time
     devices: tuple[str, ...] = ("cpu", "cuda")
 
 
 class UnsupportedError(Exception):
-    """A contestant cannot take part, for the reason given."""
+    """An implementation does not support this benchmark; the message has the reason."""
 
 
 def completion_rows(batch: Batch) -> torch.Tensor:
     """Return the hidden states that predict completion tokens: [N, D]."""
-    return batch.hidden.flatten(0, 1).index_select(0, batch.places)
+    return batch.hidden.flatten(0, 1).index_select(0, batch.positions)
 
 
-def from_tokens(token_logps: torch.Tensor, batch: Batch) -> Result:
-    """Return the result of log-probabilities of tokens [N]."""
+def result_of_tokens(token_logps: torch.Tensor, batch: Batch) -> Result:
+    """Return the result for token log-probabilities [N]."""
     logps = sum_by_answer(token_logps.float(), batch.segments, 2 * batch.pairs)
     return Result(dpo(logps, batch.refs), logps.detach())
 
 
 def ours_fused(batch: Batch) -> Result:
-    """Our loss, gradients finished in the forward pass."""
+    """`preference_loss`: gradients computed in the forward pass."""
     from srlm.kernels.preference_loss import preference_loss
     from srlm.losses import LossSettings, combine
 
     loss_fn = combine(["sigmoid"], [1.0], LossSettings(beta=BETA))
-    loss, metrics = preference_loss(completion_rows(batch), batch.weight, batch.labels, batch.cuts, batch.refs, loss_fn)
+    loss, metrics = preference_loss(
+        completion_rows(batch), batch.weight, batch.labels, batch.cu_seqlens, batch.refs, loss_fn
+    )
     return Result(loss, torch.stack([metrics.chosen_logps, metrics.rejected_logps], 1).detach())
 
 
 def ours_sequences(batch: Batch) -> Result:
-    """Our log-probabilities, the loss in torch."""
+    """`sequence_logps`, with the loss in torch."""
     from srlm.kernels.sequence_logps import sequence_logps
 
-    logps = sequence_logps(completion_rows(batch), batch.weight, batch.labels, batch.cuts).view(-1, 2)
+    logps = sequence_logps(completion_rows(batch), batch.weight, batch.labels, batch.cu_seqlens).view(-1, 2)
     return Result(dpo(logps, batch.refs), logps.detach())
 
 
 def eager(batch: Batch) -> Result:
-    """Plain torch with all logits of the completions' rows."""
+    """Plain torch with all logits of the completion rows."""
     logits = completion_rows(batch) @ batch.weight.t()  # [N, V]
-    return from_tokens(logits.float().log_softmax(-1).gather(1, batch.labels[:, None])[:, 0], batch)
+    return result_of_tokens(logits.float().log_softmax(-1).gather(1, batch.labels[:, None])[:, 0], batch)
 
 
 class HeadOnly(torch.nn.Module):
-    """A causal language model whose backbone returns what it is given: what TRL's fused head is added to."""
+    """A causal language model whose backbone returns its input; TRL's fused head is added to it."""
 
     def __init__(self, batch: Batch) -> None:
         super().__init__()
@@ -77,7 +79,7 @@ class HeadOnly(torch.nn.Module):
         self.head = SimpleNamespace(weight=batch.weight, bias=None)
 
     def base_model(self, hidden: torch.Tensor, **_: object) -> SimpleNamespace:
-        """Stand for the backbone."""
+        """Stand in for the backbone."""
         return SimpleNamespace(last_hidden_state=hidden)
 
     def get_output_embeddings(self) -> SimpleNamespace:
@@ -85,7 +87,7 @@ class HeadOnly(torch.nn.Module):
         return self.head
 
     def forward(self, hidden: torch.Tensor) -> None:
-        """Is replaced by TRL."""
+        """TRL replaces this method."""
 
 
 def trl_head(batch: Batch, *outputs: str) -> Result:
@@ -101,10 +103,10 @@ def trl_head(batch: Batch, *outputs: str) -> Result:
 
 @functools.cache
 def liger_with_given_reference() -> type:
-    """Import Liger's loss, and let its chunks take given log-probabilities where the reference has no weight.
+    """Import Liger's loss, patched to accept given reference log-probabilities.
 
-    Liger only takes a reference as hidden states and weight, which it projects beside the policy's. Where its
-    reference's weight is None, the first element of each sequence's `ref_input` is taken for the log-probability.
+    Liger only takes the reference as hidden states and weight, which it projects like the policy's. With the patch, if
+    the reference weight is None, the first element of each sequence's `ref_input` is its log-probability.
     """
     from liger_kernel.chunked_loss import LigerFusedLinearDPOLoss
     from liger_kernel.chunked_loss.fused_linear_preference import LigerFusedLinearPreferenceBase as Base
@@ -123,7 +125,7 @@ def liger_with_given_reference() -> type:
 
 
 def liger(batch: Batch, *, own_reference: bool) -> Result:
-    """Liger's loss in chunks of one pair, padded rows and all."""
+    """Liger's loss in chunks of one pair, over all positions including padding."""
     loss_class = liger_with_given_reference()
     hidden, targets = batch.hidden[:, :-1], batch.token_labels[:, 1:]
     if own_reference:
@@ -137,60 +139,62 @@ def liger(batch: Batch, *, own_reference: bool) -> Result:
 
 
 def cut_cross_entropy(batch: Batch, impl: str) -> Result:
-    """Apple's cross-entropies of tokens; the releases without `cce_exact` have it as `cce` without a filter."""
+    """Apple's cut cross-entropy per token; releases without `cce_exact` have it as `cce` without a gradient filter."""
     from cut_cross_entropy import LinearCrossEntropyImpl, linear_cross_entropy
 
     options: dict[str, Any] = {"impl": impl}
     if impl.upper() not in LinearCrossEntropyImpl.__members__:
         options = {"impl": "cce", "filter_eps": None}
     losses = linear_cross_entropy(completion_rows(batch), batch.weight, batch.labels, reduction="none", **options)
-    return from_tokens(-losses, batch)
+    return result_of_tokens(-losses, batch)
 
 
 def torch_chunked(batch: Batch) -> Result:
-    """Torch's own fused head, in chunks of rows that it chooses."""
+    """Torch's own fused head, with the default chunk size."""
     if not hasattr(functional, "linear_cross_entropy"):
-        raise UnsupportedError(f"torch {torch.__version__} has none")
+        raise UnsupportedError(f"torch {torch.__version__} has no linear_cross_entropy")
     options = torch.nn.LinearCrossEntropyOptions()
     losses = functional.linear_cross_entropy(
         completion_rows(batch), batch.weight, batch.labels, reduction="none", options=options
     )
-    return from_tokens(-losses, batch)
+    return result_of_tokens(-losses, batch)
 
 
-CONTESTANTS = [
-    Contestant("srlm preference_loss", ours_fused, "6NDV", wide=True),
-    Contestant("srlm sequence_logps", ours_sequences, "8NDV", wide=True),
-    Contestant("eager torch", eager, "all logits of the N rows"),
-    Contestant(
+IMPLEMENTATIONS = [
+    Implementation("srlm preference_loss", ours_fused, "6NDV", float32_weight_grad=True),
+    Implementation("srlm sequence_logps", ours_sequences, "8NDV", float32_weight_grad=True),
+    Implementation("eager torch", eager, "all logits of the N rows"),
+    Implementation(
         "TRL, as its DPOTrainer",
         lambda batch: trl_head(batch, "log_probs", "entropy", "mean_logits", "is_top1"),
-        "with its metrics' outputs; all positions on a CPU",
-        wide=True,
+        "including the outputs for its metrics; all positions on a CPU",
+        float32_weight_grad=True,
     ),
-    Contestant(
+    Implementation(
         "TRL, log_probs only",
         lambda batch: trl_head(batch, "log_probs"),
-        "without those; all positions on a CPU",
-        wide=True,
+        "without the metrics; all positions on a CPU",
+        float32_weight_grad=True,
     ),
-    Contestant(
+    Implementation(
         "Liger, reference given",
         lambda batch: liger(batch, own_reference=False),
         "patched: its API takes no reference log-probabilities; all positions",
     ),
-    Contestant(
+    Implementation(
         "Liger, as its API",
         lambda batch: liger(batch, own_reference=True),
-        "projects a reference, too (here the policy's own: another loss, gradients not compared); all positions",
+        "projects the reference too (here the policy itself: another loss, gradients not compared); all positions",
         own_reference=True,
     ),
-    Contestant("cut-cross-entropy cce", lambda batch: cut_cross_entropy(batch, "cce"), devices=("cuda",)),
-    Contestant("cut-cross-entropy cce_exact", lambda batch: cut_cross_entropy(batch, "cce_exact"), devices=("cuda",)),
-    Contestant(
+    Implementation("cut-cross-entropy cce", lambda batch: cut_cross_entropy(batch, "cce"), devices=("cuda",)),
+    Implementation(
+        "cut-cross-entropy cce_exact", lambda batch: cut_cross_entropy(batch, "cce_exact"), devices=("cuda",)
+    ),
+    Implementation(
         "cut-cross-entropy torch_compile",
         lambda batch: cut_cross_entropy(batch, "torch_compile"),
         "all logits of the N rows",
     ),
-    Contestant("torch linear_cross_entropy", torch_chunked, "8NDV, chunks and policy `auto`"),
+    Implementation("torch linear_cross_entropy", torch_chunked, "8NDV, chunks and policy `auto`"),
 ]

@@ -1,4 +1,4 @@
-"""Let a model judge answers that humans ordered, its verdicts kept row by row."""
+"""Judge human-ranked answers with a model; the verdicts are written row by row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from srlm.evaluation.preferences import Preferences
 from srlm.rows.records import Verdict, read_rows
 from srlm.stages.eft import answers_to_judge
-from srlm.stages.judge import Reader, fill, judge_answers, read_template
+from srlm.stages.judge import PointwiseJudge, judge_answers
+from srlm.stages.judge_prompt import fill, read_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +33,12 @@ def judge_rows(
     report: Reporter,
     stage: str,
 ) -> list[Verdict]:
-    """Append to `file` the verdicts on every answer of `rows` that it still lacks, and return those on all of them.
+    """Append the missing verdicts on the answers of `rows` to `file`, and return the verdicts on all of them.
 
-    The same answer to the same prompt is judged once, however often it occurs; its verdicts then count for each.
+    Equal answers to the same prompt are judged once, and each of them gets these verdicts.
     """
     answers = answers_to_judge(rows)
-    first: dict[tuple[str, str], str] = {}  # of equal answers the first one's id
+    first: dict[tuple[str, str], str] = {}  # (prompt, response) -> id of its first occurrence
     for answer in answers:
         first.setdefault((answer.prompt, answer.response), answer.id)
     unique = [answer for answer in answers if first[answer.prompt, answer.response] == answer.id]
@@ -49,11 +50,11 @@ def judge_rows(
     return [replace(verdict, candidate_id=key) for key, one in ids.items() for verdict in given.get(one, [])]
 
 
-def that_fit(
+def fitting_rows(
     tokenizer: PreTrainedTokenizerBase, preferences: Preferences, judge: JudgeSection, max_model_len: int
 ) -> Preferences:
-    """Return the rows of which every answer's judge prompt, and the judgement, fit the engine's context."""
-    reader, template = Reader(tokenizer, judge), read_template(judge)
+    """Return the rows whose judge prompts, plus the length of a verdict, all fit into the engine's context."""
+    reader, template = PointwiseJudge(tokenizer, judge), read_template(judge)
     room = max_model_len - reader.sampling.max_tokens
     fits = [
         all(len(reader.request_ids(fill(template, row.prompt, text))) <= room for text in row.answers)

@@ -1,0 +1,33 @@
+"""Checks before a run writes anything, so that a mistake in the configuration leaves no run directory behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srlm.evaluation import schedule
+from srlm.models import registry
+from srlm.rows.json_lines import read_bytes
+from srlm.stages import judge_prompt, seed
+
+if TYPE_CHECKING:
+    from srlm.config import Config
+
+
+def preflight(config: Config) -> None:
+    """Check everything that can be checked without loading a model.
+
+    Raises:
+        InputError: the judge prompt, a seed file, accelerate's file, a chat template or a local model is invalid.
+    """
+    judge_prompt.check(config.judge)
+    seed.load_ift(config.seed_data, config.seed)
+    seed.load_eft(config.seed_data, config.seed)
+    if config.launch.accelerate_config is not None:
+        read_bytes(Path(config.launch.accelerate_config))
+    if config.model.chat_template is not None:
+        registry.read_chat_template(config.model.chat_template)
+    for name in (config.model.name, config.prompts.model):
+        if name is not None and (registry.is_local(name) or registry.is_path(name)):
+            registry.resolve(name)
+    schedule.preflight(config)

@@ -1,0 +1,81 @@
+"""The settings that each stage of the loop reads, as inputs of its cache key (see `cache_keys.key_inputs`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from srlm.run import cache_keys
+from srlm.run.cache_keys import key_inputs
+
+if TYPE_CHECKING:
+    from srlm.config import Config
+
+
+def seed_judgements(config: Config) -> dict[str, Any]:
+    """Return the inputs of judging the human-ranked answers of the seed."""
+    exclude = (*cache_keys.SEED_JUDGEMENTS, *cache_keys.unused_sampling_keys(config.judge))
+    return key_inputs(config, "judge", "eft.samples", "engine", exclude=exclude)
+
+
+def eft(config: Config, *, from_judgements: bool) -> dict[str, Any]:
+    """Return the inputs of building judge examples."""
+    unused = cache_keys.unused_sampling_keys(config.judge) if from_judgements else ("eft.samples",)
+    return key_inputs(config, "judge", "eft", exclude=(*cache_keys.VERDICT_SAMPLING, *unused))
+
+
+def sft(config: Config) -> dict[str, Any]:
+    """Return the inputs of a supervised training that starts from a model of the run."""
+    return key_inputs(config, "sft")
+
+
+def sft_on_base(config: Config, base_weights: str | None) -> dict[str, Any]:
+    """Return the inputs of a supervised training that starts from the base model."""
+    model = key_inputs(config, "model", exclude=cache_keys.BASE_MODEL)
+    return sft(config) | model | {cache_keys.BASE_WEIGHTS: base_weights}
+
+
+def prompts(config: Config, writer_weights: str | None) -> dict[str, Any]:
+    """Return the inputs of generating prompts; `writer_weights` is the hash of a local `prompts.model`."""
+    if writer_weights is None:
+        return key_inputs(config, "engine", "prompts")
+    inputs = key_inputs(config, "engine", "prompts", exclude=("prompts.model",))
+    return inputs | {cache_keys.WRITER_WEIGHTS: writer_weights}
+
+
+def candidates(config: Config) -> dict[str, Any]:
+    """Return the inputs of sampling candidates."""
+    return key_inputs(config, "engine", "candidates")
+
+
+def held_out_answers(config: Config) -> dict[str, Any]:
+    """Return the inputs of answering each held-out prompt once."""
+    return key_inputs(config, "engine", "candidates", exclude=cache_keys.CANDIDATES_PER_PROMPT)
+
+
+def verdicts(config: Config) -> dict[str, Any]:
+    """Return the inputs of judging candidates."""
+    exclude = ("judge.score", *cache_keys.unused_sampling_keys(config.judge))
+    return key_inputs(config, "engine", "judge", exclude=exclude)
+
+
+def held_out_verdicts(config: Config) -> dict[str, Any]:
+    """Return the inputs of judging held-out answers, all of whose scores are evaluated."""
+    return key_inputs(config, "engine", "judge", exclude=cache_keys.unused_sampling_keys(config.judge))
+
+
+def pairs(config: Config) -> dict[str, Any]:
+    """Return the inputs of selecting preference pairs."""
+    unused = cache_keys.unused_pairing_keys(config.pairs)
+    return key_inputs(config, "pairs", "judge.score", "judge.max_score", exclude=unused)
+
+
+def dpo(config: Config) -> dict[str, Any]:
+    """Return the inputs of a preference training, its early stopping included."""
+    compares = config.dpo.eval_steps is not None
+    inputs = key_inputs(config, "dpo", exclude=() if compares else cache_keys.EARLY_STOPPING)
+    return inputs | key_inputs(config, "candidates", exclude=cache_keys.CANDIDATES_PER_PROMPT) if compares else inputs
+
+
+def m1_logprobs(config: Config) -> dict[str, Any]:
+    """Return the inputs of scoring candidates under M1."""
+    return key_inputs(config)

@@ -1,0 +1,98 @@
+"""The judge prompt: its template, and how texts are inserted so that an answer cannot break out of its block."""
+
+from __future__ import annotations
+
+import functools
+import re
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srlm.errors import InputError
+from srlm.native import parse_verdicts
+from srlm.rows.json_lines import reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from srlm.config import JudgeSection
+
+FIELDS = ("{prompt}", "{response}")
+CLOSING_TAG = re.compile(r"</([A-Za-z][\w.-]*)>")
+OPEN_BRACKETS = "<\uff1c\ufe64\u2039\u27e8\u3008"  # characters that look like "<": full-width, small, other brackets
+# Zero-width characters: soft hyphen, directional marks, zero-width spaces and joiners, variation selectors.
+INVISIBLE = "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]"
+
+
+def read_template(judge: JudgeSection) -> str:
+    """Return the judge prompt template: the packaged one or the user's file.
+
+    Raises:
+        InputError: the file cannot be read, or does not hold the fields {prompt} and {response} exactly once.
+    """
+    if judge.prompt_file is None:
+        name = "judge_prompt.txt" if judge.justify else "judge_prompt_direct.txt"
+        return (resources.files("srlm") / "data" / name).read_text(encoding="utf-8").strip()
+    return read_prompt_file("judge.prompt_file", judge.prompt_file, FIELDS)
+
+
+def read_prompt_file(key: str, name: str, fields: tuple[str, ...]) -> str:
+    """Return the text of the prompt file that the configuration key `key` names.
+
+    Raises:
+        InputError: it cannot be read, or does not hold each field exactly once.
+    """
+    try:
+        text = Path(name).read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{key} {name!r}: cannot be read: not UTF-8 ({error.reason}); save it as UTF-8") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{key} {name!r}: cannot be read: {reason_of(error)}; use another file") from error
+    for field in fields:
+        if text.count(field) != 1:
+            raise InputError(
+                f"{key} {name!r}: the field {field} occurs {text.count(field)} times; it must occur exactly once"
+            )
+    return text
+
+
+def check(judge: JudgeSection) -> None:
+    """Validate the judge prompt and the score pattern before any model is loaded.
+
+    Raises:
+        InputError: see `read_template`, or the pattern is not a regular expression with a group `score`.
+    """
+    read_template(judge)
+    try:
+        parse_verdicts([], max_score=judge.max_score, pattern=judge.score_pattern)
+    except ValueError as error:
+        raise InputError(f"judge.score_pattern: {error}") from error
+
+
+def fill(template: str, prompt: str, response: str) -> str:
+    """Insert a question and an answer into the judge prompt (see `fill_fields`)."""
+    return fill_fields(template, dict(zip(FIELDS, (prompt, response), strict=True)))
+
+
+def fill_fields(template: str, values: Mapping[str, str]) -> str:
+    """Insert texts into a prompt's fields, in one pass: braces and field names inside a text are not expanded.
+
+    This guards against prompt injection: a tag inside a text that looks like one of the template's own blocks, such as
+    `</response>`, is escaped (its `<` becomes `&lt;`), so that a text cannot close its block or open another one.
+    """
+    blocks = _blocks(template)
+    if blocks is not None:
+        values = {field: blocks.sub("&lt;", text) for field, text in values.items()}
+    return re.sub("|".join(map(re.escape, values)), lambda match: values[match[0]], template)
+
+
+@functools.lru_cache(maxsize=64)
+def _blocks(template: str) -> re.Pattern[str] | None:
+    """Return a pattern for the `<` of a tag that opens or closes one of a template's blocks, in any spelling."""
+    names = {name.lower() for name in CLOSING_TAG.findall(template)}
+    if not names:
+        return None
+    spelt = "|".join(f"{INVISIBLE}*".join(map(re.escape, name)) for name in sorted(names))
+    return re.compile(
+        rf"[{OPEN_BRACKETS}](?=(?:\s|{INVISIBLE}|[/\\\uff0f\u2044\u2215])*(?:{spelt})(?!\w))", re.IGNORECASE
+    )

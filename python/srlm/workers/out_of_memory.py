@@ -1,0 +1,43 @@
+"""Smaller batches for a job that ran out of memory: the sizes that decide how much is in memory at once are halved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from srlm.workers.jobs import Generate, Train
+
+if TYPE_CHECKING:
+    from srlm.config import Config
+    from srlm.workers.jobs import Work
+
+    AnyWork = TypeVar("AnyWork", bound=Work)
+
+ENGINE_SIZES = ("batch_size", "max_num_seqs")
+
+
+def halved_sizes(work: Work) -> dict[str, tuple[int, int]]:
+    """Return each size of a job with the next one to try; empty if there is nothing left to halve."""
+    if isinstance(work, Train):
+        size = getattr(work.config, work.kind).micro_batch_size
+        smaller = next((part for part in range(size // 2, 0, -1) if size % part == 0), 0)
+        return {f"{work.kind}.micro_batch_size": (size, smaller)} if smaller else {}
+    if not isinstance(work, Generate):
+        return {}
+    sizes = {key: getattr(work.config.engine, key) for key in ENGINE_SIZES}
+    if all(size == 1 for size in sizes.values()):
+        return {}
+    return {f"engine.{key}": (size, max(1, size // 2)) for key, size in sizes.items()}
+
+
+def with_sizes(work: AnyWork, sizes: dict[str, list[int]]) -> AnyWork:
+    """Return a job with the sizes that fit in memory; a size that the user has changed since then is kept."""
+    if not isinstance(work, Generate | Train):
+        return work
+    config: Config = work.config
+    for key, (configured, size) in sizes.items():
+        section, name = key.split(".")
+        part = getattr(config, section)
+        if size < getattr(part, name) <= configured:
+            config = config.model_copy(update={section: part.model_copy(update={name: size})})
+    return replace(work, config=config)

@@ -1,0 +1,48 @@
+"""How a distributed training's launcher ends: with its training, too slowly, or on its own."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from srlm.config import LaunchSection
+from srlm.errors import StageError
+from srlm.workers import distributed
+from srlm.workers.distributed import run_distributed
+
+from tests.scripted import Recorder
+
+CONNECT = """
+import os, sys, time
+from multiprocessing.connection import Client
+connection = Client(sys.argv[1], authkey=bytes.fromhex(os.environ["SRLM_AUTHKEY"]))
+connection.recv()
+connection.send(("result", "m2/dpo", {"rows": 3}))
+connection.send(("done",))
+"""
+
+
+def run(monkeypatch, tmp_path, script):
+    """Launch a scripted process in place of a training."""
+    command = [sys.executable, "-c", script]
+    monkeypatch.setattr(distributed, "distributed_command", lambda _, address: [*command, address])
+    results = {}
+    launch = LaunchSection(processes=1, accelerate_config="unused")
+    run_distributed("work", launch, tmp_path / "log", Recorder(), results.__setitem__)
+    return results
+
+
+def test_results_are_passed_on(monkeypatch, tmp_path):
+    assert run(monkeypatch, tmp_path, CONNECT) == {"m2/dpo": {"rows": 3}}
+
+
+def test_a_launcher_that_is_slow_to_exit_does_not_undo_a_training_that_is_done(monkeypatch, tmp_path):
+    monkeypatch.setattr(distributed, "EXIT_SECONDS", 0.2)
+    slow = f"{CONNECT}\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    assert run(monkeypatch, tmp_path, slow) == {"m2/dpo": {"rows": 3}}
+    pid = (tmp_path / "pid").read_text()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_launcher_that_fails_by_itself_after_its_training_is_an_error(monkeypatch, tmp_path):
+    with pytest.raises(StageError, match=r"a worker process died \(exit code 3\)"):
+        run(monkeypatch, tmp_path, f"{CONNECT}\nsys.exit(3)")
