@@ -154,7 +154,7 @@ def make_pairs(run: Path, rows: int, _: int) -> None:
 
     opened = RunDir(run)
     for name in ("candidates", "verdicts"):
-        opened.finish(f"m2/{name}", {"key": "key", "input_hashes": {}}, 0.0, {"rows": rows})
+        opened.finish(f"m2/{name}", {"cache_key": "key", "input_hashes": {}}, 0.0, {"rows": rows})
     report = SilentReporter()
     launcher = Launcher(opened.log_file, report, configured())  # starts nothing here
     Loop(StageRunner(configured(), opened, launcher, report)).build_pairs(2)

@@ -23,7 +23,7 @@ from srlm.config import JudgeSection, SeedDataSection
 from srlm.errors import InputError
 from srlm.evaluation import held_out, instructions, preferences
 from srlm.export import mt_bench
-from srlm.rows import lazy_rows, records
+from srlm.rows import lazy_rows, records, resume
 from srlm.run import run_dir
 from srlm.stages import seed
 
@@ -92,7 +92,7 @@ def _reread(path: Path) -> None:
 READERS: dict[str, tuple[bytes, Callable[[Path], Any]]] = {
     "prompts": (rows(PROMPT), lambda path: records.read_rows(path, records.Prompt)),
     "candidates": (rows(CANDIDATE), _read_twice),
-    "verdicts, resumed": (rows(VERDICT), lambda path: records.resume_rows(path, records.Verdict)),
+    "verdicts, resumed": (rows(VERDICT), lambda path: resume.resume_rows(path, records.Verdict)),
     "pairs": (rows(PAIR), lambda path: records.read_rows(path, records.Pair)),
     "seeds, IFT": (rows(IFT, TREE), partial(_read_seed, ift=True)),
     "seeds, EFT": (rows(EFT, TREE), partial(_read_seed, ift=False)),

@@ -1,4 +1,4 @@
-"""Dependencies: all are listed with their licences in docs/dependencies.md, and none has a copyleft (GPL) licence."""
+"""Dependencies: all are listed with their licences in docs/dependencies.md, and none has a GPL licence."""
 
 import importlib.metadata
 import re

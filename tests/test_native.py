@@ -354,7 +354,7 @@ def test_a_forked_child_can_work():
 
 
 def stub():
-    """The stub of the module, as a syntax tree."""
+    """The stub of the module as a syntax tree."""
     return ast.parse((Path(srlm.__file__).parent / "_native.pyi").read_text(encoding="utf-8"))
 
 

@@ -30,8 +30,8 @@ def prompt(text):
 
 def candidate(asked, index, text, seed):
     name = content_id("candidate", asked.id, index, text)
-    drawn = derived_seed(seed, "candidate", asked.id, index)
-    return Candidate(name, asked.id, index, text, [1, 2], -1.0, "stop", drawn)
+    sample_seed = derived_seed(seed, "candidate", asked.id, index)
+    return Candidate(name, asked.id, index, text, [1, 2], -1.0, "stop", sample_seed)
 
 
 def verdict(row):

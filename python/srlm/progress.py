@@ -1,4 +1,4 @@
-"""Row counts of files that stages append to, and the torn last line that a crash may leave.
+"""Row counts of files that stages append to.
 
 Counting the lines of several gigabytes takes seconds. A stage that writes millions of rows therefore keeps a count
 beside its file, updated once a second: the rows in the first N bytes. Files of rows only grow, so a reader counts only
@@ -8,7 +8,6 @@ the lines after that. The count is removed when the stage is complete, because t
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -27,18 +26,6 @@ def count_lines(file: Path, start: int = 0, end: int | None = None) -> int:
             size = min(size, left)
             lines, left = lines + block.count(b"\n", 0, size), left - size
     return lines
-
-
-def torn_line(file: Path) -> bytes:
-    """Return the bytes after the last line feed."""
-    with file.open("rb") as data:
-        end, found = data.seek(0, os.SEEK_END), -1
-        while end and found < 0:
-            start = max(0, end - BLOCK)
-            data.seek(start)
-            found, end = data.read(end - start).rfind(b"\n"), start
-        data.seek(end + found + 1)
-        return data.read()
 
 
 def rows_so_far(file: Path) -> int:

@@ -1,4 +1,4 @@
-"""What the processes of a distributed training run in `test_distributed.py`: the program's own job, watched."""
+"""The job that the processes of `test_distributed.py` run: the program's own job, with its trainer recorded."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Trainings(Train):
-    """Trainings that follow each other in the same processes, so that packages are imported once a launch."""
+    """Several trainings, one after the other in the same processes, so that packages are imported once per launch."""
 
     trainings: tuple[Train, ...] = ()
 
     def run(self, report: Reporter, finish: Finish) -> None:
-        """Train one after the other; what is found out about each is its result."""
+        """Run the trainings; the result of each is what `watch` returns."""
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         if os.environ.get("ACCELERATE_USE_FSDP") == "true":
             let_fsdp_run_on_a_cpu()
@@ -34,13 +34,13 @@ class Trainings(Train):
 
 
 def in_one_launch(trainings: list[Train]) -> Trainings:
-    """Return a job that does these trainings; to the launcher it looks like the first."""
+    """Return a job that runs these trainings; to the launcher it looks like the first one."""
     own = {field.name: getattr(trainings[0], field.name) for field in fields(Train)}
     return Trainings(**own, trainings=tuple(trainings))
 
 
 def watch(training: Train, report: Reporter) -> dict[str, Any]:
-    """Train, and return what the trainer was and what it logged, or how it failed."""
+    """Train, and return facts about the trainer with its log, and the error if it failed."""
     from srlm.training import dpo
     from srlm.training.dpo_trainer import PreferenceTrainer
     from transformers.integrations import unset_hf_deepspeed_config
@@ -56,20 +56,20 @@ def watch(training: Train, report: Reporter) -> dict[str, Any]:
     dpo.PreferenceTrainer = Watched
     try:
         training.run(report, lambda _, result: facts.update(result))
-    except StageError as error:  # the first process alone finds it, and after the last word between the processes
+    except StageError as error:  # raised on rank 0 only, after the last collective
         facts["error"] = str(error)
     finally:
         dpo.PreferenceTrainer = PreferenceTrainer
     facts |= facts_of(made.pop())
     reference = training.metrics.with_name("reference.safetensors")
     facts["reference_written"] = reference.stat().st_mtime_ns if reference.exists() else None
-    # The next model is loaded whole, as the first one: DeepSpeed's configuration would be asked for otherwise.
+    # The next model is loaded whole, like the first one: transformers would otherwise use DeepSpeed's configuration.
     unset_hf_deepspeed_config()
     return facts
 
 
 def facts_of(trainer: Any) -> dict[str, Any]:
-    """Return what tells one way of spreading a training from another."""
+    """Return facts that distinguish the kinds of distributed training."""
     state = trainer.accelerator.state
     return {
         "is_fused": trainer.is_fused,
@@ -78,13 +78,13 @@ def facts_of(trainer: Any) -> dict[str, Any]:
         "zero_stage": getattr(getattr(state, "deepspeed_plugin", None), "zero_stage", None),
         "processes": trainer.accelerator.num_processes,
         "wrapper": type(trainer.model_wrapped).__name__,
-        "values_here": sum(values_here(parameter) for parameter in trainer.model.parameters()),
+        "local_values": sum(local_values(parameter) for parameter in trainer.model.parameters()),
         "history": json.loads(json.dumps(trainer.state.log_history)),
     }
 
 
-def values_here(parameter: Any) -> int:
-    """Return how many numbers of a parameter this process holds."""
+def local_values(parameter: Any) -> int:
+    """Return the number of a parameter's values in this process."""
     if hasattr(parameter, "ds_tensor"):
         return int(parameter.ds_tensor.numel())
     local = parameter.to_local() if hasattr(parameter, "to_local") else parameter
@@ -92,11 +92,11 @@ def values_here(parameter: Any) -> int:
 
 
 def let_fsdp_run_on_a_cpu() -> None:
-    """Lift what keeps accelerate 1.15 from FSDP on a CPU; none of it is there on a GPU, where users shard.
+    """Remove obstacles to FSDP on a CPU in accelerate 1.15; there are none on a GPU, where users shard.
 
-    Its state turns several GPU processes into FSDP, never several CPU processes. FSDP 1 takes `cpu:0` and `cpu` for two
-    devices. And a whole state dictionary is moved to the CPU, whereupon the first copy, here the very same one, is
-    freed.
+    Its state enables FSDP for several GPU processes, never for several CPU processes. FSDP 1 takes `cpu:0` and `cpu`
+    for different devices. And a full state dictionary is copied to the CPU and the original freed, which on a CPU is
+    the same object.
     """
     from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import DistributedType

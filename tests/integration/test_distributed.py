@@ -1,7 +1,7 @@
-"""DPO on two processes, by every way of spreading a model, against the same training in one process.
+"""DPO on two processes with DDP, FSDP 1, FSDP 2 and ZeRO-3, compared with the same training in one process.
 
-Everything goes through the program's own launcher, job and trainer, on CPUs. Each way is launched once, and does its
-trainings one after the other: two processes of half the micro batch see the same pairs in the same steps as one.
+Everything uses the program's own launcher, job and trainer, on CPUs. Each kind is launched once and runs its trainings
+one after the other. Two processes with half the micro-batch size see the same pairs in the same steps as one.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ pytestmark = pytest.mark.slow
 DEEPSPEED = ROOT / ".cache" / "deepspeed"
 PAIRS, STEPS = 16, 8
 LORA = {"rank": 4, "alpha": 8, "target_modules": "all-linear"}
-# What is trained; every one takes 8 steps. In one process a micro batch is twice as large.
+# The trainings, each of 8 steps. In one process the micro-batch is twice as large.
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {"epochs": 2},
     "lora": {"epochs": 2, "lora": LORA},
     "checkpointed": {"epochs": 4, "batch_size": 8, "gradient_checkpointing": True},
     "untied": {"epochs": 2},
 }
-# As accelerate has it by default, weights would be saved in pieces, and but for the first process none loads any.
+# accelerate's defaults, with which weights would be saved as shards, and only rank 0 would load any.
 FSDP = {"fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "fsdp_state_dict_type": "SHARDED_STATE_DICT"}
 FSDP_1 = {
     **FSDP,
     "fsdp_version": 1,
     "fsdp_reshard_after_forward": "FULL_SHARD",
-    "fsdp_sync_module_states": False,  # is for GPUs only, and the next needs it
+    "fsdp_sync_module_states": False,  # works on GPUs only, and the next option needs it
     "fsdp_cpu_ram_efficient_loading": False,
     "fsdp_use_orig_params": True,
 }
@@ -58,7 +58,7 @@ FSDP_2 = {
     "fsdp_reshard_after_forward": True,
     "fsdp_cpu_ram_efficient_loading": True,
 }
-# Everything is sharded and nothing is kept gathered, small as the model is. By default, pieces would be saved.
+# All parameters are sharded and none stay gathered, although the model is small. By default, shards would be saved.
 ZERO_3 = {
     "train_micro_batch_size_per_gpu": "auto",
     "gradient_accumulation_steps": "auto",
@@ -84,7 +84,7 @@ MACHINE = {
 
 
 class Bench:
-    """A folder with models and pairs, and the trainings that are done in it."""
+    """A folder with models and pairs, and the trainings in it."""
 
     def __init__(self, folder: Path, tiny_model: str) -> None:
         self.folder, self.tied, self.untied = folder, tiny_model, str(folder / "untied")
@@ -101,7 +101,7 @@ class Bench:
         self.one = {name: self.train_in_one(name) for name in SETTINGS}
 
     def training(self, way: str, name: str, processes: int) -> Train:
-        """Return the training `SETTINGS[name]` as the loop asks for it; all of one way share a reference's file."""
+        """Return the training `SETTINGS[name]` as the loop builds it; all of one kind share a reference file."""
         dpo = {
             "learning_rate": 1e-3,
             "min_learning_rate": 1e-4,
@@ -124,7 +124,7 @@ class Bench:
         return {**watch(training, Recorder()), "training": training}
 
     def launch(self, way: str, file: Path | None = None) -> dict[str, Any]:
-        """Do all trainings on two processes by the program's launcher, and return what was found out about each."""
+        """Run all trainings on two processes with the program's launcher, and return the facts of each."""
         jobs = [self.training(way, name, 2) for name in SETTINGS]
         work = in_one_launch(jobs)
         launch = work.config.launch.model_copy(update={"accelerate_config": str(file) if file else None})
@@ -134,7 +134,7 @@ class Bench:
             launcher.run(work, results.__setitem__)
         except StageError as error:
             pytest.fail(f"{error}\n{log.read_text(encoding='utf-8')[-6000:]}")
-        # The first training's reference was read by the others on the same model.
+        # The other trainings of the same model reuse the first one's reference.
         tied = [job.name for job in jobs if job.base == self.tied]
         assert len({results[name]["reference_written"] for name in tied}) == 1
         assert sum("reusing the reference log-probabilities in" in note for note in report.notes) == len(tied) - 1
@@ -168,7 +168,7 @@ def curve(found: dict[str, Any], metric: str) -> list[float]:
 
 
 def weights(found: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Load what was saved, as the next stage would."""
+    """Load the saved weights, as the next stage does."""
     model, info = AutoModelForCausalLM.from_pretrained(
         found["training"].target, dtype=torch.float32, output_loading_info=True
     )
@@ -200,7 +200,7 @@ def check(bench: Bench, name: str, found: dict[str, Any], *, sharded: bool, **fa
     assert found["is_fused"]
     assert {key: found[key] for key in facts} == facts
     assert (found["processes"], found["rows"], found["steps"]) == (2, PAIRS, STEPS)
-    share = found["values_here"] / one["values_here"]
+    share = found["local_values"] / one["local_values"]
     assert share == pytest.approx(0.5 if sharded else 1.0, abs=0.05)
     differences = {"loss": worst(curve(one, "loss"), curve(found, "loss"))}
     for metric in ("rewards/chosen", "rewards/rejected", "rewards/margins", "logps/chosen", "logps/rejected"):
@@ -211,7 +211,7 @@ def check(bench: Bench, name: str, found: dict[str, Any], *, sharded: bool, **fa
     assert differences.pop("loss") < 1e-5
     assert differences.pop("weights") < 1e-5
     assert max(differences.values()) < 1e-3
-    assert max(curve(one, "loss")) - min(curve(one, "loss")) > 0.05  # something was learnt
+    assert max(curve(one, "loss")) - min(curve(one, "loss")) > 0.05  # the training changed the loss
 
 
 def write_config(folder: Path, **values: Any) -> Path:
@@ -220,8 +220,8 @@ def write_config(folder: Path, **values: Any) -> Path:
     return file
 
 
-def test_the_job_as_it_is(bench: Bench) -> None:
-    """The very job of the loop, nothing watched."""
+def test_the_jobs_of_the_loop(bench: Bench) -> None:
+    """The unmodified job of the loop."""
     work = bench.training("job", "plain", 2)
     results, report = {}, Recorder()
     Launcher(bench.folder / "job" / "workers.log", report, work.config, kinds=()).run(work, results.__setitem__)
@@ -257,9 +257,9 @@ def test_fsdp(bench: Bench, tmp_path: Path, fsdp: dict[str, Any], wrapper: str) 
 
 def test_zero_3(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (DEEPSPEED / "deepspeed").is_dir():
-        pytest.skip("DeepSpeed is not in .cache/deepspeed; `make .venv/deepspeed` puts it there")
+        pytest.skip("DeepSpeed is not in .cache/deepspeed; `make .venv/deepspeed` installs it")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    for program in ("g++", "ninja"):  # DeepSpeed compiles what its processes talk through on a CPU
+    for program in ("g++", "ninja"):  # DeepSpeed compiles its communication extension for CPUs
         if shutil.which(program, path=path) is None:
             pytest.skip(f"DeepSpeed on a CPU needs {program}")
     monkeypatch.setenv("PATH", path)

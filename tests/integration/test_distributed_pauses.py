@@ -1,6 +1,6 @@
-"""A DPO on two processes that pauses and goes on, against the same one uninterrupted, through the program's launcher.
+"""DPO on two processes with a pause, compared with the same training without, through the program's launcher.
 
-Both are done in one launch, one after the other, so that packages are imported once.
+Both run in one launch, one after the other, so that packages are imported once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STEPS, PAUSE = 7, 5  # four steps an epoch: in the middle of the second
 
 @dataclass(frozen=True, slots=True)
 class Pausing(Train):
-    """Trains to the end; then elsewhere to a pause, and in a second call to the end."""
+    """Trains to the end; then, in another folder, to a pause, and in a second call to the end."""
 
     def run(self, report: Reporter, finish: Finish) -> None:
         """See `Train.run`."""
@@ -51,8 +51,10 @@ class Pausing(Train):
         job = TrainingJob(self.base, self.target, self.metrics, config.model, config.seed, 2, self.card)
         parted = replace(job, target=self.target.with_name("parted"), metrics=self.metrics.with_name("parted.jsonl"))
         paused = replace(parted, pause_at=PAUSE, pause_to=self.target.with_name("paused"))
-        done = [train_dpo(pairs, dpo=config.dpo, job=some, report=report) for some in (job, paused, parted)]
-        finish(self.name, {"steps": [some.steps for some in done], "finished": [some.finished for some in done]})
+        done = [train_dpo(pairs, dpo=config.dpo, job=part, report=report) for part in (job, paused, parted)]
+        finish(
+            self.name, {"steps": [result.steps for result in done], "finished": [result.finished for result in done]}
+        )
 
 
 def losses(file: Path) -> list[float]:
@@ -60,7 +62,7 @@ def losses(file: Path) -> list[float]:
     return [entry["loss"] for entry in entries if "loss" in entry]
 
 
-def pause_and_go_on(folder: Path, base: str, accelerate_config: Path | None) -> None:
+def pause_and_resume(folder: Path, base: str, accelerate_config: Path | None) -> None:
     write_rows(folder / "pairs.jsonl", [pair(number) for number in range(16)])
     settings = {
         "learning_rate": 1e-3,
@@ -100,9 +102,9 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ddp(tmp_path: Path, tiny_model: str) -> None:
-    pause_and_go_on(tmp_path, tiny_model, None)
+    pause_and_resume(tmp_path, tiny_model, None)
 
 
 def test_fsdp(tmp_path: Path, tiny_model: str) -> None:
     file = write_config(tmp_path, distributed_type="FSDP", use_cpu=True, mixed_precision="no", fsdp_config=FSDP_2)
-    pause_and_go_on(tmp_path, tiny_model, file)
+    pause_and_resume(tmp_path, tiny_model, file)

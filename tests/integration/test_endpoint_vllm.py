@@ -1,4 +1,4 @@
-"""An endpoint that is really one: vLLM's server on this machine, with a tiny random model."""
+"""A real endpoint: vLLM's server on this machine, with a tiny random model."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def wait_until_healthy(port: int, server: subprocess.Popen[bytes], log: Path) ->
     deadline = time.monotonic() + HANG_SECONDS
     while not is_healthy(port):
         if time.monotonic() > deadline or server.poll() is not None:
-            pytest.fail(f"no server after all:\n{log.read_text(errors='replace')[-4000:]}")
+            pytest.fail(f"the server did not start:\n{log.read_text(errors='replace')[-4000:]}")
         time.sleep(0.1)
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server and all that it has started."""
+    """Stop the server and all its processes."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -83,11 +83,11 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def served(tiny_model: str, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A server's address, and its process."""
+    """The base URL of a server, and its process."""
     if importlib.util.find_spec("vllm") is None or not factory.vllm_is_cpu_build():
         pytest.skip("vLLM's CPU build is not installed")
     port, log = free_port(), tmp_path / "server.log"
-    # What `vllm serve` runs; the command itself looks for a package `vllm`, which the CPU build is not named.
+    # The module that `vllm serve` runs; the command itself needs a package named `vllm`, which the CPU build is not.
     module = "vllm.entrypoints.openai.api_server"
     command = [sys.executable, "-m", module, f"--model={tiny_model}", f"--port={port}", *WORDS]
     with log.open("wb") as out:
@@ -124,7 +124,7 @@ def test_a_real_server(
         first = by_key(endpoint.complete(questions()))
         usage = endpoint.usage
         too_long = ChatRequest("long", [{"role": "user", "content": "x"}], 1.0, 0.9, 600, 0)
-        assert by_key(endpoint.complete([too_long]))["long"][1] == REFUSED  # it has answered others
+        assert by_key(endpoint.complete([too_long]))["long"][1] == REFUSED  # because it has answered others
         assert "max_model_len=512" in str(endpoint.first_refusal)
     with (
         Endpoint(section, tmp_path / "first.jsonl") as endpoint,
@@ -140,14 +140,14 @@ def test_a_real_server(
     assert usage.cost == usage.prompt_tokens + usage.completion_tokens
 
     with Endpoint(section, tmp_path / "another.jsonl") as endpoint:
-        assert by_key(endpoint.complete(questions())) == first  # the seed is heeded …
-        assert by_key(endpoint.complete(questions(seed=100))) != first  # … and decides
+        assert by_key(endpoint.complete(questions())) == first  # the seed is respected …
+        assert by_key(endpoint.complete(questions(seed=100))) != first  # … and matters
     with pytest.raises(InputError, match=r"which serves: tiny$"):
         Endpoint(section.model_copy(update={"model": None}), tmp_path / "none.jsonl")
-    nobody = section.model_copy(update={"model": "nobody"})
+    unknown = section.model_copy(update={"model": "unknown"})
     with (
-        Endpoint(nobody, tmp_path / "none.jsonl") as endpoint,
-        pytest.raises(InputError, match=r"has no model 'nobody'.*HTTP 404: The model `nobody` does not exist"),
+        Endpoint(unknown, tmp_path / "none.jsonl") as endpoint,
+        pytest.raises(InputError, match=r"has no model 'unknown'.*HTTP 404: The model `unknown` does not exist"),
     ):
         list(endpoint.complete(questions()))
 

@@ -1,4 +1,4 @@
-"""The command line, for the whole loop, on a tiny model and each engine; and what happens when it is stopped."""
+"""The complete loop from the command line, on a tiny model with each engine; and its interruption and resumption."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ ROWS = ("prompts", "candidates", "verdicts", "pairs")
 
 
 def config(model: str, folder: Path, engine: str, *, evaluated: bool = False) -> str:
-    """Write a configuration under which a tiny random model learns the form of a verdict within seconds.
+    """Write a configuration with which a tiny random model learns the format of a verdict within seconds.
 
-    Held-out answers are judged in any case; `evaluated` adds all else that can be measured of a model.
+    Held-out answers are always judged; `evaluated` adds all other evaluations.
     """
     (folder / "judge.txt").write_text(JUDGE_PROMPT, encoding="utf-8")
     ift = [{"prompt": f"Say the word {word}.", "response": word} for word in WORDS]
@@ -70,7 +70,7 @@ def config(model: str, folder: Path, engine: str, *, evaluated: bool = False) ->
 
 
 def evaluation(folder: Path) -> dict[str, Any]:
-    """Write a set of human preferences and instructions to check, and return the settings that name them."""
+    """Write human preferences and verifiable instructions, and return the settings that name them."""
     preferred = [{"prompt": f"Say {word}.", "chosen": word, "rejected": "No."} for word in WORDS]
     (folder / "preferred.jsonl").write_text("".join(json.dumps(row) + "\n" for row in preferred), encoding="utf-8")
     rules = {"key": 1, "prompt": "Say tea.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
@@ -95,7 +95,7 @@ def rows(file: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def finished(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run on the transformers engine, undisturbed; its configuration is beside it."""
+    """The directory of a finished, uninterrupted run on the transformers engine; its configuration is beside it."""
 
     def make(folder: Path) -> None:
         check_run(config(tiny_model, folder, "transformers", evaluated=True), folder / "run", "transformers")
@@ -106,7 +106,7 @@ def finished(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_whole_loop_on_transformers(finished: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     again = srlm("run", str(finished.with_name("tiny.yaml")), "--run-dir", str(run))
-    assert "candidates:" not in again.stderr  # nothing is done twice
+    assert "candidates:" not in again.stderr  # no stage runs twice
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     assert srlm("status", str(run)).stdout.count("done") == len(manifest)
 
@@ -129,7 +129,7 @@ def test_every_model_is_evaluated(finished: Path) -> None:
     assert "did the model improve" in (finished / "report.html").read_text(encoding="utf-8").lower()
 
 
-def test_a_setting_that_changes_makes_again_what_follows_from_it(finished: Path, tmp_path: Path) -> None:
+def test_a_changed_setting_recomputes_its_stages_and_their_dependents(finished: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     changed = "pairs.min_margin=1e-12"
     before = {name: (run / "m2" / name).read_bytes() for name in ("verdicts.jsonl", "pairs.jsonl")}
@@ -139,7 +139,7 @@ def test_a_setting_that_changes_makes_again_what_follows_from_it(finished: Path,
     assert "m2/verdicts would" not in seen
     assert (run / "m2" / "pairs.jsonl").read_bytes() == before["pairs.jsonl"]
     again = srlm("run", str(run / "config.yaml"), "iterations=2", changed, "--run-dir", str(run))
-    assert "m2/pairs: made again, since pairs.min_margin is 0.0 → 1e-12; what was there" in again.stderr
+    assert "m2/pairs: recomputed because pairs.min_margin changed: 0.0 → 1e-12; the previous output" in again.stderr
     assert "M1 candidates:" not in again.stderr
     assert "M2 dpo:" in again.stderr
     assert (run / "m2" / "verdicts.jsonl").read_bytes() == before["verdicts.jsonl"]
@@ -148,8 +148,8 @@ def test_a_setting_that_changes_makes_again_what_follows_from_it(finished: Path,
     assert "archive/1: m2/pairs, m2/dpo" in srlm("status", str(run)).stdout
 
 
-def test_what_is_cut_off_is_cut_off(tmp_path: Path) -> None:
-    """The two runs that are checked as a whole, one on each engine, have no network; so that this says something."""
+def test_connections_fail_without_a_network(tmp_path: Path) -> None:
+    """The two complete runs, one on each engine, have no network; otherwise their test would prove nothing."""
     with cut_off(tmp_path) as tried:
         reach_out = [sys.executable, "-c", "import socket; socket.create_connection(('192.0.2.1', 80), 1)"]
         assert b"unreachable" in subprocess.run(reach_out, capture_output=True, check=False).stderr
@@ -158,9 +158,9 @@ def test_what_is_cut_off_is_cut_off(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def cut_off(folder: Path) -> Iterator[Path]:
-    """Run commands without a way out of this machine, and with nothing set that keeps a library from trying.
+    """Run commands without network access, and without settings that keep libraries from trying.
 
-    What they tried is in the file, which is not there where they tried nothing.
+    The yielded file lists the attempted connections; without attempts it does not exist.
     """
     tried = folder / "tried"
     with pytest.MonkeyPatch.context() as patch:
@@ -172,7 +172,7 @@ def cut_off(folder: Path) -> Iterator[Path]:
 
 
 def test_a_gate_stops_before_training(finished: Path, tmp_path: Path) -> None:
-    """From where the pairs are to be built: the gate stops, and with another limit the same run goes on."""
+    """Before the pairs are built: the gate stops the run, and with another limit it resumes."""
     run = rewound(finished, tmp_path, ("m2/pairs",), {"gates": {"score_entropy": 2.6, "score_entropy_action": "stop"}})
     file = str(run / "config.yaml")
     stopped = srlm("run", file, "iterations=2", "--run-dir", str(run), code=1)
@@ -183,7 +183,7 @@ def test_a_gate_stops_before_training(finished: Path, tmp_path: Path) -> None:
 
 
 def test_early_stop_keeps_the_best_checkpoint(finished: Path, tmp_path: Path) -> None:
-    """Two legs of one step each, compared by M1: what is kept is the model, and one of the two."""
+    """Two segments of one step each, compared by M1: the model is one of the two checkpoints."""
     run = rewound(finished, tmp_path, ("m2/dpo",), {"dpo": {"eval_steps": 1, "early_stopping_patience": 9}})
     srlm("run", str(run / "config.yaml"), "iterations=2", "--run-dir", str(run))
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
@@ -201,7 +201,7 @@ def test_early_stop_keeps_the_best_checkpoint(finished: Path, tmp_path: Path) ->
 
 
 def rewound(finished: Path, tmp_path: Path, stages: tuple[str, ...], changes: dict[str, dict[str, Any]]) -> Path:
-    """Copy a finished run back to where `stages` of M2 were still to be done, with other settings for them."""
+    """Return a copy of a finished run in which `stages` of M2 are not done yet, with other settings for them."""
     run = tmp_path / "rewound"
     shutil.copytree(finished, run, ignore=shutil.ignore_patterns("m3"))
     shutil.rmtree(run / "m2" / "model")
@@ -220,7 +220,7 @@ def rewound(finished: Path, tmp_path: Path, stages: tuple[str, ...], changes: di
 
 
 def test_the_reference_is_kept_in_the_run(finished: Path) -> None:
-    """Log-probabilities of every pair under M1, which the first step of DPO, before any update, sees again."""
+    """The log-probabilities of every pair under M1 equal those of the first DPO step, before any update."""
     kept = load_file(finished / "m2" / "reference.safetensors")
     assert {name: tuple(values.shape) for name, values in kept.items()} == {
         name: (len(rows(finished / "m2" / "pairs.jsonl")),) for name in ("chosen", "rejected")
@@ -235,7 +235,7 @@ def test_the_whole_loop_on_vllm(tiny_model: str, tmp_path: Path) -> None:
 
 
 def check_run(file: str, run_dir: Path, engine: str) -> None:
-    """Run the loop without a network and check what it leaves behind and what it says."""
+    """Run the loop without a network, and check its files and its output."""
     with cut_off(run_dir.parent) as tried:
         done = srlm("run", file, "--run-dir", str(run_dir))
     assert not tried.exists(), tried.read_text(encoding="utf-8")
@@ -281,16 +281,16 @@ def check_rows(made: dict[str, list[dict[str, Any]]]) -> None:
         assert pair["rejected"] == [{"role": "assistant", "content": rejected["text"]}]
 
 
-def test_ctrl_c_and_going_on(finished: Path, tmp_path: Path) -> None:
-    """Stopped once in each of several stages, a run ends with the rows of the undisturbed one."""
+def test_ctrl_c_and_resuming(finished: Path, tmp_path: Path) -> None:
+    """Interrupted once in each of several stages, a run ends with the rows of the uninterrupted one."""
     file, stopped = str(finished.with_name("tiny.yaml")), tmp_path / "stopped"
     for name in ("m1/metrics.jsonl", "m2/candidates.jsonl", "m2/metrics.jsonl"):
         interrupt_when(stopped / name, file, stopped)
     srlm("run", file, "iterations=2", "--run-dir", str(stopped))
     for name in ROWS:
-        calm, resumed = (rows(run / "m2" / f"{name}.jsonl") for run in (finished, stopped))
+        expected, resumed = (rows(run / "m2" / f"{name}.jsonl") for run in (finished, stopped))
         key = "chosen_id" if name == "pairs" else "id"
-        assert sorted(row[key] for row in resumed) == sorted(row[key] for row in calm)
+        assert sorted(row[key] for row in resumed) == sorted(row[key] for row in expected)
 
 
 def interrupt_when(appears: Path, file: str, run_dir: Path) -> None:
@@ -307,7 +307,7 @@ def interrupt_when(appears: Path, file: str, run_dir: Path) -> None:
     while not (appears.exists() and appears.stat().st_size) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    os.killpg(process.pid, signal.SIGINT)  # like a terminal: to every process of the group
     output, _ = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 130, output
     assert "interrupted" in output
@@ -333,8 +333,8 @@ def test_single_stages_on_files(finished: Path, tmp_path: Path) -> None:
     assert "already exists" in taken.stderr
 
 
-def test_training_by_two_processes(tiny_model: str, tmp_path: Path) -> None:
-    """Two CPU processes give a model, its metrics and its progress."""
+def test_training_with_two_processes(tiny_model: str, tmp_path: Path) -> None:
+    """Two CPU processes write a model and its metrics, and report progress."""
     file, out = config(tiny_model, tmp_path, "transformers"), tmp_path / "two"
     ift = tmp_path / "ift.jsonl"
     example = {"prompt": [{"role": "user", "content": "Say hello."}]}
@@ -355,7 +355,7 @@ def test_a_full_disk_loses_nothing(tiny_model: str, tmp_path: Path) -> None:
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], check=False)  # noqa: S607
     if mounted.returncode:
-        pytest.skip("a small file system can be mounted by root only")
+        pytest.skip("only root can mount a small file system")
     try:
         full = srlm("run", file, "iterations=2", "--run-dir", str(disk / "run"), code=1)
         assert "No space left on device" in full.stderr
@@ -369,9 +369,9 @@ def test_a_full_disk_loses_nothing(tiny_model: str, tmp_path: Path) -> None:
 
 
 def test_eft_from_the_models_own_judgements(tiny_model: str, tmp_path: Path) -> None:
-    """The paper's way: a model tuned on IFT judges, and what orders the answers as the humans did becomes EFT."""
+    """As in the paper: an IFT model judges, and judgements that rank the answers as the humans did become EFT."""
     file = config(tiny_model, tmp_path, "transformers")
-    # A random model has to be taught the form of a verdict first; its scores stay chance.
+    # A random model has to learn the format of a verdict first; its scores stay random.
     verdicts = [
         {"prompt": JUDGE_PROMPT.format(prompt=f"{n}?", response=n), "response": f"Score: {n % 6}"} for n in range(36)
     ]
@@ -409,7 +409,7 @@ def test_eft_from_the_models_own_judgements(tiny_model: str, tmp_path: Path) -> 
         ("judge.sample=2", "did you mean 'judge.samples'?"),
     ],
 )
-def test_wrong_input_leaves_no_folder_behind(
+def test_wrong_input_creates_no_run_directory(
     word: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

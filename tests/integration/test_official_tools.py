@@ -1,7 +1,7 @@
-"""AlpacaEval, FastChat and lm-evaluation-harness themselves read what is exported for them.
+"""AlpacaEval, FastChat and lm-evaluation-harness themselves read the files exported for them.
 
-They are in `.cache/official-tools`, which `make test` fills; tests of one that is not there are skipped. Only what
-reads the files is loaded of AlpacaEval and FastChat: their judges call endpoints.
+They are in `.cache/official-tools`, which `make test` fills; tests of a missing tool are skipped. Of AlpacaEval and
+FastChat only the file readers are loaded: their judges call endpoints.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.conftest import DATA, ROOT
 from tests.scripted import Recorder, ScriptedEngine
 from tests.tiny import save_tiny_model
 
-# Of the tools themselves, as they are imported.
+# Warnings of the tools themselves, on import.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:pkg_resources is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning"),
@@ -65,16 +65,16 @@ def test_alpaca_eval_reads_the_outputs(alpaca_eval_utils, tmp_path):
 
 @pytest.fixture
 def fastchat(monkeypatch):
-    """The file of FastChat that reads questions and answers; what it imports to call judges is stood in for."""
+    """FastChat's module that reads questions and answers, with stand-ins for the packages that call judges."""
     names = ("get_conversation_template", "ANTHROPIC_MODEL_LIST", "OPENAI_MODEL_LIST")
     for name in ("openai", "anthropic", "fastchat.model.model_adapter"):
-        standing_in = ModuleType(name)
+        stand_in = ModuleType(name)
         for attribute in names:
-            setattr(standing_in, attribute, None)
-        monkeypatch.setitem(sys.modules, name, standing_in)
+            setattr(stand_in, attribute, None)
+        monkeypatch.setitem(sys.modules, name, stand_in)
     spec = importlib.util.spec_from_file_location("fastchat_common", f"{folder_of('fastchat')}/llm_judge/common.py")
     module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up.
+    # dataclasses look up their module.
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
     return module
@@ -93,7 +93,7 @@ def answered(engine_tokenizer, questions, tmp_path):
 
 
 def check_fastchat(fastchat, file, tokenizer, tmp_path):
-    """Hold questions and answers, as FastChat reads them, against our own."""
+    """Compare questions and answers, as FastChat reads them, with our own."""
     questions = read_questions(file)
     given = fastchat.load_questions(str(file), None, None)
     assert [(row["question_id"], row["category"], row["turns"]) for row in given] == [
@@ -117,7 +117,7 @@ def test_fastchat_reads_questions_and_answers(fastchat, tiny_tokenizer, tmp_path
 def test_fastchat_reads_mt_bench(fastchat, tiny_tokenizer, tmp_path):
     file = DATA / "mt-bench" / "question.jsonl"
     if not file.is_file():
-        pytest.skip("MT-Bench's questions are not beside the checkout")
+        pytest.skip("MT-Bench's questions are not in the data folder beside the checkout")
     assert check_fastchat(fastchat, file, tiny_tokenizer, tmp_path) == 80
 
 
@@ -132,7 +132,7 @@ def lm_eval(monkeypatch):
     """Run an lm_eval command in this process."""
     folder_of("lm_eval")
     monkeypatch.syspath_prepend(TOOLS)
-    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # it sets that itself, for good
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # it sets the variable itself, permanently
 
     def lm_eval(command, *more):
         monkeypatch.setattr(sys, "argv", [*shlex.split(command), *more])

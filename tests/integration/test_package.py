@@ -1,4 +1,4 @@
-"""The wheel: what it holds, however it is built, and that it runs in an empty environment."""
+"""The wheel: its files, from the tree and from the sdist, and that it runs in an empty environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# What the light commands import; torch and its kin are not needed to print a configuration.
+# Packages of the light commands; printing a configuration needs no torch.
 LIGHT = ("click", "numpy", "pydantic", "pyyaml", "rich")
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ def run(*command: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> s
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A wheel built from the tree, and one built from the sdist."""
     out = tmp_path_factory.mktemp("dist")
-    # Both builds share one folder of compiled crates, outside the tree they are built from.
+    # Both builds share one target folder of compiled crates, outside their source trees.
     env = {"CARGO_TARGET_DIR": str(ROOT / "target")}
     maturin = (sys.executable, "-m", "maturin")
     run(*maturin, "build", "--release", "--locked", "--out", str(out / "tree"), env=env)
@@ -50,7 +50,7 @@ def names(wheel: Path) -> set[str]:
 
 
 def package_files() -> set[str]:
-    """Every file of the package in the tree, as an editable install sees it, but for caches."""
+    """Every file of the package in the tree, as in an editable install, without caches."""
     package = ROOT / "python" / "srlm"
     found = {
         str(Path("srlm", Path(folder).relative_to(package), file))

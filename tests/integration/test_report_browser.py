@@ -1,4 +1,4 @@
-"""The report in a real browser: charts render, the keyboard works, no requests are made, no foreign code runs."""
+"""The report in a real browser: charts render, the keyboard works, no requests are made, no injected code runs."""
 
 import dataclasses
 import json
@@ -32,16 +32,16 @@ def browser():
 @pytest.fixture
 def opened(browser):
     """Open a file; fail if the page makes a request or logs to the console."""
-    contexts, heard = [], []
+    contexts, events = [], []
 
     def open_file(file, *, width=1280, scheme="light", rendered=False):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         context.set_default_timeout(1000 * HANG_SECONDS)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: heard.append(message.text))
-        page.on("pageerror", lambda error: heard.append(str(error)))
-        page.on("request", lambda request: heard.append(request.url) if request.url != file.as_uri() else None)
+        page.on("console", lambda message: events.append(message.text))
+        page.on("pageerror", lambda error: events.append(str(error)))
+        page.on("request", lambda request: events.append(request.url) if request.url != file.as_uri() else None)
         page.goto(file.as_uri(), wait_until="domcontentloaded")
         if rendered:
             page.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -50,7 +50,7 @@ def opened(browser):
     yield open_file
     for context in contexts:
         context.close()
-    assert heard == []
+    assert events == []
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,10 @@ def titles(page):
 
 def test_every_chart_is_rendered(opened, report):
     page = opened(report)
-    some = page.locator("[data-figure]:has(svg.main-svg)").count()
+    first = page.locator("[data-figure]:has(svg.main-svg)").count()
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     charts = page.locator("[data-figure]")
-    assert 0 < some < charts.count() == 27  # charts far below render when they come near
+    assert 0 < first < charts.count() == 27  # charts far below render on scrolling
     assert page.locator("[data-figure]:has(svg.main-svg)").count() == 27
     assert page.locator("[role=img]").count() == 27
     assert page.locator("[role=img]:is(:not([aria-label]), [aria-label=''])").count() == 0

@@ -23,7 +23,7 @@ from tests.conftest import DATA, ROOT
 from tests.native.texts import SPECIAL, random_texts, trained
 
 TEMPLATES = sorted((Path(trl.__file__).parent / "chat_templates").glob("*.jinja"))
-# These write today's date, which only transformers knows how to ask for.
+# These use today's date, for which only transformers has a function.
 DATED = {"gptoss", "gptoss_training", "llama3_2", "muse_glimmer", "muse_glimmer_training"}
 
 
@@ -57,7 +57,7 @@ def test_the_lane_is_open_for_byte_level_bpe():
 
 
 def packaged(name: str, folder: Path) -> Tokenizer:
-    """A real tokenizer out of a Python package."""
+    """A real tokenizer from a Python package."""
     if name == "smollm2":
         file = Path(os.environ.get("SRLM_CACHE", "")) / "models" / "smollm2-135m-instruct" / "tokenizer.json"
     else:
@@ -115,7 +115,7 @@ def tokenizer():
 
 @pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: file.stem)
 def test_real_templates(file, tokenizer):
-    """Every template that TRL ships: rendered in Rust, or by transformers, and the ids are the same."""
+    """Every template that TRL ships, rendered in Rust or by transformers, gives the same ids."""
     tokenizer.chat_template = file.read_text(encoding="utf-8")
     found = chat.cached_encoder(tokenizer)
     assert found.renders_in_rust == (file.stem not in DATED)
@@ -178,7 +178,7 @@ def test_special_tokens_in_messages_stay_text(templated, evil):
     special = [token for token in ids if token in known]
     start, end = templated.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
     assert special == [start, end, start, end]
-    # As text the message has the ids that it has where no special token is looked for.
+    # The ids are those of the message without special-token matching.
     plain = templated(evil, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     completion = [token for token, wanted in zip(ids, mask, strict=True) if wanted]
     assert completion == [*plain, end]
@@ -205,7 +205,7 @@ def test_no_rows(templated):
     assert chat.encode_examples(templated, [], [], []) == ([], [])
 
 
-def test_a_tail_is_kept_where_asked_for(tokenizer):
+def test_a_tail_is_kept_on_request(tokenizer):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE
     encoder = chat.cached_encoder(tokenizer).encoder
     prompts, answers = [chat.user("Hi")], [chat.assistant("one")]
@@ -241,7 +241,7 @@ def special_ids(tokenizer: Tokenizer, template: str, contents: list[str]) -> lis
     encoder = native.ChatEncoder(tokenizer.to_str(), template=template, end_token="<|end|>")
     prompt = [{"role": "user", "content": content} for content in contents]
     (ids,) = rows(*encoder.encode_prompts([prompt]))
-    return [token for token in map(tokenizer.id_to_token, ids) if token in SPECIAL[1:]]  # <unk> is for any text
+    return [token for token in map(tokenizer.id_to_token, ids) if token in SPECIAL[1:]]  # any text can give <unk>
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_no_special_token_is_spelt_by_a_message(tokenizer, template, contents):
     ids=["plain", "single word", "strip", "normalized", "overlapping", "a word"],
 )
 @pytest.mark.parametrize("content", ["dog", " dog ", "a dog\n"])
-def test_a_prompt_is_the_same_whatever_follows(tokenizer, content):
+def test_a_prompt_is_the_same_for_every_answer(tokenizer, content):
     encoder = native.ChatEncoder(tokenizer.to_str(), template=TURNS, end_token="<|end|>")
     (alone,) = rows(*encoder.encode_prompts([chat.user(content)]))
     assert tokenizer.encode(f"<|start|>{content}<|end|><|start|>", add_special_tokens=False).ids == alone
@@ -299,7 +299,7 @@ def test_ids_with_odd_added_tokens(tokenizer):
     assert_same_ids(tokenizer, [*random_texts(300), "AB", "the dog  quick quicker", "a  the", "dog  \n x"])
 
 
-def test_ids_with_an_added_token_that_holds_what_stands_for_blanks():
+def test_ids_with_an_added_token_that_contains_the_replacement_of_blanks():
     tokenizer = trained("byte fallback")
     tokenizer.add_tokens([AddedToken("\u2581<PRE>", normalized=False), AddedToken("a\u2581b", normalized=False)])
     assert_same_ids(tokenizer, [" <PRE>", "\u2581<PRE>", "a b", "a\u2581b", " a"])
@@ -313,7 +313,7 @@ def test_long_messages_take_linear_time(text):
     assert time.monotonic() - start < 20
 
 
-def test_a_changed_tokenizer_is_seen():
+def test_a_changed_tokenizer_is_detected():
     tokenizer = tiny.make_tokenizer()
     chat.prompt_ids(tokenizer, chat.user("a"))
     tokenizer.add_special_tokens({"extra_special_tokens": ["<|tool|>"]})
@@ -344,7 +344,7 @@ def test_a_template_that_fails_in_rust_only_is_rendered_by_transformers(tokenize
         ((None,), {"template": "{% for %}"}, "chat template cannot be used"),
     ],
 )
-def test_what_cannot_be_used_is_refused(arguments, options, message):
+def test_invalid_tokenizers_and_templates_are_rejected(arguments, options, message):
     arguments = [tiny.make_tokenizer().backend_tokenizer.to_str() if it is None else it for it in arguments]
     with pytest.raises(ValueError, match=message):
         native.ChatEncoder(*arguments, **options)
@@ -361,7 +361,7 @@ def test_what_cannot_be_used_is_refused(arguments, options, message):
         ([chat.user("a"), None], r"prompts\[1\] is"),
     ],
 )
-def test_what_is_no_message_is_refused(prompts, message, tokenizer):
+def test_invalid_messages_are_rejected(prompts, message, tokenizer):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE
     with pytest.raises(TypeError, match=message):
         chat.cached_encoder(tokenizer).encoder.encode_prompts(prompts)
@@ -382,26 +382,26 @@ def test_what_is_no_message_is_refused(prompts, message, tokenizer):
         ),
     ],
 )
-def test_what_makes_no_row_is_refused(call, message, tokenizer):
+def test_invalid_rows_are_rejected(call, message, tokenizer):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE
     with pytest.raises(ValueError, match=message):
         call(chat.cached_encoder(tokenizer).encoder)
 
 
-def test_columns_of_different_length_are_refused(tokenizer):
+def test_columns_of_different_length_are_rejected(tokenizer):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE
     with pytest.raises(ValueError, match="completions has 0 rows but prompts has 1; pass one per prompt"):
         chat.cached_encoder(tokenizer).encoder.encode_examples([chat.user("a")], [])
 
 
-def test_a_slow_tokenizer_is_refused(monkeypatch, tokenizer):
+def test_a_slow_tokenizer_is_rejected(monkeypatch, tokenizer):
     monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", False)
     tokenizer.chat_template = "x"
     with pytest.raises(chat.InputError, match=r"has no tokenizer\.json"):
         chat.prompt_ids(tokenizer, chat.user("a"))
 
 
-def test_other_ids_are_refused(monkeypatch, tokenizer):
+def test_other_ids_are_rejected(monkeypatch, tokenizer):
     tokenizer.chat_template = tiny.CHAT_TEMPLATE + " "
     monkeypatch.setattr(chat, "_encode", lambda *_: [1])
     with pytest.raises(chat.InputError, match="differ from those of the `tokenizers` library"):

@@ -1,4 +1,4 @@
-"""Exact and near duplicates: against naive twins, in any split, on any number of threads, saved and loaded."""
+"""Exact and near duplicates: against naive implementations, in any split into batches, with any number of threads."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def normal(text: str) -> str:
-    """The normal form, by Python's own tables."""
+    """The normal form, with Python's Unicode tables."""
     lower = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
     return " ".join("".join(" " if is_space(c) else c for c in lower).split(" ")).strip()
 
 
 def is_space(c: str) -> bool:
-    """White space by Unicode; Python counts four separators of ASCII as well."""
+    """White space as in Unicode; Python also includes four ASCII separators."""
     return c.isspace() and c not in "\x1c\x1d\x1e\x1f"
 
 
@@ -92,7 +92,7 @@ def test_near_duplicates_against_every_pair(unit: Any, ngram: int, threshold: fl
 
 
 @pytest.mark.parametrize(("threshold", "ngram"), [(0.8, 1), (0.6, 1), (0.6, 2)])
-def test_few_pairs_are_missed_and_none_is_made_up(threshold: float, ngram: int):
+def test_few_pairs_are_missed_and_none_is_invented(threshold: float, ngram: int):
     texts = edited(600)
     sets = [shingles(text, ngram, "word") for text in texts]
     clusters = naive_clusters(texts, threshold, ngram, "word")
@@ -132,7 +132,7 @@ def test_a_late_text_joins_two_clusters():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_any_split_gives_the_answer_of_one_pass(tmp_path: Path, seed: int):
+def test_any_split_gives_the_result_of_one_pass(tmp_path: Path, seed: int):
     rng = random.Random(seed)
     texts = edited(700, seed)
     options: dict[str, Any] = {"threshold": 0.5, "ngram": 2, "unit": rng.choice(["word", "char"]), "seed": seed}
@@ -163,7 +163,7 @@ def test_a_loaded_index_knows_its_options(tmp_path: Path):
     assert len(loaded) == 0
 
 
-def test_a_file_that_is_no_index(tmp_path: Path):
+def test_a_file_that_is_not_an_index(tmp_path: Path):
     file = tmp_path / "index"
     index = NearDuplicateIndex()
     index.add(edited(50))
@@ -253,7 +253,7 @@ def test_a_forked_child_can_work():
 
 
 def test_many_versions_of_one_text_take_little_time():
-    """Chains of one cluster are stepped over: 20,000 versions are not compared pair by pair."""
+    """Chains within one cluster are skipped: 20,000 versions are not compared pair by pair."""
     words = [f"w{n}" for n in range(100)]
     texts = [" ".join([*words, f"version{n}"]) for n in range(20_000)]
     signal.alarm(60)
@@ -263,12 +263,12 @@ def test_many_versions_of_one_text_take_little_time():
         signal.alarm(0)
 
 
-def test_the_public_module_has_it_all():
+def test_the_public_module_has_all_names():
     assert {"NearDuplicateIndex", "exact_duplicates", "near_duplicates"} <= set(native.__all__)
 
 
 def test_real_texts_against_every_pair():
-    """Open Assistant's prompts and Self-Instruct's instructions, each with a copy that says one word more."""
+    """Open Assistant's prompts and Self-Instruct's instructions, each with a copy with one more word."""
     files = [DATA / "oasst" / "prompt_lottery_en_250_text.jsonl", DATA / "self-instruct" / "seed_tasks.jsonl"]
     if not all(file.is_file() for file in files):
         pytest.skip("the real data is not beside the checkout")

@@ -1,4 +1,4 @@
-"""Columns of text from JSON lines, beside Python's own `json`."""
+"""Text fields from JSON lines, compared with Python's `json`."""
 
 import json
 import os
@@ -19,8 +19,8 @@ def read(tmp_path, data, field="text"):
     return texts, lines.tolist()
 
 
-def twin(data, field):
-    """The same with `json.loads`, line by line; None where a line does not have the text."""
+def naive(data, field):
+    """The same with `json.loads`, line by line; None if a line does not have the text."""
     texts, numbers = [], []
     for number, line in enumerate(data.removeprefix("\ufeff").split("\n"), 1):
         if not line.strip():
@@ -56,7 +56,7 @@ CASES = [
 @pytest.mark.parametrize("data", CASES)
 def test_the_texts_are_those_of_json(tmp_path, data):
     for field in ("text", "text.0", "text.1.c"):
-        expected = twin(data, field)
+        expected = naive(data, field)
         if expected is None:
             with pytest.raises(ValueError, match=r"rows\.jsonl, line \d: field `text"):
                 read(tmp_path, data, field)
@@ -93,9 +93,9 @@ def test_random_files_are_read_as_json_reads_them(tmp_path):
                 at = rng.randrange(len(line) + 1)
                 line = line[:at] + rng.choice(['"', "}", "{", ",", "\\", "\r", " ", "1", "\t", "NaN"]) + line[at:]
             lines.append(line)
-        data = "\n".join(lines).encode("utf-8", "replace").decode()  # lone surrogates outside escapes are no UTF-8
+        data = "\n".join(lines).encode("utf-8", "replace").decode()  # lone surrogates outside escapes are not UTF-8
         field = rng.choice(["text", "text", "text.0", "text.a"])
-        expected = twin(data, field)
+        expected = naive(data, field)
         if expected is None:
             with pytest.raises(ValueError, match=r"rows.jsonl, line \d+: "):
                 read(tmp_path, data, field)
@@ -128,7 +128,7 @@ def test_errors_name_the_line_and_the_reason(tmp_path, data, field, message):
         read(tmp_path, data, field)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         native.read_text_column(tmp_path / "nowhere", "text")
     assert error.value.filename == str(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""Novelty: ROUGE-L as Google's package has it, and the index against the rule as it is told."""
+"""Novelty: ROUGE-L against Google's package, and the index against the naive rule."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ def random_texts(count, seed, alphabet="abcde", most=14):
 
 
 def naive(kept, texts, threshold, words):
-    """The rule as self-instruct's code has it: one text after the other with every one kept so far."""
+    """The rule of Self-Instruct's code: compares each text with all texts kept so far."""
     kept, decisions = list(kept), []
     for text in texts:
         similarities = [rouge_l(other, text, words=words) for other in kept]
@@ -46,7 +46,7 @@ def naive(kept, texts, threshold, words):
 
 
 def found(columns):
-    """The same of `add_novel`."""
+    """The result of `add_novel` in the same format."""
     kept, similarity, nearest = (column.tolist() for column in columns)
     return [(k, None if math.isnan(s) else s, n) for k, s, n in zip(kept, similarity, nearest, strict=True)]
 
@@ -79,7 +79,7 @@ def test_real_texts_have_googles_value():
 
 
 def test_every_code_point_is_lowered_as_python_does():
-    """1 only for the very same words."""
+    """The similarity is 1 only for identical words."""
     for code in range(sys.maxunicode + 1):
         text = f"a{chr(code)}b"
         words = " ".join(re.findall("[a-z0-9]+", text.lower()))
@@ -87,7 +87,7 @@ def test_every_code_point_is_lowered_as_python_does():
 
 
 def test_letters_of_any_script_are_lowered_as_python_does():
-    """Unassigned ones are left out: Rust may know a newer Unicode than this Python."""
+    """Unassigned ones are skipped: Rust may have a newer version of Unicode than this Python."""
     for code in range(0x80, sys.maxunicode + 1):
         char = chr(code)
         if char.lower() != char and unicodedata.category(char) != "Cn":
@@ -141,7 +141,7 @@ def test_a_threshold_is_not_exceeded_by_itself():
 
 
 def test_many_texts_in_several_calls():
-    """Through sortings of the index and blocks of a call, with near repeats."""
+    """Across sortings of the index and blocks of a call, with near repeats."""
     rng = random.Random(5)
     names = [f"w{n}" for n in range(300)]
     texts = []

@@ -1,4 +1,4 @@
-"""`select_pairs` and `mean_scores` against plain twins, on one thread and on many, and what they need of memory."""
+"""`select_pairs` and `mean_scores` against naive implementations, their threads and their memory."""
 
 import math
 import os
@@ -28,8 +28,8 @@ def mix(state):
     return z ^ (z >> 31)
 
 
-class Twin:
-    """One prompt's pairs, the plain way. An answer is (row, score, expected, usable, text, length)."""
+class NaivePrompt:
+    """The naive pairs of one prompt. An answer is (row, score, expected, usable, text, length)."""
 
     def __init__(self, answers, min_margin=0.0, seed=0, k=2, rho=0.1):
         self.answers, self.min_margin, self.seed, self.k, self.rho = answers, min_margin, seed, k, rho
@@ -48,13 +48,13 @@ class Twin:
         return min(good, key=lambda answer: answer[5]), min(bad, key=lambda answer: -answer[5])
 
     def pairs(self, method, prompt):
-        """The pairs, or the reason why there are none."""
+        """The pairs, or the drop reason."""
         scored = [answer for answer in self.answers if math.isfinite(answer[1])]
-        taking_part = [answer for answer in scored if answer[3]]
-        if len(taking_part) < 2:
+        eligible = [answer for answer in scored if answer[3]]
+        if len(eligible) < 2:
             return "too_few_scored" if len(scored) < 2 else "too_few_usable"
-        best = sorted(taking_part, key=lambda a: (-a[1], INF if math.isnan(a[2]) else -a[2], a[0]))
-        worst = sorted(taking_part, key=lambda a: (a[1], INF if math.isnan(a[2]) else a[2], a[0]))
+        best = sorted(eligible, key=lambda a: (-a[1], INF if math.isnan(a[2]) else -a[2], a[0]))
+        worst = sorted(eligible, key=lambda a: (a[1], INF if math.isnan(a[2]) else a[2], a[0]))
         good, bad = self.by_length(best, worst) if method == "length_controlled" else (best[0], worst[0])
         if not self.differ(good, bad):
             return "tied" if good[1] <= bad[1] else "below_margin"
@@ -62,7 +62,7 @@ class Twin:
             k = min(self.k, len(best) // 2)
             found = self.among(best[:k], [answer for answer in worst if answer not in best[:k]][:k])
         elif method in ("margin", "random"):
-            found = self.among(taking_part, taking_part)
+            found = self.among(eligible, eligible)
         else:
             found = self.among([good], [bad])
         if method == "random" and found:
@@ -71,7 +71,7 @@ class Twin:
         return [(a[0], b[0]) for a, b in found] or "same_text"
 
 
-def twin(rows, *, method, max_per_prompt=None, **settings):
+def naive(rows, *, method, max_per_prompt=None, **settings):
     """`select_pairs` over rows of (prompt, score, expected, usable, text, length)."""
     groups = {}
     for row, (prompt, *answer) in enumerate(rows):
@@ -79,7 +79,7 @@ def twin(rows, *, method, max_per_prompt=None, **settings):
     drops = dict.fromkeys(REASONS + (("over_cap",) if method in SEVERAL else ()), 0)
     pairs = []
     for prompt, answers in groups.items():
-        found = Twin(answers, **settings).pairs(method, prompt)
+        found = NaivePrompt(answers, **settings).pairs(method, prompt)
         if isinstance(found, str):
             drops[found] += 1
             continue
@@ -105,7 +105,7 @@ def ours(rows, *, lengths=True, **settings):
 
 
 def table(draw):
-    """Random rows: ties, scores that are no numbers, equal texts, rows of a prompt in one piece or apart."""
+    """Random rows: ties, NaN scores, equal texts, adjacent and separate rows of a prompt."""
     scores = [NAN, INF, -INF, 0.0, -0.0, *(n / 2 for n in range(8)), 4.3, 3.3]
     prompts = draw.choice([1, 2, 8, 2**40])
     rows = [
@@ -123,7 +123,7 @@ def table(draw):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_is_its_twin(method):
+def test_every_method_agrees_with_the_naive_one(method):
     draw = random.Random(method)
     kept = 0
     for _ in range(600):
@@ -137,7 +137,7 @@ def test_every_method_is_its_twin(method):
             "max_per_prompt": draw.choice([None, 1, 3]),
         }
         found = ours(rows, **settings)
-        assert found == twin(rows, **settings)
+        assert found == naive(rows, **settings)
         prompts, with_pairs = {row[0] for row in rows}, {rows[chosen][0] for chosen, _ in found[0]}
         assert len(with_pairs) + sum(found[1][reason] for reason in REASONS) == len(prompts)
         kept += len(found[0])
@@ -149,7 +149,7 @@ def test_lengths_are_code_points_by_default():
     for _ in range(200):
         rows = [(*row[:5], len(row[4])) for row in table(draw)]
         settings = {"method": "length_controlled", "rho": draw.random()}
-        assert ours(rows, lengths=False, **settings) == twin(rows, **settings)
+        assert ours(rows, lengths=False, **settings) == naive(rows, **settings)
 
 
 def test_columns_may_be_left_out():
@@ -162,7 +162,7 @@ def test_columns_may_be_left_out():
 
 
 def views(column):
-    """The same numbers laid out otherwise: in one piece, strided, backwards, read-only, and not aligned."""
+    """The same numbers in other layouts: contiguous, strided, reversed, read-only, and unaligned."""
     raw = np.empty(column.nbytes + 1, dtype=np.uint8)
     crooked = raw[1:].view(column.dtype)
     crooked[:] = column
@@ -171,7 +171,7 @@ def views(column):
     return [column, np.repeat(column, 2)[::2], column[::-1].copy()[::-1], frozen, crooked]
 
 
-def test_columns_lie_in_memory_as_they_like():
+def test_columns_in_any_memory_layout():
     prompt, score = np.array([0, 0, 1, 1, 0]), np.array([1.0, 2.0, 5.0, 3.0, 4.0])
     assert not views(score)[-1].flags.aligned
     for ids, scores in zip(views(prompt), views(score), strict=True):
@@ -232,7 +232,7 @@ def test_means_are_those_of_plain_sums():
             candidates=candidates,
         )
         assert (mean.dtype, count.dtype) == (np.float64, np.int64)
-        np.testing.assert_array_equal(mean, expected)  # to the bit
+        np.testing.assert_array_equal(mean, expected)  # bit-identical
         assert count.tolist() == counts[:size]
 
 
@@ -273,7 +273,7 @@ score, _ = native.mean_scores(candidate, verdicts)
 for prompt in (np.repeat(np.arange(50_000), 4), rng.integers(0, 50_000, 200_000), rng.integers(0, 9, 200_000) << 50):
     for method in ("best_worst", "length_controlled", "random", "top_bottom", "margin"):
         if method == "margin" and prompt.max() > 2**40:
-            continue  # some 10^9 pairs
+            continue  # about 10^9 pairs
         length = (np.arange(200_000) * 7919) % 1000
         *rows, drops = native.select_pairs(prompt, score, method=method, seed=5, length=length, max_per_prompt=3)
         for column in rows:

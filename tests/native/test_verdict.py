@@ -1,4 +1,4 @@
-"""Verdicts and expected scores over arrays: the documented tables, and texts made to take long."""
+"""Verdicts and expected scores over arrays: the documented tables, and adversarially slow texts."""
 
 import json
 import math
@@ -87,7 +87,7 @@ def test_megabytes_take_linear_time(piece):
     assert time.monotonic() - start < 10
 
 
-# The last matches of these look to the end of the text and settle for little: going through all is quadratic.
+# The matches of these scan to the end of the text but are short: iterating over all of them is quadratic.
 @pytest.mark.parametrize(
     ("pattern", "piece"),
     [
@@ -144,15 +144,15 @@ def test_results_do_not_depend_on_threads_or_hashes():
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the judge's replies are not beside the checkout")
-def test_recorded_scores_are_read_again():
+def test_recorded_scores_are_reproduced():
     lines = (DATA / "judge-text" / "mt_bench_gpt4_single.jsonl").read_text(encoding="utf-8").split("\n")
     rows = [json.loads(line) for line in lines if line]
     scores = native.parse_verdicts([row["judgment"] for row in rows], max_score=10, pattern=RATING)[1]
     assert [-1 if math.isnan(score) else score for score in scores] == [row["score"] for row in rows]
 
 
-def twin(row, digits):
-    """What the loop computes for one reply."""
+def naive(row, digits):
+    """The expected score of one reply, in plain Python."""
     return judge.expected_score(list(row), list(digits))
 
 
@@ -164,11 +164,11 @@ def test_expected_scores_are_those_of_the_judge():
         logps[:, 0] = -3.0
         digits = rng.integers(0, 10, columns).astype(np.float64)
         found = native.expected_scores(logps, digits)
-        expected = [twin(row, digits) for row in logps.tolist()]
+        expected = [naive(row, digits) for row in logps.tolist()]
         assert found.dtype == np.float64
         if sys.version_info < (3, 12):
             assert found.tolist() == expected
-        else:  # Python's own sum is compensated there
+        else:  # Python's sum is compensated there
             np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-15)
 
 

@@ -1,4 +1,4 @@
-"""Small tokenizers of every kind and odd texts, made on the spot. Imports nothing heavy."""
+"""Small tokenizers of every kind and unusual texts, generated on the fly. Imports nothing heavy."""
 
 import random
 

@@ -23,8 +23,6 @@ from srlm.rows.records import (
     Verdict,
 )
 
-from tests.scripted import Recorder
-
 # All characters that other line readers treat as line ends, and those that JSON escapes.
 TRICKY = 'a\u2028b\u2029c\u0085d\re\r\nf\x0bg\x0ch\x1ci\x1dj\x1ek\n"\\" \x00 \ufeff é 😀 \\ud800 \\n'
 MESSAGES = [{"role": "user", "content": TRICKY}]
@@ -189,77 +187,6 @@ def test_rows_are_streamed(tmp_path):
     assert [next(rows), next(rows)] == [PROMPTS[0]] * 2
     with pytest.raises(InputError, match="line 4: not valid JSON"):
         next(rows)
-
-
-@pytest.mark.parametrize("block", [1, 5, 64])
-@pytest.mark.parametrize("torn", [b"", b"{", LINE * 3])
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_a_torn_line_is_found_from_the_end(tmp_path, monkeypatch, block, torn, count):
-    monkeypatch.setattr(records.progress, "BLOCK", block)
-    file = write(tmp_path / "rows.jsonl", PROMPTS[:count])
-    whole = file.read_bytes()
-    file.write_bytes(whole + torn)
-    assert list(records.resume_iter(file, Prompt)) == PROMPTS[:count]
-    assert file.read_bytes() == whole
-
-
-def test_a_torn_line_is_cut_off_before_iteration(tmp_path):
-    file = write(tmp_path / "rows.jsonl", PROMPTS)
-    file.write_bytes(file.read_bytes() + b"{")
-    records.resume_iter(file, Prompt)
-    assert records.read_rows(file, Prompt) == PROMPTS
-
-
-@pytest.mark.parametrize(
-    "torn",
-    [
-        b'{"id": "9", "te',
-        b"{",
-        LINE,  # complete, but without its line end
-        '{"id": "é'.encode()[:-1],
-        b"\x00\x00\x00",
-        b"\r",
-    ],
-)
-def test_a_torn_last_line_is_cut_off(torn, tmp_path):
-    file = write(tmp_path / "rows.jsonl", PROMPTS[:2])
-    whole = file.read_bytes()
-    file.write_bytes(whole + torn)
-    report = Recorder()
-    assert records.resume_rows(file, Prompt, report) == PROMPTS[:2]
-    assert report.notes == [f"{file}: a partial last line was cut off; its row is recomputed"]
-    assert file.read_bytes() == whole
-    write(file, PROMPTS[2:])
-    assert records.read_rows(file, Prompt) == PROMPTS
-
-
-def test_resuming_without_a_torn_line_changes_nothing(tmp_path):
-    file = write(tmp_path / "rows.jsonl", PROMPTS)
-    before = file.read_bytes()
-    report = Recorder()
-    assert records.resume_rows(file, Prompt, report) == PROMPTS
-    assert report.notes == []
-    assert file.read_bytes() == before
-
-
-def test_resuming_with_nothing_but_a_torn_line(tmp_path):
-    file = tmp_path / "rows.jsonl"
-    file.write_bytes(LINE[:20])
-    assert records.resume_rows(file, Prompt) == []
-    assert file.read_bytes() == b""
-
-
-def test_resuming_without_a_file(tmp_path):
-    assert records.resume_rows(tmp_path / "rows.jsonl", Prompt) == []
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_invalid_line_in_the_middle_is_not_a_torn_one(tmp_path):
-    file = tmp_path / "rows.jsonl"
-    file.write_bytes(b'{"id": \n' + LINE + b"\n")
-    with pytest.raises(InputError, match="line 1: not valid JSON"):
-        records.resume_rows(file, Prompt)
-    assert file.read_bytes() == b'{"id": \n' + LINE + b"\n"
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])

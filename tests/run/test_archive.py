@@ -1,4 +1,4 @@
-"""Archived stages: which ones, where they go, and that a crash in between loses nothing."""
+"""Archived stages: which ones, to which folder, and that a crash in between loses nothing."""
 
 import json
 
@@ -12,7 +12,7 @@ from srlm.run.run_dir import RunDir
 
 
 def make_run(path):
-    """A run of stages with their files: b and c follow from a, and a checkpoint's rows lie in a folder of another."""
+    """A run of finished stages with their files; a checkpoint's answers are inside the folder of another stage."""
     run = RunDir.open(path / "run", configuration.build({"model": {"name": "m"}}))
     made = {
         "m2/prompts": ("m2/prompts.jsonl", []),
@@ -44,7 +44,7 @@ def files(folder):
     }
 
 
-def test_all_that_follows_goes_and_all_else_stays(tmp_path):
+def test_a_stage_is_archived_with_its_dependents_only(tmp_path):
     run = make_run(tmp_path)
     before = files(run.path)
     moved = archive.archive_stage(run, "m2/pairs")
@@ -57,13 +57,13 @@ def test_all_that_follows_goes_and_all_else_stays(tmp_path):
     assert list(json.loads((moved.folder / "manifest.json").read_text())) == moved.stages
 
 
-def test_parts_of_a_training_go_with_it(tmp_path):
-    """The checkpoints that it paused at hold no weights any more: the best one became the model."""
+def test_segments_of_a_training_are_archived_with_it(tmp_path):
+    """Its checkpoints have no weights any more: the best one became the model."""
     moved = archive.archive_stage(make_run(tmp_path), "m2/dpo")
     assert moved.stages == ["m2/step_2", "m2/step_2_answers", "m2/dpo", "m3/prompts"]
 
 
-def test_one_command_moves_to_one_folder_and_the_next_to_another(tmp_path):
+def test_each_command_has_its_own_folder(tmp_path):
     run = make_run(tmp_path)
     archive.archive_stage(run, "m1/answers")
     archive.archive_stage(run, "m3/prompts")
@@ -77,7 +77,7 @@ def killed(*_):
 
 
 @pytest.mark.parametrize("when", ["manifest", "started", "move"])
-def test_a_kill_on_the_way_loses_nothing(tmp_path, monkeypatch, when):
+def test_a_kill_while_archiving_loses_nothing(tmp_path, monkeypatch, when):
     run = make_run(tmp_path)
     before = set(files(run.path).values())
     with monkeypatch.context() as patch:
@@ -95,13 +95,13 @@ def test_a_kill_on_the_way_loses_nothing(tmp_path, monkeypatch, when):
     assert not (run.path / "m2" / "pairs.jsonl").exists()
 
 
-def test_a_stage_that_is_none(tmp_path):
+def test_an_unknown_stage(tmp_path):
     run = make_run(tmp_path)
     with pytest.raises(InputError, match="no stage 'm2/pears'; the run has: m2/prompts, m2/pairs"):
         archive.archive_stage(run, "m2/pears")
 
 
-def test_what_is_kept_of_the_earlier_configuration_tells_what_has_changed(tmp_path):
+def test_changed_settings_come_from_the_archived_configuration(tmp_path):
     run = make_run(tmp_path)
     now = configuration.build({"model": {"name": "m"}, "judge": {"samples": 9}})
     assert archive_folders.changed_settings(run.path, now) == {}

@@ -1,4 +1,4 @@
-"""What decides a stage's key: settings, and the content of files that they name; and what a change makes again."""
+"""Cache keys: which settings and file contents are in a stage's key, and which stages a change recomputes."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_the_content_of_a_chat_template_counts_for_every_stage(tmp_path):
     assert key_inputs(config) != before
 
 
-def test_what_changes_speed_and_memory_only_does_not_count():
+def test_settings_of_speed_and_memory_do_not_count():
     some, other = (
         build(
             sft={"save_steps": count, "micro_batch_size": count},
@@ -67,7 +67,7 @@ def test_what_changes_speed_and_memory_only_does_not_count():
 
 
 class AllDone(StageRunner):
-    """Stands in for work: whatever needs a model counts as done, and is recorded."""
+    """Records every stage that needs a model as done, without running it."""
 
     def is_done(self, name, file, parts, depends_on=()):
         record = self.plan(name, file, parts, depends_on).record(self.run_dir.path)
@@ -81,18 +81,18 @@ class AllDone(StageRunner):
 
 
 def finished(folder, model, **values):
-    """Record a run to M2 in which every stage is done; returns its folder."""
+    """Record a run to M2 in which every stage is done, and return its directory."""
     ranks = {"eft": {"from": "ranks"}, "seed_data": {"eft_limit": 8, "ift_limit": 8}}
     config = configuration.build({"model": {"name": model}, "iterations": 2, **ranks, **values})
     run = RunDir.open(folder / "run", config)
-    with pytest.MonkeyPatch.context() as patch:  # of judgements that nobody has made
+    with pytest.MonkeyPatch.context() as patch:  # because there are no judgements
         patch.setattr(eft, "examples_from_judgements", lambda rows, _, **how: eft.examples_from_ranks(rows, **how))
         Loop(AllDone(config, run, None, Recorder())).run()
     return run.path
 
 
 def changed(run, *words):
-    """Return the kinds of stages that these settings change themselves, and all that would be made again."""
+    """Return the kinds of stages that read these settings, and the names of all stages to recompute."""
     again = stages_to_recompute(run, configuration.load(str(run / "config.yaml"), words))
     kinds = {name.partition("/")[2] for name, reason in again.items() if reason != UPSTREAM_CHANGED}
     return kinds, set(again)
@@ -100,7 +100,7 @@ def changed(run, *words):
 
 @pytest.fixture(scope="module")
 def run(tiny_model, tmp_path_factory):
-    """A run whose judge gives reasons, and whose judge examples come from human ranks."""
+    """A run whose judge writes justifications, and whose judge examples come from human ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -110,7 +110,7 @@ def run(tiny_model, tmp_path_factory):
 
 JUDGED = {"verdicts", "judge_held_out"}
 GENERATED = {"prompts", "candidates", "verdicts", "judge_held_out", "answers", "vs_m1"}
-# What a change of one setting makes again by itself, of all kinds of stages; more follows from these.
+# The kinds of stages whose own key a setting changes; their dependents are recomputed too.
 CHANGES = {
     "seed=1": {*GENERATED, "ift", "eft_ranked", "eft_valid", "eft_train", "held_out", "sft", "pairs", "dpo"},
     "model.trust_remote_code=true": {"sft"},
@@ -136,7 +136,7 @@ CHANGES = {
     "judge.max_score=9": {*JUDGED, "eft_train", "pairs"},
     "pairs.method=margin": {"pairs"},
     "pairs.min_margin=1": {"pairs"},
-    "pairs.top_k=9": set(),  # these only with methods that read them
+    "pairs.top_k=9": set(),  # these only with methods that use them
     "pairs.rho=0.3": set(),
     "pairs.max_per_prompt=9": set(),
     "pairs.keep_truncated=true": {"pairs"},
@@ -168,33 +168,33 @@ CHANGES = {
     "engine.stall_seconds=9": set(),
     "endpoint.timeout=9": set(),
 }
-# Their content counts, not the setting: tried below, and in the tests of the stages.
+# Their content counts, not the setting: tested below, and in the tests of the stages.
 BY_CONTENT = {"seed_data.ift", "seed_data.eft", "model.name", "model.revision", "model.chat_template", "name"}
 BY_CONTENT |= {"judge.prompt_file", "head_to_head.prompt_file", "evaluate.preferences", "evaluate.instructions"}
 ELSEWHERE = {"judge.score_pattern", "endpoint.model", "dpo.simpo_gamma"}  # below
-WHOLE_SECTIONS = ("sft.", "dpo.", "prompts.")  # one key stands for the others
+WHOLE_SECTIONS = ("sft.", "dpo.", "prompts.")  # one key represents the others
 
 
 @pytest.mark.parametrize(("word", "kinds"), CHANGES.items())
-def test_what_a_setting_changes(run, word, kinds):
+def test_stages_that_a_setting_changes(run, word, kinds):
     assert changed(run, word)[0] == kinds
 
 
-def test_every_setting_is_tried():
+def test_every_setting_is_tested():
     tried = {word.partition("=")[0] for word in CHANGES} | BY_CONTENT | ELSEWHERE
     left = {key for key, _, _ in describe() if not key.startswith((*WHOLE_SECTIONS, *NOT_IN_CACHE_KEYS))} - tried
     assert left == set()
 
 
-def test_what_follows_from_another_number_of_verdicts(run):
-    """M1, its prompts and its answers stay."""
+def test_dependents_of_another_number_of_verdicts(run):
+    """M1, its prompts and its answers are kept."""
     _, again = changed(run, "judge.samples=9")
     later = {"m2/verdicts", "m2/pairs", "m2/dpo", "m2/answers", "m2/vs_m1"}
     assert again == {"m1/judge_held_out", "m2/judge_held_out", *later}
 
 
 @pytest.mark.parametrize("method", ["margin", "length_controlled", "top_bottom"])
-def test_methods_of_choosing_pairs_read_their_own_settings(tiny_model, tmp_path, method):
+def test_pairing_methods_read_their_own_settings(tiny_model, tmp_path, method):
     run = finished(tmp_path, tiny_model, pairs={"method": method})
     words = {"pairs.rho=0.3", "pairs.top_k=9", "pairs.max_per_prompt=9"}
     read = {
@@ -205,14 +205,14 @@ def test_methods_of_choosing_pairs_read_their_own_settings(tiny_model, tmp_path,
     assert {word for word in words if changed(run, word)[0]} == read[method]
 
 
-def test_a_writer_of_prompts_does_not_follow_from_the_models(tiny_model, tmp_path):
+def test_prompts_model_does_not_depend_on_the_trained_models(tiny_model, tmp_path):
     run = finished(tmp_path, tiny_model, prompts={"model": tiny_model})
     _, again = changed(run, "sft.learning_rate=1")
     assert "m2/candidates" in again
     assert "m2/prompts" not in again
 
 
-def test_comparing_reads_what_its_way_needs(tiny_model, tmp_path):
+def test_comparisons_read_the_settings_of_their_method(tiny_model, tmp_path):
     words = ("head_to_head.max_tokens=9", "head_to_head.justify=true")
     by_scores = finished(tmp_path / "a", tiny_model, head_to_head={"by": "pointwise", "justify": False})
     assert changed(by_scores, *words)[0] == set()
@@ -222,8 +222,8 @@ def test_comparing_reads_what_its_way_needs(tiny_model, tmp_path):
     assert changed(by_a_token, words[1])[0] == {"vs_m1"}
 
 
-def test_what_is_asked_for_on_the_way_is_made_again_too(tiny_model, tmp_path):
-    """Instructions, more preferences, how far a model is from M1, and the legs of a training."""
+def test_optional_stages_are_recomputed_too(tiny_model, tmp_path):
+    """Instructions, more preferences, the KL divergence from M1, and the segments of a training."""
     rules = {"key": 1, "prompt": "Say tea.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
     (tmp_path / "rules.jsonl").write_text(json.dumps(rules) + "\n", encoding="utf-8")
     preferred = {"prompt": "Say tea.", "chosen": "tea", "rejected": "no"}
@@ -242,13 +242,13 @@ def test_what_is_asked_for_on_the_way_is_made_again_too(tiny_model, tmp_path):
     assert changed(run)[0] == {"judge_words"}
 
 
-def test_a_run_that_was_killed_at_once_can_be_looked_at(tiny_model, tmp_path):
+def test_a_run_without_stages(tiny_model, tmp_path):
     config = configuration.build({"model": {"name": tiny_model}, "eft": {"from": "ranks"}})
     run = RunDir.open(tmp_path / "run", config)
     assert changed(run.path, "judge.samples=9") == (set(), set())
 
 
-def test_a_judge_that_reads_one_token_draws_none(tiny_model, tmp_path):
+def test_a_judge_without_justification_does_not_sample(tiny_model, tmp_path):
     run = finished(tmp_path, tiny_model, judge={"justify": False})
     made = finished(tmp_path / "judgements", tiny_model, judge={"justify": False}, eft={"from": "judgements"})
     assert changed(made, "eft.samples=9")[0] == set()
@@ -256,7 +256,7 @@ def test_a_judge_that_reads_one_token_draws_none(tiny_model, tmp_path):
     assert changed(run, *words)[0] == set()
 
 
-def test_judgements_have_a_number_of_their_own(tiny_model, tmp_path):
+def test_judgements_have_their_own_number_of_samples(tiny_model, tmp_path):
     run = finished(tmp_path, tiny_model, eft={"from": "judgements"})
     assert changed(run, "judge.samples=9")[0] == JUDGED
     assert changed(run, "eft.samples=9")[0] == {"judgements", "eft_train"}
@@ -266,7 +266,7 @@ def test_judgements_have_a_number_of_their_own(tiny_model, tmp_path):
     assert changed(run, "judge.score_pattern='(?P<score>.)'")[0] == {*JUDGED, "judgements"}
 
 
-def test_patience_decides_a_training_with_comparisons(tiny_model, tmp_path):
+def test_patience_counts_with_checkpoint_comparisons(tiny_model, tmp_path):
     run = finished(tmp_path, tiny_model, dpo={"eval_steps": 5})
     assert changed(run, "dpo.early_stopping_patience=9")[0] == {"dpo"}
     assert changed(run, "candidates.per_prompt=9")[0] == {"candidates"}
@@ -274,14 +274,14 @@ def test_patience_decides_a_training_with_comparisons(tiny_model, tmp_path):
     assert changed(run, "dpo.simpo_gamma=9")[0] == {"dpo"}
 
 
-def test_who_answers_at_an_endpoint_counts(tiny_model, tmp_path):
+def test_the_model_behind_an_endpoint_counts(tiny_model, tmp_path):
     run = finished(tmp_path, tiny_model, head_to_head={"judge": "endpoint"}, endpoint={"model": "x"})
     for word in ("endpoint.model=y", "endpoint.base_url=http://localhost/v1"):
         assert changed(run, word)[0] == {"vs_m1"}
     assert changed(run, "endpoint.timeout=9")[0] == set()
 
 
-def test_a_base_model_that_lies_elsewhere_is_the_same(run, tiny_model, tmp_path):
+def test_a_base_model_in_another_folder_is_the_same(run, tiny_model, tmp_path):
     import shutil
 
     moved = Path(shutil.copytree(tiny_model, tmp_path / "moved"))
@@ -291,7 +291,7 @@ def test_a_base_model_that_lies_elsewhere_is_the_same(run, tiny_model, tmp_path)
 
 
 def test_a_base_model_by_name_is_not_looked_up(tiny_model, tmp_path, monkeypatch):
-    """The weights are taken to be those of then, unless the name is another one."""
+    """The recorded weights are assumed, unless the name has changed."""
     monkeypatch.setattr(StageRunner, "resolve", lambda *_: tiny_model)
     run = finished(tmp_path, "owner/name")
     monkeypatch.undo()
@@ -302,7 +302,7 @@ def test_a_base_model_by_name_is_not_looked_up(tiny_model, tmp_path, monkeypatch
     assert again["m1/sft"] == "model.name changed: owner/name → owner/other"
 
 
-def test_the_sentence_names_what_is_read(run):
+def test_the_reason_names_the_settings_that_are_read(run):
     words = ("candidates.per_prompt=9", "candidates.top_p=0.5", "sft.lora={rank: 4}")
     again = stages_to_recompute(run, configuration.load(str(run / "config.yaml"), words))
     assert again["m1/answers"] == "candidates.top_p changed: 0.9 → 0.5"
@@ -322,6 +322,6 @@ def test_the_sentence_names_what_is_read(run):
         ("head_to_head.prompts=1", "seed/held_out", "head_to_head.prompts changed: 256 → 1"),
     ],
 )
-def test_the_sentence_names_no_setting_that_did_not_change(run, word, stage, reason):
+def test_the_reason_names_no_other_setting(run, word, stage, reason):
     again = stages_to_recompute(run, configuration.load(str(run / "config.yaml"), (word, "sft.batch_size=32")))
     assert again[stage].removesuffix(", sft.batch_size changed: 16 → 32") in (reason, f"{reason}, judge prompt changed")

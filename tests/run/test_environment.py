@@ -1,4 +1,4 @@
-"""What a run runs on, as it is kept."""
+"""The recorded environment of a run."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def test_each_environment_is_kept_once(tmp_path, monkeypatch):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A repository that srlm would have been run from."""
+    """A repository from which srlm is run."""
     module = tmp_path / "python" / "srlm" / "__init__.py"
     module.parent.mkdir(parents=True)
     module.write_text("1\n", encoding="utf-8")
@@ -45,8 +45,10 @@ def checkout(tmp_path, monkeypatch):
 
 
 def git(folder, *words):
-    who = ("-c", "user.name=a", "-c", "user.email=a@b")
-    done = subprocess.run([shutil.which("git"), "-C", folder, *who, *words], check=True, capture_output=True, text=True)
+    author = ("-c", "user.name=a", "-c", "user.email=a@b")
+    done = subprocess.run(
+        [shutil.which("git"), "-C", folder, *author, *words], check=True, capture_output=True, text=True
+    )
     return done.stdout.strip()
 
 
@@ -70,7 +72,7 @@ def test_this_checkout_is_found():
     assert found.removesuffix("+") == git(ROOT, "rev-parse", "HEAD")
 
 
-def test_a_repository_farther_up_is_not_srlms(checkout, tmp_path, monkeypatch):
+def test_a_repository_further_up_is_not_srlms(checkout, tmp_path, monkeypatch):
     git(tmp_path, "init", "--quiet")
     installed = tmp_path / "venv" / "lib" / "site-packages" / "srlm" / "__init__.py"
     installed.parent.mkdir(parents=True)
@@ -86,7 +88,7 @@ def test_a_repository_farther_up_is_not_srlms(checkout, tmp_path, monkeypatch):
         (None, []),
     ],
 )
-def test_gpus_are_those_that_the_driver_names(tmp_path, monkeypatch, script, gpus):
+def test_gpus_are_those_that_nvidia_smi_lists(tmp_path, monkeypatch, script, gpus):
     if script is not None:
         tool = tmp_path / "nvidia-smi"
         tool.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")

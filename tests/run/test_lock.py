@@ -1,4 +1,4 @@
-"""The lock of a run's folder: who is refused, who is told, and what a process that died leaves."""
+"""The lock of a run directory: the refusal of a second process, its message, and locks of dead processes."""
 
 import contextlib
 import errno
@@ -32,7 +32,7 @@ def another_process(folder):
         process.stdout.close()
 
 
-def test_a_second_process_is_refused_with_the_firsts_number_and_machine(tmp_path):
+def test_a_second_process_is_refused_with_the_owners_pid_and_host(tmp_path):
     with another_process(tmp_path / "run") as first:
         with pytest.raises(InputError) as caught, held(tmp_path / "run"):
             pass
@@ -46,7 +46,7 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path, how):
     with another_process(tmp_path) as first:
         os.kill(first.pid, how)
         first.wait()
-        assert str(first.pid) in (tmp_path / LOCK).read_text(encoding="utf-8")  # what it left
+        assert str(first.pid) in (tmp_path / LOCK).read_text(encoding="utf-8")  # left by the dead process
         with held(tmp_path):
             assert f'"pid": {os.getpid()}' in (tmp_path / LOCK).read_text(encoding="utf-8")
 
@@ -75,13 +75,13 @@ def test_workers_do_not_inherit_it(tmp_path):
         child.stdout.close()
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
+def test_a_folder_with_other_content_is_left_alone(tmp_path):
     (tmp_path / "other").write_text("", encoding="utf-8")
     with held(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == ["other"]
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match=r"run directory .*; use another --run-dir"), held(tmp_path / "file" / "run"):
         pass
@@ -98,7 +98,7 @@ def test_a_file_system_without_locks_is_used_without_one(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}'])
-def test_an_owner_that_cannot_be_read(tmp_path, text):
+def test_an_unreadable_owner(tmp_path, text):
     (tmp_path / LOCK).write_text(text, encoding="utf-8")
     with (tmp_path / LOCK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

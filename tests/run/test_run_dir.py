@@ -1,4 +1,4 @@
-"""The run directory: opening it, going on in it, and what makes a stage done."""
+"""The run directory: opening it, resuming in it, and when a stage is done."""
 
 import importlib.metadata
 import json
@@ -22,7 +22,7 @@ def run(tmp_path):
 
 
 def contents(folder):
-    """Every file below a folder, with its bytes and the time it was written."""
+    """Every file below a folder, with its bytes and modification time."""
     return {
         path.relative_to(folder): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in folder.rglob("*")
@@ -42,12 +42,12 @@ def test_a_new_folder(tmp_path):
     assert "top_p: 0.9" in text  # every default is written out
 
 
-def test_an_empty_folder_that_is_there(tmp_path):
+def test_an_existing_empty_folder(tmp_path):
     RunDir.open(tmp_path, make_config())
     assert read_config(tmp_path) == make_config()
 
 
-def test_going_on(run):
+def test_resuming(run):
     run.finish("seed/ift", {"cache_key": "k"}, 1.0, {"rows": 3})
     again = RunDir.open(run.path, make_config())
     assert again.entry("seed/ift") == run.entry("seed/ift")
@@ -71,14 +71,14 @@ def test_a_run_may_be_extended(run):
         ({"dpo": {"save_steps": None}, "sft": {"micro_batch_size": 2}}, False),
     ],
 )
-def test_a_configuration_that_makes_other_rows_than_the_earlier_one(values, kept, run):
+def test_a_configuration_that_gives_other_rows_archives_the_previous_one(values, kept, run):
     run.finish("seed/ift", {"cache_key": "k"}, 1.0, {"rows": 3})
-    earlier = (run.path / "config.yaml").read_text()
+    previous = (run.path / "config.yaml").read_text()
     now = configuration.build({"model": {"name": "m"}} | values)
     assert RunDir.open(run.path, now).entry("seed/ift") is not None
     assert read_config(run.path) == now
     file = run.path / "archive" / "1" / "config.yaml"
-    assert (file.read_text() == earlier) if kept else not file.exists()
+    assert (file.read_text() == previous) if kept else not file.exists()
 
 
 def test_a_run_of_another_name_is_refused(run):
@@ -92,7 +92,7 @@ def test_a_run_of_another_name_is_refused(run):
     assert contents(run.path) == before
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
+def test_a_folder_with_other_content_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     before = contents(tmp_path)
     with pytest.raises(InputError, match=r"not empty and not a run directory.*use another --run-dir"):
@@ -119,7 +119,7 @@ def test_a_broken_configuration_in_the_folder(text, reason, tmp_path):
 
 
 @pytest.mark.parametrize("below", ["", "run", "deep/run"])
-def test_a_file_in_the_way(below, tmp_path):
+def test_a_file_in_place_of_a_folder(below, tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")
     with pytest.raises(InputError, match=r"run directory .*(Not a directory|File exists); use another --run-dir"):
@@ -128,14 +128,14 @@ def test_a_file_in_the_way(below, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_parent_that_may_not_be_written(tmp_path):
+def test_a_parent_without_write_permission(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match=r"run directory .*: Permission denied; use another --run-dir"):
         RunDir.open(tmp_path / "run", make_config())
 
 
 @pytest.mark.parametrize("path", [".", "none"])
-def test_reading_the_configuration_of_no_run(path, tmp_path):
+def test_reading_the_configuration_of_another_folder(path, tmp_path):
     with pytest.raises(InputError, match="not a run directory"):
         read_config(tmp_path / path)
 
@@ -152,13 +152,13 @@ def test_paths(tmp_path):
 # --- stages -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_stage_that_was_not_begun(run):
+def test_a_stage_that_was_not_started(run):
     assert run.entry("m2/prompts") is None
     assert run.known_stages() == {}
 
 
 def finished(run, name="m2/prompts", file="m2/prompts.jsonl", rows=3):
-    """A stage that is done, and its file."""
+    """Finish a stage, and return its file."""
     path = run.path / file
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b'{"text": "a\xe2\x80\xa8b\xc2\x85"}\n' * rows)
@@ -169,9 +169,9 @@ def finished(run, name="m2/prompts", file="m2/prompts.jsonl", rows=3):
 
 def test_a_stage_that_is_done(run):
     file = finished(run)
-    for some in (run, RunDir(run.path)):
-        some.check("m2/prompts", file)
-        assert some.state("m2/prompts") == "done"
+    for opened in (run, RunDir(run.path)):
+        opened.check("m2/prompts", file)
+        assert opened.state("m2/prompts") == "done"
     entry = RunDir(run.path).entry("m2/prompts")
     assert {name: entry[name] for name in ("cache_key", "seconds", "rows", "engine")} == {
         "cache_key": "k",
@@ -183,7 +183,7 @@ def test_a_stage_that_is_done(run):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", entry["finished"])
 
 
-def test_stages_are_kept_together(run):
+def test_one_manifest_for_all_stages(run):
     for number, name in enumerate(("seed/ift", "m1/sft", "m2/prompts")):
         run.finish(name, {"cache_key": str(number)}, 0, {"rows": number})
     manifest = json.loads((run.path / "manifest.json").read_text(encoding="utf-8"))
@@ -192,7 +192,7 @@ def test_stages_are_kept_together(run):
     assert RunDir(run.path).entry("m1/sft")["cache_key"] == "new"
 
 
-def test_what_has_begun_is_known_until_it_is_done(run):
+def test_a_started_stage_is_known_until_it_is_done(run):
     run.start("m2/prompts", {"cache_key": "k", "path": "m2/prompts.jsonl"})
     assert RunDir(run.path).known_stages() == {
         "m2/prompts": {"format": FORMAT, "cache_key": "k", "path": "m2/prompts.jsonl"}
@@ -202,7 +202,7 @@ def test_what_has_begun_is_known_until_it_is_done(run):
     assert json.loads((run.path / "started.json").read_text()) == {}
 
 
-def test_a_file_that_is_not_as_it_was_left(run):
+def test_a_changed_file(run):
     file = finished(run)
     file.write_bytes(file.read_bytes().replace(b"a", b"z"))  # as many rows, of the same size
     os.utime(file, ns=(1, 1))
@@ -215,7 +215,7 @@ def test_a_file_that_is_not_as_it_was_left(run):
     )
 
 
-def test_a_copy_has_other_times_and_the_same_content(run):
+def test_a_copy_with_other_times_is_accepted(run):
     file = finished(run)
     os.utime(file, ns=(1, 1))
     assert run.state("m2/prompts") == "changed"
@@ -223,7 +223,7 @@ def test_a_copy_has_other_times_and_the_same_content(run):
     assert RunDir(run.path).state("m2/prompts") == "done"
 
 
-def test_a_file_that_is_gone(run):
+def test_a_missing_file(run):
     file = finished(run)
     file.unlink()
     assert run.state("m2/prompts") == "missing"
@@ -234,13 +234,13 @@ def test_a_file_that_is_gone(run):
     )
 
 
-def test_a_models_weights_that_were_swapped(run, tiny_model):
+def test_changed_weights_of_a_model(run, tiny_model):
     model = run.model(1)
     shutil.copytree(tiny_model, model)
     facts = {"sha256": {"m1/model": content_hash(model)}, "fingerprint": fingerprint(model)}
     run.finish("m1/sft", {"cache_key": "k", "path": "m1/model"}, 0, facts)
     run.check("m1/sft", model)
-    (model / "README.md").write_text("a card says nothing of what comes out")
+    (model / "README.md").write_text("the model card does not affect outputs")
     run.check("m1/sft", model)
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
@@ -260,7 +260,7 @@ def test_a_broken_manifest(text, run):
 
 @pytest.mark.parametrize("name", ["manifest.json", "started.json"])
 @pytest.mark.parametrize(("fields", "shown"), [({}, "before 3"), ({"format": FORMAT + 1}, f"{FORMAT + 1}")])
-def test_a_run_of_another_version_is_refused_with_what_to_do(name, fields, shown, run):
+def test_a_run_of_another_format_is_refused_and_left_unchanged(name, fields, shown, run):
     (run.path / name).write_text(json.dumps({"seed/ift": {"key": "k", "seconds": 1.0, **fields}}))
     before = contents(run.path)
     with pytest.raises(InputError, match="run format"):

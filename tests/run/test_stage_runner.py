@@ -1,4 +1,4 @@
-"""What makes a stage done, and what is made again."""
+"""When a stage is done, and which stages are recomputed."""
 
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ def build(**values):
 
 @dataclass
 class ScriptedLauncher:
-    """Stands in for workers: notes what it is to do."""
+    """Stands in for workers: records the jobs."""
 
     works: list = field(default_factory=list)
 
@@ -43,13 +43,13 @@ def test_a_stage_is_done_once_it_is_recorded(stages, tmp_path):
 @pytest.mark.parametrize(
     ("t", "method", "name"), [(1, "random", "m1/sft"), (2, "random", "m2/dpo"), (2, "positives_only", "m2/sft")]
 )
-def test_the_stage_that_gives_a_model(tmp_path, t, method, name):
+def test_the_training_stage_of_a_model(tmp_path, t, method, name):
     stages = StageRunner(build(pairs={"method": method}), RunDir(tmp_path), ScriptedLauncher(), Recorder())
     assert stages.training_stage(t) == name
 
 
 def make(stages, *names, parts=None):
-    """Do stages, each made from the one before; returns those that were not done."""
+    """Run stages, each depending on the previous one, and return those that were not done."""
     made, before = [], ()
     for name in names:
         file = stages.run_dir.path / f"{name}.jsonl"
@@ -63,7 +63,7 @@ def make(stages, *names, parts=None):
 
 
 def reopened(stages, **values):
-    """The run as the next command finds it."""
+    """Open the run again, as the next command does."""
     config = build(**values)
     run = RunDir.open(stages.run_dir.path, config)
     return StageRunner(config, run, ScriptedLauncher(), Recorder())
@@ -72,7 +72,7 @@ def reopened(stages, **values):
 NAMES = ("m2/a", "m2/b", "m2/c")
 
 
-def test_what_follows_from_a_change_is_made_again_and_the_rest_is_not(tmp_path):
+def test_a_changed_stage_and_its_dependents_are_recomputed(tmp_path):
     stages = StageRunner(build(), RunDir.open(tmp_path / "run", build()), ScriptedLauncher(), Recorder())
     run = stages.run_dir.path
     assert make(stages, *NAMES, parts={"m2/b": stages.key_inputs("judge")}) == list(NAMES)
@@ -92,7 +92,7 @@ def test_what_follows_from_a_change_is_made_again_and_the_rest_is_not(tmp_path):
         assert (run / f"{name}.jsonl").read_text(encoding="utf-8") != old[name]
 
 
-def test_rows_of_a_stage_that_only_began_are_not_gone_on_from_with_other_settings(tmp_path):
+def test_partial_rows_are_not_resumed_with_other_settings(tmp_path):
     stages = StageRunner(build(), RunDir(tmp_path), ScriptedLauncher(), Recorder())
     file = tmp_path / "m2" / "a.jsonl"
     assert not stages.is_done("m2/a", file, {"x": 1})
@@ -100,7 +100,7 @@ def test_rows_of_a_stage_that_only_began_are_not_gone_on_from_with_other_setting
     file.write_text("half\n", encoding="utf-8")
     again = StageRunner(build(), RunDir(tmp_path), ScriptedLauncher(), Recorder())
     assert not again.is_done("m2/a", file, {"x": 1})
-    assert file.exists()  # the same settings go on
+    assert file.exists()  # the same settings resume
     assert not again.is_done("m2/a", file, {"x": 2})
     assert not file.exists()
     assert (tmp_path / "archive" / "1" / "m2" / "a.jsonl").read_text(encoding="utf-8") == "half\n"
@@ -109,35 +109,35 @@ def test_rows_of_a_stage_that_only_began_are_not_gone_on_from_with_other_setting
     ]
 
 
-def test_a_run_of_another_version_of_the_code_is_refused(stages, tmp_path, monkeypatch):
+def test_a_run_of_another_format_is_refused(stages, tmp_path, monkeypatch):
     assert make(stages, *NAMES) == list(NAMES)
     monkeypatch.setattr("srlm.run.run_dir.FORMAT", 99)
     with pytest.raises(InputError, match=r"run format 3, this version needs 99\); finish the run with that version"):
         RunDir(tmp_path)
 
 
-def test_rows_that_were_changed_by_hand_stop_the_run(stages, tmp_path):
+def test_rows_changed_by_hand_stop_the_run(stages, tmp_path):
     make(stages, *NAMES)
     (tmp_path / "m2/a.jsonl").write_text("mine\n", encoding="utf-8")
     with pytest.raises(InputError, match="has been changed"):
         make(StageRunner(build(), RunDir(tmp_path), ScriptedLauncher(), Recorder()), *NAMES)
 
 
-def test_a_folder_is_a_model_and_another_name_is_looked_for(stages, tiny_model):
+def test_a_folder_is_a_model_and_other_names_are_resolved(stages, tiny_model):
     assert stages.resolve(tiny_model, None) == tiny_model
     assert stages.launcher.works == []
     assert stages.resolve("owner/name", "r") == "found"
     assert stages.launcher.works == [Resolve("model", "owner/name", "r")]
 
 
-def test_a_stage_that_ends_without_its_file_is_not_done(stages, tmp_path):
+def test_a_stage_without_its_file_is_not_done(stages, tmp_path):
     assert not stages.is_done("m2/a", tmp_path / "m2" / "a.jsonl", {})
     with pytest.raises(StageError, match=r"m2/a: finished without writing .*a\.jsonl"):
         stages.finish("m2/a", {"rows": 1})
     assert stages.run_dir.entry("m2/a") is None
 
 
-def test_rows_of_which_nothing_is_known_are_not_gone_on_from(stages, tmp_path):
+def test_rows_from_unknown_inputs_are_not_resumed(stages, tmp_path):
     file = tmp_path / "m2" / "a.jsonl"
     file.parent.mkdir()
     file.write_text("an earlier srlm's\n", encoding="utf-8")
@@ -147,7 +147,7 @@ def test_rows_of_which_nothing_is_known_are_not_gone_on_from(stages, tmp_path):
     assert stages.report.notes[0].startswith(f"m2/a: {file} existed, from unknown inputs; archived in ")
 
 
-def test_a_run_of_an_earlier_srlm_is_not_made_again_unasked(stages, tmp_path):
+def test_a_run_of_an_older_version_is_refused_instead_of_recomputed(stages, tmp_path):
     stages.run_dir.finish("m2/a", {"cache_key": "k"}, 0.0, {"rows": 1})
     manifest = tmp_path / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"format": 3,', ""), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How a distributed training's launcher ends: with its training, too slowly, or on its own."""
+"""The exit of a distributed training's launcher: in time, too slow, or with an error."""
 
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ connection.send(("done",))
 
 
 def run(monkeypatch, tmp_path, script):
-    """Launch a scripted process in place of a training."""
+    """Launch a scripted process instead of a training."""
     command = [sys.executable, "-c", script]
     monkeypatch.setattr(distributed, "distributed_command", lambda _, address: [*command, address])
     results = {}
@@ -35,7 +35,7 @@ def test_results_are_passed_on(monkeypatch, tmp_path):
     assert run(monkeypatch, tmp_path, CONNECT) == {"m2/dpo": {"rows": 3}}
 
 
-def test_a_launcher_that_is_slow_to_exit_does_not_undo_a_training_that_is_done(monkeypatch, tmp_path):
+def test_a_launcher_that_is_slow_to_exit_does_not_undo_the_training(monkeypatch, tmp_path):
     monkeypatch.setattr(distributed, "EXIT_SECONDS", 0.2)
     slow = f"{CONNECT}\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     assert run(monkeypatch, tmp_path, slow) == {"m2/dpo": {"rows": 3}}
@@ -43,6 +43,6 @@ def test_a_launcher_that_is_slow_to_exit_does_not_undo_a_training_that_is_done(m
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_launcher_that_fails_by_itself_after_its_training_is_an_error(monkeypatch, tmp_path):
+def test_a_launcher_that_fails_after_the_training_is_an_error(monkeypatch, tmp_path):
     with pytest.raises(StageError, match=r"a worker process died \(exit code 3\)"):
         run(monkeypatch, tmp_path, f"{CONNECT}\nsys.exit(3)")

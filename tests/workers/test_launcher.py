@@ -33,7 +33,7 @@ heavy_packages = module._heavy_packages
 
 @dataclass(frozen=True)
 class Job:
-    """Work that does what its `kind` says; its process id is always its first result."""
+    """A job that runs the method named `kind`; its first result is its process id."""
 
     kind: str
 
@@ -90,7 +90,7 @@ class Job:
         threading.Thread(target=time.sleep, args=(600,)).start()
 
     def leave_a_child(self, report, finish):
-        """What an engine's own processes may do: outlive the one that started them."""
+        """Start a process that outlives the worker, as an engine's own processes may."""
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         finish("child", {"pid": child.pid})
 
@@ -105,7 +105,7 @@ class Job:
 
 
 class Driver:
-    """A launcher, and what it passed on."""
+    """A launcher with its results and progress."""
 
     def __init__(self, folder):
         self.log, self.report, self.results = folder / "logs" / "workers.log", Recorder(), {}
@@ -119,7 +119,7 @@ class Driver:
         return self.log.read_text(encoding="utf-8")
 
     def is_gone(self):
-        """The process of the last job is not there any more, and so its memory is not."""
+        """Check that the process of the last job has ended, which frees its memory."""
         with pytest.raises(ProcessLookupError):
             os.kill(self.results["pid"]["pid"], 0)
         return True
@@ -127,7 +127,7 @@ class Driver:
 
 @pytest.fixture(scope="module")
 def _packages():
-    """Start the forkserver with nothing to import: these jobs need nothing."""
+    """Start the forkserver without imports: these jobs need none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_heavy_packages", lambda *_: [])
         yield
@@ -138,17 +138,17 @@ def driver(tmp_path, _packages):
     return Driver(tmp_path)
 
 
-def test_the_next_job_starts_when_no_process_of_the_last_is_left(driver):
+def test_no_process_of_a_job_is_left_when_it_ends(driver):
     driver.run(Job("leave_a_child"))
     child = driver.results["child"]["pid"]
     assert not Path(f"/proc/{child}").exists() or "zombie" in Path(f"/proc/{child}/status").read_text()
     assert driver.is_gone()
 
 
-def test_processes_that_cannot_be_ended_stop_the_run(driver, monkeypatch):
+def test_processes_that_do_not_end_stop_the_run(driver, monkeypatch):
     monkeypatch.setattr(process_tree, "RELEASE_SECONDS", 0.5)
     monkeypatch.setattr(process_tree, "_signal_group", lambda *_: True)
-    driver.run(Job("nothing"))  # only zombies, which hold nothing, are left of a group that has no living process
+    driver.run(Job("nothing"))  # zombies hold no memory
     monkeypatch.setattr(process_tree, "_only_zombies", lambda _: False)
     with pytest.raises(StageError, match=r"processes of worker \d+ did not end and still hold memory"):
         driver.run(Job("nothing"))
@@ -203,7 +203,7 @@ def test_deaths(driver, kind, text):
     assert driver.is_gone()
 
 
-def test_what_came_before_an_error_is_kept(driver):
+def test_results_before_an_error_are_kept(driver):
     with pytest.raises(StageError):
         driver.run(Job("stage_error"))
     assert driver.results["stage"] == {"rows": 1}
@@ -233,10 +233,10 @@ def test_output_goes_to_the_log(driver, capfd):
     assert (captured.out, captured.err) == ("", "")
 
 
-def test_left_over_threads_hold_nobody_up(driver):
+def test_remaining_threads_do_not_delay_the_exit(driver):
     began = time.monotonic()
     driver.run(Job("hold_on"))
-    assert time.monotonic() - began < 300  # of the 600 that its thread sleeps
+    assert time.monotonic() - began < 300  # its thread sleeps for 600 s
     assert driver.is_gone()
 
 
@@ -264,7 +264,7 @@ def test_resolve(driver, tiny_model, tmp_path):
         driver.run(Resolve("model", str(tmp_path / "nowhere"), None))
 
 
-# --- what is imported beforehand --------------------------------------------------------------------------------------
+# --- preloaded packages -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_resolve(driver, tiny_model, tmp_path):
     ],
 )
 def test_heavy_packages(monkeypatch, kinds, engine, build, expected):
-    """The GPU build of vLLM may start CUDA when it is imported: never in a process that forks."""
+    """The GPU build of vLLM may initialize CUDA when imported, so it is never imported in a process that forks."""
     from srlm.engines import factory
 
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object() if build else None)
@@ -292,7 +292,7 @@ def test_heavy_packages(monkeypatch, kinds, engine, build, expected):
 
 
 def train(tmp_path, tiny_model, **settings):
-    """A small SFT as a job, and the launcher for its configuration."""
+    """Return a small SFT as a job, and its configuration."""
     rows = [Example(f"e{n}", chat.user(f"Task {n}"), chat.assistant("the answer " * n)) for n in range(1, 9)]
     write_rows(tmp_path / "ift.jsonl", rows)
     sft = {"batch_size": 4, "micro_batch_size": 2, "dropout": 0.0, **settings.pop("sft", {})}
@@ -323,7 +323,7 @@ driver.launcher.run(Job("sleep"), lambda name, result: print(result.get("pid", n
 """
 
 
-def test_a_worker_ends_with_a_driver_that_was_killed(tmp_path):
+def test_a_worker_exits_with_its_killed_driver(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
@@ -336,12 +336,12 @@ def test_a_worker_ends_with_a_driver_that_was_killed(tmp_path):
         process.stdout.close()
     deadline = time.monotonic() + HANG_SECONDS
     while running(worker):
-        assert time.monotonic() < deadline, "the worker outlives its driver"
+        assert time.monotonic() < deadline, "the worker outlived its driver"
         time.sleep(0.02)
 
 
 def running(pid):
-    """Whether a process runs; one that nobody has waited for yet does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
@@ -355,7 +355,7 @@ def test_two_processes_that_fail(tmp_path, tiny_model, monkeypatch):
 
 
 def test_launcher_that_dies(tmp_path, tiny_model, monkeypatch):
-    """Before any process has called the driver; the job is the first to use the log."""
+    """Before any process has connected to the driver; the job is the first to use the log."""
     dying = "import sys; print('no room'); sys.exit(3)"
     monkeypatch.setattr(distributed, "distributed_command", lambda *_: [sys.executable, "-c", dying])
     work, config = train(tmp_path, tiny_model, processes=2)
@@ -379,8 +379,8 @@ def test_how_processes_are_started(monkeypatch, gpu, settings, expected):
     command = distributed.distributed_command(LaunchSection(**settings), "/tmp/address")  # noqa: S108
     assert command[0] == sys.executable
     assert command[-3:] == ["-m", "srlm.workers.process", "/tmp/address"]  # noqa: S108
-    places = [command.index(word) for word in expected]
-    assert places == sorted(places)
+    positions = [command.index(word) for word in expected]
+    assert positions == sorted(positions)
     assert ("--multi_gpu" in command) is ("--multi_gpu" in expected)
 
 

@@ -1,4 +1,4 @@
-"""What a worker makes of a job."""
+"""Jobs as a worker runs them."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.scripted import Recorder
 
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
-def test_a_training_keeps_the_checkpoints_that_its_section_asks_for(kind, tmp_path, monkeypatch):
+def test_a_training_uses_the_save_steps_of_its_section(kind, tmp_path, monkeypatch):
     config = configuration.build({"model": {"name": "m"}, "sft": {"save_steps": 7}, "dpo": {"save_steps": 9}})
     jobs, results = [], {}
 

@@ -1,4 +1,4 @@
-"""What is tried again when a worker fails: scripted failures, and real processes that die at a request."""
+"""Retries after a worker failure: scripted failures, and real processes that die at a request."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ KEYS = [f"r{number}" for number in range(40)]
 
 @dataclass(frozen=True)
 class Task:
-    """A stage that asks for one answer a key, and appends each as a line."""
+    """A stage that requests one answer per key, and appends each key as a line."""
 
     name: str
     file: Path
@@ -58,7 +58,7 @@ class ScriptedRuns:
     def __call__(self, work, finish):
         self.works.append(work)
         end = self.ends.pop(0) if self.ends else None
-        if isinstance(end, tuple):  # finishes the first so many tasks before
+        if isinstance(end, tuple):  # (number of tasks to finish first, error)
             for task in work.tasks[: end[0]]:
                 finish(task.name, {"rows": 1})
             raise end[1]
@@ -73,7 +73,7 @@ def fault(kind, *out, answered=True):
 
 
 def supervise(runs, work):
-    """Returns what was finished, what was said, and the supervisor."""
+    """Return the results, the notes and the supervisor."""
     report, finished = Recorder(), {}
     supervisor = Supervisor(runs, report)
     supervisor.run(work, finished.__setitem__)
@@ -88,7 +88,7 @@ def test_nothing_fails(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["died", "hung", "engine_error"])
-def test_what_is_not_done_is_done_by_another_worker_that_knows_the_suspects(tmp_path, kind):
+def test_another_worker_gets_the_remaining_tasks_and_the_suspects(tmp_path, kind):
     runs = ScriptedRuns((1, fault(kind, "x", "y")), fault(kind, "y", "z"))
     finished, notes, _ = supervise(runs, generate(tmp_path, "m2/a", "m2/b"))
     assert [[task.name for task in work.tasks] for work in runs.works] == [["m2/a", "m2/b"], ["m2/b"], ["m2/b"]]
@@ -111,11 +111,11 @@ def test_sizes_are_halved_until_they_fit_and_kept(tmp_path):
     supervisor.run(work, finished.__setitem__)
     assert runs.works[-1].config.engine.batch_size == 2
     changed = replace(work, config=config(engine={"batch_size": 16, "max_num_seqs": 2}))
-    supervisor.run(changed, finished.__setitem__)  # the user knows better
+    supervisor.run(changed, finished.__setitem__)  # the user's own changes are kept
     assert (runs.works[-1].config.engine.batch_size, runs.works[-1].config.engine.max_num_seqs) == (16, 1)
 
 
-def test_a_training_takes_fewer_rows_at_once(tmp_path):
+def test_a_training_is_retried_with_smaller_micro_batches(tmp_path):
     train = Train("m2/dpo", "dpo", config(dpo={"micro_batch_size": 6, "batch_size": 12}), "m1", tmp_path, tmp_path, ())
     runs = ScriptedRuns(fault("out_of_memory"), fault("out_of_memory"))
     finished, _, _ = supervise(runs, train)
@@ -128,19 +128,19 @@ def test_a_training_takes_fewer_rows_at_once(tmp_path):
     ("ends", "sections", "message", "tried"),
     [
         ([fault("out_of_memory")], {"engine": {"batch_size": 1, "max_num_seqs": 1}}, "it out_of_memory", 1),
-        ([fault("died")], {}, "it died", 1),  # at no request: while it was loaded
+        ([fault("died")], {}, "it died", 1),  # without a request in flight: while loading
         ([InputError("no such folder")], {}, "no such folder", 1),
         ([fault("died", "x", answered=False)] * 9, {}, r"it died \(5 times in a row without progress", 5),
     ],
 )
-def test_what_ends_the_run(tmp_path, ends, sections, message, tried):
+def test_failures_that_end_the_run(tmp_path, ends, sections, message, tried):
     runs = ScriptedRuns(*ends)
     with pytest.raises((StageError, InputError), match=message):
         supervise(runs, generate(tmp_path, "m2/a", **sections))
     assert len(runs.works) == tried
 
 
-def test_other_jobs_are_not_tried_again():
+def test_other_jobs_are_not_retried():
     with pytest.raises(StageError, match="it died"):
         supervise(ScriptedRuns(fault("died", "x")), Resolve("model", "m", None))
 
@@ -150,7 +150,7 @@ def test_other_jobs_are_not_tried_again():
 
 @dataclass(frozen=True)
 class Deadly(Generate):
-    """Generates with a scripted engine that ends its process, or sleeps, at one request."""
+    """Generates with a scripted engine that kills its process, hangs or raises at one request."""
 
     bad: str = ""
     how: str = "kill"
@@ -176,7 +176,7 @@ def driver(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("how", "kind"), [("kill", "died"), ("hang", "hung"), ("raise", "engine_error")])
-def test_a_request_that_ends_every_engine_is_set_aside_and_no_other(driver, tmp_path, how, kind):
+def test_only_the_request_that_ends_every_engine_is_marked_as_failed(driver, tmp_path, how, kind):
     launcher, report = driver
     tasks = generate(tmp_path, "m2/a", "m2/b").tasks
     finished = {}

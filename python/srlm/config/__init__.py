@@ -3,6 +3,8 @@
 An unknown key, a wrong type or a value out of range is an error that names the key's full path, the file, and the
 nearest valid key. `docs/configuration.md` and `srlm config --describe` show the description of each field. Code always
 accesses a section through a variable of the section's name (`judge.samples`), so that a test can find unused fields.
+
+This package must not depend on what its settings do.
 """
 
 from __future__ import annotations

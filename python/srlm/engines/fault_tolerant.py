@@ -14,7 +14,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from srlm.errors import EngineError, InputError, StageError, is_out_of_memory
-from srlm.rows.records import FailedRequest, resume_rows, write_rows
+from srlm.rows.records import FailedRequest, write_rows
+from srlm.rows.resume import resume_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from srlm.rows.records import RowWriter, content_id, resume_rows
+from srlm.rows.records import RowWriter, content_id
+from srlm.rows.resume import resume_rows
 
 if TYPE_CHECKING:
     from pathlib import Path

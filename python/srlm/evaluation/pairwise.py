@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from srlm.evaluation.estimates import NONE, Estimate, mean
 from srlm.evaluation.win_rates import LOSS, TIE, WIN, win_rates
-from srlm.rows.records import Comparison, RowWriter, content_id, resume_rows
+from srlm.rows.records import Comparison, RowWriter, content_id
+from srlm.rows.resume import resume_rows
 from srlm.stages.judge_prompt import fill_fields, read_prompt_file
 
 if TYPE_CHECKING:

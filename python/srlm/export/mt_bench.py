@@ -16,16 +16,8 @@ from srlm.engines.base import Request, Sampling
 from srlm.errors import InputError
 from srlm.models import chat
 from srlm.rows.json_lines import read_objects
-from srlm.rows.records import (
-    FinishReason,
-    Natural,
-    RowWriter,
-    content_id,
-    derived_seed,
-    read_rows,
-    resume_rows,
-    write_text,
-)
+from srlm.rows.records import FinishReason, Natural, RowWriter, content_id, derived_seed, read_rows, write_text
+from srlm.rows.resume import resume_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

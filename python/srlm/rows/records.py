@@ -3,7 +3,7 @@
 A row is a frozen dataclass; its id is a hash of its content, so a rerun gives the same row the same id. A file of rows
 is JSON lines in UTF-8, split on `\\n` only: U+2028 and similar characters are legal inside a JSON string, and
 `str.splitlines` would split a row there. A writer appends whole lines, which survive a kill immediately and a loss of
-power after at most a second; `resume_rows` drops a partial last line that a crash left. Files that may hold millions of
+power after at most a second (`resume` drops a partial last line that a crash left). Files that may hold millions of
 rows are streamed with `iter_rows` or accessed through `lazy_rows.RowFile`.
 """
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from srlm.reporter import Reporter
 
 Message = dict[str, str]
 Natural = Annotated[int, "0 or more"]
@@ -271,38 +270,6 @@ def _wrong_fields(value: dict[str, Any], kind: type[Any]) -> str:
     problem = f"unknown field {unknown[0]!r}" if unknown else f"field {missing[0]!r} is missing"
     article = "an" if kind.__name__[0] in "AEIO" else "a"
     return f"{problem}; {article} {kind.__name__} has: {', '.join(fields)}"
-
-
-def resume_rows(path: Path, kind: type[Row], report: Reporter | None = None) -> list[Row]:
-    """Return what `resume_iter` yields."""
-    return list(resume_iter(path, kind, report))
-
-
-def resume_iter(path: Path, kind: type[Row], report: Reporter | None = None) -> Iterator[Row]:
-    """Cut off a partial last line (with a note to `report`), and yield the rows that an earlier run left in `path`.
-
-    Yields nothing if there is no file.
-
-    Raises:
-        InputError: the last line is not a partial row of this kind; the file is left unchanged.
-    """
-    if not path.exists():
-        return iter(())
-    torn = progress.torn_line(path)
-    if torn:
-        if not _may_be_partial(torn, kind):
-            raise InputError(f"{path}: its last line is not a partial {kind.__name__}; use another file")
-        os.truncate(path, path.stat().st_size - len(torn))
-        if report is not None:
-            report.note(f"{path}: a partial last line was cut off; its row is recomputed")
-    return iter_rows(path, kind)
-
-
-def _may_be_partial(line: bytes, kind: type[Any]) -> bool:
-    """Tell whether a line may be the start of a row: a file given by mistake must not lose its last line."""
-    start = f'{{"{dataclasses.fields(kind)[0].name}": '.encode()
-    line = line.strip(b"\0\r ")  # some file systems leave these after a loss of power
-    return line.startswith(start) or start.startswith(line)
 
 
 class RowWriter:

@@ -13,7 +13,8 @@ import numpy as np
 from srlm.engines.base import Request, Sampling
 from srlm.models import chat
 from srlm.rows.ids import IdIndex
-from srlm.rows.records import Candidate, RowWriter, content_id, derived_seed, resume_iter
+from srlm.rows.records import Candidate, RowWriter, content_id, derived_seed
+from srlm.rows.resume import resume_iter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -19,11 +18,13 @@ from srlm.models import chat
 from srlm.native import expected_scores, parse_verdicts
 from srlm.native import mean_scores as native_mean_scores
 from srlm.rows.ids import IdIndex
-from srlm.rows.records import RowWriter, Verdict, content_id, derived_seed, resume_iter
+from srlm.rows.records import RowWriter, Verdict, content_id, derived_seed
+from srlm.rows.resume import resume_iter
 from srlm.stages.judge_prompt import fill, read_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from srlm.engines.base import Request, Sampling
 from srlm.models import chat
 from srlm.native import NoveltyIndex
-from srlm.rows.records import DroppedPrompt, Prompt, RowWriter, content_id, derived_seed, resume_rows, write_rows
+from srlm.rows.records import DroppedPrompt, Prompt, RowWriter, content_id, derived_seed, write_rows
+from srlm.rows.resume import resume_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

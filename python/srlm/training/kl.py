@@ -16,7 +16,8 @@ import torch
 from srlm.errors import InputError
 from srlm.kernels.logits_logps import logits_logps
 from srlm.models import chat, registry
-from srlm.rows.records import RowWriter, SequenceLogprob, derived_seed, resume_rows
+from srlm.rows.records import RowWriter, SequenceLogprob, derived_seed
+from srlm.rows.resume import resume_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
