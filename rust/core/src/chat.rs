@@ -12,23 +12,23 @@
 //! * [`Ragged`] stores rows of ids in one flat array.
 
 mod encoder;
-mod guarded;
+mod fast_lane;
 mod huggingface;
-mod lane;
-mod marks;
 mod metaspace;
-mod probe;
+mod plain_text_tokenizer;
+mod probe_texts;
 mod python_str;
 mod ragged;
 mod special;
+mod special_marks;
 mod template;
 #[cfg(test)]
-mod tiny;
+mod test_tokenizers;
 mod tokenizer;
-mod unmerged;
+mod unmerged_pieces;
 
 pub use encoder::{Answer, ChatEncoder, Rendered};
-pub use lane::LaneRefusal;
+pub use fast_lane::LaneRefusal;
 pub use ragged::{Ragged, Rows};
 pub use template::{ChatTemplate, Message};
 pub use tokenizer::Tokenizer;

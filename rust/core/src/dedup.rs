@@ -13,20 +13,20 @@
 //! n-grams are taken from the normal form, so exact duplicates are always near
 //! duplicates.
 
-mod banding;
+mod band_layout;
 mod bands;
 mod clusters;
 mod exact;
 mod file;
+mod hash_mix;
 mod index;
 mod jaccard;
-mod mix;
 mod shingles;
 mod sketch;
 #[cfg(test)]
 mod tests;
 
-pub use banding::{Banding, MAX_PERMUTATIONS, RECALL};
+pub use band_layout::{Banding, MAX_PERMUTATIONS, RECALL};
 pub use exact::exact_duplicates;
 pub use index::{NearDuplicateIndex, Options};
 pub use shingles::{MAX_NGRAM, Unit};

@@ -13,13 +13,13 @@ mod columns;
 mod drops;
 mod groups;
 mod length_controlled;
-mod many;
 mod means;
+mod pairs_per_prompt;
 mod positives;
 mod random;
 mod rules;
 mod select;
-mod selection;
+mod selected_pairs;
 #[cfg(test)]
 mod tests;
 
@@ -29,4 +29,4 @@ pub use means::{Means, candidate_count, mean_scores, mean_scores_into};
 pub use positives::{Positives, positives};
 pub use rules::{Method, Rules};
 pub use select::select;
-pub use selection::Selection;
+pub use selected_pairs::Selection;

@@ -42,6 +42,6 @@ pub use parse::parse;
 pub use rules::Rules;
 
 #[cfg(test)]
-mod long_tests;
+mod linear_time_tests;
 #[cfg(test)]
 mod tests;

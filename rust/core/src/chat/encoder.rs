@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::marks::Marks;
 use super::python_str;
 use super::ragged::{self, Ragged, Rows};
+use super::special_marks::Marks;
 use super::template::{ChatTemplate, Message};
 use super::tokenizer::{Tokenizer, lane_is_usable};
 use crate::Error;

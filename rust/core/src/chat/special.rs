@@ -6,8 +6,8 @@ use std::ops::Range;
 use aho_corasick::{AhoCorasick, MatchKind};
 use rustc_hash::FxHashSet;
 
-use super::marks::Marks;
 use super::python_str;
+use super::special_marks::Marks;
 use crate::Error;
 
 /// The properties of an added token that affect the search.

@@ -5,11 +5,11 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::guarded::GuardedTokenizer;
+use super::fast_lane::{FastLane, LaneRefusal};
 use super::huggingface::{disable_truncation_and_padding, encode};
-use super::lane::{FastLane, LaneRefusal};
-use super::marks::Marks;
+use super::plain_text_tokenizer::GuardedTokenizer;
 use super::special::{Added, SpecialTokens};
+use super::special_marks::Marks;
 use crate::{Error, parallel};
 
 /// The tokenizer of a `tokenizer.json`, without truncation, padding and the

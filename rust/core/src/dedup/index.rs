@@ -5,11 +5,11 @@ use std::collections::hash_map::Entry;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use super::banding::Banding;
+use super::band_layout::Banding;
 use super::bands::{Band, NONE};
 use super::clusters::Clusters;
+use super::hash_mix::mix;
 use super::jaccard::{can_have_similar, is_similar};
-use super::mix::mix;
 use super::shingles::{MAX_NGRAM, Shingler, Unit};
 use super::sketch::Sketcher;
 use crate::{Error, parallel};

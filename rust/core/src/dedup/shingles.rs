@@ -1,6 +1,6 @@
 //! The set of a text's n-grams, as 64-bit hashes.
 
-use super::mix::mix;
+use super::hash_mix::mix;
 use crate::Error;
 use crate::text::{write_normal, write_uncollapsed};
 

@@ -9,8 +9,8 @@
 //! separate permutations. A set of n elements and a signature of k slots take
 //! about n + k ln k steps instead of n k.
 
-use super::banding::Banding;
-use super::mix::mix_by;
+use super::band_layout::Banding;
+use super::hash_mix::mix_by;
 
 const EMPTY: u64 = u64::MAX;
 const VALUE: u64 = 0xffff_ffff;

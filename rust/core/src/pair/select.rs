@@ -5,10 +5,10 @@ use super::columns::Columns;
 use super::drops::Drop;
 use super::groups::{Groups, Rows};
 use super::length_controlled::by_length;
-use super::many::Pairs;
+use super::pairs_per_prompt::Pairs;
 use super::random::PairSampler;
 use super::rules::{Method, Rules};
-use super::selection::Selection;
+use super::selected_pairs::Selection;
 use crate::Error;
 
 /// Selects pairs of answers to the same prompt. Every prompt gives at least one

@@ -1,6 +1,6 @@
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 
-use super::super::tiny;
+use super::super::test_tokenizers;
 use super::*;
 
 const TEMPLATE: &str = "{% for m in messages %}{{ '<|start|>' + m.role + '\\n' + m.content + '<|end|>\\n' }}{% endfor %}\
@@ -36,7 +36,7 @@ fn encoded(
 
 #[test]
 fn prompt_and_completion_are_the_whole_conversation() {
-    for (name, json, _) in tiny::every() {
+    for (name, json, _) in test_tokenizers::every() {
         let encoder = encoder(&json, TEMPLATE);
         let (prompt, completion) = encoded(&encoder, "the quick", "brown fox", true);
         let text = "<|start|>user\nthe quick<|end|>\n<|start|>assistant\nbrown fox<|end|>\n";
@@ -47,7 +47,7 @@ fn prompt_and_completion_are_the_whole_conversation() {
 
 #[test]
 fn an_answer_ends_with_the_end_token() {
-    let encoder = encoder(&tiny::byte_level(), TEMPLATE);
+    let encoder = encoder(&test_tokenizers::byte_level(), TEMPLATE);
     let end = encoder.tokenizer().token_to_id("<|end|>").unwrap() as i32;
     let (_, completion) = encoded(&encoder, "a", "b", false);
     let (_, with_tail) = encoded(&encoder, "a", "b", true);
@@ -60,7 +60,7 @@ fn an_answer_ends_with_the_end_token() {
 /// feed; the prompt's ids stay as the engine received them.
 #[test]
 fn a_prompt_keeps_its_ids_for_every_answer() {
-    for (name, json, _) in tiny::every() {
+    for (name, json, _) in test_tokenizers::every() {
         let encoder = encoder(&json, TEMPLATE);
         let prompts = |_| encoder.render(&[message("user", "a")], &[]);
         let alone = encoder.encode_prompts(1, prompts, "").unwrap();
@@ -75,7 +75,10 @@ fn a_prompt_keeps_its_ids_for_every_answer() {
 /// answer.
 #[test]
 fn a_completion_gets_no_leading_blank() {
-    let encoder = encoder(&tiny::byte_fallback(PrependScheme::First), TEMPLATE);
+    let encoder = encoder(
+        &test_tokenizers::byte_fallback(PrependScheme::First),
+        TEMPLATE,
+    );
     let (_, completion) = encoded(&encoder, "a", "the", false);
     let (alone, blank) = (
         encoder.encode_texts(&["the"]).unwrap(),
@@ -87,7 +90,7 @@ fn a_completion_gets_no_leading_blank() {
 
 #[test]
 fn special_tokens_in_messages_stay_text() {
-    for (name, json, _) in tiny::every() {
+    for (name, json, _) in test_tokenizers::every() {
         let encoder = encoder(&json, TEMPLATE);
         let ids: Vec<i32> = ["<|start|>", "<|end|>"]
             .iter()
@@ -102,7 +105,7 @@ fn special_tokens_in_messages_stay_text() {
 
 #[test]
 fn ids_of_an_engine_are_unchanged() {
-    let encoder = encoder(&tiny::byte_level(), TEMPLATE);
+    let encoder = encoder(&test_tokenizers::byte_level(), TEMPLATE);
     let prompt = [message("user", "a")];
     let (chosen, rejected) = ([7, 8, 9], [message("assistant", "the")]);
     let render = |_| {
@@ -122,7 +125,7 @@ fn ids_of_an_engine_are_unchanged() {
 #[test]
 fn a_prompt_that_changes_is_rejected() {
     let template = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}>{% endif %}";
-    let encoder = encoder(&tiny::byte_level(), template);
+    let encoder = encoder(&test_tokenizers::byte_level(), template);
     let (prompt, answer) = ([message("user", "a")], [message("assistant", "b")]);
     let render = |_| encoder.render(&prompt, &[Answer::Messages(&answer)]);
     let error = encoder
@@ -138,7 +141,7 @@ fn a_prompt_that_changes_is_rejected() {
 
 #[test]
 fn an_unknown_end_token_is_rejected() {
-    let tokenizer = Tokenizer::from_json(&tiny::byte_level(), None).unwrap();
+    let tokenizer = Tokenizer::from_json(&test_tokenizers::byte_level(), None).unwrap();
     let error = ChatEncoder::new(tokenizer, None, Some("<eos>"))
         .err()
         .unwrap();

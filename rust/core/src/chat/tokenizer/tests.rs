@@ -2,14 +2,14 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
-use super::super::tiny;
+use super::super::test_tokenizers;
 use super::*;
 
 static TOKENIZERS: LazyLock<Vec<(&str, Tokenizer, bool)>> = LazyLock::new(|| {
     let read = |(name, json, lane): (_, String, _)| {
         (name, Tokenizer::from_json(&json, None).unwrap(), lane)
     };
-    tiny::every().into_iter().map(read).collect()
+    test_tokenizers::every().into_iter().map(read).collect()
 });
 
 #[test]
@@ -27,7 +27,7 @@ fn the_lane_is_open_where_it_agrees() {
 /// A difference in any part closes the lane.
 #[test]
 fn the_lane_is_closed_where_it_cannot_be_trusted() {
-    let json: Value = serde_json::from_str(&tiny::byte_level()).unwrap();
+    let json: Value = serde_json::from_str(&test_tokenizers::byte_level()).unwrap();
     let changed = |path: &str, to: Value| {
         let mut json = json.clone();
         *json.pointer_mut(path).unwrap() = to;
@@ -45,8 +45,8 @@ fn the_lane_is_closed_where_it_cannot_be_trusted() {
 /// A lane that returns other ids is detected: here two pieces are swapped.
 #[test]
 fn a_lane_that_differs_is_detected() {
-    let tokenizer = Tokenizer::from_json(&tiny::byte_level(), None).unwrap();
-    let mut json: Value = serde_json::from_str(&tiny::byte_level()).unwrap();
+    let tokenizer = Tokenizer::from_json(&test_tokenizers::byte_level(), None).unwrap();
+    let mut json: Value = serde_json::from_str(&test_tokenizers::byte_level()).unwrap();
     let vocab = &mut json["model"]["vocab"];
     let (one, other) = (vocab["th"].take(), vocab["an"].take());
     (vocab["th"], vocab["an"]) = (other, one);
@@ -62,7 +62,7 @@ fn a_lane_that_differs_is_detected() {
 /// every text that contains it is encoded by `tokenizers`.
 #[test]
 fn a_character_that_differs_is_kept_out_of_the_lane() {
-    let tokenizer = Tokenizer::from_json(&tiny::byte_level(), None).unwrap();
+    let tokenizer = Tokenizer::from_json(&test_tokenizers::byte_level(), None).unwrap();
     let lane = tokenizer.lane.as_ref().ok().unwrap();
     let liar = |text: &str| {
         let ids = encode(&tokenizer.reference, text).ok()?;
@@ -108,7 +108,7 @@ fn text() -> impl Strategy<Value = String> {
         1 => any::<char>().prop_map(String::from),
         1 => "\\PC{1,3}",
         1 => prop::sample::select(vec!["'s", "'ll", "\u{2581}", "e\u{301}", "\u{fb01}", "\u{a0}", "<think>"]).prop_map(String::from),
-        1 => prop::sample::select(tiny::SPECIAL.to_vec()).prop_map(String::from),
+        1 => prop::sample::select(test_tokenizers::SPECIAL.to_vec()).prop_map(String::from),
     ];
     prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
@@ -134,7 +134,7 @@ proptest! {
             let marks = Marks::for_texts([said.as_str()]);
             let broken = special.broken(&said, marks).unwrap();
             let Ok(ids) = tokenizer.encode_marked(&broken, marks) else { continue };
-            let forbidden: Vec<u32> = tiny::SPECIAL[1..].iter().filter_map(|it| tokenizer.token_to_id(it)).collect();
+            let forbidden: Vec<u32> = test_tokenizers::SPECIAL[1..].iter().filter_map(|it| tokenizer.token_to_id(it)).collect();
             prop_assert!(!ids.iter().any(|id| forbidden.contains(id)), "{}: {:?}", name, ids);
         }
     }
@@ -144,7 +144,10 @@ proptest! {
 /// matching.
 #[test]
 fn broken_strings_have_the_ids_of_their_text() {
-    for json in [tiny::byte_level(), tiny::normalized(false)] {
+    for json in [
+        test_tokenizers::byte_level(),
+        test_tokenizers::normalized(false),
+    ] {
         let tokenizer = Tokenizer::from_json(&json, None).unwrap();
         let mut plain: tokenizers::Tokenizer = json.parse().unwrap();
         plain.set_encode_special_tokens(true);

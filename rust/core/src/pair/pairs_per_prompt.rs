@@ -6,7 +6,7 @@ use super::answer::Answer;
 use super::columns::Columns;
 use super::drops::Drop;
 use super::rules::Rules;
-use super::selection::Selection;
+use super::selected_pairs::Selection;
 
 /// A pair that reaches the margin.
 #[derive(Debug, Clone, Copy)]

@@ -7,8 +7,8 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::huggingface::{disable_truncation_and_padding, encode};
-use super::marks::Marks;
 use super::special::SpecialTokens;
+use super::special_marks::Marks;
 use crate::Error;
 
 /// Delimits the new name of a special token; a Unicode noncharacter.

@@ -14,8 +14,8 @@ use aho_corasick::AhoCorasick;
 use serde_json::Value;
 
 use super::metaspace::Metaspace;
-use super::probe;
-use super::unmerged;
+use super::probe_texts;
+use super::unmerged_pieces;
 
 /// The reason why a tokenizer has no fast lane.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,10 +81,11 @@ impl FastLane {
             _ => None,
         };
         let entries = json["model"]["vocab"].as_object();
-        let mut probes = entries.map_or_else(Vec::new, |vocab| probe::vocabulary(vocab.keys()));
+        let mut probes =
+            entries.map_or_else(Vec::new, |vocab| probe_texts::vocabulary(vocab.keys()));
         let contents = added.iter().filter_map(|token| token["content"].as_str());
-        probes.extend(probe::texts(contents));
-        let unmerged = unmerged::pieces(&json["model"], &added);
+        probes.extend(probe_texts::texts(contents));
+        let unmerged = unmerged_pieces::pieces(&json["model"], &added);
         let unmerged = (!unmerged.is_empty())
             .then(|| AhoCorasick::new(&unmerged))
             .transpose()
@@ -145,7 +146,7 @@ impl FastLane {
 
     fn is_safe(&self, text: &str, reference: Reference) -> bool {
         let agrees = |c| {
-            let text = probe::character(c);
+            let text = probe_texts::character(c);
             self.encode_unchecked(&text)
                 .is_some_and(|ids| reference(&text) == Some(ids))
         };
