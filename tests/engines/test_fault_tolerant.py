@@ -37,7 +37,7 @@ def test_every_request_is_answered_and_counted(guarded):
     some, engine, report = guarded()
     found = list(some.generate(request(key) for key in "abc"))
     assert [done.key for done in found] == keys(engine) == list("abc")
-    assert some.facts() == {"engine": "scripted", "tokens_in": 9, "tokens_out": sum(len(d.token_ids) for d in found)}
+    assert some.metrics() == {"engine": "scripted", "tokens_in": 9, "tokens_out": sum(len(d.token_ids) for d in found)}
     assert report.in_flight == set()
 
 
@@ -46,15 +46,15 @@ def test_a_request_that_does_not_fit_is_marked_as_failed_and_not_retried(guarded
     found = list(some.generate([request("a"), request("long", 13), request("just", 12)]))
     assert [done.key for done in found] == keys(engine) == ["a", "just"]
     file = tmp_path / "rows_failed.jsonl"
-    assert some.facts()["failed"] == {"too_long": 1}
+    assert some.metrics()["failed"] == {"too_long": 1}
     assert read_rows(file, FailedRequest) == [FailedRequest("long", "too_long", 13, 8)]
     again, engine, _ = guarded(longest=20)
     assert list(again.generate([request("long", 13)])) == []
-    assert (keys(engine), again.facts()["failed"]) == ([], {"too_long": 1})
+    assert (keys(engine), again.metrics()["failed"]) == ([], {"too_long": 1})
     assert len(read_rows(file, FailedRequest)) == 1
     longer, engine, _ = guarded(longest=1000)
     assert [done.key for done in longer.generate([request("long", 13)])] == ["long"]
-    assert "failed" not in longer.facts()
+    assert "failed" not in longer.metrics()
     assert read_rows(file, FailedRequest) == []
 
 
@@ -75,7 +75,7 @@ def test_suspects_run_last_and_separately_and_fail_after_three_deaths(guarded):
     found = [done.key for done in some.generate(request(name) for name in names)]
     assert batches == [["new", "newer"], ["0", "1", "2"], ["3", "4", "5"], ["6", "7", "8"], ["two"], ["also"]]
     assert set(found) == set(names) - {"three"}
-    assert some.facts()["failed"] == {"engine_died": 1}
+    assert some.metrics()["failed"] == {"engine_died": 1}
 
 
 def test_requests_in_flight_are_known_when_an_engine_fails(guarded):

@@ -63,7 +63,7 @@ class FaultTolerantEngine:
         """See `Engine.close`."""
         self._engine.close()
 
-    def facts(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """Save the failed requests, and return the manifest's fields of the finished stage."""
         self._save_failed()
         failed = {"failed": dict(Counter(row.reason for row in self._failed.values()))} if self._failed else {}

@@ -43,14 +43,14 @@ class Generate:
                 deaths, longest = self.deaths.get(task.name, {}), self.config.engine.max_model_len
                 tolerant = FaultTolerantEngine(engine, task.file, deaths, longest, report)
                 result = task.run(tolerant, self.config, self.seed, report)
-                facts = tolerant.facts()
-                if "failed" in facts:
+                metrics = tolerant.metrics()
+                if "failed" in metrics:
                     report.note(
-                        f"{task.name}: requests without an answer: {facts['failed']}; see {tolerant.failed_file}"
+                        f"{task.name}: requests without an answer: {metrics['failed']}; see {tolerant.failed_file}"
                     )
                 if distance is not None:
-                    facts["weight_distance"] = distance
-                finish(task.name, {**result, **facts})
+                    metrics["weight_distance"] = distance
+                finish(task.name, {**result, **metrics})
         finally:
             engine.close()
 
@@ -121,9 +121,9 @@ class Train:
 
             pairs = [row for file in self.data for row in read_rows(file, Pair)]
             trained = train_dpo(pairs, dpo=config.dpo, job=job, report=report)
-        facts = asdict(trained)
-        completed = facts.pop("finished")  # the manifest has a time under this name
-        finish(self.name, {**facts, "completed": completed})
+        result = asdict(trained)
+        completed = result.pop("finished")  # the manifest has a time under this name
+        finish(self.name, {**result, "completed": completed})
 
 
 def model_card(config: Config, t: int, kind: str, rows: int) -> dict[str, str]:

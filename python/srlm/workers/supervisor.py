@@ -57,9 +57,9 @@ class Supervisor:
         def finished(name: str, result: Result) -> None:
             done.add(name)
             self.sizes |= result.get("sizes", {})
-            facts: dict[str, Any] = {"retries": dict(retries)} if retries else {}
-            facts |= {"sizes": dict(self.sizes)} if self.sizes and isinstance(work, Generate | Train) else {}
-            finish(name, {**result, **facts})
+            metrics: dict[str, Any] = {"retries": dict(retries)} if retries else {}
+            metrics |= {"sizes": dict(self.sizes)} if self.sizes and isinstance(work, Generate | Train) else {}
+            finish(name, {**result, **metrics})
             retries.clear()
 
         work = with_sizes(work, self.sizes)
