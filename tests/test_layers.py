@@ -46,6 +46,7 @@ def test_the_contracts_hold(copy, config):
             "import torch",
             "The driver imports torch, transformers, TRL and vLLM only in workers",
         ),
+        (DRIVER, "run/archive_folders.py", "import numpy", "srlm status does not import numpy"),
         (DRIVER, "run/run_dir.py", "def f():\n    from srlm.training import train", "The driver imports torch"),
     ],
 )
