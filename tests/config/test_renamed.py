@@ -32,8 +32,9 @@ def test_an_old_key_is_accepted_with_a_warning(old, by_override, caplog):
     else:
         config = configuration.build({**MODEL, section: {key: value}}, (), "my.yaml")
     assert read(config) == value
+    source = "command line" if by_override else "my.yaml"
     assert [record.getMessage() for record in caplog.records] == [
-        f"my.yaml: {old} is now called {KEYS[old]}; the old name will be removed in the next release"
+        f"{source}: {old} is now called {KEYS[old]}; the old name will be removed in the next release"
     ]
 
 
@@ -60,3 +61,15 @@ def test_old_and_new_name_together_are_refused():
 def test_a_wrong_value_under_an_old_key_names_the_command_line(caplog):
     with pytest.raises(InputError, match=r"^command line: dpo\.early_stopping_patience: "):
         configuration.build(dict(MODEL), ("dpo.patience=0",), "my.yaml")
+
+
+@pytest.mark.parametrize("in_file", ["patience", "early_stopping_patience"])
+@pytest.mark.parametrize("override", ["dpo.patience", "dpo.early_stopping_patience"])
+def test_an_override_wins_over_the_file_under_either_name(in_file, override):
+    values = {**MODEL, "dpo": {in_file: 3}}
+    assert configuration.build(values, (f"{override}=7",)).dpo.early_stopping_patience == 7
+
+
+def test_an_old_value_on_the_command_line_is_accepted(caplog):
+    assert configuration.build(dict(MODEL), ("head_to_head.by=scores",)).head_to_head.by == "pointwise"
+    assert caplog.records[0].getMessage().startswith("command line: head_to_head.by=scores is now called pointwise; ")

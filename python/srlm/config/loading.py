@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from srlm.config.renamed import current_name, use_current_names
+from srlm.config.renamed import current_name, use_current_names, warn
 from srlm.config.schema import Config
 from srlm.config.training import LoraSection
 from srlm.errors import InputError, one_line
@@ -19,6 +19,7 @@ from srlm.rows.checks import short_repr
 from srlm.rows.json_lines import reason_of
 
 NOT_KEYS = ("list[str]", "literal['all-linear']", "[key]")  # parts of a pydantic error location that are no keys
+COMMAND_LINE = "command line"  # the source of overrides, in messages
 
 
 def packaged_names() -> list[str]:
@@ -47,9 +48,10 @@ def load(source: str, overrides: tuple[str, ...] = ()) -> Config:
 
 def build(values: dict[str, Any], overrides: tuple[str, ...] = (), where: str = "configuration") -> Config:
     """Check `values` after applying `key=value` overrides; `where` names their source in errors."""
+    use_current_names(values, where)  # before the overrides, which may use the current name
     for word in overrides:
         _override(values, word)
-    use_current_names(values, where)
+    use_current_names(values, COMMAND_LINE)
     _check_strings(values, where)
     try:
         return Config.model_validate(values)
@@ -164,7 +166,9 @@ def _override(values: dict[str, Any], word: str) -> None:
         value = _parse_yaml(text) if text else None
     except ValueError as error:
         raise InputError(f"{word!r}: the value is not valid YAML: {error}") from error
-    *parents, last = key.split(".")
+    *parents, last = current_name(key).split(".")
+    if current_name(key) != key:
+        warn(COMMAND_LINE, key, current_name(key))
     for parent in parents:
         if not isinstance(values.get(parent), dict):
             values[parent] = {}
@@ -189,7 +193,7 @@ def _explain(error: Any, where: str, overrides: tuple[str, ...]) -> str:  # noqa
     path = [str(part) for part in error["loc"] if str(part) not in NOT_KEYS]
     key = ".".join(path)
     source = (
-        "command line"
+        COMMAND_LINE
         if any(_overlaps(current_name(word.partition("=")[0]).split("."), path) for word in overrides)
         else where
     )

@@ -18,9 +18,17 @@ KEYS = {
 VALUES = {("head_to_head.by", "comparison"): "pairwise", ("head_to_head.by", "scores"): "pointwise"}
 
 
+REMOVAL = "the old name will be removed in the next release"
+
+
 def current_name(key: str) -> str:
     """Return the current name of a full key."""
     return KEYS.get(key, key)
+
+
+def warn(where: str, old: str, new: str) -> None:
+    """Log that an old name was used."""
+    logger.warning("%s: %s is now called %s; %s", where, old, new, REMOVAL)
 
 
 def use_current_names(values: dict[str, Any], where: str) -> None:
@@ -37,16 +45,10 @@ def use_current_names(values: dict[str, Any], where: str) -> None:
         if new_key in content:
             raise InputError(f"{where}: {old} is the old name of {new}, and both are set; remove {old}")
         values[section] = {(new_key if name == key else name): value for name, value in content.items()}
-        logger.warning("%s: %s is now called %s; the old name will be removed in the next release", where, old, new)
+        warn(where, old, new)
     for (full_key, old_value), new_value in VALUES.items():
         section, _, key = full_key.partition(".")
         content = values.get(section)
         if isinstance(content, dict) and content.get(key) == old_value:
             values[section] = {**content, key: new_value}
-            logger.warning(
-                "%s: %s=%s is now called %s; the old name will be removed in the next release",
-                where,
-                full_key,
-                old_value,
-                new_value,
-            )
+            warn(where, f"{full_key}={old_value}", new_value)
