@@ -97,6 +97,7 @@ def test_training_continues_while_checkpoints_improve(tmp_path):
     result, weights = early_stop(tmp_path, launcher)
     assert kept(result) == [(10, True), (20, True), (25, True)]
     assert (weights, result["best_step"], result["steps"]) == (25, 25, 25)
+    assert result.keys() == {"rows", "steps", "completed", "train_loss", "checkpoints", "best_step"}
     assert launcher.done == [
         "m2/step_10", "m2/step_10_answers",
         "m2/step_20", "m2/step_20_answers", "m2/step_20_vs_10",

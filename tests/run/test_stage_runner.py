@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 from srlm import config as configuration
 from srlm.errors import InputError, StageError
-from srlm.run.run_dir import RunDir
+from srlm.run.run_dir import ENTRY_FIELDS, RunDir
 from srlm.run.stage_runner import StageRunner
 from srlm.workers.jobs import Resolve
 
@@ -38,6 +38,15 @@ def test_a_stage_is_done_once_it_is_recorded(stages, tmp_path):
     file.write_text("{}\n{}\n{}\n", encoding="utf-8")
     stages.finish("m1/x", {"rows": 3})
     assert stages.is_done("m1/x", file, {"a": 1})
+
+
+def test_the_fields_of_a_manifest_entry_are_known(stages, tmp_path):
+    stages.run_dir.environment = "environment"
+    file = tmp_path / "rows.jsonl"
+    stages.is_done("m1/x", file, {"a": 1})
+    file.write_text("{}\n", encoding="utf-8")
+    stages.finish("m1/x", {})
+    assert stages.run_dir.entry("m1/x").keys() == ENTRY_FIELDS
 
 
 @pytest.mark.parametrize(
