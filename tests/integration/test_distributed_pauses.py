@@ -42,7 +42,7 @@ class Pausing(Train):
     def run(self, report: Reporter, finish: Finish) -> None:
         """See `Train.run`."""
         from srlm.training.dpo import train_dpo
-        from srlm.training.job import TrainingJob
+        from srlm.training.training_job import TrainingJob
 
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         if os.environ.get("ACCELERATE_USE_FSDP") == "true":

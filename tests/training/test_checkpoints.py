@@ -21,7 +21,7 @@ from srlm.engines import weight_check
 from srlm.errors import InputError, StageError
 from srlm.models import registry
 from srlm.training import callbacks, checkpoints, train
-from srlm.training.job import TrainingJob
+from srlm.training.training_job import TrainingJob
 from transformers import MixtralConfig, MixtralForCausalLM, Trainer
 
 from tests.training.trials import EXAMPLES, PAIRS, Trial, example

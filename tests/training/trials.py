@@ -7,8 +7,8 @@ from srlm.config import DpoSection, ModelSection, SftSection
 from srlm.models import chat, registry
 from srlm.rows.records import Example, Pair
 from srlm.training.dpo import train_dpo
-from srlm.training.job import TrainingJob
 from srlm.training.sft import train_sft
+from srlm.training.training_job import TrainingJob
 
 from tests.scripted import Recorder
 

@@ -16,7 +16,7 @@ from srlm.config import LaunchSection
 from srlm.errors import InputError, StageError
 from srlm.models import chat
 from srlm.rows.records import Example, write_rows
-from srlm.workers import distributed, process_tree
+from srlm.workers import accelerate_launch, process_tree
 from srlm.workers import launcher as module
 from srlm.workers.jobs import Resolve, Train
 from srlm.workers.launcher import Launcher
@@ -357,7 +357,7 @@ def test_two_processes_that_fail(tmp_path, tiny_model, monkeypatch):
 def test_launcher_that_dies(tmp_path, tiny_model, monkeypatch):
     """Before any process has connected to the driver; the job is the first to use the log."""
     dying = "import sys; print('no room'); sys.exit(3)"
-    monkeypatch.setattr(distributed, "distributed_command", lambda *_: [sys.executable, "-c", dying])
+    monkeypatch.setattr(accelerate_launch, "distributed_command", lambda *_: [sys.executable, "-c", dying])
     work, config = train(tmp_path, tiny_model, processes=2)
     log = tmp_path / "logs" / "workers.log"
     with pytest.raises(StageError, match=r"a worker process died \(exit code 3\)"):
@@ -375,8 +375,8 @@ def test_launcher_that_dies(tmp_path, tiny_model, monkeypatch):
     ],
 )
 def test_how_processes_are_started(monkeypatch, gpu, settings, expected):
-    monkeypatch.setattr(distributed.Path, "exists", lambda path: gpu and str(path) == "/dev/nvidiactl")
-    command = distributed.distributed_command(LaunchSection(**settings), "/tmp/address")  # noqa: S108
+    monkeypatch.setattr(accelerate_launch.Path, "exists", lambda path: gpu and str(path) == "/dev/nvidiactl")
+    command = accelerate_launch.distributed_command(LaunchSection(**settings), "/tmp/address")  # noqa: S108
     assert command[0] == sys.executable
     assert command[-3:] == ["-m", "srlm.workers.process", "/tmp/address"]  # noqa: S108
     positions = [command.index(word) for word in expected]

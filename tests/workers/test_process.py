@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from srlm import config as configuration
 from srlm.training import dpo, sft
-from srlm.training.job import TrainingResult
+from srlm.training.training_job import TrainingResult
 from srlm.workers.jobs import Train
 
 from tests.scripted import Recorder

@@ -3,7 +3,7 @@
 The requests run in an event loop on a separate thread. They continue while the caller works, and Ctrl-C or an error
 cancels all requests in flight at once: the connections are closed, and the server can abort. Threads with blocking
 requests could not be stopped before their timeout. A response is cached as soon as it arrives, whether or not the
-caller has consumed it (`answer_cache.py`); `chat_client.py` sends a single request, with retries. Not supported:
+caller has consumed it (`response_cache.py`); `chat_client.py` sends a single request, with retries. Not supported:
 streaming, as only a complete verdict is of use, and batch APIs with a 24-hour window, which few servers have.
 """
 
@@ -18,9 +18,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 from srlm.errors import RefusedError
-from srlm.evaluation.answer_cache import AnswerCache, CachedAnswer, request_id
 from srlm.evaluation.chat_records import REFUSED, ChatRequest, ChatResponse, Usage
 from srlm.evaluation.endpoint_access import api_key
+from srlm.evaluation.response_cache import CachedResponse, ResponseCache, request_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,7 +58,7 @@ class Endpoint:
         self._has_answered = False  # whether the server has answered any request with these settings
         self.first_refusal: str | None = None  # the server's message for the first refused request
         self._client = ChatClient(endpoint, key, first_wait)
-        self._cache = AnswerCache(cache)
+        self._cache = ResponseCache(cache)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
         self._thread.start()
@@ -127,12 +127,12 @@ class Endpoint:
         self._loop.close()
         self._cache.close()
 
-    def _start(self, name: str, request: ChatRequest, finished: SimpleQueue[str]) -> Future[CachedAnswer]:
+    def _start(self, name: str, request: ChatRequest, finished: SimpleQueue[str]) -> Future[CachedResponse]:
         answer = asyncio.run_coroutine_threadsafe(self._answer(name, request), self._loop)
         answer.add_done_callback(lambda _: finished.put(name))
         return answer
 
-    async def _answer(self, name: str, request: ChatRequest) -> CachedAnswer:
+    async def _answer(self, name: str, request: ChatRequest) -> CachedResponse:
         self._counts["requests"] += 1
         try:
             result = await self._client.complete(request)
@@ -142,9 +142,9 @@ class Endpoint:
             # Only this request is refused, for example by a content filter or as too long. A refusal is not cached.
             self._counts[REFUSED] += 1
             self.first_refusal = self.first_refusal or str(error)
-            return CachedAnswer(name, f"(no response: the server refuses this request, HTTP {error.status})", REFUSED)
+            return CachedResponse(name, f"(no response: the server refuses this request, HTTP {error.status})", REFUSED)
         self._has_answered = True
-        answer = CachedAnswer(name, result.text, result.finish_reason)
+        answer = CachedResponse(name, result.text, result.finish_reason)
         self._cache.add(answer)
         self._counts["prompt_tokens"] += result.prompt_tokens
         self._counts["completion_tokens"] += result.completion_tokens
@@ -157,7 +157,7 @@ class Endpoint:
         for number, key in enumerate(done.keys):
             yield self._response(key, answer, cached=number > 0)
 
-    def _response(self, key: str, answer: CachedAnswer, *, cached: bool) -> ChatResponse:
+    def _response(self, key: str, answer: CachedResponse, *, cached: bool) -> ChatResponse:
         self._counts["cached"] += cached
         return ChatResponse(key, answer.text, answer.finish_reason, cached)
 
@@ -173,7 +173,7 @@ class Endpoint:
 class _Running:
     """A request in flight, and the keys of all callers' requests with its content."""
 
-    answer: Future[CachedAnswer]
+    answer: Future[CachedResponse]
     keys: list[str]
 
 

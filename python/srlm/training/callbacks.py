@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from srlm.reporter import Reporter
     from srlm.training.checkpoints import Checkpoint
-    from srlm.training.job import TrainingJob
+    from srlm.training.training_job import TrainingJob
 
 
 class Progress(TrainerCallback):

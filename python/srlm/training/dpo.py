@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from srlm.config import DpoSection
     from srlm.reporter import Reporter
     from srlm.rows.records import Pair
-    from srlm.training.job import TrainingJob, TrainingResult
+    from srlm.training.training_job import TrainingJob, TrainingResult
 
 
 def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, report: Reporter) -> TrainingResult:

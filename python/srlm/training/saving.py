@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase, Trainer
 
-    from srlm.training.job import TrainingJob, TrainingResult
+    from srlm.training.training_job import TrainingJob, TrainingResult
 
 # Files of a checkpoint that are not the model's although they have the suffix of model files.
 STATE_FILES = (MARKER, "trainer_state.json", "zero_to_fp32.py")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from srlm.config import SftSection
     from srlm.reporter import Reporter
     from srlm.rows.records import Example
-    from srlm.training.job import TrainingJob, TrainingResult
+    from srlm.training.training_job import TrainingJob, TrainingResult
 
 
 def train_sft(examples: Sequence[Example], *, sft: SftSection, job: TrainingJob, report: Reporter) -> TrainingResult:

@@ -21,8 +21,8 @@ from srlm.kernels.token_logps import token_logps
 from srlm.models import registry
 from srlm.training import checkpoints, saving
 from srlm.training.callbacks import Checkpointer, StopAtNaN, all_finite, can_resume, mean_loss, step_losses
-from srlm.training.job import TrainingJob, TrainingResult
 from srlm.training.recent_batches import recent_rows
+from srlm.training.training_job import TrainingJob, TrainingResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -96,7 +96,7 @@ class Train:
 
     def run(self, report: Reporter, finish: Finish) -> None:
         """Train and save."""
-        from srlm.training.job import TrainingJob
+        from srlm.training.training_job import TrainingJob
 
         config = self.config
         job = TrainingJob(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from srlm.workers import jobs
 from srlm.workers import process as worker_process
-from srlm.workers.distributed import death_message, run_distributed
+from srlm.workers.accelerate_launch import death_message, run_distributed
 from srlm.workers.messages import InFlight, listen
 from srlm.workers.process_tree import stop, wait_until_released
 from srlm.workers.supervisor import Supervisor

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from srlm.config import LaunchSection
 from srlm.errors import StageError
-from srlm.workers import distributed
-from srlm.workers.distributed import run_distributed
+from srlm.workers import accelerate_launch
+from srlm.workers.accelerate_launch import run_distributed
 
 from tests.scripted import Recorder
 
@@ -24,7 +24,7 @@ connection.send(("done",))
 def run(monkeypatch, tmp_path, script):
     """Launch a scripted process instead of a training."""
     command = [sys.executable, "-c", script]
-    monkeypatch.setattr(distributed, "distributed_command", lambda _, address: [*command, address])
+    monkeypatch.setattr(accelerate_launch, "distributed_command", lambda _, address: [*command, address])
     results = {}
     launch = LaunchSection(processes=1, accelerate_config="unused")
     run_distributed("work", launch, tmp_path / "log", Recorder(), results.__setitem__)
@@ -36,7 +36,7 @@ def test_results_are_passed_on(monkeypatch, tmp_path):
 
 
 def test_a_launcher_that_is_slow_to_exit_does_not_undo_the_training(monkeypatch, tmp_path):
-    monkeypatch.setattr(distributed, "EXIT_SECONDS", 0.2)
+    monkeypatch.setattr(accelerate_launch, "EXIT_SECONDS", 0.2)
     slow = f"{CONNECT}\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     assert run(monkeypatch, tmp_path, slow) == {"m2/dpo": {"rows": 3}}
     pid = (tmp_path / "pid").read_text()

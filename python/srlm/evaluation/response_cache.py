@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class CachedAnswer:
+class CachedResponse:
     """The response to the request with this id, and its finish reason."""
 
     id: str
@@ -46,7 +46,7 @@ def request_id(endpoint: EndpointSection, request: ChatRequest) -> str:
     )
 
 
-class AnswerCache:
+class ResponseCache:
     """The responses in a JSON lines file, which is created if it does not exist.
 
     Raises:
@@ -54,15 +54,15 @@ class AnswerCache:
     """
 
     def __init__(self, path: Path) -> None:
-        self._answers = {row.id: row for row in resume_rows(path, CachedAnswer)}
+        self._answers = {row.id: row for row in resume_rows(path, CachedResponse)}
         self._open = ExitStack()
         self._writer = self._open.enter_context(RowWriter(path))
 
-    def get(self, name: str) -> CachedAnswer | None:
+    def get(self, name: str) -> CachedResponse | None:
         """Return the response to the request with this id, or None."""
         return self._answers.get(name)
 
-    def add(self, answer: CachedAnswer) -> None:
+    def add(self, answer: CachedResponse) -> None:
         """Store a response. It is flushed to the operating system before this returns."""
         self._writer.write(answer)
         self._answers[answer.id] = answer
