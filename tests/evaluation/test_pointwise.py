@@ -53,7 +53,7 @@ def test_the_higher_score_wins(tmp_path, tiny_tokenizer):
     found = task(tmp_path).run(scripted, config(), 0, Recorder())
     assert (found["wins"], found["losses"], found["ties"], found["unparseable"]) == (1, 1, 2, 1)
     assert found["win_rate"]["value"] == pytest.approx(0.5)
-    assert (found["disagreements"], found["rows"], found["judge"]) == (0, 10, "m1")
+    assert (found["disagreements"], found["rows"], found["judge"]) == (None, 10, "m1")
     assert found["first_position_rate"] is None
     assert len(asked) == 9  # the answer of both models is scored once
     rows = {(row.prompt_id, row.first): row for row in read_rows(tmp_path / "vs_m1.jsonl", Comparison)}

@@ -112,7 +112,10 @@ def test_changed_settings_come_from_the_archived_configuration(tmp_path):
 def test_the_command(tmp_path):
     run = make_run(tmp_path)
     result = CliRunner().invoke(main.srlm, ["redo", str(run.path), "m3/prompts"])
-    assert (result.exit_code, result.output) == (0, f"{run.path / 'archive' / '1'}: m3/prompts\n")
+    assert (result.exit_code, result.output) == (
+        0,
+        f"archived in {run.path / 'archive' / '1'}: m3/prompts; `srlm run` recomputes them\n",
+    )
     assert "m3/prompts" not in RunDir(run.path).stages()
     with pytest.raises(InputError, match="not a run directory"):
         main.srlm.main(["redo", str(tmp_path / "none"), "m3/prompts"], standalone_mode=False)

@@ -91,15 +91,15 @@ def status(run_dir: Path, overrides: tuple[str, ...]) -> None:
     from srlm.cli.status import archive_lines, status_table
     from srlm.run.run_dir import config_file
 
-    config, stale = configuration.load(str(config_file(run_dir)), overrides), {}
+    config, stale, lines = configuration.load(str(config_file(run_dir)), overrides), {}, []
     if overrides:
-        from srlm.cli.plan import stages_to_recompute  # imports the loop, which a plain status does not need
+        from srlm.cli.plan import stages_to_recompute, stale_lines  # they import the loop, unlike a plain status
 
         stale = stages_to_recompute(run_dir, config)
+        lines = stale_lines(stale)
     terminal = console(stderr=False)
     terminal.print(status_table(run_dir, config, stale))
-    reasons = (f"{name} would be recomputed: {reason}" for name, reason in stale.items())
-    for line in (*reasons, *archive_lines(run_dir)):
+    for line in (*lines, *archive_lines(run_dir)):
         terminal.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -118,7 +118,7 @@ def redo(run_dir: Path, stage: str) -> None:
     config_file(run_dir)
     with lock.held(run_dir):
         moved = archive.archive_stage(RunDir(run_dir), stage)
-    click.echo(f"{moved.folder}: {', '.join(moved.stages)}")
+    click.echo(f"archived in {moved.folder}: {', '.join(moved.stages)}; `srlm run` recomputes them")
 
 
 @srlm.command()

@@ -70,3 +70,12 @@ def stages_to_recompute(path: Path, config: Config) -> dict[str, str]:
         for dependent in with_dependents(known, name):
             dry_run.stale.setdefault(dependent, UPSTREAM_CHANGED)
     return {name: dry_run.stale[name] for name in known if name in dry_run.stale}
+
+
+def stale_lines(stale: Mapping[str, str]) -> list[str]:
+    """Return a line with the reason for each stage to recompute, and one for their dependents."""
+    if not stale:
+        return ["no stage would be recomputed: none depends on these settings, or their values are as before"]
+    lines = [f"{name} would be recomputed: {reason}" for name, reason in stale.items() if reason != UPSTREAM_CHANGED]
+    dependents = [name for name, reason in stale.items() if reason == UPSTREAM_CHANGED]
+    return [*lines, f"and their dependents: {', '.join(dependents)}"] if dependents else lines

@@ -139,7 +139,9 @@ class JudgeSection(Section):
     """M_t scores its own responses (LLM-as-a-Judge)."""
 
     samples: Count = Field(
-        3, description="Number of judgements to sample per response; the parsed scores are averaged."
+        3,
+        description="Number of judgements to sample per response; the parsed scores are averaged. Unused if "
+        "`justify` is false, like `temperature`, `top_p` and `max_tokens`: the score is one greedy token.",
     )
     temperature: Temperature = Field(0.7, description="Sampling temperature.")
     top_p: TopP = Field(0.9, description="Nucleus sampling probability mass (top-p).")

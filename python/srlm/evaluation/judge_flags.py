@@ -85,8 +85,8 @@ def _length_baseline(gain: Estimate) -> str | None:
         return None
     return (
         f'Not significantly better than "the longer answer is better" (difference {100 * gain.low:+.0f} to '
-        f"{100 * gain.high:+.0f} points on the same pairs): evaluate on more held-out prompts (evaluate.judge_prompts) "
-        "or train the judge on more ranked answers (seed_data.eft)."
+        f"{100 * gain.high:+.0f} points on the same pairs): evaluate on more held-out prompts "
+        "(seed_data.valid_fraction, evaluate.judge_prompts) or train the judge on more ranked answers (seed_data.eft)."
     )
 
 

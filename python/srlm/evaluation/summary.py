@@ -67,7 +67,8 @@ def comparison_table(entry: Entry, name_a: str, name_b: str) -> Table:
     table.add_row("win rate (ties count as half)", share(entry["win_rate"]))
     table.add_row("length-controlled win rate", share(entry["length_controlled"]))
     table.add_row("mean preference probability", share(entry["preference"]))
-    table.add_row("position-inconsistent verdicts", f"{entry['disagreements']} of {entry['prompts']} prompts")
+    inconsistent = "-" if entry["disagreements"] is None else f"{entry['disagreements']} of {entry['prompts']} prompts"
+    table.add_row("position-inconsistent verdicts", inconsistent)
     table.add_row("verdicts for the first position", _plain(entry["first_position_rate"], ".1%"))
     table.add_row("prompts with an unparseable verdict", str(entry["unparseable"]))
     table.add_row("mean length, characters", " / ".join(f"{length:.0f}" for length in entry["mean_length"]))

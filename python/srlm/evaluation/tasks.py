@@ -156,7 +156,7 @@ class CompareTask:
         rows = read_rows(self.file, Comparison)
         result = asdict(pairwise.head_to_head_result(prompts, answers, rows))
         if config.head_to_head.by == "pointwise":
-            result["first_position_rate"] = None  # the scores do not depend on a position
+            result |= {"first_position_rate": None, "disagreements": None}  # scores do not depend on a position
         return {"rows": len(rows), "judge": self.judge_name, **result}
 
 

@@ -37,9 +37,10 @@ def match_section(run: RunData) -> Section:
     return Section(
         id="wins",
         title="Head to head",
-        intro="Both models answer the same prompts, and a judge compares the two answers in both orders. A tie counts "
-        "half, so 50 % is even. The length-controlled win rate estimates the win rate for answers of equal length. A "
-        "judge that is a model of this run shares that model's biases: its preferences are not human preferences.",
+        intro="Both models answer the same prompts, and a judge compares the two answers in both orders, or scores "
+        "each of them (head_to_head.by: pointwise). A tie counts half, so 50 % is even. The length-controlled win rate "
+        "estimates the win rate for answers of equal length. A judge that is a model of this run shares that model's "
+        "biases: its preferences are not human preferences.",
         groups=[("", [_win_rate_chart(matches), _outcome_chart(matches)])] if matches else [],
         tables=[("All metrics: head to head", _match_table(matches))] if matches else [],
     )
