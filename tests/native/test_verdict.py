@@ -84,7 +84,7 @@ def test_megabytes_take_linear_time(piece):
     start = time.monotonic()
     native.parse_verdicts([long, "Score:" + long, "<think>" + long, long + "Score: 3"])
     native.parse_verdicts([long, long + "[[3]]"], pattern=RATING)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 120  # quadratic time would take hours
 
 
 # The matches of these scan to the end of the text but are short: iterating over all of them is quadratic.
@@ -103,7 +103,7 @@ def test_megabytes_take_linear_time(piece):
 def test_patterns_that_look_far_ahead_take_linear_time(pattern, piece):
     start = time.monotonic()
     native.parse_verdicts([piece * (1_000_000 // len(piece))], pattern=pattern)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 120  # quadratic time would take hours
 
 
 def test_the_last_match_is_that_of_re():
