@@ -75,16 +75,17 @@ class RunDir:
         """
         file = path / "config.yaml"
         try:
-            if file.is_file():
-                cls(path)  # a manifest of another format is refused before anything is written
-                _keep_previous(file, config)
-            elif path.exists() and any(entry.name != LOCK for entry in path.iterdir()):
+            resumed = file.is_file()
+            if not resumed and path.exists() and any(entry.name != LOCK for entry in path.iterdir()):
                 raise InputError(f"{path}: not empty and not a run directory (no config.yaml); use another --run-dir")
+            run = cls(path)  # a manifest of another format is refused before anything is written
+            if resumed:
+                _keep_previous(file, config)
             path.mkdir(parents=True, exist_ok=True)
             write_text(file, configuration.to_yaml(config))
         except OSError as error:
             raise InputError(f"run directory {path}: {error.strerror}; use another --run-dir") from error
-        return cls(path)
+        return run
 
     @property
     def log_file(self) -> Path:
