@@ -143,8 +143,8 @@ def parse_verdicts(
     """Parse the verdict in each judge's reply on the scale 0 to `max_score`.
 
     Without a `pattern` the last label `Score: <number>` counts. A `pattern` is a regular expression in Rust's syntax
-    whose group `score` matches the number; its last match counts. In both cases think blocks and everything after the
-    end of the judge's turn are ignored.
+    whose group `score` matches the number; its last match counts. In both cases thoughts and everything after the end
+    of the judge's turn are ignored (see `TurnMarks.split`).
 
     Returns:
         With one entry per reply: the outcomes (`scored`, `missing`, `out_of_range` or `conflicting`), the scores (NaN
@@ -276,6 +276,79 @@ def rouge_l(a: str, b: str, *, words: Literal["rouge_score", "unicode"] = "rouge
     Raises:
         ValueError: `words` is unknown.
     """
+
+@final
+class PromptEscaper:
+    """Escapes texts that are inserted into a prompt, so that they cannot close their block or begin another turn.
+
+    One character of each tag that looks like one of the prompt's `blocks` (`response` for `<response>`), and of each
+    mark of a chat template, becomes a character reference, such as `&lt;`. Look-alikes count: texts are compared by
+    their skeletons (Unicode Technical Standard 39), without case, white space, slashes and invisible characters.
+
+    Args:
+        blocks: The names of the prompt's blocks.
+        marks: The marks of the judge's chat template that are ordinary text.
+        control_strings: Also escape the control strings of common templates, such as `<|im_end|>`.
+    """
+
+    def __new__(
+        cls, blocks: Sequence[str], *, marks: TurnMarks | None = None, control_strings: bool = False
+    ) -> Self: ...
+    def escape(self, text: str) -> str:
+        """Return the escaped text."""
+
+@final
+class Reply:
+    """A reply, split by `TurnMarks.split`. All positions are in code points."""
+
+    @property
+    def said(self) -> str:
+        """The text outside thoughts, before another turn. Parts that a thought separates are joined by a line feed."""
+
+    @property
+    def thought(self) -> str | None:
+        """What was thought; None if nothing was."""
+
+    @property
+    def turn(self) -> int | None:
+        """The position in the reply at which another turn begins; None if there is none."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the reply ends inside a thought; then nothing was said."""
+
+    @property
+    def starts(self) -> list[tuple[int, int]]:
+        """For each part of `said`: its start there, and its start in the reply."""
+
+    def position(self, at: int) -> int:
+        """Return the position in the reply of position `at` in `said`."""
+
+@final
+class TurnMarks:
+    """The marks with which a chat template begins and ends turns, compiled for searching.
+
+    Args:
+        marks: Each mark as (text, whether it counts at the start of a line only, whether it begins the assistant's own
+            turn). Case-insensitive. Those of the assistant are dropped where a reply begins with them.
+    """
+
+    def __new__(cls, marks: Sequence[tuple[str, bool, bool]]) -> Self: ...
+    @property
+    def marks(self) -> list[tuple[str, bool, bool]]:
+        """The marks as they were given."""
+
+    def split(self, reply: str, *, in_thought: bool = False) -> Reply:
+        """Split a reply into what was said and what was thought.
+
+        Thoughts in the formats of common reasoning models are recognized (`<think>`, `[THINK]`, Harmony's channels and
+        others). Another turn begins at a control string of a common chat template, at a line that starts with a
+        speaker such as `User:`, or at one of the marks; not between backticks or in a closed code block.
+
+        Args:
+            reply: The generated text, with or without special tokens.
+            in_thought: Whether the prompt has opened a thought: a reply that never closes it is all thought.
+        """
 
 @final
 class NoveltyIndex:

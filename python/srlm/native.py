@@ -1,4 +1,4 @@
-"""The Rust extension: chat encoding, verdicts, pairs, novelty, duplicates and JSON lines.
+"""The Rust extension: chat encoding, replies, verdicts, pairs, novelty, duplicates and JSON lines.
 
 Every function releases the GIL during the computation, and its result does not depend on the number of threads. The
 docstrings and types are in `_native.pyi`.
@@ -9,6 +9,9 @@ from srlm._native import (
     ChatTemplateError,
     NearDuplicateIndex,
     NoveltyIndex,
+    PromptEscaper,
+    Reply,
+    TurnMarks,
     __version__,
     exact_duplicates,
     expected_scores,
@@ -27,6 +30,9 @@ __all__ = [
     "ChatTemplateError",
     "NearDuplicateIndex",
     "NoveltyIndex",
+    "PromptEscaper",
+    "Reply",
+    "TurnMarks",
     "__version__",
     "exact_duplicates",
     "expected_scores",

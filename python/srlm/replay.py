@@ -18,7 +18,6 @@ import numpy as np
 from srlm.errors import InputError
 from srlm.evaluation import pairwise
 from srlm.models.registry import weights_hash
-from srlm.native import parse_verdicts
 from srlm.rows.ids import IdIndex
 from srlm.rows.lazy_rows import RowFile
 from srlm.rows.records import (
@@ -36,6 +35,7 @@ from srlm.rows.records import (
 from srlm.run.run_dir import RunDir, read_config
 from srlm.run.stage_runner import data_seed
 from srlm.stages import pairs
+from srlm.stages.judge import parse_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -170,8 +170,7 @@ def _verdict_problem(config: Config, candidates: IdIndex) -> Callable[[Verdict],
             return f"its candidate {row.candidate_id} does not exist"
         if row.id != content_id("verdict", row.candidate_id, row.sample, row.text):
             return f"{row.id} is not the id of this text"
-        [outcome], scores, _ = parse_verdicts([row.text], max_score=judge.max_score, pattern=judge.score_pattern)
-        score = float(scores[0]) if outcome == "scored" else None
+        outcome, score, _ = parse_reply(row.text, row.finish_reason, judge)
         if (row.outcome, row.score) != (outcome, score):
             return f"its text parses as {outcome}{'' if score is None else f' {score:g}'}"
         return None

@@ -16,6 +16,7 @@ from srlm.evaluation.pairwise import (
     write_comparisons,
 )
 from srlm.evaluation.pairwise_judges import LocalJudge, verdict_tokens
+from srlm.native import PromptEscaper
 from srlm.rows.records import Candidate, Comparison, Prompt, read_rows
 
 from tests.scripted import Interrupted, Recorder, ScriptedEngine, completion
@@ -125,6 +126,9 @@ class ScriptedJudge:
     def __init__(self, reply):
         self._reply = reply
         self.asked = []
+
+    def escaper(self, blocks):
+        return PromptEscaper(blocks)
 
     def ask(self, questions):
         for key, question in questions:

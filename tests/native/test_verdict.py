@@ -41,7 +41,7 @@ def test_the_documented_tables(reply, outcome, score, pattern):
 
 
 def test_all_documented_tables_are_there():
-    assert len(EXAMPLES) == 63
+    assert len(EXAMPLES) == 67
     assert sum(row[3] is not None for row in EXAMPLES) == 9
 
 

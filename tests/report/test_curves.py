@@ -11,7 +11,7 @@ def estimate(value, n=10):
 
 
 COMMON = {
-    "format": 3,
+    "format": 4,
     "cache_key": "a1",
     "seconds": 2.5,
     "finished": "2026-11-28T01:00:44+0000",
@@ -75,7 +75,7 @@ def test_a_stage_of_no_model_has_no_points(stage):
 
 
 def test_an_entry_without_numbers_has_no_points():
-    assert stage_points("m1/answers", {"format": 3, "cache_key": "a1", "flags": ["a sentence"], "done": True}, []) == []
+    assert stage_points("m1/answers", {"format": 4, "cache_key": "a1", "flags": ["a sentence"], "done": True}, []) == []
 
 
 ROWS = [

@@ -9,6 +9,7 @@ from srlm.config import JudgeSection
 from srlm.engines.base import Completion, Request
 from srlm.errors import InputError
 from srlm.models import chat
+from srlm.models.replies import said_in
 from srlm.rows.lazy_rows import RowFile
 from srlm.rows.records import Candidate, Prompt, Verdict, read_rows, write_rows
 from srlm.stages import judge as stage
@@ -25,6 +26,10 @@ PROMPTS = [Prompt(f"p{n}", f"Question {n}?", "generated", [], n) for n in range(
 CANDIDATES = [
     Candidate(f"c{n}", f"p{n % 2}", n // 2, f"Answer {n}. Score: 5", [5, 2], -1.0, "stop", n) for n in range(4)
 ]
+
+
+def question(*, justify):
+    return judge_prompt.fill(judge_prompt.read_template(JudgeSection(justify=justify)), "Rate it.", "Two.")
 
 
 def reply(tokenizer, reader, text, watched=None):
@@ -46,7 +51,7 @@ def test_verdict_table(tiny_tokenizer, reader, text, outcome, score):
     if len(text) > 1000:
         text = text[:300]
     found = reader.verdict(reply(tiny_tokenizer, reader, text), "c0", 2)
-    assert (found.candidate_id, found.sample, found.text) == ("c0", 2, text)
+    assert (found.candidate_id, found.sample, found.text) == ("c0", 2, said_in(text).said)
     assert (found.outcome, found.score) == (outcome, score)
     assert outcome == "scored" or found.expected_score is None
 
@@ -211,8 +216,8 @@ def test_expected_score_far_below_zero():
 def test_direct_request_ends_right_before_the_digit(tiny_tokenizer, joined):
     tokenizer = joined_tokenizer() if joined else tiny_tokenizer
     reader = PointwiseJudge(tokenizer, JudgeSection(justify=False))
-    asked = reader.request_ids("Rate it.")
-    whole = chat.prompt_ids(tokenizer, chat.user("Rate it."), "Score: 3")
+    asked = reader.request_ids("Rate it.", "Two.")
+    whole = chat.prompt_ids(tokenizer, chat.user(question(justify=False)), "Score: 3")
     assert asked == whole[:-1]
     assert stage.digit_tokens(tokenizer, 5.0)[whole[-1]] == 3
     sampling = reader.sampling
@@ -221,7 +226,7 @@ def test_direct_request_ends_right_before_the_digit(tiny_tokenizer, joined):
 
 
 def test_justified_request_is_the_question(tiny_tokenizer, reader):
-    assert reader.request_ids("Rate it.") == chat.prompt_ids(tiny_tokenizer, chat.user("Rate it."))
+    assert reader.request_ids("Rate it.", "Two.") == chat.prompt_ids(tiny_tokenizer, chat.user(question(justify=True)))
     judge = JudgeSection()
     sampling = reader.sampling
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (

@@ -9,7 +9,6 @@ from srlm.evaluation.preferences import Preferences
 from srlm.rows.records import Verdict, read_rows
 from srlm.stages.eft import answers_to_judge
 from srlm.stages.judge import PointwiseJudge, judge_answers
-from srlm.stages.judge_prompt import fill, read_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,11 +53,10 @@ def fitting_rows(
     tokenizer: PreTrainedTokenizerBase, preferences: Preferences, judge: JudgeSection, max_model_len: int
 ) -> Preferences:
     """Return the rows whose judge prompts, plus the length of a verdict, all fit into the engine's context."""
-    reader, template = PointwiseJudge(tokenizer, judge), read_template(judge)
-    room = max_model_len - reader.sampling.max_tokens
+    pointwise = PointwiseJudge(tokenizer, judge)
+    room = max_model_len - pointwise.sampling.max_tokens
     fits = [
-        all(len(reader.request_ids(fill(template, row.prompt, text))) <= room for text in row.answers)
-        for row in preferences.rows
+        all(len(pointwise.request_ids(row.prompt, text)) <= room for text in row.answers) for row in preferences.rows
     ]
     kept = [row for row, ok in zip(preferences.rows, fits, strict=True) if ok]
     labels = preferences.annotators

@@ -16,13 +16,14 @@ from srlm.evaluation.estimates import NONE, Estimate, mean
 from srlm.evaluation.win_rates import LOSS, TIE, WIN, win_rates
 from srlm.rows.records import Comparison, RowWriter, content_id
 from srlm.rows.resume import resume_rows
-from srlm.stages.judge_prompt import fill_fields, read_prompt_file
+from srlm.stages.judge_prompt import block_names, fill_fields, prompt_escaper, read_prompt_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from srlm.config import HeadToHeadSection
+    from srlm.native import PromptEscaper
     from srlm.reporter import Reporter
     from srlm.rows.records import Candidate, Prompt
 
@@ -47,15 +48,20 @@ CHOICE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class JudgeOutput:
-    """A judge's response: the text, and P(first answer) if the log-probabilities of the verdict token were used."""
+    """A judge's response: what it said and thought, and P(first answer) if the verdict token's log-probabilities were
+    used."""
 
     key: str
     text: str
     preference: float | None = None
+    thought: str | None = None
 
 
 class Judge(Protocol):
     """The judge of a comparison: a local model (`LocalJudge`) or an endpoint (`EndpointJudge`)."""
+
+    def escaper(self, blocks: Sequence[str]) -> PromptEscaper:
+        """Return the escaper of texts for a prompt with these blocks."""
 
     def ask(self, prompts: Iterable[tuple[str, str]]) -> Iterator[JudgeOutput]:
         """Yield an output for every (key, prompt) as it finishes, in any order."""
@@ -95,9 +101,10 @@ def read_template(head_to_head: HeadToHeadSection) -> str:
     return (resources.files("srlm") / "data" / name).read_text(encoding="utf-8").strip()
 
 
-def fill(template: str, prompt: str, first: str, second: str) -> str:
+def fill(template: str, prompt: str, first: str, second: str, escaper: PromptEscaper | None = None) -> str:
     """Fill the template with a question and two answers (see `fill_fields`)."""
-    return fill_fields(template, dict(zip(FIELDS, (prompt, first, second), strict=True)))
+    escaper = escaper or prompt_escaper(block_names(template), None)
+    return fill_fields(template, dict(zip(FIELDS, (prompt, first, second), strict=True)), escaper)
 
 
 def parse_verdict(text: str) -> VerdictLabel:
@@ -139,9 +146,11 @@ def write_comparisons(
                 report.advance()
             else:
                 pending[f"{prompt.id}.{first}"] = (prompt, first)
-        for output in judge.ask(_judge_prompts(template, pending, texts)):
+        escaper = judge.escaper(block_names(template))
+        for output in judge.ask(_judge_prompts(template, pending, texts, escaper)):
             prompt, first = pending[output.key]
-            writer.write(comparison(prompt, first, output.text, parse_verdict(output.text), output.preference))
+            verdict = parse_verdict(output.text)
+            writer.write(comparison(prompt, first, output.text, verdict, output.preference, output.thought))
             report.advance()
 
 
@@ -178,16 +187,27 @@ def head_to_head_result(
 
 
 def _judge_prompts(
-    template: str, pending: Mapping[str, tuple[Prompt, Side]], texts: Sequence[Mapping[str, str]]
+    template: str,
+    pending: Mapping[str, tuple[Prompt, Side]],
+    texts: Sequence[Mapping[str, str]],
+    escaper: PromptEscaper,
 ) -> Iterator[tuple[str, str]]:
     for key, (prompt, first) in pending.items():
         one, other = (texts[side][prompt.id] for side in ((0, 1) if first == "a" else (1, 0)))
-        yield key, fill(template, prompt.text, one, other)
+        yield key, fill(template, prompt.text, one, other, escaper)
 
 
-def comparison(prompt: Prompt, first: Side, text: str, verdict: VerdictLabel, preference: float | None) -> Comparison:
+def comparison(
+    prompt: Prompt,
+    first: Side,
+    text: str,
+    verdict: VerdictLabel,
+    preference: float | None,
+    thought: str | None = None,
+) -> Comparison:
     """Return the row for one verdict."""
-    return Comparison(content_id("comparison", prompt.id, first, text), prompt.id, first, text, verdict, preference)
+    row_id = content_id("comparison", prompt.id, first, text)
+    return Comparison(row_id, prompt.id, first, text, verdict, preference, thought)
 
 
 def _grouped(prompts: Sequence[Prompt], comparisons: Sequence[Comparison]) -> dict[str, dict[str, Comparison]]:

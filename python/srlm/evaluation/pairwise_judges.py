@@ -10,9 +10,13 @@ from srlm.errors import InputError
 from srlm.evaluation.chat_records import ChatRequest
 from srlm.evaluation.pairwise import JudgeOutput
 from srlm.models import chat
+from srlm.models.replies import ReplyReader, said_in
+from srlm.models.turn_marks import COMMON, turn_format
+from srlm.native import PromptEscaper
+from srlm.stages.judge_prompt import prompt_escaper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -28,6 +32,7 @@ class LocalJudge:
 
     def __init__(self, engine: Engine, head_to_head: HeadToHeadSection, max_model_len: int) -> None:
         self._engine, self._max_model_len = engine, max_model_len
+        self._reader = ReplyReader(engine.tokenizer)
         if head_to_head.justify:
             self._verdict_prefix: tuple[int, ...] = ()
             self._sampling = Sampling(0.0, 1.0, head_to_head.max_tokens)
@@ -35,11 +40,16 @@ class LocalJudge:
             self._verdict_prefix, watch = verdict_tokens(engine.tokenizer)
             self._sampling = Sampling(0.0, 1.0, 1, logprob_token_ids=watch)
 
+    def escaper(self, blocks: Sequence[str]) -> PromptEscaper:
+        """See `Judge.escaper`; escapes the marks of the model's own chat template as well."""
+        return prompt_escaper(tuple(blocks), turn_format(self._engine.tokenizer).marks)
+
     def ask(self, prompts: Iterable[tuple[str, str]]) -> Iterator[JudgeOutput]:
         """See `Judge.ask`. A prompt that exceeds the engine's context gets a placeholder text without a verdict."""
         fitting = []
         for key, prompt in prompts:
-            ids = (*chat.prompt_ids(self._engine.tokenizer, chat.user(prompt)), *self._verdict_prefix)
+            encode = chat.prefilled_ids if self._verdict_prefix else chat.prompt_ids
+            ids = (*encode(self._engine.tokenizer, chat.user(prompt)), *self._verdict_prefix)
             if len(ids) + self._sampling.max_tokens > self._max_model_len:
                 yield JudgeOutput(
                     key, f"(no response: the prompt has {len(ids)} tokens, too long for engine.max_model_len)"
@@ -48,7 +58,8 @@ class LocalJudge:
                 fitting.append(Request(key, ids, self._sampling, 0))
         for completion in self._engine.generate(fitting):
             if not self._verdict_prefix:
-                yield JudgeOutput(completion.key, completion.text)
+                said = self._reader.read(completion)
+                yield JudgeOutput(completion.key, said.text, thought=said.thought)
                 continue
             # The verdict is the likelier of the two letters, even if another token is likelier still.
             first, second = completion.requested_logprobs[0]
@@ -76,6 +87,11 @@ class EndpointJudge:
     def __init__(self, endpoint: Endpoint, head_to_head: HeadToHeadSection) -> None:
         self._endpoint, self._max_tokens = endpoint, head_to_head.max_tokens
 
+    def escaper(self, blocks: Sequence[str]) -> PromptEscaper:
+        """See `Judge.escaper`. The server's chat template is unknown, and it may encode the strings of special tokens
+        as such, so the control strings of all common templates are escaped."""
+        return PromptEscaper(blocks, marks=COMMON, control_strings=True)
+
     def ask(self, prompts: Iterable[tuple[str, str]]) -> Iterator[JudgeOutput]:
         """See `Judge.ask`."""
         requests = (
@@ -83,4 +99,5 @@ class EndpointJudge:
             for key, prompt in prompts
         )
         for response in self._endpoint.complete(requests):
-            yield JudgeOutput(response.key, response.text)
+            said = said_in(response.text)
+            yield JudgeOutput(response.key, said.said, thought=said.thought)

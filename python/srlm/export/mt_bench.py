@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from srlm.engines.base import Request, Sampling
 from srlm.errors import InputError
 from srlm.models import chat
+from srlm.models.replies import ReplyReader
 from srlm.rows.json_lines import read_objects
 from srlm.rows.records import FinishReason, Natural, RowWriter, content_id, derived_seed, read_rows, write_text
 from srlm.rows.resume import resume_rows
@@ -62,6 +63,7 @@ class TurnAnswer:
     text: str
     finish_reason: FinishReason
     seed: Natural
+    thought: str | None = None
 
 
 def read_questions(file: Path) -> list[Question]:
@@ -111,6 +113,7 @@ def write_turns(
     answers = {row.id: row for row in resume_rows(file, TurnAnswer, report)}
     ids = {_turn_id(question, turn) for question in questions for turn in range(len(question.turns))}
     report.start("mt-bench", len(ids), len(ids & answers.keys()))
+    reader = ReplyReader(engine.tokenizer)
     with RowWriter(file) as writer:
         for turn in range(max(len(question.turns) for question in questions)):
             wanted = {_turn_id(question, turn): question for question in questions if turn < len(question.turns)}
@@ -125,8 +128,10 @@ def write_turns(
                 for key, question in missing.items()
             )
             for done in engine.generate(requests):
-                request_seed = derived_seed(seed, "mt-bench", done.key)
-                row = TurnAnswer(done.key, missing[done.key].id, turn, done.text, done.finish_reason, request_seed)
+                request_seed, said = derived_seed(seed, "mt-bench", done.key), reader.read(done)
+                row = TurnAnswer(
+                    done.key, missing[done.key].id, turn, said.text, said.finish_reason, request_seed, said.thought
+                )
                 answers[row.id] = row
                 writer.write(row)
                 report.advance()

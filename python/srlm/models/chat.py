@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from srlm.errors import InputError
+from srlm.models.turn_marks import turn_format
 from srlm.native import ChatEncoder, ChatTemplateError
 from srlm.rows.records import Message
 
@@ -172,6 +173,14 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], op
     batch = _Batch(tokenizer, [prompt])
     ids, _ = batch.encoded(lambda rows: batch.chat.encoder.encode_prompts(rows, opening=opening))
     return tuple(ids.tolist())
+
+
+def prefilled_ids(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], opening: str = "") -> tuple[int, ...]:
+    """Return the prompt ids of a request whose answer is prefilled with `opening`.
+
+    A thought that the template opens in the prompt is closed first: the answer is said, not thought.
+    """
+    return prompt_ids(tokenizer, prompt, turn_format(tokenizer).thought_end + opening)
 
 
 def completion_ids(

@@ -40,13 +40,17 @@ SYNC_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """An instruction. `parents` are the ids of its few-shot demonstrations; `attempt` is the index of the attempt."""
+    """An instruction. `parents` are the ids of its few-shot demonstrations; `attempt` is the index of the attempt.
+
+    `thought` is what the model thought before it wrote the instruction (None: nothing).
+    """
 
     id: str
     text: str
     source: Literal["seed", "generated"]
     parents: list[str]
     attempt: int
+    thought: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,16 @@ class DroppedPrompt:
     attempt: int
     similarity: float | None
     similar_to: str | None
+    thought: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One sampled answer. `token_ids` come from the engine, with the end token; `logprob` is their sum, in nats."""
+    """One sampled answer: `text` is what was said, `thought` what was thought before (None: nothing).
+
+    `token_ids` come from the engine, with thoughts and the end token; `logprob` is the sum of theirs, in nats. Where
+    the model began another turn, the answer has the first `answer_tokens` of them (None: all).
+    """
 
     id: str
     prompt_id: str
@@ -74,6 +83,19 @@ class Candidate:
     logprob: float
     finish_reason: FinishReason
     seed: int
+    thought: str | None = None
+    answer_tokens: Natural | None = None
+
+    @property
+    def training_token_ids(self) -> list[int] | None:
+        """The token ids to train on; None: tokenize `text`.
+
+        An answer that the model followed with another turn is tokenized with an end token of its own. Its thought is in
+        the ids only, so with a thought the engine's ids are used, up to the other turn.
+        """
+        if self.answer_tokens is None:
+            return self.token_ids
+        return None if self.thought is None else self.token_ids[: self.answer_tokens]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +115,8 @@ class FailedRequest:
 class Verdict:
     """One judgement of one candidate. `score` is set only if `outcome` is "scored".
 
-    `expected_score` is the mean of the score token's distribution over the digits (None if no score was parsed).
+    `expected_score` is the mean of the score token's distribution over the digits (None if no score was parsed). `text`
+    is what the judge said, `thought` what it thought before (None: nothing).
     """
 
     id: str
@@ -103,6 +126,8 @@ class Verdict:
     outcome: Outcome
     score: float | None
     expected_score: float | None
+    thought: str | None = None
+    finish_reason: FinishReason | None = None
 
     def problem(self) -> str | None:
         """Return the violated constraint between fields, or None (see `checks.row_problem`)."""
@@ -167,6 +192,7 @@ class Comparison:
     text: str
     verdict: Literal["first", "second", "tie", "missing"]
     preference: float | None
+    thought: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

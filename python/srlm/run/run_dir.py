@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Raise it when file names or fields change, or when the same settings and weights would give other rows than before.
-FORMAT = 3
+FORMAT = 4
 STARTED = "started.json"
 WEIGHTS = "weights.json"
 # Keys that are in no stage's cache key: the number of iterations, hardware, speed, memory and limits. They may change

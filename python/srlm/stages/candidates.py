@@ -1,5 +1,7 @@
 """Candidate answers: M_t samples N answers to each new prompt (paper, section 2.2).
 
+An answer is what the model said: without its thoughts and before any further turn (`models.replies`).
+
 There may be millions of them, so none is kept in memory: the answers still to generate are a boolean table of one byte
 per answer.
 """
@@ -12,6 +14,7 @@ import numpy as np
 
 from srlm.engines.base import Request, Sampling
 from srlm.models import chat
+from srlm.models.replies import ReplyReader
 from srlm.rows.ids import IdIndex
 from srlm.rows.records import Candidate, RowWriter, content_id, derived_seed
 from srlm.rows.resume import resume_iter
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from srlm.config import CandidatesSection
     from srlm.engines.base import Completion, Engine
+    from srlm.models.replies import Said
     from srlm.reporter import Reporter
     from srlm.rows.records import Prompt
 
@@ -52,9 +56,10 @@ def write_candidates(
         for prompt_ids in [chat.prompt_ids(engine.tokenizer, chat.user(prompt.text))]
         for index in np.flatnonzero(row_missing).tolist()
     )
+    reader = ReplyReader(engine.tokenizer)
     with RowWriter(file, rows) as writer:
         for completion in engine.generate(requests):
-            writer.write(_candidate(completion, seed))
+            writer.write(_candidate(completion, reader.read(completion), seed))
             report.advance()
 
 
@@ -70,15 +75,17 @@ def _missing(prompts: Iterable[Prompt], done: Iterable[Candidate], per_prompt: i
     return rows, missing
 
 
-def _candidate(completion: Completion, seed: int) -> Candidate:
+def _candidate(completion: Completion, said: Said, seed: int) -> Candidate:
     prompt_id, _, index = completion.key.rpartition(".")
     return Candidate(
-        id=content_id("candidate", prompt_id, int(index), completion.text),
+        id=content_id("candidate", prompt_id, int(index), said.text),
         prompt_id=prompt_id,
         index=int(index),
-        text=completion.text,
+        text=said.text,
         token_ids=completion.token_ids,
         logprob=completion.logprob,
-        finish_reason=completion.finish_reason,
+        finish_reason=said.finish_reason,
         seed=derived_seed(seed, "candidate", prompt_id, int(index)),
+        thought=said.thought,
+        answer_tokens=said.tokens,
     )

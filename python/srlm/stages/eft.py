@@ -71,7 +71,8 @@ def examples_from_judgements(
     """Return the model's own judgements whose scores rank a prompt's answers as the humans did.
 
     Sample k of all answers to a prompt forms one judgement of the prompt. It is kept if all answers were scored and no
-    pair that the humans ordered is tied or reversed.
+    pair that the humans ordered is tied or reversed. An example's reply is what the judge said, without its thoughts
+    and what followed its turn.
     """
     template = read_template(judge)
     by_answer = {(verdict.candidate_id, verdict.sample): verdict for verdict in verdicts}
@@ -79,7 +80,12 @@ def examples_from_judgements(
     for row in rows:
         for sample in range(eft.samples):
             replies = [by_answer.get((answer_id(row, index), sample)) for index in range(len(row.answers))]
-            given = [(reply.score, reply.text) for reply in replies if reply is not None and reply.score is not None]
+            given = [
+                (reply.score, reply.text)
+                for reply in replies
+                # The rest of a reply that was cut off is unknown, so it teaches no ending.
+                if reply is not None and reply.score is not None and reply.finish_reason != "length"
+            ]
             if len(given) < len(row.answers) or not same_order([score for score, _ in given], row.scores):
                 continue
             scored += [

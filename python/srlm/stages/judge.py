@@ -15,6 +15,8 @@ import numpy as np
 from srlm.engines.base import Request, Sampling
 from srlm.errors import InputError
 from srlm.models import chat
+from srlm.models.replies import ReplyReader
+from srlm.models.turn_marks import turn_format
 from srlm.native import expected_scores, parse_verdicts
 from srlm.native import mean_scores as native_mean_scores
 from srlm.rows.ids import IdIndex
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from srlm.config import JudgeSection
     from srlm.engines.base import Completion, Engine
     from srlm.reporter import Reporter
-    from srlm.rows.records import Candidate, Outcome, Prompt
+    from srlm.rows.records import Candidate, FinishReason, Outcome, Prompt
 
 SCORE_PREFIX = "Score: "
 OUTCOMES = ("scored", "missing", "out_of_range", "conflicting")
@@ -76,6 +78,8 @@ class _CandidateItems:
 
     def __iter__(self) -> Iterator[JudgeItem]:
         for row in self._candidates:
+            if not row.text.strip() and row.thought is not None:
+                continue  # it never came to an answer, so there is nothing to judge
             index = self._ids.index(row.prompt_id)
             if index is None:
                 raise InputError(f"candidate {row.id}: its prompt {row.prompt_id} is not in the file of prompts")
@@ -102,7 +106,6 @@ def judge_answers(
     rows, done = _mark_done(resume_iter(file, Verdict, report), ids, missing)
     report.start(stage, int(missing.sum()) + done, done)
     pointwise = PointwiseJudge(engine.tokenizer, judge)
-    template = read_template(judge)
     requests = (
         Request(
             f"{answer.id}.{sample}",
@@ -112,7 +115,7 @@ def judge_answers(
         )
         for answer, row_missing in zip(answers, missing, strict=True)
         if row_missing.any()
-        for prompt_ids in [pointwise.request_ids(fill(template, answer.prompt, answer.response))]
+        for prompt_ids in [pointwise.request_ids(answer.prompt, answer.response)]
         for sample in np.flatnonzero(row_missing).tolist()
     )
     with RowWriter(file, rows) as writer:
@@ -144,6 +147,7 @@ class PointwiseJudge:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, judge: JudgeSection) -> None:
         self._tokenizer, self._judge = tokenizer, judge
+        self._template, self._reader = read_template(judge), ReplyReader(tokenizer)
         self._digits = digit_tokens(tokenizer, judge.max_score)
         self._prefix = "" if judge.justify else SCORE_PREFIX
         if not judge.justify and not self._digits:
@@ -158,37 +162,70 @@ class PointwiseJudge:
             else Sampling(0.0, 1.0, 1, logprob_token_ids=digit_ids)
         )
 
-    def request_ids(self, question: str) -> tuple[int, ...]:
-        """Return the prompt ids of a request to the judge, including the prefilled start of its reply."""
-        prompt_ids = chat.prompt_ids(self._tokenizer, chat.user(question))
+    def request_ids(self, prompt: str, response: str) -> tuple[int, ...]:
+        """Return the prompt ids of a request to score a response, including the prefilled start of the judge's reply.
+
+        A prefilled reply stands behind the thought that a template opens in the prompt, not inside it.
+        """
+        marks = turn_format(self._tokenizer).marks
+        question = chat.user(fill(self._template, prompt, response, marks))
         if self._judge.justify:
-            return prompt_ids
+            return chat.prompt_ids(self._tokenizer, question)
+        prompt_ids = chat.prefilled_ids(self._tokenizer, question)
         # If the tokenizer merges the space and the digit, the digit's token includes the space.
         return (*prompt_ids, *self._tokenizer(SCORE_PREFIX + "0", add_special_tokens=False)["input_ids"][:-1])
 
     def verdict(self, completion: Completion, candidate_id: str, sample: int) -> Verdict:
-        """Parse a reply."""
-        text = (self._prefix + completion.text.lstrip()) if self._prefix else completion.text
-        outcomes, scores, spans = parse_verdicts(
-            [text], max_score=self._judge.max_score, pattern=self._judge.score_pattern
+        """Parse a reply: what the judge said in it."""
+        if self._prefix:
+            return self._prefilled_verdict(completion, candidate_id, sample)
+        said = self._reader.read(completion)
+        outcome, score, start = parse_reply(said.text, said.finish_reason, self._judge)
+        return Verdict(
+            id=content_id("verdict", candidate_id, sample, said.text),
+            candidate_id=candidate_id,
+            sample=sample,
+            text=said.text,
+            outcome=outcome,
+            score=score,
+            expected_score=self._expected(completion, said.token_at(start)) if score is not None else None,
+            thought=said.thought,
+            finish_reason=said.finish_reason,
         )
-        scored = outcomes[0] == "scored"
+
+    def _prefilled_verdict(self, completion: Completion, candidate_id: str, sample: int) -> Verdict:
+        """Parse a reply of one token behind the prefilled label."""
+        text = self._prefix + completion.text.lstrip()
+        outcome, score, _ = parse_reply(text, None, self._judge)
         return Verdict(
             id=content_id("verdict", candidate_id, sample, text),
             candidate_id=candidate_id,
             sample=sample,
             text=text,
-            outcome=cast("Outcome", outcomes[0]),
-            score=float(scores[0]) if scored else None,
-            expected_score=self._expected(completion, int(spans[0, 0]) - len(self._prefix)) if scored else None,
+            outcome=outcome,
+            score=score,
+            expected_score=self._expected(completion, 0) if score is not None else None,
         )
 
-    def _expected(self, completion: Completion, start: int) -> float | None:
-        """Return the mean of the digits' distribution at the token that holds character `start` of the reply."""
-        position = 0 if self._prefix else token_at(self._tokenizer, completion.token_ids, start)
+    def _expected(self, completion: Completion, position: int) -> float | None:
+        """Return the mean of the digits' distribution at token `position` of the reply."""
         if not self._digits or completion.token_ids[position] not in self._digits:
             return None  # a score in words, or a scale that does not fit into one token
         return expected_score(completion.requested_logprobs[position], list(self._digits.values()))
+
+
+def parse_reply(
+    text: str, finish_reason: FinishReason | None, judge: JudgeSection
+) -> tuple[Outcome, float | None, int]:
+    """Parse what a judge said: return the outcome, the score (None unless scored) and the number's first character.
+
+    A number with which a cut-off reply ends may not be complete (1 of 10, 4 of 4/10), so it gives no score.
+    """
+    outcomes, scores, spans = parse_verdicts([text], max_score=judge.max_score, pattern=judge.score_pattern)
+    start, end = (int(at) for at in spans[0])
+    if outcomes[0] == "scored" and finish_reason == "length" and end == len(text):
+        return "missing", None, -1
+    return cast("Outcome", outcomes[0]), float(scores[0]) if outcomes[0] == "scored" else None, start
 
 
 def digit_tokens(tokenizer: PreTrainedTokenizerBase, max_score: float) -> dict[int, int]:
@@ -211,18 +248,6 @@ def digit_tokens(tokenizer: PreTrainedTokenizerBase, max_score: float) -> dict[i
 def expected_score(logps: Sequence[float], digits: Sequence[int]) -> float:
     """Return sum(d p(d)) / sum(p(d)) over the digits, from their log-probabilities in nats."""
     return float(expected_scores(np.array([logps], dtype=np.float64), np.array(digits, dtype=np.float64))[0])
-
-
-def token_at(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], start: int) -> int:
-    """Return the index of the token that holds character `start` of the decoded text."""
-    low, high = 0, len(token_ids) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if len(tokenizer.decode(token_ids[: middle + 1], skip_special_tokens=True)) > start:
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 def mean_scores(verdicts: Sequence[Verdict], *, expected: bool) -> dict[str, float]:

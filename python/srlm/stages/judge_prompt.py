@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srlm.errors import InputError
-from srlm.native import parse_verdicts
+from srlm.models.turn_marks import COMMON_MARKS
+from srlm.native import PromptEscaper, TurnMarks, parse_verdicts
 from srlm.rows.json_lines import reason_of
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 FIELDS = ("{prompt}", "{response}")
 CLOSING_TAG = re.compile(r"</([A-Za-z][\w.-]*)>")
-OPEN_BRACKETS = "<\uff1c\ufe64\u2039\u27e8\u3008"  # characters that look like "<": full-width, small, other brackets
-# Zero-width characters: soft hyphen, directional marks, zero-width spaces and joiners, variation selectors.
-INVISIBLE = "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]"
 
 
 def read_template(judge: JudgeSection) -> str:
@@ -69,30 +67,34 @@ def check(judge: JudgeSection) -> None:
         raise InputError(f"judge.score_pattern: {error}") from error
 
 
-def fill(template: str, prompt: str, response: str) -> str:
-    """Insert a question and an answer into the judge prompt (see `fill_fields`)."""
-    return fill_fields(template, dict(zip(FIELDS, (prompt, response), strict=True)))
+def fill(template: str, prompt: str, response: str, marks: TurnMarks | None = None) -> str:
+    """Insert a question and an answer into the judge prompt (see `fill_fields`).
+
+    `marks` are those of the judge's chat template; without them those of common templates are escaped.
+    """
+    escaper = prompt_escaper(block_names(template), marks)
+    return fill_fields(template, dict(zip(FIELDS, (prompt, response), strict=True)), escaper)
 
 
-def fill_fields(template: str, values: Mapping[str, str]) -> str:
+def fill_fields(template: str, values: Mapping[str, str], escaper: PromptEscaper) -> str:
     """Insert texts into a prompt's fields, in one pass: braces and field names inside a text are not expanded.
 
-    This guards against prompt injection: a tag inside a text that looks like one of the template's own blocks, such as
-    `</response>`, is escaped (its `<` becomes `&lt;`), so that a text cannot close its block or open another one.
+    This guards against prompt injection: in a text, what looks like a tag of the template's own blocks, such as
+    `</response>`, or like a mark with which the judge's chat template begins a turn, is escaped (see `PromptEscaper`),
+    so that a text can neither close its block or open another one, nor end the judge's question.
     """
-    blocks = _blocks(template)
-    if blocks is not None:
-        values = {field: blocks.sub("&lt;", text) for field, text in values.items()}
+    values = {field: escaper.escape(text) for field, text in values.items()}
     return re.sub("|".join(map(re.escape, values)), lambda match: values[match[0]], template)
 
 
 @functools.lru_cache(maxsize=64)
-def _blocks(template: str) -> re.Pattern[str] | None:
-    """Return a pattern for the `<` of a tag that opens or closes one of a template's blocks, in any spelling."""
-    names = {name.lower() for name in CLOSING_TAG.findall(template)}
-    if not names:
-        return None
-    spelt = "|".join(f"{INVISIBLE}*".join(map(re.escape, name)) for name in sorted(names))
-    return re.compile(
-        rf"[{OPEN_BRACKETS}](?=(?:\s|{INVISIBLE}|[/\\\uff0f\u2044\u2215])*(?:{spelt})(?!\w))", re.IGNORECASE
-    )
+def block_names(template: str) -> tuple[str, ...]:
+    """Return the names of a template's blocks, from their closing tags."""
+    return tuple(sorted({name.lower() for name in CLOSING_TAG.findall(template)}))
+
+
+@functools.lru_cache(maxsize=64)
+def prompt_escaper(blocks: tuple[str, ...], marks: TurnMarks | None) -> PromptEscaper:
+    """Return the escaper for a prompt with these blocks, and a judge whose chat template has these marks."""
+    derived = () if marks is None else marks.marks
+    return PromptEscaper(blocks, marks=TurnMarks([*COMMON_MARKS, *derived]))

@@ -71,8 +71,8 @@ class PairSelection:
                 rejected_id=rejected.id,
                 chosen_score=float(self.mean[chosen_index]),
                 rejected_score=float(self.mean[rejected_index]),
-                chosen_token_ids=chosen.token_ids,
-                rejected_token_ids=rejected.token_ids,
+                chosen_token_ids=chosen.training_token_ids,
+                rejected_token_ids=rejected.training_token_ids,
             )
 
     def _examples(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> Iterator[Example]:
@@ -80,7 +80,7 @@ class PairSelection:
             prompt = chat.user(prompts[int(self.answers.prompt[index])].text)
             answer = candidates[int(index)]
             completion = chat.assistant(answer.text)
-            yield Example(content_id("example", prompt, answer.text), prompt, completion, answer.token_ids)
+            yield Example(content_id("example", prompt, answer.text), prompt, completion, answer.training_token_ids)
 
 
 def select(

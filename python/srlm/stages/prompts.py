@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from srlm.engines.base import Request, Sampling
 from srlm.models import chat
+from srlm.models.replies import ReplyReader
 from srlm.native import NoveltyIndex
 from srlm.rows.records import DroppedPrompt, Prompt, RowWriter, content_id, derived_seed, write_rows
 from srlm.rows.resume import resume_rows
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from srlm.config import PromptsSection
     from srlm.engines.base import Completion, Engine
+    from srlm.models.replies import Said
     from srlm.reporter import Reporter
 
 STOP = ("\nTask", "\n\nTask")
@@ -54,7 +56,7 @@ def write_prompts(
     Stops early, with a note, after `prompts.max_attempts` attempts per requested prompt.
     """
     kept, attempt = _resume(kept_file, dropped_file, report)
-    novelty = _Novelty(seeds, kept, prompts)
+    novelty, reader = _Novelty(seeds, kept, prompts), ReplyReader(engine.tokenizer)
     report.start("prompts", prompts.count, len(kept))
     with RowWriter(kept_file) as keep, RowWriter(dropped_file) as drop:
         last = prompts.count * prompts.max_attempts
@@ -64,7 +66,8 @@ def write_prompts(
             attempts = range(attempt, min(round_start + prompts.round_size, last))
             examples = {number: _demonstrations(seeds, pool, prompts, seed, number) for number in attempts}
             for number, completion in _completions_in_order(engine, examples, prompts, seed):
-                row = _apply_filters(completion, examples[number], number, prompts, novelty)
+                said = None if completion is None else reader.read(completion, prefilled=True, stop=STOP)
+                row = _apply_filters(said, examples[number], number, prompts, novelty)
                 attempt = number + 1
                 if isinstance(row, DroppedPrompt):
                     drop.write(row)
@@ -136,7 +139,7 @@ def _completions_in_order(
 def request_ids(engine: Engine, examples: Sequence[Prompt]) -> tuple[int, ...]:
     """Return the prompt ids of an attempt: the examples as numbered tasks; the next number prefills the answer."""
     tasks = "\n\n".join(f"Task {number}: {example.text}" for number, example in enumerate(examples, 1))
-    return chat.prompt_ids(engine.tokenizer, chat.user(REQUEST.format(tasks=tasks)), f"Task {len(examples) + 1}:")
+    return chat.prefilled_ids(engine.tokenizer, chat.user(REQUEST.format(tasks=tasks)), f"Task {len(examples) + 1}:")
 
 
 @dataclass
@@ -167,17 +170,17 @@ class _Novelty:
 
 
 def _apply_filters(
-    completion: Completion | None, examples: list[Prompt], attempt: int, prompts: PromptsSection, novelty: _Novelty
+    said: Said | None, examples: list[Prompt], attempt: int, prompts: PromptsSection, novelty: _Novelty
 ) -> Prompt | DroppedPrompt:
     parents = [row.id for row in examples]
-    if completion is None:
+    if said is None:
         return DroppedPrompt(content_id("prompt", ""), "", "failed", parents, attempt, None, None)
-    text = completion.text.strip()
-    row = Prompt(content_id("prompt", text), text, "generated", parents, attempt)
-    if reason := drop_reason(text, completion.finish_reason == "length", prompts):
-        return DroppedPrompt(row.id, text, reason, parents, attempt, None, None)
+    text = said.text.strip()
+    row = Prompt(content_id("prompt", text), text, "generated", parents, attempt, said.thought)
+    if reason := drop_reason(text, said.finish_reason == "length", prompts):
+        return DroppedPrompt(row.id, text, reason, parents, attempt, None, None, said.thought)
     if near := novelty.add(row):
-        return DroppedPrompt(row.id, text, "not_novel", parents, attempt, *near)
+        return DroppedPrompt(row.id, text, "not_novel", parents, attempt, *near, said.thought)
     return row
 
 

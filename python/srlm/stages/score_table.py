@@ -77,7 +77,7 @@ def read_answers(prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> 
         ids.append(id_number(row.id))
         prompt_ids.append(id_number(row.prompt_id))
         text.append(_text_hash(row.text))
-        length.append(len(row.token_ids))
+        length.append(len(row.token_ids) if row.answer_tokens is None else row.answer_tokens)
         blank.append(not row.text.strip())
         cut_off.append(row.finish_reason != "stop")
     prompt = prompt_index.indices(np.array(prompt_ids))

@@ -35,6 +35,13 @@ pub enum Error {
         value: f64,
     },
 
+    /// A chat template has more turn marks than a search can hold.
+    #[error("{count} turn marks are too many or too long; use fewer or shorter ones")]
+    TooManyMarks {
+        /// The number of marks.
+        count: usize,
+    },
+
     /// The minimum margin is not a finite non-negative number.
     #[error("min_margin is {value}; use a finite number of at least 0, for example 0.0")]
     InvalidMinMargin {

@@ -6,6 +6,8 @@
 //! pair. This crate implements the steps around the model:
 //!
 //! * [`chat`] turns messages into token ids,
+//! * [`reply`] separates what a model said from its thoughts and further turns,
+//! * [`escape`] keeps a judged answer from ending its judge's question,
 //! * [`verdict`] parses the score in a judge's reply,
 //! * [`pair`] selects the preference pairs,
 //! * [`dedup`] finds exact and near duplicates,
@@ -21,10 +23,12 @@
 pub mod chat;
 pub mod dedup;
 pub mod error;
+pub mod escape;
 pub mod jsonl;
 pub mod novelty;
 pub mod pair;
 pub mod parallel;
+pub mod reply;
 pub mod text;
 pub mod verdict;
 

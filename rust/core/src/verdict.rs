@@ -8,18 +8,14 @@
 //!
 //! The rules, in order:
 //!
-//! 1. A `<think>…</think>` block is ignored, and so is the text before a
-//!    `</think>` without an opening tag (some chat templates open the block in
-//!    the prompt). If a `<think>` is not closed, the outcome is
+//! 1. Only what the judge said counts: thoughts and further turns are left out
+//!    ([`crate::reply`]). If a thought is never closed, the outcome is
 //!    [`Outcome::Missing`].
-//! 2. The reply ends where another turn starts: at a chat marker such as
-//!    `<|im_end|>` anywhere, or at a line that starts with `User:`, `Human:` or
-//!    `<response>` outside a think block.
-//! 3. The last label counts. A label is the word `score`, followed by `:` or
+//! 2. The last label counts. A label is the word `score`, followed by `:` or
 //!    `=`, or by `is` or `-` and a number on the same line. Without a number,
 //!    `the score is good` is prose, but `Score: good` is an unparseable verdict
 //!    that overrides earlier ones.
-//! 4. More than one number (`3-4`, `3 or 4`, `4,5`, `1+1+1=3`) is conflicting.
+//! 3. More than one number (`3-4`, `3 or 4`, `4,5`, `1+1+1=3`) is conflicting.
 //!    Otherwise a number outside the scale, or on another scale (`4/10`,
 //!    `80%`), is out of range.
 
@@ -31,7 +27,6 @@ mod last_match;
 mod number;
 mod outcome;
 mod parse;
-mod reply;
 mod rules;
 mod scale;
 mod two_pass;

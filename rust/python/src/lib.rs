@@ -16,6 +16,7 @@ mod jsonl;
 mod keys;
 mod novelty;
 mod pairs;
+mod replies;
 mod texts;
 mod verdicts;
 
@@ -32,6 +33,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<chat::ChatEncoder>()?;
     module.add_class::<duplicates::NearDuplicateIndex>()?;
     module.add_class::<novelty::NoveltyIndex>()?;
+    module.add_class::<replies::PromptEscaper>()?;
+    module.add_class::<replies::Reply>()?;
+    module.add_class::<replies::TurnMarks>()?;
     module.add_function(wrap_pyfunction!(duplicates::exact_duplicates, module)?)?;
     module.add_function(wrap_pyfunction!(duplicates::near_duplicates, module)?)?;
     module.add_function(wrap_pyfunction!(keys::normal_keys, module)?)?;

@@ -1,24 +1,11 @@
 //! A position in a text, with the operations of the label scanner.
 
+pub(super) use crate::reply::{is_blank, is_line_break};
+
 /// Hyphens and dashes that models write as a separator, a range or a sign:
 /// hyphen-minus, hyphen, non-breaking hyphen, en dash, em dash, minus sign,
 /// full-width hyphen.
 pub(super) const DASHES: [char; 7] = ['-', '‐', '‑', '–', '—', '−', '－'];
-
-/// White space within a line, and invisible characters that models write there
-/// (zero-width spaces and joiners, direction marks, the byte order mark).
-pub(super) fn is_blank(c: char) -> bool {
-    (c.is_whitespace() && !is_line_break(c))
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
-}
-
-/// The characters that end a line (Unicode Standard Annex 14, mandatory breaks).
-pub(super) fn is_line_break(c: char) -> bool {
-    matches!(
-        c,
-        '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}'
-    )
-}
 
 /// Markdown marks and quotes.
 pub(super) fn is_mark(c: char) -> bool {

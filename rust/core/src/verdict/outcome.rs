@@ -69,9 +69,11 @@ impl Verdict {
         }
     }
 
-    /// The verdict with its span shifted by `offset` bytes.
-    pub(super) fn shifted_by(mut self, offset: usize) -> Self {
-        self.span = self.span.map(|(start, end)| (start + offset, end + offset));
+    /// The verdict with the positions of its span mapped by `position`.
+    pub(super) fn mapped(mut self, position: impl Fn(usize) -> usize) -> Self {
+        self.span = self
+            .span
+            .map(|(start, end)| (position(start), position(end)));
         self
     }
 }
