@@ -146,11 +146,6 @@ def test_only_prompts_that_both_answered_are_compared(tmp_path, tiny_tokenizer):
 
 def test_a_request_that_an_endpoint_refuses_has_no_verdict_and_a_note(tmp_path, server, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", KEY)
-    prompts = [Prompt(f"p{n}", f"question {n}", "seed", [], -1) for n in range(3)]
-    write_rows(tmp_path / "prompts.jsonl", prompts)
-    for side in "ab":
-        rows = [Candidate(f"{side}{n}", f"p{n}", 0, f"{side} says {n}", [1], -1.0, "stop", 0) for n in range(3)]
-        write_rows(tmp_path / f"{side}.jsonl", rows)
 
     def respond(body, _):
         return (
@@ -158,6 +153,49 @@ def test_a_request_that_an_endpoint_refuses_has_no_verdict_and_a_note(tmp_path, 
         )
 
     server.respond = respond
+    results, report, files = compare_through(server, tmp_path)
+    assert (results["m2/vs_m1"]["unparseable"], results["m2/vs_m1"]["usage"]["refused"]) == (1, 2)
+    assert report.notes[0].startswith("m2/vs_m1: the endpoint refused 2 requests, which have no verdict; the first: ")
+    assert "filtered" in report.notes[0]
+    assert [row.verdict for row in read_rows(files[-1], Comparison)].count("missing") == 2
+
+
+def test_replies_without_a_verdict_are_noted(tmp_path, server, monkeypatch):
+    """Malformed ones, those that were cut off, and invalid lines of the cache, each once."""
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    (tmp_path / "cache.jsonl").write_text('{"id": "x", "text": ["t"], "finish_reason": "stop"}\n', encoding="utf-8")
+
+    def respond(body, _):
+        found = completion("Verdict: A")
+        if "question 1" in question(body):
+            found["choices"][0]["message"]["content"] = 3
+        if "question 2" in question(body):
+            found = completion(None, "length")
+        return 200, {}, found
+
+    server.respond = respond
+    results, report, _ = compare_through(server, tmp_path)
+    usage = results["m2/vs_m1"]["usage"]
+    assert (results["m2/vs_m1"]["unparseable"], usage["unreadable"], usage["cut_off"]) == (2, 2, 2)
+    assert [note.partition(";")[0] for note in report.notes] == [
+        f"{tmp_path / 'cache.jsonl'}: 1 line is not a response",
+        "m2/vs_m1: the replies to 2 requests were malformed, so these have no verdict",
+        (
+            "m2/vs_m1: 2 of the endpoint's replies were cut off at head_to_head.max_tokens (512), which counts reasoning "
+            "too"
+        ),
+    ]
+    _, report, _ = compare_through(server, tmp_path)
+    assert not any("cache.jsonl" in note for note in report.notes)
+
+
+def compare_through(server, tmp_path):
+    """Compare three answers of two models through the endpoint; returns results, reporter and files."""
+    prompts = [Prompt(f"p{n}", f"question {n}", "seed", [], -1) for n in range(3)]
+    write_rows(tmp_path / "prompts.jsonl", prompts)
+    for side in "ab":
+        rows = [Candidate(f"{side}{n}", f"p{n}", 0, f"{side} says {n}", [1], -1.0, "stop", 0) for n in range(3)]
+        write_rows(tmp_path / f"{side}.jsonl", rows)
     endpoint = {"base_url": server.url, "model": "judge", "api_key_env": "JUDGE_KEY", "concurrency": 1}
     files = [tmp_path / f"{name}.jsonl" for name in ("prompts", "a", "b", "comparisons")]
     work = CompareThroughEndpoint(
@@ -165,7 +203,4 @@ def test_a_request_that_an_endpoint_refuses_has_no_verdict_and_a_note(tmp_path, 
     )
     results, report = {}, Recorder()
     work.run(report, results.__setitem__)
-    assert (results["m2/vs_m1"]["unparseable"], results["m2/vs_m1"]["usage"]["refused"]) == (1, 2)
-    assert report.notes[0].startswith("m2/vs_m1: the endpoint refused 2 requests, which have no verdict; the first: ")
-    assert "filtered" in report.notes[0]
-    assert [row.verdict for row in read_rows(files[-1], Comparison)].count("missing") == 2
+    return results, report, files

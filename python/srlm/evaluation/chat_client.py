@@ -13,23 +13,21 @@ stays the same: `max_tokens` replaces `max_completion_tokens`, a `temperature` o
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import openai
 
 from srlm.errors import InputError
 from srlm.evaluation import endpoint_errors
+from srlm.evaluation.chat_reply import parse_reply
 from srlm.evaluation.endpoint_access import address
-from srlm.evaluation.endpoint_errors import FAILURES, NoChoiceError
+from srlm.evaluation.endpoint_errors import FAILURES, NotACompletionError
 
 if TYPE_CHECKING:
-    from openai.types.chat import ChatCompletion
-
     from srlm.config import EndpointSection
     from srlm.evaluation.chat_records import ChatRequest
+    from srlm.evaluation.chat_reply import ChatResult
     from srlm.evaluation.endpoint_errors import Failure
 
 _MAX_BACKOFF = 60.0  # seconds
@@ -39,21 +37,16 @@ _MAX_NAMES = 20
 _FIX_BASE_URL = "fix endpoint.base_url, which usually ends in /v1"
 
 
-@dataclass(frozen=True, slots=True)
-class ChatResult:
-    """Text, finish reason and token usage of one chat completion."""
-
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-
-
 class ChatClient:
-    """Sends requests to one model on one server. `retries` counts the retries of all requests."""
+    """Sends requests to one model on one server.
+
+    `retries` counts the retries of all requests. `has_answered` is whether the server has answered any request with
+    these settings: they are right then, and a page of a gateway in place of a reply is a transient failure.
+    """
 
     def __init__(self, endpoint: EndpointSection, key: str, first_wait: float) -> None:
         self.retries = 0
+        self.has_answered = False
         self._endpoint, self._key, self._first_wait = endpoint, key, first_wait
         self._unsupported: set[str] = set()
         self._client = openai.AsyncOpenAI(
@@ -65,13 +58,15 @@ class ChatClient:
 
         Raises:
             InputError: the server refuses the API key, the model or the request, or has no chat completions API.
-            StageError: all attempts failed with transient errors.
+            StageError: all attempts failed with transient errors (UnreadableError: with malformed replies).
         """
         failures = 0
         while True:
             parameters = self._parameters(request)
             try:
-                return await self._send(parameters)
+                result = await self._send(parameters)
+                self.has_answered = True
+                return result
             except FAILURES as error:
                 droppable = [name for name in parameters if _is_droppable(name, parameters)]
                 refused = endpoint_errors.unsupported_parameters(error, droppable)
@@ -104,24 +99,9 @@ class ChatClient:
     async def _send(self, parameters: dict[str, Any]) -> ChatResult:
         # The client's timeout restarts with every byte, and some servers send whitespace while they compute.
         async with asyncio.timeout(self._endpoint.timeout):
-            try:
-                completion: ChatCompletion = await self._client.chat.completions.create(**parameters)
-            except json.JSONDecodeError:
-                raise self._no_completion("invalid JSON") from None
-        choices = getattr(completion, "choices", None)
-        error = getattr(completion, "error", None)
-        if error or choices == []:
-            raise NoChoiceError(json.dumps(error, ensure_ascii=False, default=str) if error else "")
-        if not isinstance(choices, list):
-            raise self._no_completion("other JSON")
-        # Some servers omit fields, or set them to null, that the client's types declare as required.
-        usage = completion.usage
-        return ChatResult(
-            text=getattr(getattr(choices[0], "message", None), "content", None) or "",
-            finish_reason=getattr(choices[0], "finish_reason", None) or "",
-            prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
-            completion_tokens=getattr(usage, "completion_tokens", None) or 0,
-        )
+            # The body itself: the client's types do not validate it, and have no field for reasoning.
+            response = await self._client.chat.completions.with_raw_response.create(**parameters)
+        return parse_reply(response.http_response.content)
 
     def _wait_after(self, error: Failure, failures: int) -> float:
         """Return the seconds to wait after the `failures`-th failure of a request, or raise the final error.
@@ -130,15 +110,16 @@ class ChatClient:
         """
         if endpoint_errors.is_refusal(error):
             raise endpoint_errors.refusal_error(error, self._endpoint, self._key) from None
+        if isinstance(error, NotACompletionError) and not self.has_answered:
+            where, what = address(self._endpoint), endpoint_errors.sanitize(str(error), self._key)
+            raise InputError(f"{where} returns {what}, not a chat completion; {_FIX_BASE_URL}") from None
         retry_after = endpoint_errors.retry_after(error) or 0.0
-        exhausted = failures > self._endpoint.max_retries or retry_after > _MAX_RETRY_AFTER
+        max_failures = endpoint_errors.max_failures(error, self._endpoint.max_retries)
+        exhausted = failures > max_failures or retry_after > _MAX_RETRY_AFTER
         if exhausted or not endpoint_errors.is_retryable(error):
             raise endpoint_errors.retries_exhausted(error, self._endpoint, self._key, failures) from None
         backoff = min(self._first_wait * 2.0 ** min(failures - 1, 30), _MAX_BACKOFF)
         return retry_after + random.uniform(0, self._first_wait) if retry_after else backoff * random.uniform(1, 1.5)
-
-    def _no_completion(self, what: str) -> InputError:
-        return InputError(f"{address(self._endpoint)} returns {what}, not a chat completion; {_FIX_BASE_URL}")
 
 
 def missing_model_error(endpoint: EndpointSection, key: str) -> InputError:
@@ -149,8 +130,8 @@ def missing_model_error(endpoint: EndpointSection, key: str) -> InputError:
     )
     with client:
         try:
-            names = sorted(model.id for model in client.models.list())
-        except (openai.OpenAIError, ValueError, AttributeError):  # the server may be of another kind
+            names = sorted(model.id for model in client.models.list() if isinstance(model.id, str))
+        except (openai.OpenAIError, ValueError, AttributeError, TypeError):  # the server may be of another kind
             return InputError(f"{message}, which does not list its models")
     shown = ", ".join(names[:_MAX_NAMES]) + (" …" if len(names) > _MAX_NAMES else "")
     return InputError(f"{message}, which serves: {endpoint_errors.sanitize(shown, key)}" if names else message)

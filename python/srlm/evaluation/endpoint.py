@@ -18,8 +18,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 from srlm.errors import RefusedError
-from srlm.evaluation.chat_records import REFUSED, ChatRequest, ChatResponse, Usage
+from srlm.evaluation.chat_records import REFUSED, UNREADABLE, ChatRequest, ChatResponse, Usage
 from srlm.evaluation.endpoint_access import api_key
+from srlm.evaluation.endpoint_errors import UnreadableError
 from srlm.evaluation.response_cache import CachedResponse, ResponseCache, request_id
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class Endpoint:
             raise missing_model_error(endpoint, key)
         self._endpoint = endpoint
         self._counts: Counter[str] = Counter()
-        self._has_answered = False  # whether the server has answered any request with these settings
         self.first_refusal: str | None = None  # the server's message for the first refused request
+        self.first_unreadable: str | None = None  # what is wrong with the first malformed reply
         self._client = ChatClient(endpoint, key, first_wait)
         self._cache = ResponseCache(cache)
         self._loop = asyncio.new_event_loop()
@@ -80,7 +81,7 @@ class Endpoint:
         Raises:
             InputError: the server refuses the API key, the model or the first request, so the settings must be fixed;
                 the message says how.
-            StageError: a request failed after all retries.
+            StageError: a request failed after all retries, or the replies to the first one were malformed.
         """
         running: dict[str, _Running] = {}
         finished: SimpleQueue[str] = SimpleQueue()
@@ -90,7 +91,7 @@ class Endpoint:
                 if name in running:
                     running[name].keys.append(request.key)
                 elif (found := self._cache.get(name)) is not None:
-                    self._has_answered = True
+                    self._client.has_answered = True
                     yield self._response(request.key, found, cached=True)
                 else:
                     running[name] = _Running(self._start(name, request, finished), [request.key])
@@ -115,6 +116,8 @@ class Endpoint:
             completion_tokens=counts["completion_tokens"],
             cost=cost / 1e6,
             refused=counts[REFUSED],
+            unreadable=counts[UNREADABLE],
+            cut_off=counts["cut_off"],
         )
 
     def close(self) -> None:
@@ -127,6 +130,11 @@ class Endpoint:
         self._loop.close()
         self._cache.close()
 
+    @property
+    def cache_note(self) -> str | None:
+        """A note on invalid lines of the cache, or None (see `ResponseCache`)."""
+        return self._cache.note
+
     def _start(self, name: str, request: ChatRequest, finished: SimpleQueue[str]) -> Future[CachedResponse]:
         answer = asyncio.run_coroutine_threadsafe(self._answer(name, request), self._loop)
         answer.add_done_callback(lambda _: finished.put(name))
@@ -137,14 +145,19 @@ class Endpoint:
         try:
             result = await self._client.complete(request)
         except RefusedError as error:
-            if not self._has_answered:
+            if not self._client.has_answered:
                 raise
             # Only this request is refused, for example by a content filter or as too long. A refusal is not cached.
             self._counts[REFUSED] += 1
             self.first_refusal = self.first_refusal or str(error)
             return CachedResponse(name, f"(no response: the server refuses this request, HTTP {error.status})", REFUSED)
-        self._has_answered = True
-        answer = CachedResponse(name, result.text, result.finish_reason)
+        except UnreadableError as error:
+            if not self._client.has_answered:
+                raise
+            self._counts[UNREADABLE] += 1
+            self.first_unreadable = self.first_unreadable or str(error)
+            return CachedResponse(name, "(no response: the server's reply is malformed)", UNREADABLE)
+        answer = CachedResponse(name, result.text, result.finish_reason, result.thought)
         self._cache.add(answer)
         self._counts["prompt_tokens"] += result.prompt_tokens
         self._counts["completion_tokens"] += result.completion_tokens
@@ -158,8 +171,10 @@ class Endpoint:
             yield self._response(key, answer, cached=number > 0)
 
     def _response(self, key: str, answer: CachedResponse, *, cached: bool) -> ChatResponse:
+        response = ChatResponse(key, answer.text, answer.finish_reason, cached, answer.thought)
         self._counts["cached"] += cached
-        return ChatResponse(key, answer.text, answer.finish_reason, cached)
+        self._counts["cut_off"] += response.cut_off
+        return response
 
     async def _end(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}

@@ -1,7 +1,8 @@
 """Classification of an endpoint's errors: whether and when to retry, and the one-line message for the user.
 
 Transient errors are connection errors, timeouts and the statuses 408, 409, 429 and 5xx, except for a 429 with the code
-`insufficient_quota` and responses with the header `x-should-retry: false`.
+`insufficient_quota` and responses with the header `x-should-retry: false`. Some servers and gateways send an error with
+the status 200, in the body: then the error's own code counts as the status, if it is one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import re
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import openai
 
@@ -31,27 +32,82 @@ _UNSUPPORTED = re.compile(
 
 
 class NoChoiceError(Exception):
-    """The status is 200, but the body has an error, or no choices."""
+    """The status is 200, but the body has an error (`body`), or no choices (`body` is None)."""
+
+    def __init__(self, body: Any) -> None:  # noqa: ANN401  any JSON value
+        """See the class."""
+        super().__init__(_message(body))
+        self.body = body
+
+    @property
+    def code(self) -> object:
+        """The error's code: an HTTP status, a name such as `insufficient_quota`, or None."""
+        return self.body.get("code") if isinstance(self.body, dict) else None
 
 
-Failure = openai.APIConnectionError | openai.APIStatusError | TimeoutError | NoChoiceError
-FAILURES = (openai.APIConnectionError, openai.APIStatusError, TimeoutError, NoChoiceError)
+class MalformedReplyError(Exception):
+    """The status is 200 and there is a choice, but its text cannot be read: the message says what is wrong."""
 
 
-def is_refusal(error: Failure) -> TypeGuard[openai.APIStatusError]:
+class NotACompletionError(Exception):
+    """The status is 200, but the body is something else than a chat completion: the message says what."""
+
+    def __init__(self, what: str, body: Any = None) -> None:  # noqa: ANN401  any JSON value
+        """`body` may have a message of the server."""
+        said = _message(body) if isinstance(body, dict) and ("message" in body or "detail" in body) else ""
+        super().__init__(f"{what} ({said})" if said else what)
+
+
+class UnreadableError(StageError):
+    """All replies to one request were malformed; the server may still answer others."""
+
+
+Failure = (
+    openai.APIConnectionError
+    | openai.APIStatusError
+    | TimeoutError
+    | NoChoiceError
+    | MalformedReplyError
+    | NotACompletionError
+)
+FAILURES = (
+    openai.APIConnectionError,
+    openai.APIStatusError,
+    TimeoutError,
+    NoChoiceError,
+    MalformedReplyError,
+    NotACompletionError,
+)
+
+
+def status_of(error: Failure) -> int | None:
+    """Return the HTTP status of an error, or the code of an error in the body if it is the status of one."""
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code
+    code = error.code if isinstance(error, NoChoiceError) else None
+    if isinstance(code, str) and code.isascii() and code.isdigit():
+        code = int(code[:4])
+    return code if isinstance(code, int) and 400 <= code < 600 else None
+
+
+def is_refusal(error: Failure) -> bool:
     """Return whether the server refuses this request for good: a status below 500 that is not 408, 409 or 429."""
-    return (
-        isinstance(error, openai.APIStatusError)
-        and error.status_code < 500
-        and error.status_code not in (408, 409, 429)
-    )
+    status = status_of(error)
+    return status is not None and status < 500 and status not in (408, 409, 429)
 
 
 def is_retryable(error: Failure) -> bool:
     """Return whether a failure that is not a refusal is worth a retry."""
+    if isinstance(error, NoChoiceError):
+        return error.code != "insufficient_quota"
     if not isinstance(error, openai.APIStatusError):
         return True
     return error.code != "insufficient_quota" and error.response.headers.get("x-should-retry") != "false"
+
+
+def max_failures(error: Failure, max_retries: int) -> int:
+    """Return how often a request may fail: a malformed reply has been paid for, and mostly repeats itself."""
+    return min(max_retries, 1) if isinstance(error, MalformedReplyError) else max_retries
 
 
 def retry_after(error: Failure) -> float | None:
@@ -79,15 +135,15 @@ def unsupported_parameters(error: Failure, names: Iterable[str]) -> list[str]:
     return [name for name in names if error.param == name or re.search(rf"\b{name}\b", body)]
 
 
-def refusal_error(error: openai.APIStatusError, endpoint: EndpointSection, key: str) -> InputError:
+def refusal_error(error: Failure, endpoint: EndpointSection, key: str) -> InputError:
     """Return the error for a refused request: the server's message, and what to fix."""
-    where, what = address(endpoint), describe(error, endpoint, key)
-    if error.status_code in (401, 403):
+    where, what, status = address(endpoint), describe(error, endpoint, key), status_of(error) or 0
+    if status in (401, 403):
         variable = f"the environment variable {endpoint.api_key_env}"
         if key == NO_KEY:
             return InputError(f"{where} needs an API key ({what}); set {variable}")
         return InputError(f"{where} refuses the key in {variable} ({what}); use one with access to {endpoint.model!r}")
-    if error.status_code == 404:
+    if status == 404:
         return InputError(
             f"{where} has no model {endpoint.model!r}, or is not the base URL ({what}); fix endpoint.model or "
             "endpoint.base_url, which usually ends in /v1"
@@ -95,13 +151,18 @@ def refusal_error(error: openai.APIStatusError, endpoint: EndpointSection, key: 
     return RefusedError(
         f"{where} refuses the request ({what}); use an endpoint.model that supports it, or fix the setting that the "
         "server names",
-        error.status_code,
+        status,
     )
 
 
 def retries_exhausted(error: Failure, endpoint: EndpointSection, key: str, attempts: int) -> StageError:
     """Return the error for a request that failed after all retries."""
     times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    if isinstance(error, MalformedReplyError):
+        return UnreadableError(
+            f"{address(endpoint)} sends replies that are no valid chat completions ({describe(error, endpoint, key)}, "
+            f"in {times}); use another server, or another version of it"
+        )
     return StageError(
         f"{address(endpoint)} gave no response in {times} ({describe(error, endpoint, key)}); {RESUME_HINT}"
     )
@@ -117,8 +178,13 @@ def describe(error: Failure, endpoint: EndpointSection, key: str) -> str:
         parts = f"timeout after {endpoint.timeout:g} seconds (endpoint.timeout)", ""
     elif isinstance(error, openai.APIConnectionError):
         parts = "connection error", str(error.__cause__ or "")
+    elif isinstance(error, NoChoiceError):
+        code = status_of(error)
+        parts = f"HTTP {code} in the response" if code else "no choices in the response", str(error)
+    elif isinstance(error, MalformedReplyError):
+        parts = "malformed response", str(error)
     else:
-        parts = "no choices in the response", str(error)
+        parts = f"{error}, not a chat completion", ""
     return sanitize(": ".join(part for part in parts if part), key)
 
 

@@ -9,10 +9,12 @@ from srlm.models import chat
 from srlm.rows.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from srlm.config import Config
     from srlm.engines.base import Engine
+    from srlm.evaluation.endpoint import Endpoint
     from srlm.evaluation.pairwise import Judge
     from srlm.evaluation.preferences import Preferences
     from srlm.reporter import Reporter
@@ -175,11 +177,29 @@ class CompareThroughEndpoint:
 
         for task in self.tasks:
             with Endpoint(self.config.endpoint, self.cache) as endpoint:
+                if endpoint.cache_note is not None:
+                    report.note(endpoint.cache_note)
                 judge = EndpointJudge(endpoint, self.config.head_to_head)
                 result = task.compare(judge, self.config, report)
-                if endpoint.first_refusal is not None:
-                    report.note(
-                        f"{task.name}: the endpoint refused {endpoint.usage.refused} requests, which have no verdict; "
-                        f"the first: {endpoint.first_refusal}"
-                    )
+                for note in self._notes(endpoint):
+                    report.note(f"{task.name}: {note}")
                 finish(task.name, {**result, "usage": asdict(endpoint.usage)})
+
+    def _notes(self, endpoint: Endpoint) -> Iterator[str]:
+        """Yield a note on each kind of request that has no verdict."""
+        usage = endpoint.usage
+        if endpoint.first_refusal is not None:
+            yield (
+                f"the endpoint refused {usage.refused} requests, which have no verdict; the first: "
+                f"{endpoint.first_refusal}"
+            )
+        if endpoint.first_unreadable is not None:
+            yield (
+                f"the replies to {usage.unreadable} requests were malformed, so these have no verdict; the first: "
+                f"{endpoint.first_unreadable}"
+            )
+        if usage.cut_off:
+            yield (
+                f"{usage.cut_off} of the endpoint's replies were cut off at head_to_head.max_tokens "
+                f"({self.config.head_to_head.max_tokens}), which counts reasoning too; raise it if verdicts are missing"
+            )
