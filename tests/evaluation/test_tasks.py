@@ -181,8 +181,8 @@ def test_replies_without_a_verdict_are_noted(tmp_path, server, monkeypatch):
         f"{tmp_path / 'cache.jsonl'}: 1 line is not a response",
         "m2/vs_m1: the replies to 2 requests were malformed, so these have no verdict",
         (
-            "m2/vs_m1: 2 of the endpoint's replies were cut off at head_to_head.max_tokens (512), which counts reasoning "
-            "too"
+            "m2/vs_m1: 2 of the endpoint's replies were cut off at head_to_head.max_tokens (512), which counts "
+            "reasoning too"
         ),
     ]
     _, report, _ = compare_through(server, tmp_path)

@@ -23,6 +23,7 @@ from srlm.cli.common import (
 )
 from srlm.errors import InputError
 from srlm.rows.records import file_hash
+from srlm.run import output_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +63,9 @@ def with_target_options(command: Callable[[Path, EvaluationTarget], None]) -> Ca
         data: Path, model: str | None, run_dir: Path | None, out: Path, config: str | None, overrides: tuple[str, ...]
     ) -> None:
         _check_out(out)
-        command(existing(data), EvaluationTarget(*_models(model, run_dir, config, overrides), out))
+        file, target = existing(data), EvaluationTarget(*_models(model, run_dir, config, overrides), out)
+        with output_lock.held(out):
+            command(file, target)
 
     model = click.option("--model", help="Model to evaluate: a name or a folder.")
     return functools.reduce(lambda function, option: option(function), (OVERRIDES, CONFIG, OUT, RUN, model), called)
@@ -155,7 +158,7 @@ def compare_command(
     comparison = CompareTask(
         "comparisons", files["prompts"], files["a"], files["b"], files["comparisons"], judge_name(loaded)
     )
-    with launcher(loaded, ("generate",)) as workers:
+    with output_lock.held(out), launcher(loaded, ("generate",)) as workers:
         names = {"a": model_a, "b": model_b, **({} if judge == ENDPOINT else {"judge": judge})}
         folders = {name: resolve(workers, model, revision(loaded, model)) for name, model in names.items()}
         settings = {

@@ -9,6 +9,7 @@ import click
 from srlm.cli.common import CONFIG, FILE, FOLDER, OVERRIDES, existing, launcher, resolve, revision, stage_config
 from srlm.errors import InputError
 from srlm.rows.records import file_hash
+from srlm.run import output_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,9 +122,9 @@ def _answer(config: Config, model: str, task: Task, kept: Path, settings: dict[s
     from srlm.workers.jobs import Generate
 
     note, advice = kept.with_suffix(".inputs"), f"use another --out, or remove {kept.name}"
-    if kept.exists() and not note.is_file():
-        raise InputError(f"{kept}: the inputs of these answers are unknown, as {note.name} is missing; {advice}")
-    with launcher(config, ("generate",)) as workers:
+    with output_lock.held(task.file, kept), launcher(config, ("generate",)) as workers:
+        if kept.exists() and not note.is_file():
+            raise InputError(f"{kept}: the inputs of these answers are unknown, as {note.name} is missing; {advice}")
         folder = resolve(workers, model, revision(config, model))
         claim(note, kept, {"": folder}, settings, f"{advice} and {note.name}")
         workers.run(Generate(config, folder, config.seed, (task,)), lambda *_: None)

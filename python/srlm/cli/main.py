@@ -18,6 +18,7 @@ from srlm.cli.evaluate import evaluation
 from srlm.cli.export import export
 from srlm.cli.stage_commands import COMMANDS
 from srlm.errors import InputError, StageError
+from srlm.run import output_lock
 
 if TYPE_CHECKING:
     from srlm.config import Config
@@ -146,11 +147,12 @@ def replay(run_dir: Path) -> None:
 )
 def report(run_dir: Path, out: Path | None, samples: int) -> None:
     """Write an HTML report: do the models of a run improve?"""
-    from srlm.report.page import write_report
+    from srlm.report.page import report_file, write_report
     from srlm.run.run_dir import read_config
 
     read_config(run_dir)
-    click.echo(write_report(run_dir, out, samples=samples))
+    with output_lock.held(out or report_file(run_dir)):
+        click.echo(write_report(run_dir, out, samples=samples))
 
 
 @srlm.command()
@@ -166,7 +168,8 @@ def compare(run_a: Path, run_b: Path, out: Path | None) -> None:
         read_config(run_dir)
     console(stderr=False).print(comparison_table(run_a, run_b))
     if out is not None:
-        click.echo(write_comparison(run_a, run_b, out))
+        with output_lock.held(out):
+            click.echo(write_comparison(run_a, run_b, out))
 
 
 @srlm.command()
@@ -192,7 +195,9 @@ def dedup(source: Path, out: Path, field: str, method: str, dropped: Path | None
     if method == "exact" and given:
         raise InputError(f"--{next(iter(given))}: only used with --method near; remove it")
     settings = duplicates.NearOptions(**given) if method == "near" else None
-    counts = duplicates.run(source, out, field=field, near=settings, dropped=dropped)
+    outputs = [path for path in (out, dropped, settings.index if settings else None) if path is not None]
+    with output_lock.held(*outputs):
+        counts = duplicates.run(source, out, field=field, near=settings, dropped=dropped)
     click.echo(f"{out}: {counts.kept} of {counts.rows} rows kept, {counts.dropped} dropped")
 
 
@@ -247,10 +252,11 @@ def _run(config: Config, run_dir: RunDir) -> None:
 
 def _write_report(run_dir: Path, report: Reporter) -> None:
     """Write the report; a failure here must not end a run of many hours."""
-    from srlm.report.page import write_report
+    from srlm.report.page import report_file, write_report
 
     try:
-        write_report(run_dir)
+        with output_lock.held(report_file(run_dir)):
+            write_report(run_dir)
     except Exception as error:
         report.note(f"report not written: {type(error).__name__}: {error}; retry with `srlm report {run_dir}`")
 

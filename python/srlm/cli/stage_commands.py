@@ -19,6 +19,7 @@ from srlm.cli.common import (
     writable,
 )
 from srlm.errors import InputError
+from srlm.run import output_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,7 +45,8 @@ def prompts(model: str, ift: Path, out: Path, config: str | None, overrides: tup
     from srlm.workers.tasks import PromptsTask
 
     dropped = out.with_name(f"{out.stem}_dropped{out.suffix}")
-    run_generation(model, PromptsTask("prompts", rows_in(ift, Example), writable(out), dropped), config, overrides)
+    task = PromptsTask("prompts", rows_in(ift, Example), writable(out), dropped)
+    run_generation(model, task, config, overrides, dropped)
 
 
 @click.command()
@@ -126,15 +128,16 @@ def pairs(
     for given in (prompts, candidates, verdicts):
         if out.exists() and given.exists() and out.samefile(given):
             raise InputError(f"--out {out}: is an input file; use another --out")
-    made = stage.write_pairs(
-        prompts,
-        candidates,
-        verdicts,
-        out,
-        pairs=loaded.pairs,
-        judge=loaded.judge,
-        seed=loaded.seed,
-    )
+    with output_lock.held(out):
+        made = stage.write_pairs(
+            prompts,
+            candidates,
+            verdicts,
+            out,
+            pairs=loaded.pairs,
+            judge=loaded.judge,
+            seed=loaded.seed,
+        )
     click.echo(f"{out}: {len(made)} rows; dropped: {', '.join(f'{reason} {n}' for reason, n in made.drops.items())}")
 
 
@@ -166,15 +169,15 @@ def dpo(model: str, pairs: Path, out: Path, config: str | None, overrides: tuple
 COMMANDS = (prompts, generate, judge, pairs, sft, dpo)
 
 
-def run_generation(model: str, task: Task, config: str | None, overrides: tuple[str, ...]) -> None:
-    """Run one generation stage in a worker process."""
+def run_generation(model: str, task: Task, config: str | None, overrides: tuple[str, ...], *more_outputs: Path) -> None:
+    """Run one generation stage in a worker process; `more_outputs` are its outputs besides the task's file."""
     from srlm.stages import judge_prompt
     from srlm.workers.jobs import Generate
 
     loaded = stage_config(config, overrides, model)
     judge_prompt.check(loaded.judge)
     rows: dict[str, Any] = {}
-    with launcher(loaded, ("generate",)) as workers:
+    with output_lock.held(task.file, *more_outputs), launcher(loaded, ("generate",)) as workers:
         folder = resolve(workers, model, revision(loaded, model))
         workers.run(Generate(loaded, folder, loaded.seed, (task,)), lambda _, result: rows.update(result))
     click.echo(f"{task.file}: {rows['rows']} rows")
@@ -188,24 +191,29 @@ def run_training(
     from srlm.workers.jobs import Train
 
     loaded = stage_config(config, overrides, model)
-    if out.exists():
-        raise InputError(f"{out}: already exists; use another --out")
-    writable(out)
+    _check_new(out)
+    metrics = writable(out).with_name(f"{out.name}.metrics.jsonl")
     files = tuple(rows_in(file, Example if kind == "sft" else Pair) for file in data)
     trained: dict[str, Any] = {}
-    with launcher(loaded, ("train",)) as workers:
+    with output_lock.held(out, metrics), launcher(loaded, ("train",)) as workers:
+        _check_new(out)  # another training may have finished while the rows were validated
         work = Train(
             name=kind,
             kind=kind,
             config=loaded,
             base=resolve(workers, model, revision(loaded, model)),
             target=out.absolute(),
-            metrics=out.absolute().with_name(f"{out.name}.metrics.jsonl"),
+            metrics=metrics,
             data=files,
             card={"model": out.name, "base model": model, "trained by": kind.upper()},
         )
         workers.run(work, lambda _, result: trained.update(result))
     click.echo(f"{out}: " + ", ".join(f"{name} {value}" for name, value in trained.items()))
+
+
+def _check_new(out: Path) -> None:
+    if out.exists():
+        raise InputError(f"{out}: already exists; use another --out")
 
 
 def _parse_replies(replies: Path, field: str, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
@@ -215,7 +223,9 @@ def _parse_replies(replies: Path, field: str, out: Path, config: str | None, ove
 
     loaded = stage_config(config, overrides, "unused")
     judge_prompt.check(loaded.judge)
-    click.echo(f"{out}: {parse_replies(existing(replies), out, field=field, judge=loaded.judge)}")
+    with output_lock.held(out):
+        summary = parse_replies(existing(replies), out, field=field, judge=loaded.judge)
+    click.echo(f"{out}: {summary}")
 
 
 def _refuse(reason: str, options: Mapping[str, object]) -> None:

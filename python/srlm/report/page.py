@@ -49,9 +49,14 @@ def write_report(run_dir: Path, out: Path | None = None, *, samples: int = 2000)
         samples=sampled,
         config_text=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
     )
-    file = run_dir / "report.html" if out is None else out
+    file = report_file(run_dir) if out is None else out
     write_text(file, page)
     return file
+
+
+def report_file(run_dir: Path) -> Path:
+    """Return the default path of a run's report."""
+    return run_dir / "report.html"
 
 
 def run_sections(run: RunData, samples: Samples) -> list[Section]:

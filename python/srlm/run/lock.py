@@ -49,13 +49,12 @@ def held(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise InputError(f"{folder}: in use by {_owner(file.read())}; wait until it is done, or stop it") from None
+            raise InputError(f"{folder}: in use by {owner(file.read())}; wait until it is done, or stop it") from None
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
         file.truncate(0)
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        file.write(json.dumps(owner) + "\n")
+        file.write(owner_line())
         file.flush()
         try:
             yield
@@ -63,10 +62,16 @@ def held(folder: Path) -> Iterator[None]:
             file.truncate(0)
 
 
-def _owner(text: str) -> str:
-    """Return the owner that the lock file names; right after locking it is still empty."""
+def owner_line() -> str:
+    """Return the content of a lock file of this process."""
+    owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    return json.dumps(owner) + "\n"
+
+
+def owner(text: str) -> str:
+    """Return the owner that a lock file names; right after locking it is still empty."""
     try:
-        owner = json.loads(text)
-        return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
+        found = json.loads(text)
+        return f"process {found['pid']} on {found['host']}, since {found['since']}"
     except (ValueError, KeyError, TypeError):
         return "another process"
