@@ -515,14 +515,15 @@ def read_text_column(path: str | PathLike[str], field: str) -> tuple[list[str], 
     """Read one text field from a file of JSON lines.
 
     `field` is the name of a field, or a path of parts joined by dots (`chosen.0.content`): keys of objects and indices,
-    from 0, into arrays. Lines end at `\\n` only; a byte order mark, `\\r` before `\\n` and blank lines are allowed. Of
-    duplicate keys the last one counts, and the escape of a lone surrogate is read as `?`.
+    from 0, into arrays. Lines end at `\\n` only; a byte order mark, `\\r` before `\\n` and blank lines are allowed. The
+    escape of a lone surrogate is read as `?`.
 
     Returns:
         The texts of the non-blank lines, and the numbers of these lines from 1, int64 [N].
 
     Raises:
-        ValueError: a line is not UTF-8, not JSON (`NaN` and `Infinity` are not), not an object, or has no string at the
-            path; the message names the file, the line and the reason. Or `field` is not a path.
+        ValueError: a line is not UTF-8, not JSON (`NaN` and `Infinity` are not), not an object, has an object in which
+            a key appears twice, or has no string at the path; the message names the file, the line and the reason. Or
+            `field` is not a path.
         OSError: the file cannot be read.
     """

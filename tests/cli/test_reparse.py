@@ -94,6 +94,10 @@ def test_changed_recorded_verdicts_are_counted(tmp_path):
         (["--parse-only", "--replies", "{in}", "--field", "x"], r"in\.jsonl, line 1: field `x` is missing"),
         (["--parse-only", "--replies", "{in}", "--field", "a."], 'field is "a."; use the name'),
         (["--parse-only", "--replies", "{bad}"], r"bad\.jsonl, line 2: not valid JSON: .*; fix or remove"),
+        (["--parse-only", "--replies", "{twice}"], r"twice\.jsonl, line 2: the key `text` appears twice; remove one"),
+        (["--parse-only", "--replies", "{twice}", "--field", "x"], r"line 2: the key `text` appears twice"),
+        (["--parse-only", "--replies", "{inside}", "--field", "a.0.b"], "line 1: the key `b` appears twice"),
+        (["--parse-only", "--replies", "{inside}", "--field", "c"], "line 1: the key `b` appears twice"),
         (["--parse-only", "--replies", "{out}"], "--out is the file of replies"),
         (["--parse-only", "--replies", "{in}", "judge.score_pattern=x"], r"judge\.score_pattern: .*no group named"),
         (["--parse-only", "--replies", "{in}", "judge.max_score=0"], "judge.max_score: .*greater than 0"),
@@ -101,9 +105,12 @@ def test_changed_recorded_verdicts_are_counted(tmp_path):
     ],
 )
 def test_wrong_input_is_one_line(tmp_path, words, message):
-    files = {name: tmp_path / f"{name}.jsonl" for name in ("in", "bad", "out")}
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("in", "bad", "out", "twice", "inside")}
     files["in"].write_text('{"text": "Score: 4"}\n', encoding="utf-8")
     files["bad"].write_text('{"text": "Score: 4"}\n{"text"}\n', encoding="utf-8")
+    twice = '{"text": "Score: 4", "x": ""}\n{"x": "", "text": "Score: 1", "text": "Score: 5"}\n'
+    files["twice"].write_text(twice, encoding="utf-8")
+    files["inside"].write_text('{"a": [{"b": "Score: 1", "b": "Score: 5"}], "c": ""}\n', encoding="utf-8")
     files["out"].write_text('{"text": "Score: 4"}\n', encoding="utf-8")
     with pytest.raises(InputError, match=message) as error:
         judge(*(word.format(**files) if "{" in word else word for word in words), "--out", files["out"])

@@ -26,7 +26,7 @@ def naive(data, field):
         if not line.strip():
             continue
         try:
-            value = json.loads(line, parse_constant=lambda name: 1 / 0)
+            value = json.loads(line, parse_constant=lambda name: 1 / 0, object_pairs_hook=unique)
             if not isinstance(value, dict):
                 return None
             for part in field.split("."):
@@ -38,6 +38,13 @@ def naive(data, field):
         texts.append("".join("?" if "\ud800" <= c <= "\udfff" else c for c in value))
         numbers.append(number)
     return texts, numbers
+
+
+def unique(pairs):
+    """The object of these entries; a key that appears twice is an error."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError
+    return dict(pairs)
 
 
 CASES = [
@@ -58,7 +65,7 @@ def test_the_texts_are_those_of_json(tmp_path, data):
     for field in ("text", "text.0", "text.1.c"):
         expected = naive(data, field)
         if expected is None:
-            with pytest.raises(ValueError, match=r"rows\.jsonl, line \d: field `text"):
+            with pytest.raises(ValueError, match=r"rows\.jsonl, line \d: (field `text|the key `text` appears twice)"):
                 read(tmp_path, data, field)
         else:
             assert read(tmp_path, data, field) == expected
@@ -115,6 +122,8 @@ def test_random_files_are_read_as_json_reads_them(tmp_path):
         ('{"text": "a"}{}', "text", "line 1: not valid JSON: trailing characters"),
         ('\n\n["text"]', "text", "line 3: expected a JSON object, found an array"),
         ('"text"', "text", "line 1: expected a JSON object, found a string"),
+        ('{"text": "a", "text": "b"}', "text", "line 1: the key `text` appears twice; remove one of them, or the line"),
+        ('{"text": "a", "x": [{"y": 1, "\\u0079": 2}]}', "text", "line 1: the key `y` appears twice; remove one"),
         ("{}", "text", "line 1: field `text` is missing; add it or use another field"),
         ('{"text": 4}', "text", "line 1: field `text` is a number; expected a string"),
         ('{"text": 4}', "text.a", "line 1: field `text.a` is missing, since `text` is a number"),

@@ -7,12 +7,13 @@
 //! * a byte order mark before the first line, `\r` before `\n` and blank lines
 //!   are allowed;
 //! * `NaN` and `Infinity` are not allowed: JSON (RFC 8259) has neither;
-//! * of duplicate keys the last one counts;
+//! * a key that appears twice in an object is an error, wherever the object is;
 //! * the escape of a lone surrogate (`"\ud800"`), which is not a character, is
 //!   read as `?`, as everywhere in the Python bindings;
 //! * other values may be nested to any depth.
 
 mod field;
+mod keys;
 mod surrogates;
 
 use std::borrow::Cow;
@@ -42,7 +43,7 @@ pub struct TextColumn<'a> {
 /// # Errors
 /// [`Error::InvalidField`] if a part of the path is empty;
 /// [`Error::InvalidLine`] for the first line that is not UTF-8, not JSON, not
-/// an object, or has no string at the path.
+/// an object, repeats a key, or has no string at the path.
 pub fn text_column<'a>(data: &'a [u8], field: &str) -> Result<TextColumn<'a>, Error> {
     let field = Field::new(field)?;
     let data = data.strip_prefix("\u{feff}".as_bytes()).unwrap_or(data);
@@ -128,7 +129,14 @@ fn read_line<'a>(line: &'a [u8], field: &Field) -> Result<Option<Cow<'a, str>>, 
         },
         found => found,
     };
-    found.map_err(not_json)?.text(field).map(Some)
+    let found = found.map_err(not_json)?;
+    if let Some(key) = keys::repeated(line) {
+        return Err(format!(
+            "the key `{}` appears twice; remove one of them, or the line",
+            key.escape_debug()
+        ));
+    }
+    found.text(field).map(Some)
 }
 
 /// White space as defined by Python's `str.strip`.

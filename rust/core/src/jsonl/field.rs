@@ -155,7 +155,7 @@ impl<'de> Visitor<'de> for ValueAt<'_> {
         let mut found = Found::Missing;
         while let Some(matches) = map.next_key_seed(KeyIs(key))? {
             if matches {
-                found = map.next_value_seed(ValueAt(rest))?; // the last of duplicate keys counts
+                found = map.next_value_seed(ValueAt(rest))?; // `read_line` refuses a second one
             } else {
                 map.next_value::<IgnoredAny>()?;
             }

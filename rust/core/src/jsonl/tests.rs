@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 fn texts(data: &str, field: &str) -> Result<Vec<(usize, String)>, String> {
@@ -12,7 +13,7 @@ fn texts(data: &str, field: &str) -> Result<Vec<(usize, String)>, String> {
 
 #[test]
 fn lines_and_their_numbers() {
-    let cases: [(&str, &[(usize, &str)]); 12] = [
+    let cases: [(&str, &[(usize, &str)]); 11] = [
         ("", &[]),
         ("\n \n\r\n\u{a0}\n\u{1c}\n", &[]),
         (r#"{"t": "a"}"#, &[(1, "a")]),
@@ -23,7 +24,6 @@ fn lines_and_their_numbers() {
         ),
         ("{\"t\": \"a\u{2028}b\u{85}\"}", &[(1, "a\u{2028}b\u{85}")]),
         ("\t{\"x\": [{}, 1e999, null], \"t\": \"\"} ", &[(1, "")]),
-        (r#"{"t": 1, "t": "a"}"#, &[(1, "a")]),
         (r#"{"t": "\u00e9\ud83d\ude00\n\"\\"}"#, &[(1, "é😀\n\"\\")]),
         (r#"{"t": "a\ud800b", "\udfff": 0}"#, &[(1, "a?b")]),
         (r#"{"t": "\\ud800"}"#, &[(1, "\\ud800")]),
@@ -52,9 +52,6 @@ fn paths_lead_into_objects_and_arrays() {
             format!("line 1: field `{path}` is missing; add it or use another field")
         );
     }
-    // The last of duplicate keys counts, also inside the path.
-    let twice = r#"{"a": {"b": "x"}, "a": {"c": "y"}}"#;
-    assert!(texts(twice, "a.b").unwrap_err().contains("is missing"));
 }
 
 #[test]
@@ -116,6 +113,42 @@ fn errors_name_the_line_and_the_reason() {
         texts(r#"{"a": {"b": 1}}"#, "a.b.c").unwrap_err(),
         "line 1: field `a.b.c` is missing, since `a.b` is a number; use another field"
     );
+}
+
+/// Also where the values are equal, where the field is another one, and where
+/// it is missing.
+#[test]
+fn repeated_keys_are_errors() {
+    let cases = [
+        (r#"{"t": 1, "t": "a"}"#, "t", "t"),
+        (r#"{"t": "a", "t": "a"}"#, "t", "t"),
+        (r#"{"t": "a", "\u0074": "b"}"#, "t", "t"),
+        (r#"{"t": "a", "x": 1, "x": 1}"#, "t", "x"),
+        (r#"{"x": [{"y": 1, "y": 2}], "t": "a"}"#, "t", "y"),
+        (r#"{"x": 1, "x": 1}"#, "t", "x"),
+        (r#"{"a": {"b": "x"}, "a": {"c": "y"}}"#, "a.b", "a"),
+        (r#"{"a": {"b": "x", "b": "y"}}"#, "a.b", "b"),
+        (r#"{"a": [{"b": "x", "b": "y"}]}"#, "a.0.b", "b"),
+        (r#"{"t": "\ud800", "t": "a"}"#, "t", "t"),
+        (r#"{"a\n": 1, "t": "", "a\n": 2}"#, "t", "a\\n"),
+    ];
+    for (line, field, key) in cases {
+        for (before, number) in [("", 1), ("\n{\"t\": \"\", \"a\": [{\"b\": \"\"}]}\n", 3)] {
+            let found = texts(&format!("{before}{line}\n{{"), field);
+            if before.is_empty() || field != "a.b" {
+                assert_eq!(
+                    found.unwrap_err(),
+                    format!(
+                        "line {number}: the key `{key}` appears twice; remove one of them, or the line"
+                    ),
+                    "{line}"
+                );
+            }
+        }
+    }
+    // Not in a value that is broken JSON, which is said first.
+    let message = texts(r#"{"t": 1, "t": "a""#, "t").unwrap_err();
+    assert!(message.contains("not valid JSON"), "{message}");
 }
 
 #[test]
@@ -188,6 +221,85 @@ fn many_parts() {
     );
 }
 
+/// Deserialises any value in which no object repeats a key.
+struct Unique;
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        formatter.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut keys = std::collections::HashSet::new();
+        while let Some((key, _)) = map.next_entry::<String, Self>()? {
+            if !keys.insert(key) {
+                return Err(serde::de::Error::custom("repeated"));
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Objects of few keys, nested, with and without escapes and spaces.
+fn object() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec!["1", "\"a\"", "\"}\\\"\\\\\"", "{}", "[]", "null"]);
+    leaf.prop_map(str::to_owned)
+        .prop_recursive(3, 24, 4, |inner| {
+            let key = prop::sample::select(vec![
+                "\"a\"",
+                "\"b\" ",
+                "\"\\u0061\"",
+                "\"\\\"\"",
+                "\"c\\\\\"",
+                "\"\"",
+            ]);
+            let entry = (key, inner.clone()).prop_map(|(key, value)| format!("{key}: {value}"));
+            prop_oneof![
+                prop::collection::vec(entry, 0..4)
+                    .prop_map(|entries| format!("{{{}}}", entries.join(", "))),
+                prop::collection::vec(inner, 0..3)
+                    .prop_map(|items| format!("[{}]", items.join(","))),
+            ]
+        })
+}
+
 /// The naive way: parses every line into a value.
 fn naive(data: &str, path: &[&str]) -> Result<Vec<(usize, String)>, usize> {
     let mut found = Vec::new();
@@ -196,6 +308,7 @@ fn naive(data: &str, path: &[&str]) -> Result<Vec<(usize, String)>, usize> {
             continue;
         }
         let value: Value = serde_json::from_str(line).map_err(|_| at + 1)?;
+        serde_json::from_str::<Unique>(line).map_err(|_| at + 1)?;
         let mut inner = Some(&value).filter(|value| value.is_object());
         for part in path {
             inner = inner.and_then(|value| match value {
@@ -259,6 +372,12 @@ fn file() -> impl Strategy<Value = String> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn repeated_keys_are_those_of_a_parser(line in object()) {
+        let unique = serde_json::from_str::<Unique>(&line).is_ok();
+        prop_assert_eq!(keys::repeated(&line).is_none(), unique, "{}", line);
+    }
 
     #[test]
     fn columns_are_those_of_whole_values(data in file(), path in prop::sample::select(vec!["t", "t.0"])) {
