@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from srlm.config import JudgeSection
@@ -45,6 +45,36 @@ def judged(*pairs, judge=JUDGE):
 
 def about(value):
     return None if value is None else pytest.approx(value)
+
+
+# --- equal answers ----------------------------------------------------------------------------------------------------
+
+
+def texts(row, *answers):
+    return replace(row, answers=list(answers))
+
+
+@pytest.mark.parametrize("other", ["a", "a ", "\n a\t"])
+def test_pairs_of_equal_answers_are_no_pairs(other):
+    """All metrics of an order are those without the contradiction, and a judge that cannot order it loses nothing."""
+    row = texts(ranked(5, 3, 1), "a", other, "b")
+    found = judged((row, [4, 4, 2]))
+    assert (found.pairs, found.pairs_equal, found.pairs_unscored) == (2, 1, 0)
+    assert [found.pairwise_accuracy.value, found.exact_match.value, found.tied.value] == [1, 1, 0]
+    assert found.spearman.value == found.kendall.value == about(1)
+    unscored = judged((row, [None, 4, 2]))
+    assert (unscored.pairs, unscored.pairs_unscored, unscored.pairs_equal) == (1, 1, 1)
+
+
+def test_a_row_of_equal_answers_has_no_metrics():
+    found = judged((texts(ranked(5, 1), "a", "a "), [3, 3]), (ranked(5, 1), [4, 2]))
+    assert (found.pairs, found.pairs_equal, found.pairwise_accuracy.n, found.exact_match.n) == (1, 1, 1, 1)
+    assert (found.pairwise_accuracy.value, found.spearman.value) == (1, about(1))
+
+
+def test_answers_that_humans_tie_may_be_equal():
+    found = judged((texts(ranked(5, 5, 1), "a", "a", "b"), [4, 4, 2]))
+    assert (found.pairs, found.pairs_equal, found.pairwise_accuracy.value) == (2, 1, 1)
 
 
 # --- by hand ----------------------------------------------------------------------------------------------------------

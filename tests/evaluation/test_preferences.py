@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 from srlm.errors import InputError
-from srlm.evaluation.preferences import Preferences, read_preferences, sample_rows
+from srlm.evaluation.preferences import Preferences, drop_equal_answers, read_preferences, sample_rows
 from srlm.rows.records import RankedAnswers
 
 from tests.conftest import DATA
@@ -332,3 +332,32 @@ def test_rows_are_sampled_with_the_seed():
     assert [int(row.id) for row in one.rows] == sorted(int(row.id) for row in one.rows)
     assert one.annotators == [[int(row.id) % 3] * 3 for row in one.rows]
     assert sample_rows(whole, None, 1) is sample_rows(whole, 20, 1) is whole
+
+
+EQUAL = {
+    "LLMBar": llmbar(output_1="same", output_2="same \n"),
+    "PandaLM": pandalm(1, 1, 2, response1="same", response2="same"),
+    "both empty": pandalm(1, 1, 2, response1="", response2=" "),
+    "chosen and rejected": pair(chosen="same", rejected=" same"),
+    "messages": pair(
+        chosen=[{"role": "assistant", "content": "same"}], rejected=[{"role": "assistant", "content": "same\n"}]
+    ),
+    "ranked": {"prompt": "p", "answers": [{"text": "same", "score": n} for n in range(3)]},
+}
+GOOD = {"LLMBar": llmbar(), "PandaLM": pandalm(2, 2, 2), "both empty": pandalm(2, 2, 2)}
+
+
+@pytest.mark.parametrize("kind", EQUAL)
+def test_rows_of_equal_answers_are_dropped_and_counted(kind, tmp_path):
+    good = GOOD.get(kind, pair())
+    found, pairs = drop_equal_answers(read(tmp_path, as_lines(EQUAL[kind], good, EQUAL[kind])))
+    assert found.rows == read(tmp_path, as_lines(good)).rows
+    assert pairs == (6 if kind == "ranked" else 2)
+    if "PandaLM" in kind or kind == "both empty":
+        assert found.annotators == [[2, 2, 2]]
+
+
+@pytest.mark.parametrize("kind", EQUAL)
+def test_a_file_of_equal_answers_is_an_error(kind, tmp_path):
+    with pytest.raises(InputError, match="file: the answers to each of its 2 prompts are the same; use another file"):
+        read(tmp_path, as_lines(EQUAL[kind], EQUAL[kind]))

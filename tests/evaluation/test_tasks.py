@@ -96,6 +96,36 @@ def test_answers_too_long_for_the_engine_are_skipped_and_counted(tmp_path, tiny_
     assert report.notes == ["m1/judge_held_out: skipped 1 prompts that are too long for engine.max_model_len"]
 
 
+@pytest.mark.parametrize("of_run", [False, True])
+def test_pairs_of_equal_answers_are_not_judged_and_counted(tmp_path, tiny_tokenizer, of_run):
+    """Rows of equal answers do not count toward the limit; of three answers the equal two are no pair."""
+    rows = [
+        RankedAnswers("x", "q", ["same", "same \n"], [5.0, 1.0], ["", ""]),
+        RankedAnswers("y", "r", ["good", "bad", "bad"], [5.0, 3.0, 1.0], ["", "", ""]),
+    ]
+    data, report = tmp_path / "data.jsonl", Recorder()
+    if of_run:
+        write_rows(data, rows)
+    else:
+        answers = [
+            {
+                "prompt": row.prompt,
+                "answers": [{"text": t, "score": s} for t, s in zip(row.answers, row.scores, strict=True)],
+            }
+            for row in rows
+        ]
+        write_rows(data, answers)
+    task = JudgeTask("m1/judge", data, tmp_path / "v.jsonl", of_run=of_run, limit=None if of_run else 1)
+    engine = ScriptedEngine(
+        tiny_tokenizer, lambda request: f"Score: {4 if 'good' in tiny_tokenizer.decode(request.prompt_ids) else 2}"
+    )
+    found = task.run(engine, build(judge={"samples": 1}), 0, report)
+    assert len(engine.requests) == found["rows"] == 2
+    assert (found["prompts"], found["pairs"], found["pairs_equal"]) == (1, 2, 2)
+    assert found["pairwise_accuracy"]["value"] == found["exact_match"]["value"] == 1
+    assert report.notes[0] == "m1/judge: dropped 2 pairs whose two answers are the same"
+
+
 def test_a_preference_set_is_judged(tmp_path, tiny_tokenizer):
     data = tmp_path / "pandalm.json"
     data.write_text(

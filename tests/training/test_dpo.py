@@ -2,10 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from srlm.config import LoraSection
+from srlm.errors import InputError
+from srlm.models import chat
 from srlm.training.dpo import encode as encode_pairs
 from srlm.training.dpo import pair_length
 from srlm.training.dpo_trainer import PreferenceTrainer
@@ -75,6 +78,57 @@ def test_dpo_drops_pairs_too_long(trial, tiny_tokenizer):
     given = [PAIRS[0], pair(1, chosen_token_ids=[97] * 100), pair(2, rejected_token_ids=[97] * 100)]
     done = trial().dpo(given, max_length=limit, batch_size=1, micro_batch_size=1)
     assert (done.trained.rows, done.trained.dropped_too_long) == (1, 2)
+
+
+def sides(number, chosen, rejected, **token_ids):
+    return replace(pair(number, **token_ids), chosen=chat.assistant(chosen), rejected=chat.assistant(rejected))
+
+
+# Pairs that prefer nothing: to the reader, or to the trainer.
+EQUAL = {
+    "same text": sides(1, "a score", "a score"),
+    "white space at the end": sides(1, "a score", "a score \n\t"),
+    "white space at the start": sides(1, "\n a score", "a score"),
+    "both empty": sides(1, "", " "),
+    "same text, other tokens": sides(1, "ab", "ab", chosen_token_ids=[97, 98, 2], rejected_token_ids=[99, 2]),
+    "same text, one cut off": sides(1, "ab", "ab", chosen_token_ids=[97, 98, 2], rejected_token_ids=[97, 98]),
+    "same tokens, other text": sides(1, "ab", "cd", chosen_token_ids=[97, 98, 2], rejected_token_ids=[97, 98, 2]),
+    "several messages": replace(
+        pair(1), chosen=chat.assistant("a") + chat.user("b "), rejected=chat.assistant("a") + chat.user("b")
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", EQUAL)
+def test_pairs_of_equal_answers_are_dropped_and_counted(trial, kind):
+    done = trial().dpo([PAIRS[0], EQUAL[kind], PAIRS[2]], batch_size=2, micro_batch_size=1)
+    assert (done.trained.rows, done.trained.dropped_equal, done.trained.dropped_too_long) == (2, 1, 0)
+    assert "dpo: dropped 1 of 3 pairs whose chosen and rejected answers are the same" in done.report.notes
+    assert "| pairs dropped (equal answers) | 1 |" in (done.job.target / "README.md").read_text(encoding="utf-8")
+
+
+def test_different_answers_are_kept(trial):
+    given = [sides(0, "a score", "a Score"), sides(1, "a score", "a  score"), sides(2, "", "a"), sides(3, "a\nb", "ab")]
+    done = trial().dpo(given, batch_size=2, micro_batch_size=1)
+    assert (done.trained.rows, done.trained.dropped_equal) == (4, 0)
+    assert not any("dropped" in note for note in done.report.notes)
+
+
+def test_both_reasons_to_drop_are_counted_apart(trial):
+    given = [EQUAL["same text"], pair(0, chosen_token_ids=[97] * 100), PAIRS[2]]
+    limit = 60
+    done = trial().dpo(given, max_length=limit, batch_size=1, micro_batch_size=1)
+    assert (done.trained.rows, done.trained.dropped_too_long, done.trained.dropped_equal) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "kinds", [["same text"], ["same tokens, other text"], ["both empty", "same tokens, other text"]]
+)
+def test_only_pairs_of_equal_answers_are_an_error(trial, kinds):
+    with pytest.raises(InputError) as caught:
+        trial().dpo([EQUAL[kind] for kind in kinds], batch_size=1, micro_batch_size=1)
+    assert "the chosen and the rejected answer are the same in all " in str(caught.value)
+    assert f" {len(kinds)} pairs; use pairs of different answers" in str(caught.value)
 
 
 @pytest.mark.parametrize("lora", [None, LoraSection(rank=4, alpha=8)])

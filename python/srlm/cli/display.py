@@ -163,9 +163,10 @@ ROWS = (
 def _column(run: RunDir, t: int) -> dict[str, str]:
     training, pairs, accuracy = trained(run, t) or {}, run.entry(f"m{t}/pairs"), run.entry(f"m{t}/judge_held_out")
     entries = run.entries(f"m{t}/")
+    dropped = training["dropped_too_long"] + training.get("dropped_equal", 0)
     column = {
         "trained by": "DPO" if run.entry(f"m{t}/dpo") else "SFT",
-        "training rows (dropped)": f"{training['rows']} ({training['dropped_too_long']})",
+        "training rows (dropped)": f"{training['rows']} ({dropped})",
         "train loss": f"{training['train_loss']:.3f}",
         "failed requests": _reasons(_summed_counts(entries, "failed")),
         "retried requests": _reasons(_summed_counts(entries, "retries")),

@@ -12,10 +12,12 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from srlm.evaluation import estimates, judge_flags, rank_correlation
-from srlm.stages.eft import answer_id, same_order
+from srlm.rows.equal_answers import equal_pairs, groups_of_equal, is_same_text
+from srlm.stages.eft import answer_id
 from srlm.stages.judge import count_outcomes, mean_scores
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class JudgeMetrics:
     """Metrics of one judge on one preference set; `docs/judge-metrics.md` has definitions, ranges and chance levels.
 
     `prompts` counts distinct prompts, `answers` those of all rows; `prompts_unscored` have an answer without a score.
+    `pairs_equal` counts pairs of the same answer, which no judge can order: they are no pairs.
     Estimates are shares or correlations, `score_entropy` is in bits. `human_agreement` is None without annotators.
     """
 
@@ -40,6 +43,7 @@ class JudgeMetrics:
     answers: int
     pairs: int
     pairs_unscored: int
+    pairs_equal: int
     prompts_unscored: int
     pairwise_accuracy: Estimate
     exact_match: Estimate
@@ -68,8 +72,12 @@ class _Judged:
     written: list[float | None]  # means of the sampled scores
 
     def scored(self, values: Sequence[float]) -> tuple[list[float], list[float]]:
-        """Return the values of the answers that have a score, and these scores."""
-        both = [(value, score) for value, score in zip(values, self.scores, strict=True) if score is not None]
+        """Return the values of the answers that have a score, and these scores; equal answers count once, as a mean."""
+        both = [
+            (fmean(values[index] for index in group), fmean(scores))
+            for group in groups_of_equal(self.row.answers)
+            if (scores := [score for index in group if (score := self.scores[index]) is not None])
+        ]
         return [value for value, _ in both], [score for _, score in both]
 
 
@@ -120,6 +128,7 @@ def measure(
         answers=sum(len(row.answers) for row in rows),
         pairs=len(pairs.right),
         pairs_unscored=pairs.unscored,
+        pairs_equal=sum(map(equal_pairs, rows)),
         prompts_unscored=len({entry.prompt for entry in table.judged if None in entry.scores}),
         pairwise_accuracy=pairs.estimate(pairs.right),
         exact_match=_exact_match(table.judged),
@@ -187,9 +196,13 @@ def _compare(judged: Iterable[_Judged]) -> _Pairs:
 
 
 def _ordered_pairs(row: RankedAnswers) -> list[tuple[int, int]]:
-    """Return the indices (better, worse) of every pair that humans did not tie."""
+    """Return the indices (better, worse) of every pair of different answers that humans did not tie."""
     both = combinations(range(len(row.scores)), 2)
-    return [(i, j) if row.scores[i] > row.scores[j] else (j, i) for i, j in both if row.scores[i] != row.scores[j]]
+    return [
+        (i, j) if row.scores[i] > row.scores[j] else (j, i)
+        for i, j in both
+        if row.scores[i] != row.scores[j] and not is_same_text(row.answers[i], row.answers[j])
+    ]
 
 
 def _win(better: float, worse: float) -> float:
@@ -198,10 +211,10 @@ def _win(better: float, worse: float) -> float:
 
 def _exact_match(judged: Iterable[_Judged]) -> Estimate:
     found = [
-        (entry.prompt, float(same_order(scores, entry.row.scores)))
+        (entry.prompt, float(all(scores[better] > scores[worse] for better, worse in pairs)))
         for entry in judged
         for scores in [[score for score in entry.scores if score is not None]]
-        if len(scores) == len(entry.scores) and len(set(entry.row.scores)) > 1
+        if len(scores) == len(entry.scores) and (pairs := _ordered_pairs(entry.row))
     ]
     return _mean(found)
 

@@ -20,9 +20,11 @@ import random
 import zlib
 from collections import Counter
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Literal
 
 from srlm.errors import InputError
+from srlm.rows.equal_answers import equal_pairs, groups_of_equal
 from srlm.rows.json_lines import parse_located, reason_of
 from srlm.rows.records import RankedAnswers, content_id, derived_seed
 from srlm.stages import seed
@@ -49,14 +51,26 @@ def read_preferences(path: Path, kind: Literal["auto"] | Kind = "auto") -> Prefe
     """Read a preference set; `auto` detects its format from the first object.
 
     Raises:
-        InputError: the file cannot be read, an entry is invalid or of another format, or there are no ranked answers.
+        InputError: the file cannot be read, an entry is invalid or of another format, there are no ranked answers, or
+            the answers to each prompt are the same.
     """
     objects = parse_located(_unpacked(path), str(path))
     known = _kind_of(*objects[0]) if kind == "auto" and objects else kind
     rows = [row for located in objects for row in _READERS[known](located)]
     if not rows:
         raise InputError(f"{path}: contains no prompt with two or more ranked answers; use another file")
+    if all(len(groups_of_equal(row.answers)) == 1 for row in rows):
+        raise InputError(f"{path}: the answers to each of its {len(rows)} prompts are the same; use another file")
     return Preferences(rows, [_labels(located) for located in objects] if known == "pandalm" else None)
+
+
+def drop_equal_answers(preferences: Preferences) -> tuple[Preferences, int]:
+    """Drop the rows whose answers are all the same; also return the number of their pairs."""
+    keep = [len(groups_of_equal(row.answers)) > 1 for row in preferences.rows]
+    labels = preferences.annotators
+    kept = Preferences(list(compress(preferences.rows, keep)), None if labels is None else list(compress(labels, keep)))
+    dropped = [row for row, is_kept in zip(preferences.rows, keep, strict=True) if not is_kept]
+    return kept, sum(map(equal_pairs, dropped))
 
 
 def sample_rows(preferences: Preferences, limit: int | None, seed: int) -> Preferences:

@@ -45,6 +45,8 @@ def judge_table(results: Mapping[str, Entry], title: str) -> Table:
     table.add_row("score entropy, bits", *(_plain(entry["score_entropy"]) for entry in results.values()))
     table.add_row("score histogram", *(_histogram(entry["histogram"]) for entry in results.values()))
     table.add_row("prompts / pairs (unscored)", *(_sizes(entry) for entry in results.values()))
+    if any(entry.get("pairs_equal") for entry in results.values()):
+        table.add_row("pairs dropped (equal answers)", *(str(entry["pairs_equal"]) for entry in results.values()))
     if any(entry["flags"] for entry in results.values()):
         table.add_row("caveats", *("\n".join(entry["flags"]) for entry in results.values()))
     return table

@@ -37,7 +37,7 @@ class JudgeTask:
         from srlm.evaluation import judge_preferences
         from srlm.evaluation.judge_metrics import measure
 
-        preferences = self._read(config.seed)
+        preferences, equal = self._read(config.seed)
         longest = config.engine.max_model_len
         fitting = judge_preferences.fitting_rows(engine.tokenizer, preferences, config.judge, longest)
         too_long = len(preferences.rows) - len(fitting.rows)
@@ -48,14 +48,26 @@ class JudgeTask:
             engine, fitting.rows, self.file, judge=config.judge, seed=seed, report=report, stage=stage
         )
         found = measure(fitting.rows, verdicts, judge=config.judge, annotators=fitting.annotators)
-        return {"rows": len(read_rows(self.file, Verdict)), "too_long": too_long, **asdict(found)}
+        if equal := equal + found.pairs_equal:
+            report.note(f"{self.name}: dropped {equal} pairs whose two answers are the same")
+        return {
+            "rows": len(read_rows(self.file, Verdict)),
+            "too_long": too_long,
+            **asdict(found),
+            "pairs_equal": equal,
+        }
 
-    def _read(self, seed: int) -> Preferences:
-        from srlm.evaluation.preferences import Preferences, read_preferences, sample_rows
+    def _read(self, seed: int) -> tuple[Preferences, int]:
+        """Return the rows to judge, and the number of pairs in rows that are dropped, as all their answers are equal.
+
+        These are dropped before the rows are sampled, so that as many rows are judged as configured.
+        """
+        from srlm.evaluation.preferences import Preferences, drop_equal_answers, read_preferences, sample_rows
 
         if self.of_run:
-            return Preferences(read_rows(self.data, RankedAnswers)[: self.limit], None)
-        return sample_rows(read_preferences(self.data), self.limit, seed)
+            return drop_equal_answers(Preferences(read_rows(self.data, RankedAnswers)[: self.limit], None))
+        preferences, equal = drop_equal_answers(read_preferences(self.data))
+        return sample_rows(preferences, self.limit, seed), equal
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ Labels = dict[str, tuple[str, "NumberFormat"]]  # key in the manifest -> (label,
 TRAINING: Labels = {
     "rows": ("training rows", "count"),
     "dropped_too_long": ("rows dropped (too long)", "count"),
+    "dropped_equal": ("pairs dropped (equal answers)", "count"),
     "steps": ("steps", "count"),
     "best_step": ("selected step", "count"),
     "train_loss": ("mean training loss", "loss"),
@@ -42,6 +43,7 @@ JUDGING: Labels = {
     "answers": ("answers", "count"),
     "pairs": ("pairs", "count"),
     "pairs_unscored": ("pairs without both scores", "count"),
+    "pairs_equal": ("pairs dropped (equal answers)", "count"),
     "prompts_unscored": ("prompts without all scores", "count"),
     "too_long": ("prompts skipped (too long to judge)", "count"),
 }

@@ -15,6 +15,7 @@ from trl import DPOConfig
 
 from srlm.errors import InputError
 from srlm.models import chat
+from srlm.rows.equal_answers import has_equal_sides
 from srlm.training import reference_logps, train
 from srlm.training.callbacks import Progress
 from srlm.training.dpo_trainer import PreferenceTrainer
@@ -29,19 +30,27 @@ if TYPE_CHECKING:
     from srlm.rows.records import Pair
     from srlm.training.training_job import TrainingJob, TrainingResult
 
+    TokenRow = dict[str, list[int]]
+
 
 def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, report: Reporter) -> TrainingResult:
     """Train `job.base` on the pairs and save to `job.target`.
 
     With `job.pause_at` training may stop before the end; the same call then resumes it (`train.run`).
 
+    Pairs whose two answers are the same, as texts or as token ids, are dropped and counted: they prefer nothing.
+
     Raises:
-        InputError: a token id is not in the model's vocabulary, or no pair fits `dpo.max_length`.
+        InputError: a token id is not in the model's vocabulary, no pair fits `dpo.max_length`, or the answers of all
+            pairs are the same.
         StageError: the model computes its logits in an unsupported way (`fused_head.check_head`).
     """
+    given = len(pairs)
+    pairs = [pair for pair in pairs if not has_equal_sides(pair)]
+    _check_any(pairs, given)
     model, tokenizer = train.load_trainable(dpo, job)
     chat.check_token_ids(model, [ids for pair in pairs for ids in (pair.chosen_token_ids, pair.rejected_token_ids)])
-    rows = encode(tokenizer, pairs)
+    pairs, rows = _with_different_ids(pairs, encode(tokenizer, pairs), given, report)
     fits = [pair_length(row) <= dpo.max_length for row in rows]
     fitting = list(compress(rows, fits))
     names = [f"{row.chosen_id} against {row.rejected_id}" for row in compress(pairs, fits)]
@@ -68,7 +77,28 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, repor
         reference_file=job.reference,
         reference_key=lambda: reference_logps.key_of(job.base, fitting, str(model.dtype), args.bf16, args.fp16),
     )
-    return train.run(trainer, dpo, job, fitting, names=names, dropped=len(rows) - len(fitting), report=report)
+    drops = {"dropped": len(rows) - len(fitting), "dropped_equal": given - len(rows)}
+    return train.run(trainer, dpo, job, fitting, names=names, **drops, report=report)
+
+
+def _with_different_ids(
+    pairs: Sequence[Pair], rows: Sequence[TokenRow], given: int, report: Reporter
+) -> tuple[list[Pair], list[TokenRow]]:
+    """Return the pairs whose answers differ as token ids, and their rows; notes how many of the `given` are gone."""
+    different = [row["chosen_ids"] != row["rejected_ids"] for row in rows]
+    kept = list(compress(pairs, different))
+    _check_any(kept, given)
+    if len(kept) < given:
+        report.note(f"dpo: dropped {given - len(kept)} of {given} pairs whose chosen and rejected answers are the same")
+    return kept, list(compress(rows, different))
+
+
+def _check_any(pairs: Sequence[Pair], given: int) -> None:
+    """Check that there are pairs with different answers among those given."""
+    if given and not pairs:
+        raise InputError(
+            f"dpo: the chosen and the rejected answer are the same in all {given} pairs; use pairs of different answers"
+        )
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:

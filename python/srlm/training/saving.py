@@ -180,6 +180,8 @@ def _restore_config(base: str, folder: Path) -> None:
 
 def _card(job: TrainingJob, trained: TrainingResult) -> str:
     facts = {**job.card, "rows": trained.rows, "rows dropped (over max_length)": trained.dropped_too_long}
+    if trained.dropped_equal:
+        facts["pairs dropped (equal answers)"] = trained.dropped_equal
     facts |= {"optimizer steps": trained.steps, "mean training loss": f"{trained.train_loss:.4f}"}
     lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return (

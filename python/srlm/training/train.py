@@ -115,6 +115,7 @@ def run(
     *,
     names: Sequence[str],
     dropped: int,
+    dropped_equal: int | None = None,
     report: Reporter,
 ) -> TrainingResult:
     """Train, resuming from the last checkpoint if there is one; save, and return the result so far.
@@ -129,6 +130,7 @@ def run(
         rows: the rows of the trainer's dataset.
         names: a name per row, for error messages.
         dropped: number of rows that were dropped as too long.
+        dropped_equal: number of pairs that were dropped because their answers are the same; None for SFT.
         report: gets notes.
 
     Raises:
@@ -151,7 +153,7 @@ def run(
     if not finished and state.global_step != job.pause_at:
         raise StageError(f"training: the gradient of step {state.global_step} is not finite; lower learning_rate")
     tokens = round(sum(map(count_tokens, rows)) * (state.epoch or 0.0))
-    trained = TrainingResult(len(rows), dropped, state.global_step, mean_loss(state), tokens, finished)
+    trained = TrainingResult(len(rows), dropped, state.global_step, mean_loss(state), tokens, dropped_equal, finished)
     _save(trainer, section, job, trained)
     return trained
 

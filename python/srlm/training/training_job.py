@@ -46,4 +46,5 @@ class TrainingResult:
     steps: int  # optimizer steps so far, including those before a pause
     train_loss: float  # mean over the steps
     tokens_in: int  # tokens trained on: each row once per epoch, the prompt of a pair once per answer
+    dropped_equal: int | None = None  # pairs whose two answers are the same; None for SFT
     finished: bool = True  # False at a pause: the model is in `pause_to`, and `target` does not exist yet

@@ -121,7 +121,7 @@ class Train:
 
             pairs = [row for file in self.data for row in read_rows(file, Pair)]
             trained = train_dpo(pairs, dpo=config.dpo, job=job, report=report)
-        result = asdict(trained)
+        result = {name: value for name, value in asdict(trained).items() if value is not None}
         completed = result.pop("finished")  # the manifest has a time under this name
         finish(self.name, {**result, "completed": completed})
 
