@@ -169,7 +169,10 @@ WHOLE = [
         FILES,
     ),
     Case(
-        "pairs: out below a file", (*PAIRS[:-1], "p.jsonl/out"), ("p.jsonl", "File exists", "use another path"), FILES
+        "pairs: out below a file",
+        (*PAIRS[:-1], "p.jsonl/out"),
+        ("p.jsonl/out", "p.jsonl is not a folder", "use another output"),
+        FILES,
     ),
     Case("sft: out is there", (*SFT[:-1], "e.jsonl"), ("'--out'", "'e.jsonl' is a file"), FILES),
     Case(

@@ -81,7 +81,9 @@ class _Locks:
         except OSError as error:
             if error.errno in _READ_ONLY and os.access(name, os.W_OK):
                 return  # the output itself can be written, and locked
-            raise InputError(f"{out}: {name.parent}: {error.strerror}; use another output") from error
+            no_folder = isinstance(error, FileExistsError | NotADirectoryError)  # a file where a folder should be
+            reason = "is not a folder" if no_folder else f"cannot be written: {error.strerror}"
+            raise InputError(f"{out}: {name.parent} {reason}; use another output") from error
         if handle is not None:
             self._stack.callback(_release, handle, lock_file(name))
 
