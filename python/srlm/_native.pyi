@@ -174,7 +174,10 @@ def expected_scores(
 def mean_scores(
     candidate: NDArray[np.int64], score: NDArray[np.float64], *, candidates: int | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the mean score of each candidate over its verdicts, summed in row order.
+    """Return the mean score of each candidate over its verdicts.
+
+    Scores are rounded to nine decimals and summed exactly (as long as a candidate's scores sum to less than 9e6), so
+    equal means compare equal, in any order of the verdicts: the mean of 1.1 and 2.2 is that of 1.65 and 1.65.
 
     For each verdict, `candidate` has the row of its candidate, in any order (sorted by candidate is fastest), and
     `score` its score, NaN if it has none. `candidates` is the number of candidates; by default it is one more than the
@@ -233,9 +236,9 @@ def select_pairs(
         two of them usable), `tied`, `below_margin` and `same_text` (the pairs that reach the margin differ at most in
         surrounding white space). All reasons are present, and every prompt has pairs or counts under one reason.
 
-        `margin` and `top_bottom` give several pairs per prompt, ordered by difference (largest first), then by chosen
-        row, then by rejected row. Only the first `max_per_prompt` of them are kept; the additional entry `over_cap` is
-        the number of pairs (not of prompts) dropped by this limit.
+        `margin` and `top_bottom` give several pairs per prompt, ordered by difference (largest first, rounded to nine
+        decimals), then by chosen row, then by rejected row. Only the first `max_per_prompt` of them are kept; the
+        additional entry `over_cap` is the number of pairs (not of prompts) dropped by this limit.
 
     Raises:
         ValueError: the columns differ in length, `method` is unknown, `min_margin` is not finite and at least 0,

@@ -212,20 +212,20 @@ def test_a_column_of_another_type_is_named():
 # --- means ------------------------------------------------------------------------------------------------------------
 
 
-def test_means_are_those_of_plain_sums():
+def test_means_are_those_of_exact_sums():
     draw = random.Random(2)
     for _ in range(300):
         verdicts = [(draw.randrange(12), draw.choice([NAN, 5 * draw.random()])) for _ in range(draw.randrange(60))]
         if draw.random() < 0.5:
             verdicts.sort(key=lambda verdict: verdict[0])
         candidates = draw.choice([None, 12, 15])
-        sums, counts = [0.0] * 15, [0] * 15
+        sums, counts = [0] * 15, [0] * 15
         for candidate, score in verdicts:
             if not math.isnan(score):
-                sums[candidate] += score
+                sums[candidate] += round(score * 1e9)  # exact: scores count in units of 1e-9
                 counts[candidate] += 1
         size = candidates or max((candidate for candidate, _ in verdicts), default=-1) + 1
-        expected = [total / count if count else NAN for total, count in zip(sums, counts, strict=True)][:size]
+        expected = [total / (count * 10**9) if count else NAN for total, count in zip(sums, counts, strict=True)][:size]
         mean, count = native.mean_scores(
             np.array([candidate for candidate, _ in verdicts], dtype=np.int64),
             np.array([score for _, score in verdicts], dtype=np.float64),

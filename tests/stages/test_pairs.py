@@ -2,15 +2,18 @@
 
 import json
 import random
+from dataclasses import asdict, replace
 
 import pytest
 from srlm import config as configuration
 from srlm.errors import StageError
+from srlm.evaluation.data_metrics import data_metrics, row_counts
 from srlm.loop import Loop
 from srlm.reporter import SilentReporter
 from srlm.rows.records import Candidate, DroppedPrompt, Prompt, Verdict, read_rows, write_rows
 from srlm.run.run_dir import RunDir
 from srlm.run.stage_runner import StageRunner
+from srlm.stages import pairs
 
 from tests.stages.test_pair_selection import FOUR, answer, made_of, rows
 
@@ -111,19 +114,20 @@ def drawn(seed, prompts=60):
     return asked, sorted(answers, key=lambda _: draw()), sorted(verdicts, key=lambda _: draw())
 
 
-# What was written when every row was still held: the file's SHA-256 by method and score.
+# The file's SHA-256 by method and score. With sampled scores, whose sums are exact, these are also the files that were
+# written when every row was still held, from rows sorted by prompt, index and sample.
 WRITTEN = [
-    ("best_worst", "sampled", "ffd7393a2ea49c08"),
-    ("best_worst", "expected", "d3c0874d85fa3922"),
-    ("length_controlled", "sampled", "ffd7393a2ea49c08"),
-    ("length_controlled", "expected", "d3c0874d85fa3922"),
-    ("margin", "sampled", "de76d8f85e4354c6"),
-    ("margin", "expected", "7d8f44a84e380797"),
-    ("positives_only", "sampled", "b4f63917df5fad90"),
-    ("random", "sampled", "c0c4193cd5795218"),
-    ("random", "expected", "8f59da074d76e54e"),
-    ("top_bottom", "sampled", "d07865a923b14d54"),
-    ("top_bottom", "expected", "16d065c770f76f6c"),
+    ("best_worst", "sampled", "39671ffbdef94156"),
+    ("best_worst", "expected", "af30c2ad30be2735"),
+    ("length_controlled", "sampled", "3b92b1db1fc0c143"),
+    ("length_controlled", "expected", "af30c2ad30be2735"),
+    ("margin", "sampled", "d7639b7d38c52653"),
+    ("margin", "expected", "75aed3d209453091"),
+    ("positives_only", "sampled", "8e2b8dbc8428a5cf"),
+    ("random", "sampled", "d5e31e94f88f3909"),
+    ("random", "expected", "f90756d115cad86a"),
+    ("top_bottom", "sampled", "5b2c6fa380fac6c2"),
+    ("top_bottom", "expected", "115d8502fa29a2a7"),
 ]
 
 
@@ -143,6 +147,88 @@ def test_streamed_rows_give_the_recorded_output(tmp_path, method, score, digest)
     assert found.startswith(digest)
 
 
+METHODS = ("best_worst", "length_controlled", "margin", "positives_only", "random", "top_bottom")
+
+
+def decimals(seed):
+    """Rows like those of `drawn`, with scores whose sums in binary depend on their order, and with ties in decimal."""
+    draw = random.Random(seed)
+    asked, answers, verdicts = drawn(seed, prompts=20)
+    scores = draw.choice([(0.1, 0.2, 0.3, 0.7, 1.1, 2.2), (4.9, 5.0), (1.65, 1.1, 2.2), (3.3, 3.4, 3.5)])
+    changed = [
+        replace(
+            row,
+            score=draw.choice(scores) if row.score is not None else None,
+            expected_score=None if row.expected_score is None else draw.choice([0.1, 0.2, 0.3, 3.3 * draw.random()]),
+        )
+        for row in verdicts
+    ]
+    return asked, answers, changed
+
+
+CHOICES = [(method, score) for method in METHODS for score in ("sampled", "expected")]
+CHOICES.remove(("positives_only", "expected"))
+
+
+@pytest.mark.parametrize(("method", "score"), CHOICES)
+def test_the_order_of_rows_changes_nothing(tmp_path, method, score):
+    """Rows are written in the order in which requests finish, which no two runs share."""
+    words = (f"pairs.method={method}", f"judge.score={score}", "pairs.max_per_prompt=2", "judge.max_score=1")
+    config = configuration.build({"model": {"name": "unused"}}, words)
+    draw, files = random.Random(0), [tmp_path / name for name in ("prompts", "candidates", "verdicts", "out")]
+    for seed in range(8):
+        given, found = decimals(seed), set()
+        write_rows(files[0], given[0])
+        for _ in range(4):
+            for file, some in zip(files[1:3], given[1:], strict=True):
+                write_rows(file, draw.sample(some, len(some)))
+            made = pairs.write_pairs(*files, pairs=config.pairs, judge=config.judge, seed=seed)
+            metrics = data_metrics(made.answers, made.scores, made.prompts_with_pair, judge=config.judge)
+            counts = row_counts(made, config.judge, tmp_path / "none")
+            assert len(made) > 0
+            found.add((files[3].read_bytes(), json.dumps([asdict(metrics), counts, made.drops])))
+        assert len(found) == 1, seed
+
+
+def test_rows_are_in_the_order_of_the_prompts_and_of_the_answers():
+    draw = random.Random(1)
+    asked, answers, verdicts = drawn(1)
+    draw.shuffle(asked)
+    words = ("pairs.method=margin", "pairs.keep_truncated=true")
+    config = configuration.build({"model": {"name": "unused"}}, words)
+    made, _ = made_of(asked, answers, verdicts, pairs=config.pairs, judge=config.judge)
+    position = {row.id: index for index, row in enumerate(asked)}
+    number = {row.id: row.index for row in answers}
+    keys = [
+        (position[row.prompt_id], row.rejected_score - row.chosen_score, number[row.chosen_id], number[row.rejected_id])
+        for row in made
+    ]
+    assert keys == sorted(keys)
+    assert len({key[0] for key in keys}) > 30
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1)),
+        ((1.1, 2.2), (1.65, 1.65)),
+        ((3.3, 1.1, 2.2), (2.2,)),
+        ((4, 3, 4), (3, 4, 4, 3, 4, 4)),
+        ((0.7, 0.1), (0.4, 0.4, 0.4)),
+        ((0.1,) * 10, (0.1,)),
+    ],
+)
+@pytest.mark.parametrize("method", ["best_worst", "length_controlled", "margin", "random", "top_bottom"])
+def test_a_tie_stays_a_tie(one, other, method):
+    """Equal means whose sums differ in binary form no pair."""
+    config = configuration.build({"model": {"name": "unused"}}, (f"pairs.method={method}",))
+    for first, second in ((one, other), (other, one)):
+        given = rows([answer(*first), answer(*second)])
+        made, drops = made_of(*given, pairs=config.pairs, judge=config.judge)
+        assert made == []
+        assert drops["tied"] == 1
+
+
 def test_streamed_rows_give_the_recorded_manifest_entry(tmp_path):
     loop = loop_of(tmp_path, "pairs.method=margin")
     loop.build_pairs(2)
@@ -156,7 +242,6 @@ def test_streamed_rows_give_the_recorded_manifest_entry(tmp_path):
     assert entry["verdicts"] == {"scored": 409, "missing": 103, "out_of_range": 97, "conflicting": 111}
     assert (entry["prompts"], entry["candidates"], entry["truncated"]) == (60, 240, 75)
     assert entry["mean_length"] == 43.05
-    # Sums of Python are compensated from 3.12 on.
     assert entry["mean_score"] == pytest.approx(3.0495495495495497, rel=1e-14)
     assert metrics["length_correlation"] == pytest.approx(0.04617629052187236, rel=1e-12)
     assert metrics["score_entropy"] == pytest.approx(2.7282210538707394, rel=1e-14)

@@ -2,10 +2,12 @@
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from srlm.native import select_pairs, select_positives
+from srlm.rows.ids import id_number
 from srlm.rows.records import Candidate, Prompt
 from srlm.stages.judge import mean_scores
 from srlm.stages.score_table import WHITE_SPACE, read_answers, read_scores, text_keys
@@ -48,15 +50,31 @@ def test_no_rows():
     assert len(scores.means("sampled")) == len(answers.prompt) == 0
 
 
-def test_columns_keep_the_order_of_the_files():
-    prompts, candidates, verdicts = rows([answer(5), answer(1)], [answer(1), answer(5)])
-    answers, scores = columns(prompts[::-1], candidates[::-1], verdicts)
-    assert answers.prompt.tolist() == [0, 0, 1, 1]
-    assert scores.sampled.tolist() == [5.0, 1.0, 1.0, 5.0]
-    assert scores.order.tolist() == [3, 2, 1, 0]
+def test_columns_are_in_the_order_of_the_prompts_and_of_the_answers():
+    prompts, candidates, verdicts = rows([answer(5), answer(1)], [answer(1), answer(5), answer()])
+    draw = random.Random(0)
+    for _ in range(20):
+        shuffled = draw.sample(candidates, len(candidates))
+        draw.shuffle(verdicts)
+        answers, scores = columns(prompts[::-1], shuffled, verdicts)
+        assert answers.prompt.tolist() == [0, 0, 0, 1, 1]
+        assert [shuffled[row].id for row in answers.row] == ["p1a0", "p1a1", "p1a2", "p0a0", "p0a1"]
+        np.testing.assert_equal(scores.sampled, [1.0, 5.0, np.nan, 5.0, 1.0])
+        assert scores.judged.tolist() == [0, 1, 3, 4]
+        assert list(scores.written) == [1.0, 5.0]
 
 
-def test_means_are_in_the_order_of_the_verdicts():
+def test_answers_with_the_same_index_are_in_the_order_of_their_ids():
+    """Files of other programs may give every answer the index 0."""
+    prompts, candidates, _ = rows([answer() for _ in range(9)])
+    same = [replace(row, index=0) for row in candidates]
+    for shuffled in (same, same[::-1]):
+        answers, _ = columns(prompts, shuffled, [])
+        names = [shuffled[row].id for row in answers.row]
+        assert names == sorted(names, key=id_number)
+
+
+def test_means_are_those_of_the_judge_metrics():
     draw = random.Random(0)
     given = rows(
         *[
@@ -67,7 +85,7 @@ def test_means_are_in_the_order_of_the_verdicts():
     draw.shuffle(given[2])
     _, scores = columns(*given)
     means = mean_scores(given[2], expected=False)
-    assert scores.means("sampled").tolist() == list(means.values())
+    assert scores.means("sampled").tolist() == [means[row.id] for row in given[1] if row.id in means]
     for row, score in zip(given[1], scores.sampled, strict=True):
         assert score == pytest.approx(means.get(row.id, math.nan), rel=1e-15, nan_ok=True)
 
@@ -75,7 +93,7 @@ def test_means_are_in_the_order_of_the_verdicts():
 def test_candidates_that_share_an_id_share_their_verdicts():
     prompts, candidates, verdicts = rows([answer(5), answer(1)])
     _, scores = columns(prompts, [*candidates, candidates[0]], verdicts)
-    assert scores.sampled.tolist() == [5.0, 1.0, 5.0]
+    assert scores.sampled.tolist() == [5.0, 5.0, 1.0]
     assert scores.means("sampled").tolist() == [5.0, 1.0]
 
 
@@ -94,7 +112,8 @@ def texts_and_columns(draw, count=400):
         Candidate(f"c{n}", f"p{draw.randrange(len(prompts))}", n, text, [], 0.0, "stop", 0)
         for n, text in enumerate(texts)
     ]
-    return texts, read_answers(prompts, candidates)
+    answers = read_answers(prompts, candidates)
+    return [texts[row] for row in answers.row], answers
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,13 +1,14 @@
 """Drift of a model from M1, on a tiny random model."""
 
 import random
+from collections import Counter
 
 import pytest
 import torch
 from srlm.config import ModelSection
 from srlm.models import chat, registry
 from srlm.rows.lazy_rows import RowFile
-from srlm.rows.records import Candidate, Prompt, SequenceLogprob, derived_seed, read_rows, write_rows
+from srlm.rows.records import Candidate, Prompt, SequenceLogprob, read_rows, write_rows
 from srlm.training import kl
 
 from tests.scripted import Recorder
@@ -76,10 +77,30 @@ def test_at_most_max_answers_are_scored(tiny_model, tmp_path, monkeypatch):
     assert len(one) == 3
 
 
+def test_the_sample_does_not_depend_on_the_order_of_the_rows(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(kl, "MAX_ANSWERS", 3)
+    rows = [candidate(str(n), [40, 2] if n % 3 else []) for n in range(30)]
+    shuffled = random.Random(0).sample(rows, len(rows))
+    one, other = write(tiny_model, rows, tmp_path / "f.jsonl"), write(tiny_model, shuffled, tmp_path / "g.jsonl")
+    assert one == other
+    assert kl.kl_from_m1(one) == kl.kl_from_m1(other[::-1])
+
+
 def test_a_file_gives_the_sample_of_a_list(tmp_path, monkeypatch):
     monkeypatch.setattr(kl, "MAX_ANSWERS", 3)
     rows = [candidate(str(n), [40, 2] if n % 3 else []) for n in range(30)]
     write_rows(tmp_path / "rows.jsonl", rows)
-    expected = random.Random(derived_seed(7, "readings")).sample([row for row in rows if row.token_ids], 3)
-    for given in (rows, RowFile(tmp_path / "rows.jsonl", Candidate)):
-        assert kl._sample_answers(given, 7) == expected
+    of_list, of_file, of_another_seed = (
+        kl._sample_answers(given, seed)
+        for given, seed in ((rows, 7), (RowFile(tmp_path / "rows.jsonl", Candidate), 7), (rows, 8))
+    )
+    assert of_list == of_file != of_another_seed
+    assert len(of_list) == 3
+    assert all(row.token_ids for row in of_list)
+
+
+def test_every_answer_is_sampled_equally_often(monkeypatch):
+    monkeypatch.setattr(kl, "MAX_ANSWERS", 3)
+    rows = [candidate(str(n), [40, 2]) for n in range(10)]
+    counts = Counter(row.id for seed in range(1000) for row in kl._sample_answers(rows, seed))
+    assert all(abs(counts[row.id] - 300) < 6 * (1000 * 0.3 * 0.7) ** 0.5 for row in rows)

@@ -71,7 +71,7 @@ def row_counts(selected: PairSelection, judge: JudgeSection, dropped_file: Path)
         "prompts_dropped": dict(sorted(reasons.items())),
         "candidates": len(answers.length),
         "verdicts": selected.scores.outcomes,
-        "mean_score": sum(map(float, means)) / len(means) if len(means) else None,
+        "mean_score": math.fsum(means) / len(means) if len(means) else None,
         "mean_length": int(answers.length.sum()) / max(1, len(answers.length)),
         "truncated": int(answers.cut_off.sum()),
     }
@@ -79,7 +79,7 @@ def row_counts(selected: PairSelection, judge: JudgeSection, dropped_file: Path)
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """The answers of all prompts with two or more scored answers, grouped by prompt, in order of appearance."""
+    """The answers of all prompts with two or more scored answers, grouped by prompt, in the order of the columns."""
 
     score: NDArray[np.float64]  # [A]
     length: NDArray[np.int64]  # [A] in tokens
@@ -111,7 +111,7 @@ def _length_correlation(groups: _Groups) -> float | None:
         groups_of_size = np.flatnonzero(sizes == size)
         rows = starts[groups_of_size, None] + np.arange(size)  # [L, A]
         found[groups_of_size] = batched_spearman(groups.score[rows], groups.length[rows])
-    return sum(map(float, found)) / len(found) if len(found) else None
+    return math.fsum(found) / len(found) if len(found) else None
 
 
 def _score_histogram(scores: NDArray[np.float64], max_score: float) -> dict[str, int]:

@@ -264,9 +264,9 @@ def _agreement(table: _Table) -> Estimate:
 
 
 def entropy(written: Counter[float]) -> float | None:
-    """Return the entropy in bits of a distribution that is given as counts; None if it is empty."""
+    """Return the entropy in bits of a distribution that is given as counts, in any order; None if it is empty."""
     total = written.total()
-    return sum(count / total * math.log2(total / count) for count in written.values()) if total else None
+    return math.fsum(count / total * math.log2(total / count) for count in written.values()) if total else None
 
 
 def _histogram(written: Counter[float], max_score: float) -> dict[str, int]:

@@ -3,6 +3,9 @@
 Pairs are selected in Rust from columns. Answers without a scored verdict are excluded, ties are dropped, and every
 prompt without a pair is counted under one reason. `srlm.native.select_pairs` documents each `pairs.method`. The texts
 of the selected answers are then read from disk one by one, since they may not fit in memory.
+
+The order of the rows in the three files changes neither the pairs nor their order: prompts count in the order of their
+file, the answers to a prompt by their index (see `score_table`).
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PairSelection:
-    """The selected training rows, as indices of candidates, and the number of dropped prompts by reason.
+    """The selected training rows, as indices of `answers`, and the number of dropped prompts by reason.
 
     For methods with several pairs per prompt, `drops["over_cap"]` counts the pairs beyond `pairs.max_per_prompt`.
     """
@@ -61,7 +64,7 @@ class PairSelection:
     ) -> Iterator[Pair]:
         for chosen_index, rejected_index in zip(self.chosen, rejected_indices, strict=True):
             prompt = prompts[int(self.answers.prompt[chosen_index])]
-            chosen, rejected = candidates[int(chosen_index)], candidates[int(rejected_index)]
+            chosen, rejected = (candidates[int(self.answers.row[index])] for index in (chosen_index, rejected_index))
             yield Pair(
                 prompt_id=prompt.id,
                 prompt=chat.user(prompt.text),
@@ -78,7 +81,7 @@ class PairSelection:
     def _examples(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> Iterator[Example]:
         for index in self.chosen:
             prompt = chat.user(prompts[int(self.answers.prompt[index])].text)
-            answer = candidates[int(index)]
+            answer = candidates[int(self.answers.row[index])]
             completion = chat.assistant(answer.text)
             yield Example(content_id("example", prompt, answer.text), prompt, completion, answer.training_token_ids)
 

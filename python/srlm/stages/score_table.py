@@ -1,7 +1,11 @@
 """Candidates and their scores as columns: the data of an iteration that pairs, gates and the summary table need.
 
-Files of a million answers are read once, row by row. About 70 bytes per answer stay in memory, without its text and
+Files of a million answers are read once, row by row. About 80 bytes per answer stay in memory, without its text and
 tokens. The text is kept as a 64-bit hash, to compare answers to the same prompt.
+
+Stages write rows in the order in which requests finish, which no two runs share. The columns are therefore sorted: by
+the position of the prompt in its file, then by the index of the answer. Means do not depend on the order of the
+verdicts either (see `srlm.native.mean_scores`), so whatever is computed from the columns depends on the rows alone.
 """
 
 from __future__ import annotations
@@ -33,9 +37,10 @@ WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + ""
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The columns of candidates, in the order of their rows."""
+    """The columns of candidates, sorted by prompt, then by index, then by id."""
 
     ids: IdIndex  # [C]
+    row: NDArray[np.int64]  # [C] position among the given candidates
     prompt: NDArray[np.int64]  # [C] index of the prompt
     text: NDArray[np.uint64]  # [C] hash of the text without surrounding white space
     blank: NDArray[np.bool_]  # [C] whether the text is empty or white space only
@@ -50,7 +55,7 @@ class Scores:
 
     sampled: NDArray[np.float64]  # [C] mean of the sampled scores, NaN without a scored verdict
     expected: NDArray[np.float64]  # [C] mean of the expected scores, NaN if there is none
-    order: NDArray[np.int64]  # [J] the judged candidates, in the order of their first verdicts
+    judged: NDArray[np.int64]  # [J] the candidates with a verdict, ascending; one of those that share an id
     outcomes: dict[str, int]
     written: Counter[float]  # number of verdicts with each sampled score
 
@@ -59,23 +64,24 @@ class Scores:
         return self.expected if score == "expected" else self.sampled
 
     def means(self, score: Literal["sampled", "expected"]) -> NDArray[np.float64]:
-        """Return the mean scores of the distinct scored candidates, in the order of their first verdicts."""
-        found = self.by(score)[self.order]
+        """Return the mean scores of the distinct scored candidates, in the order of the columns."""
+        found = self.by(score)[self.judged]
         return found[~np.isnan(found)]
 
 
 def read_answers(prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> Answers:
-    """Convert candidates to columns.
+    """Convert candidates to columns, sorted as in `Answers`, whatever the order of `candidates`.
 
     Raises:
         InputError: a candidate's prompt is not among the prompts.
     """
     prompt_index = IdIndex.of(row.id for row in prompts)
-    ids, prompt_ids, text, length = array("Q"), array("Q"), array("Q"), array("q")
+    ids, prompt_ids, number, text, length = array("Q"), array("Q"), array("q"), array("Q"), array("q")
     blank, cut_off = bytearray(), bytearray()
     for row in candidates:
         ids.append(id_number(row.id))
         prompt_ids.append(id_number(row.prompt_id))
+        number.append(row.index)
         text.append(_text_hash(row.text))
         length.append(len(row.token_ids) if row.answer_tokens is None else row.answer_tokens)
         blank.append(not row.text.strip())
@@ -84,13 +90,15 @@ def read_answers(prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> 
     if (prompt < 0).any():
         row = candidates[int(prompt.argmin())]
         raise InputError(f"candidate {row.id}: its prompt {row.prompt_id} is not in the file of prompts")
+    order = np.lexsort((np.array(ids), np.array(number), prompt))  # [C]
     return Answers(
-        ids=IdIndex(np.array(ids)),
-        prompt=prompt,
-        text=np.array(text),
-        blank=np.array(blank, dtype=np.bool_),
-        cut_off=np.array(cut_off, dtype=np.bool_),
-        length=np.array(length),
+        ids=IdIndex(np.array(ids)[order]),
+        row=order,
+        prompt=prompt[order],
+        text=np.array(text)[order],
+        blank=np.array(blank, dtype=np.bool_)[order],
+        cut_off=np.array(cut_off, dtype=np.bool_)[order],
+        length=np.array(length)[order],
         prompts=len(prompt_index),
     )
 
@@ -117,8 +125,7 @@ def read_scores(answers: Answers, verdicts: Sequence[Verdict]) -> Scores:
         raise InputError(f"verdict {orphan.id}: its candidate {orphan.candidate_id} is not in the file of candidates")
     first = answers.ids.indices(answers.ids.numbers)  # [C] the first candidate with this id
     sampled, means = (mean_scores(index, np.array(some), candidates=len(first))[0][first] for some in (score, expected))
-    first_verdicts = np.unique(index, return_index=True)[1]  # [J] the first verdict on each candidate
-    return Scores(sampled, means, index[np.sort(first_verdicts)], outcomes, written)
+    return Scores(sampled, means, np.unique(index), outcomes, Counter(dict(sorted(written.items()))))
 
 
 def text_keys(answers: Answers) -> list[str]:

@@ -7,8 +7,8 @@ divergence requires, so the estimate covers likely answers of M_t, not all possi
 
 from __future__ import annotations
 
-import random
-from array import array
+import heapq
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,13 +42,16 @@ def write_logprobs(
 ) -> None:
     """Append M1's log-probabilities of a seeded sample of at most `MAX_ANSWERS` answers, skipping those in `file`.
 
-    Only the sampled candidates are held in memory.
+    Only the sampled candidates are held in memory. Neither the sample nor its order depends on the order of
+    `candidates`, which is that of completion.
     """
     sample = _sample_answers(candidates, seed)
     needed = {row.prompt_id for row in sample}
     texts = {row.id: row.text for row in prompts if row.id in needed}
+    position = {key: number for number, key in enumerate(texts)}
     if missing := needed - texts.keys():
         raise InputError(f"{file}: prompt {min(missing)} of a candidate is not in the file of prompts; restore it")
+    sample.sort(key=lambda row: (position[row.prompt_id], row.index, row.id))
     done = {row.candidate_id for row in resume_rows(file, SequenceLogprob, report)}
     report.start("log-probabilities under M1", len(sample), len(done))
     tokenizer = registry.load_tokenizer(folder, model)
@@ -78,11 +81,12 @@ def answer_logprob(model: torch.nn.Module, prompt_ids: Sequence[int], answer: Ca
 def kl_from_m1(logprobs: Sequence[SequenceLogprob]) -> float | None:
     """Return the mean of log p_Mt - log p_M1 over all tokens, in nats per token; None for no tokens."""
     tokens = sum(row.tokens for row in logprobs)
-    return sum(row.logprob - row.logprob_m1 for row in logprobs) / tokens if tokens else None
+    return math.fsum(row.logprob - row.logprob_m1 for row in logprobs) / tokens if tokens else None
 
 
 def _sample_answers(candidates: Sequence[Candidate], seed: int) -> list[Candidate]:
-    indices = array("q", (index for index, row in enumerate(candidates) if row.token_ids))
-    if len(indices) > MAX_ANSWERS:
-        indices = array("q", random.Random(derived_seed(seed, "readings")).sample(indices, MAX_ANSWERS))
-    return [candidates[index] for index in indices]
+    """Return the answers whose hashes with the seed are the smallest: a sample that no order of rows changes."""
+    keys = (
+        (derived_seed(seed, "readings", row.id), row.id, index) for index, row in enumerate(candidates) if row.token_ids
+    )
+    return [candidates[index] for _, _, index in heapq.nsmallest(MAX_ANSWERS, keys)]

@@ -8,6 +8,10 @@ use crate::{Error, parallel};
 /// Minimum number of verdicts per task.
 const MIN_TASK_SIZE: usize = 1 << 16;
 
+/// Scores are summed in units of 1e-9, as whole numbers, so that a sum depends
+/// neither on the order of the verdicts nor on the binary form of a decimal.
+const UNITS: f64 = 1e9;
+
 /// Columns with one entry per candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Means {
@@ -17,8 +21,12 @@ pub struct Means {
     pub count: Vec<i64>,
 }
 
-/// The mean score of each candidate over its verdicts, summed in row order.
-/// Verdicts whose score is NaN are ignored.
+/// The mean score of each candidate over its verdicts. Verdicts whose score is
+/// NaN are ignored.
+///
+/// Scores are rounded to nine decimals and their sums are exact (as long as a
+/// candidate's scores sum to less than 9e6), so equal means compare equal: the
+/// mean of 1.1 and 2.2 is that of 1.65 and 1.65, in any order of the verdicts.
 ///
 /// `candidate` has the candidate's row for each verdict, in any order; verdicts
 /// sorted by candidate are fastest. `candidates` is the number of candidates;
@@ -160,8 +168,7 @@ fn fill_in_order(candidate: &[i64], score: &[f64], mean: &mut [f64], count: &mut
 }
 
 fn fill_in_any_order(candidate: &[i64], score: &[f64], mean: &mut [f64], count: &mut [i64]) {
-    // Each task scans all verdicts and sums those of its own candidates, so
-    // sums are in row order for any number of tasks.
+    // Each task scans all verdicts and sums those of its own candidates.
     let (len, tasks) = (
         mean.len(),
         parallel::tasks(candidate.len(), MIN_TASK_SIZE).min(8),
@@ -182,7 +189,7 @@ impl Part<'_> {
             let (mut sum, mut scored) = (0.0, 0_i64);
             while let Some((_, score)) = verdicts.next_if(|(candidate, _)| **candidate == at) {
                 let is_scored = !score.is_nan();
-                sum += if is_scored { *score } else { 0.0 };
+                sum += if is_scored { in_units(*score) } else { 0.0 };
                 scored += i64::from(is_scored);
             }
             *mean = mean_of(sum, scored);
@@ -198,7 +205,7 @@ impl Part<'_> {
             // A candidate before `first` wraps to a very large number.
             let at = (candidate as usize).wrapping_sub(self.first);
             if at < self.mean.len() && !score.is_nan() {
-                self.mean[at] += score;
+                self.mean[at] += in_units(score);
                 self.count[at] += 1;
             }
         }
@@ -208,11 +215,26 @@ impl Part<'_> {
     }
 }
 
+/// The score in units of 1e-9, rounded to a whole number (ties to even).
+pub(super) fn in_units(score: f64) -> f64 {
+    // Adding and subtracting 1.5 * 2^52 rounds without a call into libm.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    const LIMIT: f64 = 2_251_799_813_685_248.0; // 2^51
+    let scaled = score * UNITS;
+    if scaled.abs() < LIMIT {
+        (scaled + ROUND) - ROUND
+    } else {
+        scaled
+    }
+}
+
+/// The mean for a sum in units of 1e-9: one rounding, so equal fractions give
+/// equal means.
 fn mean_of(sum: f64, count: i64) -> f64 {
     if count == 0 {
         f64::NAN
     } else {
-        sum / count as f64
+        sum / (count as f64 * UNITS)
     }
 }
 
@@ -226,7 +248,15 @@ mod tests {
             let own = candidate.iter().zip(score);
             let own = own.filter(|(at, score)| **at == wanted as i64 && !score.is_nan());
             let scores: Vec<f64> = own.map(|(_, score)| *score).collect();
-            let mean = scores.iter().fold(0.0, |sum, score| sum + score) / scores.len() as f64;
+            let mean = if scores.iter().all(|score| score.is_finite()) {
+                let exact: i128 = scores
+                    .iter()
+                    .map(|score| (score * 1e9).round_ties_even() as i128)
+                    .sum();
+                exact as f64 / (scores.len() as f64 * 1e9)
+            } else {
+                f64::INFINITY
+            };
             (mean.to_bits() << 1 >> 1, scores.len() as i64)
         };
         (0..len).map(of).collect()
@@ -290,14 +320,55 @@ mod tests {
             fill_in_any_order(&sorted, &score, mean, count);
             assert_eq!(found.mean.len(), len);
             assert_eq!(bits(&found), bits(&expected));
-            let one: f64 = score[..per_candidate]
-                .iter()
-                .fold(0.0, |sum, score| sum + score);
-            assert_eq!(found.mean[0], one / per_candidate as f64);
+            let one: f64 = score[..per_candidate].iter().sum();
+            assert!((found.mean[0] - one / per_candidate as f64).abs() < 1e-8);
         }
     }
 
+    #[test]
+    fn equal_means_compare_equal() {
+        let cases: [(&[f64], &[f64]); 6] = [
+            (&[0.1, 0.2, 0.3], &[0.3, 0.2, 0.1]),
+            (&[1.1, 2.2], &[1.65, 1.65]),
+            (&[3.3, 1.1, 2.2], &[2.2]),
+            (&[4.0, 3.0, 4.0], &[3.0, 3.0, 4.0, 4.0, 4.0, 4.0]),
+            (&[0.7, 0.1], &[0.4]),
+            (&[1e-10, 5.0], &[2.5]),
+        ];
+        for (left, right) in cases {
+            let mean = |score: &[f64]| {
+                mean_scores(&vec![0; score.len()], score, None)
+                    .unwrap()
+                    .mean[0]
+            };
+            assert_eq!(
+                mean(left).to_bits(),
+                mean(right).to_bits(),
+                "{left:?} {right:?}"
+            );
+        }
+        let apart = mean_scores(&[0, 0, 1, 1], &[4.0, 4.000_000_002, 4.0, 4.0], None).unwrap();
+        assert!(apart.mean[0] > apart.mean[1]);
+        assert_eq!(mean_scores(&[0], &[4.35], None).unwrap().mean, [4.35]);
+        assert_eq!(
+            mean_scores(&[0, 0], &[4e12, 6e12], None).unwrap().mean,
+            [5e12]
+        );
+    }
+
     proptest! {
+        #[test]
+        fn means_do_not_depend_on_the_order_of_the_verdicts(
+            verdicts in prop::collection::vec((0i64..4, 0.0..5.0), 1..60)
+                .prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())),
+        ) {
+            let [one, other] = [verdicts.0, verdicts.1].map(|rows| {
+                let (candidate, score): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+                mean_scores(&candidate, &score, Some(4)).unwrap()
+            });
+            prop_assert_eq!(bits(&one), bits(&other));
+        }
+
         #[test]
         fn means_are_those_of_the_naive_way(
             verdicts in prop::collection::vec(

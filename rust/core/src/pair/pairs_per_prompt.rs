@@ -5,12 +5,14 @@ use std::cmp::Ordering;
 use super::answer::Answer;
 use super::columns::Columns;
 use super::drops::Drop;
+use super::means::in_units;
 use super::rules::Rules;
 use super::selected_pairs::Selection;
 
 /// A pair that reaches the margin.
 #[derive(Debug, Clone, Copy)]
 struct Pair {
+    /// In units of 1e-9: the margins 11/3 - 8/3 and 10/3 - 7/3 are equal.
     margin: f64,
     chosen: usize,
     rejected: usize,
@@ -52,7 +54,7 @@ impl Pairs {
                 let margin = good.score - bad.score;
                 if rules.reaches(margin) && !columns.same_text(good.row, bad.row) {
                     self.pairs.push(Pair {
-                        margin,
+                        margin: in_units(margin),
                         chosen: good.row,
                         rejected: bad.row,
                     });

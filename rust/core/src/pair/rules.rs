@@ -68,7 +68,7 @@ pub struct Rules {
     /// pair.
     pub min_margin: f64,
     /// The maximum number of pairs per prompt. Kept are those with the largest
-    /// margin, then the lowest chosen row, then the lowest rejected row.
+    /// margin (rounded to nine decimals), then the lowest chosen row, then the lowest rejected row.
     pub max_per_prompt: Option<usize>,
 }
 

@@ -61,7 +61,9 @@ impl One<'_> {
             .collect();
         pairs.sort_unstable();
         pairs.sort_by(|left, right| {
-            let margin = |pair: &(usize, usize)| self.score(pair.0) - self.score(pair.1);
+            let margin = |pair: &(usize, usize)| {
+                ((self.score(pair.0) - self.score(pair.1)) * 1e9).round_ties_even()
+            };
             margin(right).partial_cmp(&margin(left)).unwrap()
         });
         pairs

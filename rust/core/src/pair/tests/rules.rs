@@ -6,6 +6,14 @@ use super::*;
 type Row = (f64, f64, bool);
 
 #[test]
+fn equal_margins_are_in_the_order_of_the_rows() {
+    // As floating-point numbers, 4.1 - 3.1 is less than 4.3 - 3.3.
+    let table = Table::scored(&[3.1, 4.1, 3.3, 4.3]);
+    let found = table.select(&rules(Method::Margin, 0.9));
+    assert_eq!(pairs(&found), [(3, 0), (1, 0), (3, 2)]);
+}
+
+#[test]
 fn ties_are_broken() {
     let cases: [(&[Row], (i64, i64)); 8] = [
         (
