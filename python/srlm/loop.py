@@ -109,16 +109,21 @@ class Loop:
         ranked = read_rows(files("eft_ranked.jsonl"), RankedAnswers)
         if judged:
             verdicts = read_rows(files("judgements.jsonl"), Verdict)
-            rows = eft.examples_from_judgements(ranked, verdicts, eft=config.eft, judge=config.judge, seed=config.seed)
+            made = eft.examples_from_judgements(ranked, verdicts, eft=config.eft, judge=config.judge, seed=config.seed)
         else:
-            rows = eft.examples_from_ranks(ranked, eft=config.eft, judge=config.judge, seed=config.seed)
-        if ranked and not rows:
+            made = eft.examples_from_ranks(ranked, eft=config.eft, judge=config.judge, seed=config.seed)
+        if ranked and not made.rows:
             raise StageError(
                 "eft: no judgement ranks a prompt's answers as the humans did, so there are no judge examples; raise "
                 "eft.samples, or set eft.from=ranks for a model that is too small to judge yet"
             )
-        write_rows(file, rows)
-        self.runner.finish("seed/eft_train", {"rows": len(rows)})
+        if made.dropped:
+            self.runner.report.note(
+                f"seed: {made.dropped} of {made.of} judge examples left out at random (eft.max_share): their score, "
+                f"{made.score:g}, is the most common one"
+            )
+        write_rows(file, made.rows)
+        self.runner.finish("seed/eft_train", made.counts())
 
     @property
     def _judges_seed(self) -> bool:

@@ -1,6 +1,8 @@
 """EFT examples: from human ranks, from the model's own judgements, and downsampling."""
 
+import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from srlm._native import parse_verdicts
@@ -19,6 +21,14 @@ def ranked(prompt, *scores, justifications=None):
     return RankedAnswers(
         f"id {prompt}", prompt, answers, list(map(float, scores)), justifications or [""] * len(scores)
     )
+
+
+def from_ranks(*args, **settings):
+    return eft.examples_from_ranks(*args, **settings).rows
+
+
+def from_judgements(*args, **settings):
+    return eft.examples_from_judgements(*args, **settings).rows
 
 
 def replies(examples):
@@ -49,7 +59,7 @@ def verdicts(row, *samples):
 )
 def test_replies_from_ranks(judge, expected):
     row = ranked("q", 5, 2.5, 0, justifications=["It is good.", "", ""])
-    examples = eft.examples_from_ranks([row], eft=ALL, judge=judge, seed=0)
+    examples = from_ranks([row], eft=ALL, judge=judge, seed=0)
     assert replies(examples) == expected
     outcomes, scores, _ = parse_verdicts(replies(examples))
     assert (outcomes, scores.tolist()) == (["scored"] * 3, row.scores)
@@ -58,7 +68,7 @@ def test_replies_from_ranks(judge, expected):
 @pytest.mark.parametrize("judge", [JUSTIFY, DIRECT])
 def test_questions_are_the_judge_prompt(judge):
     rows = [ranked("a {response} {prompt}", 5, 1), ranked("b", 5, 1)]
-    examples = eft.examples_from_ranks(rows, eft=ALL, judge=judge, seed=0)
+    examples = from_ranks(rows, eft=ALL, judge=judge, seed=0)
     template = read_template(judge)
     assert [example.prompt for example in examples] == [
         [{"role": "user", "content": fill(template, row.prompt, answer)}] for row in rows for answer in row.answers
@@ -70,7 +80,7 @@ def test_questions_are_the_judge_prompt(judge):
 def test_another_judge_prompt(tmp_path):
     file = tmp_path / "judge.txt"
     file.write_text("Q {prompt} A {response}\n", encoding="utf-8")
-    examples = eft.examples_from_ranks([ranked("q", 5, 1)], eft=ALL, judge=JudgeSection(prompt_file=str(file)), seed=0)
+    examples = from_ranks([ranked("q", 5, 1)], eft=ALL, judge=JudgeSection(prompt_file=str(file)), seed=0)
     assert [example.prompt[0]["content"] for example in examples] == ["Q q A q answer 0", "Q q A q answer 1"]
 
 
@@ -78,13 +88,13 @@ def test_another_judge_prompt(tmp_path):
 def test_a_score_above_the_scale(score):
     rows = [ranked("q", 5, 1), ranked("r", 3, score)]
     with pytest.raises(InputError, match=rf"a score of {score:g} is above judge.max_score \(5\); raise it"):
-        eft.examples_from_ranks(rows, eft=ALL, judge=JUSTIFY, seed=0)
-    assert len(eft.examples_from_ranks(rows, eft=ALL, judge=JudgeSection(max_score=100.0), seed=0)) == 4
+        from_ranks(rows, eft=ALL, judge=JUSTIFY, seed=0)
+    assert len(from_ranks(rows, eft=ALL, judge=JudgeSection(max_score=100.0), seed=0)) == 4
 
 
 def test_ranks_are_downsampled():
     rows = [ranked(f"{n}", 4, 4, 4, 4, 3, 2, 1) for n in range(5)]
-    examples = eft.examples_from_ranks(rows, eft=EftSection(max_share=0.4), judge=DIRECT, seed=0)
+    examples = from_ranks(rows, eft=EftSection(max_share=0.4), judge=DIRECT, seed=0)
     assert Counter(replies(examples)) == {"Score: 4": 10, "Score: 3": 5, "Score: 2": 5, "Score: 1": 5}
 
 
@@ -125,7 +135,7 @@ def test_answers_to_judge():
 )
 def test_judgements_that_rank_as_the_humans_did(given, human, kept):
     row = ranked("q", *human)
-    examples = eft.examples_from_judgements([row], verdicts(row, given), eft=ALL, judge=JUSTIFY, seed=0)
+    examples = from_judgements([row], verdicts(row, given), eft=ALL, judge=JUSTIFY, seed=0)
     expected = [f"q/{n}/0: because.\nScore: {score}" for n, score in enumerate(given)]
     assert replies(examples) == (expected if kept else [])
     assert [example.prompt[0]["content"] for example in examples] == [
@@ -153,27 +163,27 @@ def test_same_order(scores, human, same):
 def test_samples_of_a_prompt_are_independent():
     row, other = ranked("q", 5, 1), ranked("r", 5, 1)
     given = verdicts(row, [1, 5], [5, 1], [4, None], [3, 2]) + verdicts(other, [1, 5])
-    examples = eft.examples_from_judgements([row, other], given, eft=ALL, judge=JUSTIFY, seed=0)
+    examples = from_judgements([row, other], given, eft=ALL, judge=JUSTIFY, seed=0)
     assert replies(examples) == [
         "q/0/1: because.\nScore: 5",
         "q/1/1: because.\nScore: 1",
         "q/0/3: because.\nScore: 3",
         "q/1/3: because.\nScore: 2",
     ]
-    assert examples == eft.examples_from_judgements([row, other], given[::-1], eft=ALL, judge=JUSTIFY, seed=0)
+    assert examples == from_judgements([row, other], given[::-1], eft=ALL, judge=JUSTIFY, seed=0)
 
 
 def test_samples_are_not_mixed():
     row = ranked("q", 5, 1)
     given = verdicts(row, [5, None], [None, 1])
-    assert eft.examples_from_judgements([row], given, eft=ALL, judge=JUSTIFY, seed=0) == []
+    assert from_judgements([row], given, eft=ALL, judge=JUSTIFY, seed=0) == []
 
 
 def test_only_the_configured_samples_count():
     row = ranked("q", 5, 1)
     given = verdicts(row, [1, 5], [5, 1], [4, 1])
     two = EftSection(samples=2, max_share=1.0)
-    assert len(eft.examples_from_judgements([row], given, eft=two, judge=JUSTIFY, seed=0)) == 2
+    assert len(from_judgements([row], given, eft=two, judge=JUSTIFY, seed=0)) == 2
 
 
 def test_equal_judgements_count_once():
@@ -183,15 +193,25 @@ def test_equal_judgements_count_once():
         for sample in range(4)
         for index, score in enumerate((5.0, 1.0))
     ]
-    examples = eft.examples_from_judgements([row], same, eft=ALL, judge=JUSTIFY, seed=0)
+    examples = from_judgements([row], same, eft=ALL, judge=JUSTIFY, seed=0)
     assert replies(examples) == ["Score: 5.0", "Score: 1.0"]
 
 
 def test_judgements_are_downsampled_by_their_score():
     rows = [ranked(f"{n}", 5, 1) for n in range(12)]
     given = [verdict for n, row in enumerate(rows) for verdict in verdicts(row, [5, n % 4])]
-    examples = eft.examples_from_judgements(rows, given, eft=EftSection(max_share=0.25), judge=JUSTIFY, seed=0)
+    examples = from_judgements(rows, given, eft=EftSection(max_share=0.25), judge=JUSTIFY, seed=0)
     assert Counter(reply.rpartition(" ")[2] for reply in replies(examples)) == {"5": 4, "0": 3, "1": 3, "2": 3, "3": 3}
+
+
+def test_the_order_of_the_judgements_changes_nothing():
+    """A sample that was judged twice counts once, whichever row comes first."""
+    rows = [ranked(f"{n}", 5, 1) for n in range(12)]
+    given = [verdict for n, row in enumerate(rows) for verdict in verdicts(row, [5, n % 4], [4, 1])]
+    given += [replace(row, id=f"again {row.id}", text=f"again: {row.text}") for row in given[::3]]
+    draw, settings = random.Random(0), {"eft": EftSection(max_share=0.3), "judge": JUSTIFY, "seed": 1}
+    found = [from_judgements(rows, draw.sample(given, len(given)), **settings) for _ in range(9)]
+    assert all(examples == found[0] for examples in found)
 
 
 # --- downsampling -----------------------------------------------------------------------------------------------------
@@ -210,38 +230,64 @@ def count(examples):
 @pytest.mark.parametrize(
     ("counts", "share", "kept"),
     [
-        ({"s4": 80, "s3": 10, "s5": 10}, 0.5, {"4.0": 20, "3.0": 10, "5.0": 10}),
-        ({"s4": 80, "s3": 10, "s5": 10}, 0.4, {"4.0": 13, "3.0": 10, "5.0": 10}),
-        ({"s4": 80, "s3": 70, "s5": 10}, 0.4, {"4.0": 20, "3.0": 20, "5.0": 10}),
-        ({"s1": 7, "s2": 7, "s3": 7}, 0.34, {"1.0": 7, "2.0": 7, "3.0": 7}),
-        ({"s1": 9, "s2": 1}, 0.5, {"1.0": 1, "2.0": 1}),
-        ({"s1": 9, "s2": 9, "s3": 2, "s4": 9, "s5": 9}, 0.2, dict.fromkeys(("1.0", "2.0", "3.0", "4.0", "5.0"), 2)),
-        ({"s1": 4, "s2": 3, "s3": 3}, 0.4, {"1.0": 4, "2.0": 3, "3.0": 3}),  # exactly the allowed share
-        # the share cannot be reached: nothing is dropped
-        ({"s4": 80, "s3": 10}, 0.4, {"4.0": 80, "3.0": 10}),
-        ({"s4": 80}, 0.99, {"4.0": 80}),
-        ({"s1": 9, "s2": 9, "s3": 9, "s4": 9}, 0.2, {"1.0": 9, "2.0": 9, "3.0": 9, "4.0": 9}),
-        ({"s4": 80, "s3": 10}, 1.0, {"4.0": 80, "3.0": 10}),
+        ({"s4": 80, "s3": 10, "s5": 10}, 0.5, {"4.0": 20}),
+        ({"s4": 80, "s3": 10, "s5": 10}, 0.4, {"4.0": 13}),
+        ({"s1": 4, "s2": 3, "s3": 3}, 0.4, {}),  # exactly the allowed share
+        ({"s1": 5, "s2": 3, "s3": 3}, 0.4, {"1.0": 4}),
+        ({"s1": 8, "s2": 3, "s3": 2}, 1 / 3, {"1.0": 3}),
+        # never below the second most common score, and no other score is touched
+        ({"s4": 900, "s5": 600}, 0.4, {"4.0": 600}),
+        ({"s4": 900, "s5": 600, "s3": 1}, 0.4, {"4.0": 600}),
+        ({"s4": 80, "s3": 70, "s5": 10}, 0.4, {"4.0": 70}),
+        ({"s1": 9, "s2": 1}, 0.5, {"1.0": 1}),
+        ({"s1": 9, "s2": 1}, 0.01, {"1.0": 1}),
+        ({"s4": 80, "s3": 10}, 0.4, {"4.0": 10}),
+        ({"s4": 4, "s3": 3, "s2": 3, "s1": 3}, 0.25, {"4.0": 3}),
+        # several scores are the most common ones
+        ({"s1": 7, "s2": 7, "s3": 7}, 0.34, {}),
+        ({"s1": 9, "s2": 9, "s3": 2, "s4": 9, "s5": 9}, 0.2, {}),
+        # a single score, every share, and nothing at all
+        ({"s4": 80}, 0.01, {}),
+        ({"s4": 80, "s3": 10}, 1.0, {}),
         ({}, 0.4, {}),
     ],
 )
 def test_downsampling(counts, share, kept):
     rows = scored(**counts)
-    examples = eft.downsample(rows, share, 0)
-    assert count(examples) == kept
-    assert examples == [example for _, example in rows if example in examples]  # the order is kept
+    found = eft.downsample(rows, share, 0)
+    before = {f"{float(name[1:])}": number for name, number in counts.items()}
+    assert count(found.rows) == before | kept
+    assert found.rows == [example for _, example in rows if example in found.rows]  # the order is kept
+    [(score, number)] = kept.items() or [("none", 0)]
+    left_out = before.get(score, 0) - number
+    assert (found.dropped, found.of) == (left_out, before.get(score, 0))
+    assert found.score == (float(score) if kept else None)
+    assert found.counts() == {"rows": len(found.rows), "downsampled_score": found.score, "downsampled": left_out}
 
 
-@pytest.mark.parametrize("share", [0.2, 0.25, 1 / 3, 0.4, 0.5, 0.7])
-def test_no_score_keeps_more_than_its_share(share):
-    for counts in ([1, 1, 1, 1, 1], [1, 2, 3, 4, 50], [30, 31, 32, 1, 1], [17, 17, 17, 17, 3]):
-        examples = eft.downsample(scored(**{f"s{n}": number for n, number in enumerate(counts)}), share, 0)
-        found = count(examples)
-        assert max(found.values()) <= share * len(examples) + 1e-9
-        assert min(found.values()) == min(counts)  # rare scores are kept
-        for score, number in found.items():  # and no more is dropped than necessary
-            if number < counts[int(float(score))]:
-                assert number + 2 > share * (len(examples) + 2) - 1e-9
+def test_only_the_most_common_score_is_downsampled():
+    """Properties of any distribution and share: what is kept, what is not, and that no more goes than needed."""
+    draw = random.Random(0)
+    for _ in range(400):
+        sizes = [draw.choice([1, 2, 3, 10, 60, 200]) + draw.randrange(4) for _ in range(draw.randrange(1, 7))]
+        share = draw.choice([0.01, 0.2, 0.25, 1 / 3, 0.4, 0.5, 2 / 3, 0.7, 0.9, 0.999, 1.0, draw.random() or 1.0])
+        rows = scored(**{f"s{n}": number for n, number in enumerate(sizes)})
+        draw.shuffle(rows)
+        found = eft.downsample(rows, share, draw.randrange(9))
+        kept, common = count(found.rows), max(sizes)
+        changed = [n for n, size in enumerate(sizes) if kept[f"{float(n)}"] != size]
+        assert len(changed) <= 1
+        assert len(found.rows) + found.dropped == sum(sizes)
+        if not changed:
+            second = sorted(sizes)[-2] if len(sizes) > 1 else common
+            assert common in (second, sum(sizes)) or common <= share * sum(sizes) + 1e-9
+            continue
+        [score] = changed
+        left, second = kept[f"{float(score)}"], max(size for n, size in enumerate(sizes) if n != score)
+        assert sizes[score] == common == found.of
+        assert left >= second
+        assert left == second or left <= share * len(found.rows) + 1e-9
+        assert left + 1 > share * (len(found.rows) + 1) - 1e-9  # one more would exceed the share
 
 
 def test_downsampling_depends_on_the_seed():
@@ -249,6 +295,6 @@ def test_downsampling_depends_on_the_seed():
     first = eft.downsample(rows, 0.4, 1)
     assert eft.downsample(rows, 0.4, 1) == first
     other = eft.downsample(rows, 0.4, 2)
-    assert other != first
-    assert count(other) == count(first)
-    assert first != [example for _, example in rows][: len(first)]
+    assert other.rows != first.rows
+    assert count(other.rows) == count(first.rows)
+    assert first.rows != [example for _, example in rows][: len(first.rows)]

@@ -50,7 +50,9 @@ class EftSection(Section):
     )
     samples: Count = Field(4, description="Sample this many judgements per answer (`eft.from: judgements` only).")
     max_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.4, description="Maximum share of EFT examples with the same score; more frequent scores are downsampled."
+        0.4,
+        description="Maximum share of the most common score among the EFT examples: it alone is downsampled, but never "
+        "below the second most common score; 1: keep all.",
     )
 
 

@@ -2,14 +2,17 @@
 
 There are two methods. As in the paper (section 3.1), the IFT-trained model judges each answer, and a judgement is kept
 only if its scores rank that prompt's answers as the humans did. For models that are too small to judge, the examples
-are built directly from the human ranking. In both cases the most common score is downsampled, so that the model does
-not learn to always predict it.
+are built directly from the human ranking. In both cases the most common score, and no other, is downsampled, so that
+the model does not learn to always predict it.
 """
 
 from __future__ import annotations
 
+import math
 import random
+import sys
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srlm.errors import InputError
@@ -20,11 +23,26 @@ from srlm.stages.judge_prompt import fill, read_template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from srlm.config import EftSection, JudgeSection
     from srlm.rows.records import RankedAnswers, Verdict
 
 Scored = tuple[float, Example]
+
+
+@dataclass(frozen=True, slots=True)
+class EftExamples:
+    """Judge examples after downsampling: `dropped` examples of the most common score, `score`, were left out."""
+
+    rows: list[Example]
+    score: float | None = None  # None if nothing was left out
+    dropped: int = 0
+    of: int = 0  # examples of that score before
+
+    def counts(self) -> dict[str, Any]:
+        """Return the counts for the manifest."""
+        return {"rows": len(self.rows), "downsampled_score": self.score, "downsampled": self.dropped}
 
 
 def answers_to_judge(rows: Sequence[RankedAnswers]) -> list[JudgeItem]:
@@ -41,7 +59,7 @@ def answer_id(row: RankedAnswers, index: int) -> str:
 
 def examples_from_ranks(
     rows: Sequence[RankedAnswers], *, eft: EftSection, judge: JudgeSection, seed: int
-) -> list[Example]:
+) -> EftExamples:
     """Return one example per answer: the judge prompt, and the human score (with its justification, if there is one).
 
     Raises:
@@ -67,7 +85,7 @@ def examples_from_ranks(
 
 def examples_from_judgements(
     rows: Sequence[RankedAnswers], verdicts: Sequence[Verdict], *, eft: EftSection, judge: JudgeSection, seed: int
-) -> list[Example]:
+) -> EftExamples:
     """Return the model's own judgements whose scores rank a prompt's answers as the humans did.
 
     Sample k of all answers to a prompt forms one judgement of the prompt. It is kept if all answers were scored and no
@@ -75,7 +93,8 @@ def examples_from_judgements(
     and what followed its turn.
     """
     template = read_template(judge)
-    by_answer = {(verdict.candidate_id, verdict.sample): verdict for verdict in verdicts}
+    in_any_order = sorted(verdicts, key=lambda verdict: verdict.id)  # a repeated sample does not depend on the order
+    by_answer = {(verdict.candidate_id, verdict.sample): verdict for verdict in in_any_order}
     scored: list[Scored] = []
     for row in rows:
         for sample in range(eft.samples):
@@ -101,22 +120,35 @@ def same_order(scores: Sequence[float], human: Sequence[float]) -> bool:
     return all(scores[i] > scores[j] for i in range(len(human)) for j in range(len(human)) if human[i] > human[j])
 
 
-def downsample(scored: Sequence[Scored], max_share: float, seed: int) -> list[Example]:
-    """Randomly drop examples of the most common score until no score exceeds a `max_share` of the remaining ones.
+def downsample(scored: Sequence[Scored], max_share: float, seed: int) -> EftExamples:
+    """Randomly leave out examples of the most common score until it has at most `max_share` of the remaining ones.
 
-    Nothing is dropped if that is impossible (fewer distinct scores than 1 / max_share).
+    The paper discards "some of the data that receives the most common score" (section 3.1); examples of other scores
+    are never left out. At least as many are kept as the second most common score has, so that no other score becomes
+    rarer by comparison, even if the share then stays above `max_share`. So nothing is left out if there is a single
+    score, or if two scores are the most common ones.
     """
     counts = Counter(score for score, _ in scored)
-    keep = dict(counts)
-    if len(counts) * max_share >= 1:
-        while max(keep.values()) > max_share * sum(keep.values()):
-            keep[max(keep, key=lambda score: (keep[score], score))] -= 1
-    rng = random.Random(derived_seed(seed, "thin"))
-    selected = set()
-    for score, count in sorted(keep.items()):
-        indices = [index for index, (value, _) in enumerate(scored) if value == score]
-        selected |= set(rng.sample(indices, count))
-    return [example for index, (_, example) in enumerate(scored) if index in selected]
+    if len(counts) < 2:
+        return EftExamples([example for _, example in scored])
+    (common, count), (_, second) = counts.most_common(2)
+    keep = max(second, min(count, _largest_count(counts.total() - count, max_share)))
+    if keep == count:
+        return EftExamples([example for _, example in scored])
+    indices = [index for index, (score, _) in enumerate(scored) if score == common]
+    left_out = set(random.Random(derived_seed(seed, "thin")).sample(indices, count - keep))
+    rows = [example for index, (_, example) in enumerate(scored) if index not in left_out]
+    return EftExamples(rows, common, count - keep, count)
+
+
+def _largest_count(others: int, max_share: float) -> int:
+    """Return the largest count with at most `max_share` of itself and `others` more."""
+    if max_share >= 1:
+        return sys.maxsize
+    count = math.ceil(max_share * others / (1 - max_share))
+    while count > max_share * (others + count):
+        count -= 1
+    return count
 
 
 def _reply(score: float, justification: str, judge: JudgeSection) -> str:
