@@ -70,9 +70,9 @@ def rows(*values: object) -> bytes:
 
 def _read_seed(path: Path, *, ift: bool) -> None:
     if ift:
-        seed.load_ift(SeedDataSection(ift=[str(path)]), 0)
+        seed.read_ift(SeedDataSection(ift=[str(path)]))
     else:
-        seed.load_eft(SeedDataSection(eft=[str(path)]), 0)
+        seed.read_eft(SeedDataSection(eft=[str(path)]))
 
 
 def _read_twice(path: Path) -> None:

@@ -23,7 +23,7 @@ from srlm.progress import count_lines
 from srlm.rows.records import RankedAnswers, Verdict, read_rows, write_rows
 from srlm.run import stage_inputs
 from srlm.run.stage_runner import data_seed
-from srlm.stages import eft, pairs, seed
+from srlm.stages import eft, pairs, seed_sets
 from srlm.workers.jobs import Generate, Train, model_card
 from srlm.workers.tasks import CandidatesTask, JudgementsTask, PromptsTask, Task, VerdictsTask
 
@@ -69,19 +69,18 @@ class Loop:
     def make_seed(self) -> None:
         """Read the human-written seed data and split it."""
         config, files = self.config, self.run_dir.seed
-        all_ift = seed.load_ift(config.seed_data, config.seed)
-        train, valid = seed.load_eft(config.seed_data, config.seed)
-        ift = seed.exclude_prompts(all_ift, valid)
-        if len(ift) < len(all_ift):
-            left_out = len(all_ift) - len(ift)
-            self.runner.report.note(f"seed: {left_out} IFT examples left out: their prompts are held out for the judge")
-        files_of_rows: dict[str, list[Any]] = {"ift": ift, "eft_ranked": train, "eft_valid": valid}
+        sets = seed_sets.load(config.seed_data, config.seed)
+        if note := sets.note():
+            self.runner.report.note(note)
+        files_of_rows: dict[str, list[Any]] = {"ift": sets.ift, "eft_ranked": sets.train, "eft_valid": sets.valid}
+        left_out = {"ift": sets.ift_left_out, "eft_ranked": sets.eft_left_out}
         for name, rows in files_of_rows.items():
             file = files(f"{name}.jsonl")
             if not self.runner.is_done(f"seed/{name}", file, {"seed_data": [row.id for row in rows]}):
                 write_rows(file, rows)
-                self.runner.finish(f"seed/{name}", {"rows": len(rows)})
-        self.evaluation.make_held_out(ift=ift, ranked=train, valid=valid)
+                counts = {"left_out": left_out[name]} if name in left_out else {}
+                self.runner.finish(f"seed/{name}", {"rows": len(rows), **counts})
+        self.evaluation.make_held_out(ift=sets.ift, ranked=sets.train, valid=sets.valid)
 
     def train_m1(self, base: str) -> None:
         """Fine-tune M0 on IFT (instruction tuning) and EFT (judge) examples, which gives M1."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from srlm.evaluation import schedule
 from srlm.models import registry
 from srlm.rows.json_lines import read_bytes
-from srlm.stages import judge_prompt, seed
+from srlm.stages import judge_prompt, seed_sets
 
 if TYPE_CHECKING:
     from srlm.config import Config
@@ -21,8 +21,7 @@ def preflight(config: Config) -> None:
         InputError: the judge prompt, a seed file, accelerate's file, a chat template or a local model is invalid.
     """
     judge_prompt.check(config.judge)
-    seed.load_ift(config.seed_data, config.seed)
-    seed.load_eft(config.seed_data, config.seed)
+    seed_sets.load(config.seed_data, config.seed)
     if config.launch.accelerate_config is not None:
         read_bytes(Path(config.launch.accelerate_config))
     if config.model.chat_template is not None:

@@ -8,7 +8,7 @@ import json
 import pytest
 from srlm import config as configuration
 from srlm.preflight import preflight
-from srlm.stages import seed
+from srlm.stages import seed, seed_sets
 
 from tests.bad_input.cases import Shell, lines, write
 from tests.bad_input.test_rows import CANDIDATE, PAIRS, PROMPT, VERDICT
@@ -37,7 +37,7 @@ def test_a_seed_file_is_read(data: bytes, prompt: str, packed: bool, shell: Shel
     write(shell.folder, {name: gzip.compress(data) if packed else data})
     config = configuration.load("quickstart", (f"seed_data.ift=[{name}]",))
     preflight(config)
-    assert [row.prompt[0]["content"] for row in seed.load_ift(config.seed_data, 0)] == [prompt]
+    assert [row.prompt[0]["content"] for row in seed.read_ift(config.seed_data)] == [prompt]
 
 
 @pytest.mark.parametrize("prompt", ["\\ud800", "a\\u0000", "a\\u2028"])
@@ -46,7 +46,7 @@ def test_ranked_answers_of_odd_characters(prompt: str, shell: Shell) -> None:
     write(shell.folder, {"in.jsonl": f'{{"prompt": "{prompt}", "answers": {answers}}}\n'})
     config = configuration.load("quickstart", ("seed_data.eft=[in.jsonl]", "seed_data.valid_fraction=1"))
     preflight(config)
-    assert len(seed.load_eft(config.seed_data, 0)[1]) == 1
+    assert len(seed_sets.load(config.seed_data, 0).valid) == 1
 
 
 @pytest.mark.parametrize("text", ["tea", "\ud800", "a\0b", "a\u2028b"], ids=["plain", "surrogate", "NUL", "U+2028"])

@@ -152,6 +152,9 @@ def table(tmp_path):
     run = make_run(
         tmp_path / "run",
         {
+            "seed/ift": (0.0, {"rows": 30, "left_out": {"held_out": 6, "judge_prompts": 24}}),
+            "seed/eft_ranked": (0.0, {"rows": 24, "left_out": {"ift_prompts": 29}}),
+            "seed/eft_train": (0.0, {"rows": 1200, "downsampled": 300, "downsampled_score": 4.0}),
             "m1/sft": (60.0, TRAINING),
             "m1/judge_held_out": (30.0, ACCURACY),
             "m2/prompts": (60.0, {"rows": 15, "engine": "vllm"}),
@@ -180,6 +183,11 @@ def test_first_model(table):
     first = cells(table)["M1"]
     expected = {
         "trained by": "SFT",
+        "IFT examples": "30",
+        "IFT examples left out": "6 held out\n24 judge prompts",
+        "EFT prompts left to IFT": "29",
+        "judge examples": "1200",
+        "judge examples left out": "300 of score 4",
         "training rows (dropped)": "40 (2)",
         "train loss": "1.235",
         "failed requests": "0",
@@ -195,6 +203,11 @@ def test_first_model(table):
 def test_second_model(table):
     assert cells(table)["M2"] == {
         "trained by": "DPO",
+        "IFT examples": "-",
+        "IFT examples left out": "-",
+        "EFT prompts left to IFT": "-",
+        "judge examples": "-",
+        "judge examples left out": "-",
         "prompts kept": "15",
         "prompts dropped": "7 not novel\n2 cut off",
         "candidates": "60",

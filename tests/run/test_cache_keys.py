@@ -152,6 +152,7 @@ CHANGES = {
     "head_to_head.prompt_files=[other.jsonl]": {"held_out"},
     "seed_data.eft_limit=4": {"eft_ranked", "eft_valid", "held_out"},
     "seed_data.ift_limit=4": {"ift"},
+    "seed_data.disjoint=false": set(),  # the packaged sources share no prompt
     "seed_data.valid_fraction=0.5": {"eft_ranked", "eft_valid", "held_out"},
     "head_to_head.judge=m2": {"vs_m1"},
     "head_to_head.by=pointwise": {"vs_m1"},

@@ -6,20 +6,19 @@ from itertools import combinations
 import pytest
 from srlm._native import normal_keys, parse_verdicts, rouge_l
 from srlm.config import SeedDataSection
-from srlm.stages import seed
+from srlm.stages import seed, seed_sets
 
 NEAR = 0.6  # ROUGE-L
 
 
 @pytest.fixture(scope="module")
 def ift():
-    return seed.load_ift(SeedDataSection(), 0)
+    return seed.read_ift(SeedDataSection())
 
 
 @pytest.fixture(scope="module")
 def eft():
-    train, valid = seed.load_eft(SeedDataSection(), 0)
-    return [*train, *valid]
+    return seed.read_eft(SeedDataSection())
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +36,15 @@ def test_size(ift, eft):
 
 
 def test_the_held_out_split_is_large_enough():
-    train, valid = seed.load_eft(SeedDataSection(), 0)
-    assert len(valid) >= 10
-    assert len(train) >= 30
+    sets = seed_sets.load(SeedDataSection(), 0)
+    assert len(sets.valid) >= 10
+    assert len(sets.train) >= 30
+
+
+def test_no_prompt_is_shared(ift, eft):
+    sets = seed_sets.load(SeedDataSection(), 0)
+    assert (sets.shared, sets.note()) == (0, None)
+    assert (len(sets.ift), len(sets.train) + len(sets.valid)) == (len(ift), len(eft))
 
 
 def test_instructions_are_single_turns(ift):

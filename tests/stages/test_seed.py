@@ -1,4 +1,4 @@
-"""The human-written seed data: three file formats, limits, the split by prompt, and errors of invalid files."""
+"""The human-written seed data: three file formats, and errors of invalid files."""
 
 import gzip
 import json
@@ -33,17 +33,12 @@ def tree(*replies, text="q", **facts):
     return {"message_tree_id": "1", "tree_state": "ready_for_export", "prompt": message(text, replies=replies, **facts)}
 
 
-def everything(found):
-    train, valid = found
-    return [*train, *valid]
-
-
 # --- the kinds of files -----------------------------------------------------------------------------------------------
 
 
 def test_prompt_and_response(tmp_path):
     file = write(tmp_path / "a.jsonl", {"prompt": "q", "response": " a\u2028b ", "more": 1})
-    (row,) = seed.load_ift(section(file), 0)
+    (row,) = seed.read_ift(section(file))
     assert row.prompt == [{"role": "user", "content": "q"}]
     assert row.completion == [{"role": "assistant", "content": " a\u2028b "}]
     assert row.completion_token_ids is None
@@ -53,7 +48,7 @@ def test_messages(tmp_path):
     turns = [("system", "be brief"), ("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "b")]
     messages = [{"role": role, "content": text} for role, text in turns]
     file = write(tmp_path / "a.jsonl", {"messages": [message | {"name": "x"} for message in messages]})
-    (row,) = seed.load_ift(section(file), 0)
+    (row,) = seed.read_ift(section(file))
     assert row.prompt == messages[:-1]
     assert row.completion == messages[-1:]
 
@@ -67,7 +62,7 @@ def test_ranked_answers_with_scores(tmp_path):
             {"text": "c", "score": 0, "justification": None},
         ],
     }
-    (found,) = everything(seed.load_eft(section(write(tmp_path / "a.jsonl", row)), 0))
+    (found,) = seed.read_eft(section(write(tmp_path / "a.jsonl", row)))
     assert (found.prompt, found.answers) == ("q", ["a", "b", "c"])
     assert found.scores == [2.5, 5.0, 0.0]
     assert found.justifications == ["so so", "", ""]
@@ -75,7 +70,7 @@ def test_ranked_answers_with_scores(tmp_path):
 
 def test_ranked_answers_with_ranks(tmp_path):
     file = write(tmp_path / "a.jsonl", answers("q", 7, 0, 3, field="rank"))
-    (found,) = everything(seed.load_eft(section(file), 0))
+    (found,) = seed.read_eft(section(file))
     assert found.scores == [1.0, 5.0, 3.0]
 
 
@@ -118,13 +113,13 @@ def test_message_trees(tmp_path):
         ),
         tree(message("a", 0, [message("deep", 0), message("deeper", 1)]), text="only the first turn"),
     )
-    ift = seed.load_ift(section(file), 0)
+    ift = seed.read_ift(section(file))
     assert {row.prompt[0]["content"]: row.completion[0]["content"] for row in ift} == {
         "ranked": "best",
         "one ranked answer": "a",
         "only the first turn": "a",
     }
-    eft = everything(seed.load_eft(section(file), 0))
+    eft = seed.read_eft(section(file))
     assert {row.prompt: dict(zip(row.answers, row.scores, strict=True)) for row in eft} == {
         "ranked": {"best": 5.0, "middle": 3.0, "worst": 1.0},
         "some answers are not for us": {"good": 5.0, "bad": 1.0},
@@ -136,91 +131,38 @@ def test_sources_are_merged_without_duplicates(tmp_path):
     one = write(tmp_path / "one.jsonl", {"prompt": "q", "response": "a"}, {"prompt": "q", "response": "b"})
     two = write(tmp_path / "two.jsonl", {"messages": seed.chat.user("q") + seed.chat.assistant("a")})
     three = write(tmp_path / "three.jsonl", tree(message("c", 0)))
-    rows = seed.load_ift(section(one, two, three, one), 0)
+    rows = seed.read_ift(section(one, two, three, one))
     assert [row.completion[0]["content"] for row in rows] == ["a", "b", "c"]
-    packaged = len(seed.load_ift(section("packaged"), 0))
-    assert len(seed.load_ift(section("packaged", one), 0)) == packaged + 2
+    packaged = len(seed.read_ift(section("packaged")))
+    assert len(seed.read_ift(section("packaged", one))) == packaged + 2
 
 
 def test_the_packaged_name_is_not_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "packaged", {"prompt": "q", "response": "a"})
-    assert len(seed.load_ift(section("packaged"), 0)) > 1
-    assert len(seed.load_ift(section("./packaged"), 0)) == 1
+    assert len(seed.read_ift(section("packaged"))) > 1
+    assert len(seed.read_ift(section("./packaged"))) == 1
 
 
 def test_compressed_files(tmp_path):
     plain = write(tmp_path / "a.jsonl", tree(message("é", 0), message("b", 1)), tree(message("c", 0), text="r"))
     packed = tmp_path / "a.jsonl.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
-    assert seed.load_ift(section(packed), 0) == seed.load_ift(section(plain), 0)
-    assert seed.load_eft(section(packed), 0) == seed.load_eft(section(plain), 0)
+    assert seed.read_ift(section(packed)) == seed.read_ift(section(plain))
+    assert seed.read_eft(section(packed)) == seed.read_eft(section(plain))
 
 
 def test_byte_order_marks_and_line_ends_of_other_systems(tmp_path):
     file = tmp_path / "a.jsonl"
     file.write_bytes(b'\xef\xbb\xbf{"prompt": "q", "response": "a"}\r\n\r\n{"prompt": "q", "response": "b"}')
-    assert [row.completion[0]["content"] for row in seed.load_ift(section(file), 0)] == ["a", "b"]
+    assert [row.completion[0]["content"] for row in seed.read_ift(section(file))] == ["a", "b"]
 
 
 def test_no_judge_is_trained_without_sources():
-    assert seed.load_eft(section("packaged", eft=[]), 0) == ([], [])
+    assert seed.read_eft(section("packaged", eft=[])) == []
 
 
-# --- limits and the split ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def many(tmp_path):
-    ift = write(tmp_path / "ift.jsonl", *({"prompt": f"question {n}", "response": f"{n}"} for n in range(60)))
-    eft = write(tmp_path / "eft.jsonl", *(answers(f"question {n}", 5, 1) for n in range(60)))
-    return {"ift": [str(ift)], "eft": [str(eft)]}
-
-
-def test_limits(many):
-    whole = seed.load_ift(section(**many), 0)
-    assert len(whole) == 60
-    some = seed.load_ift(section(**many, ift_limit=20), 0)
-    assert len(some) == 20
-    assert some == [row for row in whole if row in some]  # in the order of the file
-    assert some == seed.load_ift(section(**many, ift_limit=20), 0)
-    assert some != seed.load_ift(section(**many, ift_limit=20), 1)
-    assert some != whole[:20]
-    assert seed.load_ift(section(**many, ift_limit=61), 0) == whole
-
-
-def test_limits_count_prompts_of_ranked_answers(many):
-    train, valid = seed.load_eft(section(**many, eft_limit=20, valid_fraction=0.25), 0)
-    assert (len(train), len(valid)) == (15, 5)
-    assert len(everything(seed.load_eft(section(**many, eft_limit=100), 0))) == 60
-
-
-@pytest.mark.parametrize(("share", "held_out"), [(0.0, 0), (0.25, 15), (0.42, 25), (1.0, 60)])
-def test_the_held_out_fraction(share, held_out, many):
-    train, valid = seed.load_eft(section(**many, valid_fraction=share), 0)
-    assert (len(train), len(valid)) == (60 - held_out, held_out)
-    ids = {row.id for row in [*train, *valid]}
-    assert len(ids) == 60
-
-
-def test_the_split_depends_on_the_seed(many):
-    found = [seed.load_eft(section(**many, valid_fraction=0.5), number) for number in (0, 0, 1)]
-    assert found[0] == found[1]
-    assert {row.id for row in found[0][1]} != {row.id for row in found[2][1]}
-    order = [row.prompt for row in found[0][1]]
-    assert order != [f"question {n}" for n in range(60) if f"question {n}" in order]
-
-
-def test_equal_prompts_stay_in_one_split(tmp_path):
-    forms = ("Say  Hello to {}", "say hello\nto {} ", "SAY HELLO TO {}", "\uff33ay hello to {}")
-    rows = [answers(form.format(n), 5, 1 + k) for k, form in enumerate(forms) for n in range(30)]
-    file = write(tmp_path / "a.jsonl", *rows)
-    for number in range(5):
-        train, valid = seed.load_eft(section(file, valid_fraction=0.5), number)
-        assert len(train) == len(valid) == 15 * len(forms)
-        sides = [{row.prompt.split()[-1] for row in side} for side in (train, valid)]
-        assert not sides[0] & sides[1]
-    assert len(everything(seed.load_eft(section(file, eft_limit=10), 0))) == 10 * len(forms)
+# --- demonstrations ---------------------------------------------------------------------------------------------------
 
 
 def example(*turns):
@@ -237,14 +179,6 @@ def test_seed_prompts():
     for examples in ([], [longer]):
         with pytest.raises(InputError, match="no IFT example has a single user turn"):
             seed.seed_prompts(examples)
-
-
-def test_held_out_prompts_are_not_in_ift(tmp_path):
-    texts = ("Say hello.", "say  HELLO.", "Say hello!", "Say goodbye.")
-    ift = [example(("user", text)) for text in texts] + [example(("user", "x"), ("assistant", "y"), ("user", texts[0]))]
-    (held_out,) = everything(seed.load_eft(section(write(tmp_path / "a.jsonl", answers(texts[0], 5, 1))), 0))
-    assert [row.prompt[0]["content"] for row in seed.exclude_prompts(ift, [held_out])] == ["Say hello!", "Say goodbye."]
-    assert seed.exclude_prompts(ift, []) == ift
 
 
 # --- broken files -----------------------------------------------------------------------------------------------------
@@ -301,16 +235,16 @@ BROKEN_TREES = [
 @pytest.mark.parametrize(
     ("load", "row", "reason"),
     [
-        *((seed.load_ift, row, reason) for row, reason in BROKEN_IFT),
-        *((seed.load_eft, row, reason) for row, reason in BROKEN_EFT),
-        *((load, row, "") for row in BROKEN_TREES for load in (seed.load_ift, seed.load_eft)),
+        *((seed.read_ift, row, reason) for row, reason in BROKEN_IFT),
+        *((seed.read_eft, row, reason) for row, reason in BROKEN_EFT),
+        *((load, row, "") for row in BROKEN_TREES for load in (seed.read_ift, seed.read_eft)),
     ],
 )
 def test_a_wrong_row_is_named(load, row, reason, tmp_path):
-    good = {"messages": [USER, BOT]} if load is seed.load_ift else GOOD
+    good = {"messages": [USER, BOT]} if load is seed.read_ift else GOOD
     file = write(tmp_path / "a.jsonl", good, row, good)
     with pytest.raises(InputError) as error:
-        load(section(file), 0)
+        load(section(file))
     assert str(error.value).startswith(f"{file}, line 2: ")
     assert reason in str(error.value)
 
@@ -323,13 +257,13 @@ def test_a_wrong_row_is_named(load, row, reason, tmp_path):
         (b'{"prompt": "\xff", "response": "a"}', ", line 1: not UTF-8"),
     ],
 )
-@pytest.mark.parametrize("load", [seed.load_ift, seed.load_eft])
+@pytest.mark.parametrize("load", [seed.read_ift, seed.read_eft])
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_broken_line_is_named(data, problem, load, packed, tmp_path):
     file = tmp_path / ("a.jsonl.gz" if packed else "a.jsonl")
     file.write_bytes(gzip.compress(data) if packed else data)
     with pytest.raises(InputError) as error:
-        load(section(file), 0)
+        load(section(file))
     assert str(error.value).startswith(f"{file}{problem}")
 
 
@@ -352,7 +286,7 @@ def test_an_unreadable_file_is_named(name, data, reason, tmp_path):
     if data is not None:
         file.write_bytes(data)
     with pytest.raises(InputError) as error:
-        seed.load_ift(section(file), 0)
+        seed.read_ift(section(file))
     assert str(error.value).startswith(f"seed file {file}: cannot be read: ")
     assert reason in str(error.value)
 
@@ -361,10 +295,10 @@ def test_an_unreadable_file_is_named(name, data, reason, tmp_path):
 def test_no_seed_examples(rows, tmp_path):
     file = write(tmp_path / "a.jsonl", *rows)
     with pytest.raises(InputError) as error:
-        seed.load_ift(section(file), 0)
+        seed.read_ift(section(file))
     assert str(error.value) == f"seed_data.ift ({file}): no IFT example found; SFT needs at least one"
     with pytest.raises(InputError) as error:
-        seed.load_eft(section(file), 0)
+        seed.read_eft(section(file))
     assert f"seed_data.eft ({file}): no prompt with two or more ranked answers; use other files, or []" in str(
         error.value
     )
@@ -395,17 +329,15 @@ def ordered(values):
 
 def test_real_ift_answers(oasst):
     best = {text: reply for text, replies in human_ranks(oasst).items() for rank, reply in replies if rank == 0}
-    rows = seed.load_ift(section(oasst), 0)
+    rows = seed.read_ift(section(oasst))
     assert len(rows) == len(best) == 94
     assert {row.prompt[0]["content"]: row.completion[0]["content"] for row in rows} == best
 
 
 def test_real_eft_answers(oasst):
     ranked = {text: replies for text, replies in human_ranks(oasst).items() if len(replies) > 1}
-    train, valid = seed.load_eft(section(oasst), 0)
-    rows = [*train, *valid]
+    rows = seed.read_eft(section(oasst))
     assert len(rows) == len(ranked) == 94
-    assert (len(train), len(valid)) == (70, 24)
     assert sum(len(row.answers) for row in rows) == sum(map(len, ranked.values())) == 313
     assert {row.prompt: row.answers for row in rows} == {
         text: [reply for _, reply in sorted(replies)] for text, replies in ranked.items()
@@ -414,13 +346,7 @@ def test_real_eft_answers(oasst):
     assert all(row.scores == sorted(row.scores, reverse=True) for row in rows)
 
 
-def test_real_held_out_prompts_are_not_in_ift(oasst):
-    ift, (train, valid) = seed.load_ift(section(oasst), 0), seed.load_eft(section(oasst), 0)
-    kept = {row.prompt[0]["content"] for row in seed.exclude_prompts(ift, valid)}
-    assert kept == {row.prompt for row in train}
-
-
 def test_real_answers_keep_their_human_order(oasst):
     ranks = [[rank for rank, _ in replies] for replies in human_ranks(oasst).values()]
-    rows = everything(seed.load_eft(section(oasst), 0))
+    rows = seed.read_eft(section(oasst))
     assert sum(ordered(row.scores) for row in rows) == sum(map(ordered, ranks)) == 416

@@ -133,6 +133,11 @@ def trained(run: RunDir, t: int) -> dict[str, Any] | None:
 
 ROWS = (
     "trained by",
+    "IFT examples",
+    "IFT examples left out",
+    "EFT prompts left to IFT",
+    "judge examples",
+    "judge examples left out",
     "prompts kept",
     "prompts dropped",
     "candidates",
@@ -172,6 +177,8 @@ def _column(run: RunDir, t: int) -> dict[str, str]:
         "retried requests": _reasons(_summed_counts(entries, "retries")),
         "minutes": f"{sum(entry['seconds'] for entry in entries) / 60:.1f}",
     }
+    if t == 1:
+        column |= _seed_rows(run)
     if pairs is not None:
         column |= _data_rows(pairs)
         column["engine"] = str((run.entry(f"m{t}/candidates") or {}).get("engine", "-"))
@@ -184,6 +191,20 @@ def _column(run: RunDir, t: int) -> dict[str, str]:
     if t > 2 and (before := run.entry(f"m{t}/vs_m{t - 1}")):
         column["vs. previous: win / tie / loss"] = _record(before)
     return column
+
+
+def _seed_rows(run: RunDir) -> dict[str, str]:
+    """Return the sizes of the seed sets that M1 is trained on, and what was left out of them."""
+    ift, ranked, judge = (run.entry(f"seed/{name}") or {} for name in ("ift", "eft_ranked", "eft_train"))
+    cells: dict[str, str] = {}
+    if "left_out" in ift:
+        cells |= {"IFT examples": str(ift["rows"]), "IFT examples left out": _reasons(ift["left_out"])}
+    if "left_out" in ranked:
+        cells["EFT prompts left to IFT"] = str(ranked["left_out"]["ift_prompts"])
+    if "downsampled" in judge:
+        score = f" of score {judge['downsampled_score']:g}" if judge["downsampled"] else ""
+        cells |= {"judge examples": str(judge["rows"]), "judge examples left out": f"{judge['downsampled']}{score}"}
+    return cells
 
 
 def _data_rows(entry: dict[str, Any]) -> dict[str, str]:

@@ -32,10 +32,17 @@ class SeedDataSection(Section):
         ["packaged"],
         description="EFT sources (human-ranked answers), in the same formats; an empty list trains no judge.",
     )
+    disjoint: bool = Field(
+        True,
+        description="Use no prompt both for IFT and for EFT (the paper): prompts that both sources have are divided; "
+        "false: they train both. Held-out prompts are never trained on.",
+    )
     ift_limit: Count | None = Field(
         None, description="Use at most this many IFT examples, sampled with the run's seed."
     )
-    eft_limit: Count | None = Field(None, description="Use at most this many EFT prompts, sampled with the run's seed.")
+    eft_limit: Count | None = Field(
+        None, description="Use at most this many EFT prompts, held-out ones included, sampled with the run's seed."
+    )
     valid_fraction: Share = Field(0.25, description="Fraction of EFT prompts held out to evaluate the judge.")
 
 

@@ -8,13 +8,12 @@ fine-tuning (EFT). Three formats are read:
   first becomes an IFT example, all ranked answers become EFT data; synthetic and deleted messages are skipped (paper,
   section 3.1).
 
-EFT data are split into train and held-out sets by prompt, never by row.
+`seed_sets` limits and splits them.
 """
 
 from __future__ import annotations
 
 import gzip
-import random
 import zlib
 from importlib import resources
 from pathlib import Path
@@ -22,12 +21,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from srlm.errors import InputError
 from srlm.models import chat
-from srlm.native import normal_keys
 from srlm.rows.json_lines import decode_lines, parse_objects, reason_of
-from srlm.rows.records import Example, Prompt, RankedAnswers, content_id, derived_seed
+from srlm.rows.records import Example, Prompt, RankedAnswers, content_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from srlm.config import SeedDataSection
 
@@ -36,8 +34,8 @@ PACKAGED = "packaged"
 Located = tuple[str, dict[str, Any]]  # the location (file and line) of an object, and the object
 
 
-def load_ift(seed_data: SeedDataSection, seed: int) -> list[Example]:
-    """Read the IFT examples of all sources without exact duplicates, and sample at most `ift_limit` of them.
+def read_ift(seed_data: SeedDataSection) -> list[Example]:
+    """Read the IFT examples of all sources, without exact duplicates.
 
     Raises:
         InputError: a file cannot be read, a line is invalid, or there is no example.
@@ -46,13 +44,11 @@ def load_ift(seed_data: SeedDataSection, seed: int) -> list[Example]:
     unique = list({row.id: row for row in rows}.values())
     if not unique:
         raise InputError(f"seed_data.ift ({', '.join(seed_data.ift)}): no IFT example found; SFT needs at least one")
-    return _subsample(unique, seed_data.ift_limit, derived_seed(seed, "ift"))
+    return unique
 
 
-def load_eft(seed_data: SeedDataSection, seed: int) -> tuple[list[RankedAnswers], list[RankedAnswers]]:
-    """Read the human-ranked answers of all sources and split them by prompt into (train, held-out).
-
-    Prompts that are equal after normalisation go into the same split.
+def read_eft(seed_data: SeedDataSection) -> list[RankedAnswers]:
+    """Read the human-ranked answers of all sources.
 
     Raises:
         InputError: a file cannot be read, a line is invalid, or the sources hold no ranked answers.
@@ -63,22 +59,7 @@ def load_eft(seed_data: SeedDataSection, seed: int) -> tuple[list[RankedAnswers]
             f"seed_data.eft ({', '.join(seed_data.eft)}): no prompt with two or more ranked answers; "
             "use other files, or [] to train no judge"
         )
-    groups: dict[str, list[RankedAnswers]] = {}
-    for row, key in zip(rows, normal_keys([row.prompt for row in rows]), strict=True):
-        groups.setdefault(key, []).append(row)
-    sampled = _subsample(list(groups.values()), seed_data.eft_limit, derived_seed(seed, "eft"))
-    shuffled = list(sampled)
-    random.Random(derived_seed(seed, "eft split")).shuffle(shuffled)
-    held_out = round(seed_data.valid_fraction * len(shuffled))
-    valid, train = shuffled[:held_out], shuffled[held_out:]
-    return [row for group in train for row in group], [row for group in valid for row in group]
-
-
-def exclude_prompts(ift: Sequence[Example], held_out: Sequence[RankedAnswers]) -> list[Example]:
-    """Return the IFT examples whose prompt is not held out, so that no answer leaks if a file is both IFT and EFT."""
-    taken = set(normal_keys([row.prompt for row in held_out]))
-    keys = normal_keys([row.prompt[-1]["content"] for row in ift])
-    return [row for row, key in zip(ift, keys, strict=True) if key not in taken]
+    return rows
 
 
 def seed_prompts(ift: Iterable[Example]) -> list[Prompt]:
@@ -93,13 +74,6 @@ def seed_prompts(ift: Iterable[Example]) -> list[Prompt]:
     if not texts:
         raise InputError("no IFT example has a single user turn, so there is no few-shot demonstration; add some")
     return [Prompt(content_id("prompt", text), text, "seed", [], -1) for text in texts]
-
-
-def _subsample(rows: list[T], limit: int | None, seed: int) -> list[T]:
-    if limit is None or limit >= len(rows):
-        return rows
-    chosen = sorted(random.Random(seed).sample(range(len(rows)), limit))
-    return [rows[index] for index in chosen]
 
 
 def _read_all(sources: list[str], packaged: str, parse: Callable[[Located], list[T]]) -> list[T]:
