@@ -1,6 +1,7 @@
 """`srlm replay`: an unchanged run passes, and every change is reported."""
 
 import json
+import random
 
 import pytest
 from click.testing import CliRunner
@@ -9,12 +10,26 @@ from srlm.cli.main import srlm
 from srlm.errors import StageError
 from srlm.evaluation import pairwise
 from srlm.evaluation.pairwise import comparison
+from srlm.models import chat
 from srlm.replay import problem_lines, replay
-from srlm.rows.records import Candidate, Prompt, Verdict, content_id, derived_seed, read_rows, write_rows
+from srlm.rows.records import (
+    Candidate,
+    DroppedPrompt,
+    Example,
+    Prompt,
+    RankedAnswers,
+    Verdict,
+    content_id,
+    derived_seed,
+    read_rows,
+    write_rows,
+)
+from srlm.run import stage_inputs
 from srlm.run.run_dir import RunDir
 from srlm.run.stage_runner import StageRunner, data_seed
+from srlm.workers.tasks import PromptsTask
 
-from tests.scripted import Recorder
+from tests.scripted import Recorder, ScriptedEngine
 from tests.stages.test_pair_selection import made_of
 
 TEXTS = {"one": ["good", "bad", "fair"], "two": ["x", "y"], "three": ["a", "b"]}
@@ -218,3 +233,85 @@ def test_an_entry_without_a_hash_is_shown_as_not_checked(run):
     (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     shown = CliRunner().invoke(srlm, ["replay", str(run)], catch_exceptions=False)
     assert "not checked m2/dpo: content" in shown.stdout
+
+
+# --- novelty ----------------------------------------------------------------------------------------------------------
+
+SEEDS = [
+    Example(f"e{n}", chat.user(f"Tell me about {word} in two lines"), chat.assistant("no"))
+    for n, word in enumerate(TEXTS)
+]
+HELD_OUT = RankedAnswers("r", "Which five cities lie on the Danube", ["a", "b"], [5.0, 1.0], ["", ""])
+
+
+@pytest.fixture
+def prompted(tmp_path, tiny_tokenizer):
+    """A run with prompts for M2 and M3; of every three, one is like a held-out prompt, a seed, or a prompt of M2."""
+    config = configuration.build({"model": {"name": "m"}, "iterations": 3, "prompts": {"count": 4, "round_size": 6}})
+    stages = StageRunner(config, RunDir.open(tmp_path / "run", config), None, Recorder())
+    run_dir = stages.run_dir
+
+    def finish(name, file):
+        stages.plan(name, file, {})
+        stages.finish(name, {"rows": len(file.read_text().splitlines())})
+
+    for name, rows in {"ift": SEEDS, "eft_ranked": [], "eft_valid": [HELD_OUT]}.items():
+        write_rows(run_dir.seed(f"{name}.jsonl"), rows)
+        finish(f"seed/{name}", run_dir.seed(f"{name}.jsonl"))
+    near = [HELD_OUT.prompt, f"{SEEDS[0].prompt[0]['content']}, please"]
+    for t in (2, 3):
+
+        def reply(request, t=t):
+            number = int(request.key)
+            words = random.Random(f"{t} {number}")
+            fresh = " ".join("".join(words.choices("abcdefgh", k=5)) for _ in range(6))
+            return fresh if number % 3 else near[number // 3]
+
+        files = [run_dir.file(t, f"{name}.jsonl") for name in ("prompts", "prompts_dropped", "candidates", "verdicts")]
+        known = tuple(stage_inputs.known_prompts(config, run_dir, t).values())
+        task = PromptsTask(f"m{t}/prompts", run_dir.seed("ift.jsonl"), *files[:2], known)
+        task.run(ScriptedEngine(tiny_tokenizer, reply), config, data_seed(config, t), Recorder())
+        for name, file in zip(("candidates", "verdicts"), files[2:], strict=True):
+            write_rows(file, [])
+            finish(f"m{t}/{name}", file)
+        finish(f"m{t}/prompts", files[0])
+        near[0] = read_rows(files[0], Prompt)[0].text.upper()
+    return tmp_path / "run"
+
+
+def novelty(run):
+    return {check.name: check for check in replay(run) if check.name.endswith("novelty")}
+
+
+def test_dropped_prompts_are_the_similar_ones(prompted):
+    dropped = {t: read_rows(prompted / f"m{t}" / "prompts_dropped.jsonl", DroppedPrompt) for t in (2, 3)}
+    assert [row.reason for row in dropped[2]] == ["not_novel_held_out", "not_novel"]
+    assert [row.reason for row in dropped[3]] == ["not_novel_earlier", "not_novel"]
+    checks = novelty(prompted)
+    assert [check.rows for check in checks.values()] == [6, 6]
+    assert problem_lines(replay(prompted)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "values", "problem"),
+    [
+        ("m2/prompts_dropped", 0, {"reason": "not_novel"}, "recorded as not_novel (similarity 1.0 to "),
+        ("m2/prompts_dropped", 1, {"similarity": 0.75}, "recorded as not_novel (similarity 0.75 to "),
+        ("m2/prompts_dropped", 1, {"similar_to": "other"}, "its text is not_novel (similarity "),
+        ("m2/prompts_dropped", 1, {"text": "Something quite new"}, "its text is novel"),
+        ("m2/prompts", 3, {"text": HELD_OUT.prompt.upper()}, "recorded as novel, its text is not_novel_held_out"),
+        ("m3/prompts", 0, {"text": SEEDS[1].prompt[0]["content"]}, "recorded as novel, its text is not_novel (sim"),
+    ],
+)
+def test_a_prompt_that_is_dropped_or_kept_wrongly(prompted, file, line, values, problem):
+    change(prompted / f"{file}.jsonl", line, **values)
+    found = [text for check in novelty(prompted).values() for text in check.problems]
+    assert any(problem in text for text in found), found
+
+
+def test_a_prompt_of_an_earlier_iteration_is_not_novel(prompted):
+    earlier = read_rows(prompted / "m2" / "prompts.jsonl", Prompt)[1]
+    change(prompted / "m3" / "prompts.jsonl", 0, text=f"{earlier.text}, please")
+    [text] = novelty(prompted)["m3/prompts.jsonl: novelty"].problems
+    assert text.endswith(f" to {earlier.id})")
+    assert "its text is not_novel_earlier (similarity 0.92" in text

@@ -150,12 +150,13 @@ class Loop:
         """Return the stages of M_t's data that are not done yet."""
         prompts, candidates, verdicts, dropped = self._files(t, "prompts", "candidates", "verdicts", "prompts_dropped")
         config, policy = self.config, self.runner.training_stage(t - 1)
-        writer = config.prompts.model
+        writer, known = config.prompts.model, stage_inputs.known_prompts(config, self.run_dir, t)
+        seeds = ("seed/ift", *known)
         stages: list[tuple[Task, dict[str, Any], tuple[str, ...]]] = [
             (
-                PromptsTask(f"m{t}/prompts", self.run_dir.seed("ift.jsonl"), prompts, dropped),
+                PromptsTask(f"m{t}/prompts", self.run_dir.seed("ift.jsonl"), prompts, dropped, tuple(known.values())),
                 stage_inputs.prompts(config, None if writer is None else self._local_weights(writer)),
-                ("seed/ift", policy) if writer is None else ("seed/ift",),
+                (*seeds, policy) if writer is None else seeds,
             ),
             (
                 CandidatesTask(f"m{t}/candidates", prompts, candidates),

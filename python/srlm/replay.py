@@ -1,8 +1,8 @@
 """Audit a run without a model: `srlm replay RUN_DIR`.
 
-Texts cannot be regenerated here, but everything derived from them can be recomputed: ids are hashes of content, scores
-are parsed from texts, pairs are selected by scores, wins are counted from verdicts. A row that was edited, lost, mixed
-up or written by other code differs from the recomputed one.
+Texts cannot be regenerated here, but everything derived from them can be recomputed: ids are hashes of content, similar
+prompts are dropped, scores are parsed from texts, pairs are selected by scores, wins are counted from verdicts. A row
+that was edited, lost, mixed up or written by other code differs from the recomputed one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from srlm.rows.lazy_rows import RowFile
 from srlm.rows.records import (
     Candidate,
     Comparison,
+    DroppedPrompt,
     Example,
     Pair,
     Prompt,
@@ -32,10 +33,13 @@ from srlm.rows.records import (
     file_hash,
     read_rows,
 )
+from srlm.run import stage_inputs
 from srlm.run.run_dir import RunDir, read_config
 from srlm.run.stage_runner import data_seed
 from srlm.stages import pairs
 from srlm.stages.judge import parse_reply
+from srlm.stages.novelty import REASONS, Novelty, read_known
+from srlm.stages.seed import seed_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -99,7 +103,10 @@ def _files(run: RunDir) -> Iterable[Check]:
 
 
 def _iteration(config: Config, run: RunDir, t: int) -> list[Check]:
-    """Check the rows of M_t's data: prompts, candidates, verdicts, pairs. Only ids are held in memory."""
+    """Check the rows of M_t's data: prompts, candidates, verdicts, pairs.
+
+    Of candidates and verdicts only ids are held in memory.
+    """
     prompts = RowFile(run.file(t, "prompts.jsonl"), Prompt)
     candidates = RowFile(run.file(t, "candidates.jsonl"), Candidate)
     verdicts = RowFile(run.file(t, "verdicts.jsonl"), Verdict)
@@ -119,6 +126,8 @@ def _iteration(config: Config, run: RunDir, t: int) -> list[Check]:
             _verdict_problem(config, candidate_ids),
         ),
     ]
+    if run.entry("seed/ift") is not None:
+        checks.append(_novelty(config, run, t))
     if run.entry(f"m{t}/pairs") is not None:
         checks.append(_pairs(config, run, t, (prompts, candidates, verdicts)))
     return checks
@@ -176,6 +185,26 @@ def _verdict_problem(config: Config, candidates: IdIndex) -> Callable[[Verdict],
         return None
 
     return problem
+
+
+def _novelty(config: Config, run: RunDir, t: int) -> Check:
+    """Check that exactly the prompts were dropped as not novel that are too similar to a known or an earlier one."""
+    seeds = seed_prompts(read_rows(run.seed("ift.jsonl"), Example))
+    known = read_known(stage_inputs.known_prompts(config, run, t).values())
+    kept, file = read_rows(run.file(t, "prompts.jsonl"), Prompt), run.file(t, "prompts_dropped.jsonl")
+    dropped = read_rows(file, DroppedPrompt) if file.exists() else []
+    rows: list[Prompt | DroppedPrompt] = [*kept, *(row for row in dropped if row.reason in REASONS)]
+    novelty, problems = Novelty(seeds, known, [], config.prompts), []
+    for row in sorted(rows, key=lambda row: row.attempt):
+        recorded = (row.reason, row.similarity, row.similar_to) if isinstance(row, DroppedPrompt) else None
+        found = novelty.add(Prompt(row.id, row.text, "generated", [], row.attempt))
+        if found != recorded:
+            problems.append(f"attempt {row.attempt}: recorded as {_near(recorded)}, its text is {_near(found)}")
+    return Check(f"m{t}/prompts.jsonl: novelty", len(rows), problems)
+
+
+def _near(found: tuple[str, float | None, str | None] | None) -> str:
+    return "novel" if found is None else f"{found[0]} (similarity {found[1]} to {found[2]})"
 
 
 def _pairs(

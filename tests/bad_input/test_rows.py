@@ -47,6 +47,8 @@ PAIRS = ("pairs", "--prompts", "p.jsonl", "--candidates", "c.jsonl", "--verdicts
 JUDGE = ("judge", *MODEL, "--prompts", "p.jsonl", "--candidates", "c.jsonl", "--out", "out.jsonl")
 GENERATE = ("generate", *MODEL, "--prompts", "p.jsonl", "--out", "out.jsonl")
 PROMPTS = ("prompts", *MODEL, "--ift", "e.jsonl", "--out", "out.jsonl")
+EARLIER = ("prompts", *MODEL, "--ift", "e.jsonl", "--earlier", "p.jsonl", "--out", "out.jsonl")
+HELD_OUT = ("prompts", *MODEL, "--ift", "e.jsonl", "--held-out", "p.jsonl", "--out", "out.jsonl")
 SFT = ("sft", *MODEL, "--data", "e.jsonl", "--out", "out")
 DPO = ("dpo", *MODEL, "--pairs", "d.jsonl", "--out", "out")
 FILES = {
@@ -69,6 +71,9 @@ def row(command: tuple[str, ...], file: str, good: dict[str, Any], *says: str, *
 
 
 VALUES = [
+    row(EARLIER, "p.jsonl", PROMPT, "'text' must be a string (found 5)", FIX, text=5),
+    row(HELD_OUT, "p.jsonl", PROMPT, "unknown field 'texts'", "a Prompt has: id, text", texts=1),
+    row(HELD_OUT, "p.jsonl", PROMPT, "unknown field 'attempt'", "a RankedAnswers has", id=..., answers=["a", "b"]),
     row(PAIRS, "v.jsonl", VERDICT, "'score' must be a number or null (found '5')", FIX, score="5"),
     row(PAIRS, "v.jsonl", VERDICT, "'score' must be a number or null (found True)", FIX, score=True),
     row(PAIRS, "v.jsonl", VERDICT, "'score' must be null unless 'outcome' is 'scored'", FIX, score=None),

@@ -320,7 +320,10 @@ def test_single_stages_on_files(finished: Path, tmp_path: Path) -> None:
     ift, options = run_dir / "seed" / "ift.jsonl", ("--config", str(run_dir.with_name("tiny.yaml")))
     model = str(run_dir / "m1" / "model")
     files = {name: str(made / f"{name}.jsonl") for name in ROWS}
-    srlm("prompts", "--model", model, "--ift", str(ift), "--out", files["prompts"], *options)
+    known = ("--earlier", str(run_dir / "m2" / "prompts.jsonl"), "--held-out", str(ift.with_name("eft_valid.jsonl")))
+    srlm("prompts", "--model", model, "--ift", str(ift), *known, "--out", files["prompts"], *options)
+    earlier = {row["text"] for row in rows(run_dir / "m2" / "prompts.jsonl")}
+    assert not earlier & {row["text"] for row in rows(Path(files["prompts"]))}
     srlm("generate", "--model", model, "--prompts", files["prompts"], "--out", files["candidates"], *options)
     data = ("--prompts", files["prompts"], "--candidates", files["candidates"])
     srlm("judge", "--model", model, *data, "--out", files["verdicts"], *options)

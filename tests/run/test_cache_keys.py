@@ -213,6 +213,28 @@ def test_prompts_model_does_not_depend_on_the_trained_models(tiny_model, tmp_pat
     assert "m2/prompts" not in again
 
 
+@pytest.mark.parametrize("writer", ["m1", "prompts.model"])
+def test_prompts_depend_on_the_prompts_that_they_must_differ_from(tiny_model, tmp_path, monkeypatch, writer):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.jsonl").write_text(f'"Why is the sky blue in {name}?"\n', encoding="utf-8")
+    settings = {} if writer == "m1" else {"prompts": {"model": tiny_model}}
+    run = finished(tmp_path, tiny_model, iterations=3, head_to_head={"prompt_files": ["one.jsonl"]}, **settings)
+    known = ["seed/ift", "seed/eft_ranked", "seed/eft_valid", "seed/held_out"]
+    for t, earlier in ((2, []), (3, ["m2/prompts"])):
+        found = RunDir(run).known_stages()[f"m{t}/prompts"]["depends_on"]
+        assert found == [*known, *earlier, *(["m1/sft" if t == 2 else "m2/dpo"] if writer == "m1" else [])]
+    assert {"m2/prompts", "m3/prompts"} <= changed(run, "head_to_head.prompt_files=[two.jsonl]")[1]
+    assert {"m2/prompts", "m3/prompts"} <= changed(run, "seed_data.eft_limit=4")[1]
+    assert not {"m2/prompts", "m3/prompts"} & changed(run, "evaluate.judge_prompts=1")[1]
+
+
+def test_held_out_prompts_of_the_seed_are_those_of_eft_valid(run):
+    """How many of them are compared head to head changes no training data."""
+    assert "seed/held_out" not in RunDir(run).known_stages()["m2/prompts"]["depends_on"]
+    assert not {"m2/prompts", "m2/dpo"} & changed(run, "head_to_head.prompts=1")[1]
+
+
 def test_comparisons_read_the_settings_of_their_method(tiny_model, tmp_path):
     words = ("head_to_head.max_tokens=9", "head_to_head.justify=true")
     by_scores = finished(tmp_path / "a", tiny_model, head_to_head={"by": "pointwise", "justify": False})

@@ -9,6 +9,7 @@ from srlm.config import PromptsSection
 from srlm.engines.base import Completion
 from srlm.rows.records import DroppedPrompt, Prompt, content_id, read_rows
 from srlm.stages import prompts as stage
+from srlm.stages.novelty import EARLIER, HELD_OUT, KnownPrompt
 
 from tests.scripted import Interrupted, Recorder, ScriptedEngine
 
@@ -30,7 +31,7 @@ class Run:
         self.tokenizer, self.seed = tokenizer, seed
         self.section = PromptsSection(**{"count": 10, "round_size": 4, **settings})
 
-    def write(self, write=novel, **settings):
+    def write(self, write=novel, known=(), **settings):
         self.engine, self.report = ScriptedEngine(self.tokenizer, write, **settings), Recorder()
         stage.write_prompts(
             self.engine,
@@ -40,6 +41,7 @@ class Run:
             prompts=self.section,
             seed=self.seed,
             report=self.report,
+            known=known,
         )
 
     @property
@@ -160,6 +162,67 @@ def test_rows(run):
         assert row.id == content_id("prompt", row.text)
         assert row.source == "generated"
     assert len({row.id for row in one.kept}) == 2
+
+
+KNOWN = [
+    KnownPrompt("old", "Explain why bread rises in an oven", EARLIER),
+    KnownPrompt("out", "Name the capital cities of five countries", HELD_OUT),
+]
+
+
+def test_known_prompts_are_not_written_again(run):
+    """Prompts of earlier iterations and held-out ones: copies, near copies, and copies in another spelling."""
+    texts = {
+        0: ("Explain why bread rises in an oven", ("not_novel_earlier", 1.0, "old")),
+        1: ("Explain why bread rises in every oven", ("not_novel_earlier", 6 / 7, "old")),
+        2: (" explain  WHY bread\nrises in an oven", ("not_novel_earlier", 1.0, "old")),
+        3: ("Name the capital cities of five countries", ("not_novel_held_out", 1.0, "out")),
+        4: ("Name the capital cities of six countries", ("not_novel_held_out", 6 / 7, "out")),
+        5: ("Tell me about bread in two lines", ("not_novel", 1.0, "seed0")),
+        6: ("Which owl sleeps by day?", None),
+        7: ("Which owl sleeps by day", ("not_novel", 1.0, None)),
+    }
+    one = run(count=2, round_size=8, max_attempts=4)
+    one.write(lambda request: texts[int(request.key)][0], known=KNOWN)
+    assert [row.text for row in one.kept] == ["Which owl sleeps by day?"]
+    found = {row.attempt: (row.reason, row.similarity, row.similar_to) for row in one.dropped}
+    texts[7] = ("", ("not_novel", 1.0, one.kept[0].id))
+    assert found == {
+        attempt: (reason, pytest.approx(similarity), name)
+        for attempt, (_, expected) in texts.items()
+        if expected
+        for reason, similarity, name in [expected]
+    }
+    shown = [parent for row in (*one.kept, *one.dropped) for parent in row.parents]
+    assert not {"old", "out"} & set(shown)  # they are no demonstrations
+
+
+@pytest.mark.parametrize("words", ["unicode", "rouge_score"])
+def test_known_prompts_of_any_script(run, words):
+    known = [KnownPrompt("old", "Напиши письмо", EARLIER), KnownPrompt("out", "写一首关于猫的诗。", HELD_OUT)]
+    texts = ["напиши  ПИСЬМО", "写一首关于猫的诗。", "Напиши рассказ", "解释一下量子力学"]
+    one = run(words, count=2, round_size=4, max_rouge_l=1.0, rouge_tokenizer=words, min_words=1)
+    one.write(lambda request: texts[int(request.key)], known=known)
+    assert [row.text for row in one.kept] == texts[2:]
+    assert [row.reason for row in one.dropped] == ["not_novel_earlier", "not_novel_held_out"]
+
+
+@pytest.mark.parametrize("after", range(1, 7))
+def test_resuming_compares_with_known_prompts(run, after):
+    """The rows are those of an uninterrupted stage, also where a prompt is like several known ones."""
+    known = [*KNOWN, KnownPrompt("twin", "Name the capital cities of nine countries", EARLIER)]
+    near = "Name the capital cities of six countries"
+
+    def write(request):
+        return near if int(request.key) % 3 == 1 else novel(request)
+
+    whole, one = run("whole", count=5), run("part", count=5)
+    whole.write(write, known=known)
+    with pytest.raises(Interrupted):
+        one.write(write, known=known, fail_after=after)
+    one.write(write, known=known)
+    assert one.bytes == whole.bytes
+    assert {(row.reason, row.similar_to) for row in one.dropped} == {("not_novel_held_out", "out")}
 
 
 # --- what is asked ----------------------------------------------------------------------------------------------------

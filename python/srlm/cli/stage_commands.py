@@ -36,16 +36,45 @@ def _config_option(section: str) -> Callable[[Any], Any]:
 @click.command()
 @click.option("--model", required=True, help="Model that writes prompts: a name or a folder.")
 @click.option("--ift", type=FILE, required=True, help="Seed examples for few-shot demonstrations (seed/ift.jsonl).")
+@click.option(
+    "--earlier",
+    type=FILE,
+    multiple=True,
+    help="File of earlier prompts (prompts.jsonl) that new ones must differ from; repeatable.",
+)
+@click.option(
+    "--held-out",
+    type=FILE,
+    multiple=True,
+    help="File of held-out prompts (held_out.jsonl, eft_valid.jsonl) that new ones must differ from; repeatable.",
+)
 @click.option("--out", type=FILE, required=True, help="Output file of prompts; existing rows are reused (resume).")
 @_config_option("prompts")
 @OVERRIDES
-def prompts(model: str, ift: Path, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
+def prompts(
+    model: str,
+    ift: Path,
+    earlier: tuple[Path, ...],
+    held_out: tuple[Path, ...],
+    out: Path,
+    config: str | None,
+    overrides: tuple[str, ...],
+) -> None:
     """Generate new prompts by self-instruct."""
     from srlm.rows.records import Example
+    from srlm.stages import novelty
     from srlm.workers.tasks import PromptsTask
 
     dropped = out.with_name(f"{out.stem}_dropped{out.suffix}")
-    task = PromptsTask("prompts", rows_in(ift, Example), writable(out), dropped)
+    known = (
+        *(novelty.KnownFile(existing(file), novelty.EARLIER) for file in earlier),
+        *(novelty.KnownFile(existing(file), novelty.HELD_OUT) for file in held_out),
+    )
+    novelty.read_known(known)  # a wrong row is an error before a model is loaded
+    for given in (*earlier, *held_out):
+        if out.exists() and out.samefile(given):
+            raise InputError(f"{given}: is also --out, whose own prompts are compared anyway; use another file")
+    task = PromptsTask("prompts", rows_in(ift, Example), writable(out), dropped, known)
     run_generation(model, task, config, overrides, dropped)
 
 

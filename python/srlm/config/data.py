@@ -113,7 +113,8 @@ class PromptsSection(Section):
     max_tokens: Count = Field(256, description="Maximum length of a new prompt, in tokens; a longer one is dropped.")
     max_rouge_l: Share = Field(
         0.7,
-        description="Drop a prompt whose ROUGE-L with a kept or seed prompt is above this, and any exact repeat.",
+        description="Drop a prompt whose ROUGE-L with a seed prompt, a held-out prompt or a prompt kept in this or an "
+        "earlier iteration is above this, and any repeat up to case and white space.",
     )
     rouge_tokenizer: Literal["unicode", "rouge_score"] = Field(
         "unicode",

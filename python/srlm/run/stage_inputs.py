@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from srlm.run import cache_keys
 from srlm.run.cache_keys import key_inputs
+from srlm.stages import novelty
+from srlm.stages.novelty import KnownFile
 
 if TYPE_CHECKING:
     from srlm.config import Config
+    from srlm.run.run_dir import RunDir
 
 
 def seed_judgements(config: Config) -> dict[str, Any]:
@@ -40,6 +43,23 @@ def prompts(config: Config, writer_weights: str | None) -> dict[str, Any]:
         return key_inputs(config, "engine", "prompts")
     inputs = key_inputs(config, "engine", "prompts", exclude=("prompts.model",))
     return inputs | {cache_keys.WRITER_WEIGHTS: writer_weights}
+
+
+def known_prompts(config: Config, run_dir: RunDir, t: int) -> dict[str, KnownFile]:
+    """Return the files of prompts that new prompts for M_t must differ from, by the stages that write them.
+
+    These are the judge's training prompts (those of IFT are the demonstrations), the prompts of earlier iterations and
+    the held-out prompts. Held-out prompts that do not come from files of their own are among those of `eft_valid`.
+    """
+    files = {
+        "seed/eft_ranked": KnownFile(run_dir.seed("eft_ranked.jsonl"), novelty.SEED_OR_NEW),
+        "seed/eft_valid": KnownFile(run_dir.seed("eft_valid.jsonl"), novelty.HELD_OUT),
+    }
+    if config.head_to_head.prompt_files and (run_dir.entry("seed/held_out") or {}).get("rows"):
+        files["seed/held_out"] = KnownFile(run_dir.seed("held_out.jsonl"), novelty.HELD_OUT)
+    for earlier in range(2, t):
+        files[f"m{earlier}/prompts"] = KnownFile(run_dir.file(earlier, "prompts.jsonl"), novelty.EARLIER)
+    return files
 
 
 def candidates(config: Config) -> dict[str, Any]:

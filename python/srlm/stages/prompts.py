@@ -2,8 +2,8 @@
 
 Each attempt is a few-shot request: seed instructions and earlier generated ones are the demonstrations, and the model
 writes another one. Filters drop instructions that are empty, cut off, too short or too long, that contain a keyword
-(about images and files), or that are too similar to an existing one (ROUGE-L). The paper's fixed 70B prompt model is an
-option (`prompts.model`), not the default.
+(about images and files), or that are too similar to an existing one (ROUGE-L; see `novelty`). The paper's fixed 70B
+prompt model is an option (`prompts.model`), not the default.
 
 Attempts run in rounds. The demonstrations of a round depend on earlier rounds only, and rows are written in the order
 of the attempts, so an interrupted stage resumes with the same result.
@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
 from srlm.engines.base import Request, Sampling
 from srlm.models import chat
 from srlm.models.replies import ReplyReader
-from srlm.native import NoveltyIndex
 from srlm.rows.records import DroppedPrompt, Prompt, RowWriter, content_id, derived_seed, write_rows
 from srlm.rows.resume import resume_rows
+from srlm.stages.novelty import Novelty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from srlm.engines.base import Completion, Engine
     from srlm.models.replies import Said
     from srlm.reporter import Reporter
+    from srlm.stages.novelty import KnownPrompt
 
 STOP = ("\nTask", "\n\nTask")
 REQUEST = """Below are tasks that different people gave to an assistant.
@@ -50,13 +50,15 @@ def write_prompts(
     prompts: PromptsSection,
     seed: int,
     report: Reporter,
+    known: Sequence[KnownPrompt] = (),
 ) -> None:
     """Append to `kept_file` until it holds `prompts.count` instructions; append filtered ones to `dropped_file`.
 
+    New instructions must differ from the seeds, from `known` and from one another; `known` are no demonstrations.
     Stops early, with a note, after `prompts.max_attempts` attempts per requested prompt.
     """
     kept, attempt = _resume(kept_file, dropped_file, report)
-    novelty, reader = _Novelty(seeds, kept, prompts), ReplyReader(engine.tokenizer)
+    novelty, reader = Novelty(seeds, known, kept, prompts), ReplyReader(engine.tokenizer)
     report.start("prompts", prompts.count, len(kept))
     with RowWriter(kept_file) as keep, RowWriter(dropped_file) as drop:
         last = prompts.count * prompts.max_attempts
@@ -142,35 +144,8 @@ def request_ids(engine: Engine, examples: Sequence[Prompt]) -> tuple[int, ...]:
     return chat.prefilled_ids(engine.tokenizer, chat.user(REQUEST.format(tasks=tasks)), f"Task {len(examples) + 1}:")
 
 
-@dataclass
-class _Novelty:
-    """The instructions so far, and the Rust index that finds the most similar one."""
-
-    rows: list[Prompt]
-    ids: dict[str, str]  # text -> id, to find exact repeats, which would share an id
-    index: NoveltyIndex
-    limit: float
-
-    def __init__(self, seeds: Sequence[Prompt], kept: Sequence[Prompt], prompts: PromptsSection) -> None:
-        self.rows, self.limit = [*seeds, *kept], prompts.max_rouge_l
-        self.ids = {row.text: row.id for row in self.rows}
-        self.index = NoveltyIndex(words=prompts.rouge_tokenizer)
-        self.index.add_all([row.text for row in self.rows])
-
-    def add(self, row: Prompt) -> tuple[float, str] | None:
-        """Add a row and return None; if it is too similar to an earlier one, return (similarity, its id) instead."""
-        if row.text in self.ids:
-            return 1.0, self.ids[row.text]
-        kept, similarity, nearest = self.index.add_novel([row.text], self.limit)
-        if not kept[0]:
-            return float(similarity[0]), self.rows[nearest[0]].id
-        self.rows.append(row)
-        self.ids[row.text] = row.id
-        return None
-
-
 def _apply_filters(
-    said: Said | None, examples: list[Prompt], attempt: int, prompts: PromptsSection, novelty: _Novelty
+    said: Said | None, examples: list[Prompt], attempt: int, prompts: PromptsSection, novelty: Novelty
 ) -> Prompt | DroppedPrompt:
     parents = [row.id for row in examples]
     if said is None:
@@ -180,7 +155,8 @@ def _apply_filters(
     if reason := drop_reason(text, said.finish_reason == "length", prompts):
         return DroppedPrompt(row.id, text, reason, parents, attempt, None, None, said.thought)
     if near := novelty.add(row):
-        return DroppedPrompt(row.id, text, "not_novel", parents, attempt, *near, said.thought)
+        reason, similarity, similar_to = near
+        return DroppedPrompt(row.id, text, reason, parents, attempt, similarity, similar_to, said.thought)
     return row
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from srlm.config import Config
     from srlm.engines.base import Engine
     from srlm.reporter import Reporter
+    from srlm.stages.novelty import KnownFile
 
 Result = dict[str, Any]
 
@@ -36,21 +37,22 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PromptsTask:
-    """Generate new prompts."""
+    """Generate new prompts that differ from the seed prompts and from those in `known`."""
 
     name: str
     ift: Path
     file: Path
     dropped_file: Path
+    known: tuple[KnownFile, ...] = ()
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
-        from srlm.stages import prompts
+        from srlm.stages import novelty, prompts
         from srlm.stages import seed as seed_stage
 
-        seeds = seed_stage.seed_prompts(read_rows(self.ift, Example))
+        seeds, known = seed_stage.seed_prompts(read_rows(self.ift, Example)), novelty.read_known(self.known)
         prompts.write_prompts(
-            engine, seeds, self.file, self.dropped_file, prompts=config.prompts, seed=seed, report=report
+            engine, seeds, self.file, self.dropped_file, prompts=config.prompts, seed=seed, report=report, known=known
         )
         return {"rows": count_lines(self.file)}
 
