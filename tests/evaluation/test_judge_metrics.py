@@ -449,6 +449,23 @@ def test_nothing_to_measure():
     assert len(found.flags) == 1
 
 
+@pytest.mark.parametrize("judge", [JUDGE, EXPECTED])
+def test_the_order_of_the_verdicts_changes_nothing(judge):
+    """They are written in the order of completion; 0.1 + 0.2 + 0.3 differs from 0.3 + 0.2 + 0.1 as a float."""
+    draw = random.Random(0)
+    scores = (0.1, 0.2, 0.3, 0.7, 1.1, None, "conflicting")
+    rows = [ranked(*draw.sample(range(6), 3), prompt=n) for n in range(30)]
+    given = [
+        verdict(row, index, sample, score, None if score in (None, "conflicting") else draw.choice([score, 3.3]))
+        for row in rows
+        for index in range(3)
+        for sample in range(4)
+        for score in [draw.choice(scores)]
+    ]
+    found = {to_json(asdict(measure(rows, draw.sample(given, len(given)), judge=judge))) for _ in range(6)}
+    assert len(found) == 1
+
+
 def test_the_metrics_are_json():
     found = asdict(judged(([5, 3, 1], [5, None, 1])))
     assert '"pairwise_accuracy": {"value": 1.0, "low": null, "high": null, "n": 1}' in to_json(found)

@@ -1,6 +1,7 @@
 """Head to head: the judge prompt, the verdict, both orders, and the results."""
 
 import math
+import random
 
 import pytest
 from srlm.config import HeadToHeadSection
@@ -199,6 +200,22 @@ def test_the_result_of_two_verdicts(a_first, b_first, expected):
     rows = [Comparison("1", "p", "a", "", a_first, None), Comparison("2", "p", "b", "", b_first, None)]
     result = head_to_head_result(PROMPTS[:1], (A, B), rows)
     assert (result.wins, result.ties, result.losses, result.unparseable) == expected
+
+
+def test_the_order_of_answers_and_verdicts_changes_nothing():
+    draw = random.Random(0)
+    prompts = [prompt(f"p{n}") for n in range(30)]
+    sides = [[answer(row.id, "x" * draw.randrange(1, 40)) for row in prompts] for _ in range(2)]
+    rows = [
+        Comparison(f"{row.id}{first}", row.id, first, "", draw.choice(["first", "second", "tie"]), draw.random())
+        for row in prompts
+        for first in ("a", "b")
+    ]
+    found = []
+    for _ in range(6):
+        shuffled = [draw.sample(some, len(some)) for some in (*sides, rows)]
+        found.append(head_to_head_result(prompts, (shuffled[0], shuffled[1]), shuffled[2]))
+    assert all(result == found[0] for result in found)
 
 
 def test_equal_answers_tie_without_a_call_to_the_judge(tmp_path):
