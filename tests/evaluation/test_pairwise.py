@@ -5,6 +5,7 @@ import random
 
 import pytest
 from srlm.config import HeadToHeadSection
+from srlm.engines.base import Completion
 from srlm.errors import InputError
 from srlm.evaluation import pairwise
 from srlm.evaluation.pairwise import (
@@ -65,57 +66,6 @@ def test_an_answer_cannot_leave_its_block(tag):
     assert filled.count("answer_") + filled.count("ANSWER_") == plain.count("answer_") + 1  # it stays as text
     assert filled.count("<") == plain.count("<")
     assert "&lt;" in filled
-
-
-# --- the verdict ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("reply", "label"),
-    [
-        ("Verdict: A", "first"),
-        ("Verdict: B", "second"),
-        ("Verdict: tie", "tie"),
-        ("Verdict: Tie.", "tie"),
-        ("Verdict: a tie", "tie"),
-        ("Verdict: draw", "tie"),
-        ("verdict: b", "second"),
-        ("**Verdict:** **A**", "first"),
-        ("Verdict: [[B]]", "second"),
-        ("Verdict: Answer B", "second"),
-        ("Verdict: Assistant A is better.", "first"),
-        ("Verdict:\nA", "first"),
-        ("Verdict - B", "second"),
-        ("My first verdict: A. No.\nVerdict: B", "second"),  # the last one counts
-        ("Verdict: A, as B is wrong", "first"),
-        ("", "missing"),
-        ("A", "missing"),
-        ("Answer A is better", "missing"),
-        ("Verdict: A and B are equal", "missing"),
-        ("Verdict: A or B", "missing"),
-        ("Verdict: A/B", "missing"),
-        ("Verdict: a better answer would be B", "missing"),  # an article, not an answer
-        ("Verdict: Both", "missing"),
-        ("Verdict: Absolutely", "missing"),
-        ("Verdict: B\nVerdict:", "missing"),
-        ("Verdict: C", "missing"),
-        ("Verdict: A\n\nI reached this verdict because B is wrong.", "first"),
-        ("Verdict: B\nThis verdict is final.", "second"),
-        ("Verdict: A (final verdict)", "first"),
-        ("Final verdict: B", "second"),
-        ("Both are fine, so my final verdict is A.", "first"),
-        ("### My verdict\nB", "second"),
-        ("Verdict: tied", "tie"),
-        ("Verdict: It's a tie.", "tie"),
-        ("Verdict: it is a draw", "tie"),
-        ("Verdict: A clear win for B", "second"),
-        ("Verdict: a win for answer A", "first"),
-        ("Verdict: A wins", "first"),
-        ("I cannot give a verdict on A.", "missing"),
-    ],
-)
-def test_verdicts_are_parsed(reply, label):
-    assert parse_verdict(reply) == label
 
 
 # --- comparisons ------------------------------------------------------------------------------------------------------
@@ -275,6 +225,31 @@ def test_the_verdict_token_is_used(tiny_tokenizer, logps, text, preference):
     assert request.sampling.logprob_token_ids == watch
     assert [tiny_tokenizer.decode([token]).strip() for token in watch] == ["A", "B"]
     assert request.sampling.max_tokens == 1
+
+
+@pytest.mark.parametrize(
+    ("logps", "text", "preference"),
+    [
+        ((-1.0, -1.0), "Verdict: tie", 0.5),
+        ((-1.0, -math.inf), "Verdict: A", 1.0),
+        ((-math.inf, -1.0), "Verdict: B", 0.0),
+        ((-2000.0, -1.0), "Verdict: B", 0.0),
+        ((-1.0, -2000.0), "Verdict: A", 1.0),
+        ((-math.inf, -math.inf), None, None),
+        ((math.nan, -1.0), None, None),
+        (None, None, None),  # the engine returned no token
+    ],
+)
+def test_extreme_log_probabilities_of_the_letters(tiny_tokenizer, logps, text, preference):
+    def write(request):
+        requested = [] if logps is None else [list(logps)]
+        return Completion(request.key, [5], "x", -1.0, "length", requested)
+
+    engine = ScriptedEngine(tiny_tokenizer, write)
+    [found] = LocalJudge(engine, HeadToHeadSection(justify=False), 4096).ask([("k", "question")])
+    assert found.preference == preference
+    assert parse_verdict(found.text) == (parse_verdict(text) if text else "missing")
+    assert text is None or found.text == text
 
 
 def test_preferences_are_averaged_over_both_orders():

@@ -7,12 +7,13 @@ excluded.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from srlm.evaluation.estimates import NONE, Estimate, mean
+from srlm.evaluation.pairwise_verdict import VerdictLabel as VerdictLabel
+from srlm.evaluation.pairwise_verdict import parse_verdict as parse_verdict
 from srlm.evaluation.win_rates import LOSS, TIE, WIN, win_rates
 from srlm.rows.records import Comparison, RowWriter, content_id
 from srlm.rows.resume import resume_rows
@@ -28,22 +29,9 @@ if TYPE_CHECKING:
     from srlm.rows.records import Candidate, Prompt
 
 Side = Literal["a", "b"]
-VerdictLabel = Literal["first", "second", "tie", "missing"]
 SIDES: tuple[Side, Side] = ("a", "b")
 IDENTICAL = "The two answers are the same."  # the text of a comparison without a call to the judge
 FIELDS = ("{prompt}", "{first}", "{second}")
-# "verdict" marks a verdict at the start of a line, or before a colon or a dash; "I reached this verdict because B is
-# wrong" has none. "is" counts only if an answer follows: "this verdict is final" refers to an earlier one.
-VERDICT_MARKER = re.compile(
-    r"(?:^[^\w\n]{0,12}(?:(?:my|the)\s+)?(?:final\s+)?verdict\b(?!\s+is\b)|\bverdict\W{0,4}?[:=\u2013\u2014-]|(?P<is>\bverdict\s+is\b))\W*",
-    re.IGNORECASE | re.MULTILINE,
-)
-# A lower-case letter is a choice only at the end of a line: "a" is also an article.
-CHOICE = re.compile(
-    r"(?i:(?:it['\u2019]?s|it\s+is)\s+)?(?i:an?\s+)?(?P<tie>(?i:tied?|draw))\b"
-    r"|(?i:an?\s+(?:\w+\s+)?(?:win|victory)\s+for\s+)?(?i:(?:answer|assistant|response|option)\W*)?"
-    r"(?P<one>[AB]\b(?!\s+(?:\w+\s+)?(?:win|victory)\s+for\b)|[ab](?=\W*(?:\n|$)))(?!\s*(?:and|or|/|&|=)\s*[AaBb]\b)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +93,6 @@ def fill(template: str, prompt: str, first: str, second: str, escaper: PromptEsc
     """Fill the template with a question and two answers (see `fill_fields`)."""
     escaper = escaper or prompt_escaper(block_names(template), None)
     return fill_fields(template, dict(zip(FIELDS, (prompt, first, second), strict=True)), escaper)
-
-
-def parse_verdict(text: str) -> VerdictLabel:
-    """Parse the last verdict in a judge's response; "missing" if there is none, or if it names both answers."""
-    found = ((marker, CHOICE.match(text, marker.end())) for marker in VERDICT_MARKER.finditer(text))
-    declared = [choice for marker, choice in found if choice is not None or marker["is"] is None]
-    choice = declared[-1] if declared else None
-    if choice is None:
-        return "missing"
-    if choice["tie"]:
-        return "tie"
-    return "first" if choice["one"].upper() == "A" else "second"
 
 
 def write_comparisons(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from srlm.config import HeadToHeadSection
-    from srlm.engines.base import Engine
+    from srlm.engines.base import Completion, Engine
     from srlm.evaluation.endpoint import Endpoint
 
 VERDICT_PREFIX = "Verdict: "
@@ -61,10 +61,20 @@ class LocalJudge:
                 said = self._reader.read(completion)
                 yield JudgeOutput(completion.key, said.text, thought=said.thought)
                 continue
-            # The verdict is the likelier of the two letters, even if another token is likelier still.
-            first, second = completion.requested_logprobs[0]
-            label = "tie" if first == second else "A" if first > second else "B"
-            yield JudgeOutput(completion.key, VERDICT_PREFIX + label, 1 / (1 + math.exp(second - first)))
+            yield _letter_verdict(completion)
+
+
+def _letter_verdict(completion: Completion) -> JudgeOutput:
+    """Return the likelier of the two letters as the verdict, even if another token is likelier still.
+
+    There is no verdict without a token, or if both letters have the probability 0.
+    """
+    first, second = completion.requested_logprobs[0] if completion.requested_logprobs else (-math.inf, -math.inf)
+    if math.isnan(first) or math.isnan(second) or first == second == -math.inf:
+        return JudgeOutput(completion.key, "(no verdict: neither A nor B has a probability above 0)")
+    label = "tie" if first == second else "A" if first > second else "B"
+    odds = math.exp(-abs(first - second))  # of the less likely letter; never overflows
+    return JudgeOutput(completion.key, VERDICT_PREFIX + label, (1 if first >= second else odds) / (1 + odds))
 
 
 def verdict_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, int]]:
