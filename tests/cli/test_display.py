@@ -235,6 +235,12 @@ def test_second_model(table):
     }
 
 
+def test_instruction_prompts_without_a_response_are_shown(tmp_path):
+    run = make_run(tmp_path, {"m1/sft": (1.0, TRAINING), "m1/instructions": (5.0, {**RULES, "unanswered": 3})})
+    first = cells(closing_table(run, 1))["M1"]
+    assert first["instructions followed (strict)"] == "25.0%\n(20% to 31%)\n3 unanswered: not followed"
+
+
 def test_no_reasons_and_no_scores(tmp_path):
     nothing = {**PAIRS, "drops": {"tied": 0}, "prompts_dropped": {}, "mean_score": None}
     run = make_run(tmp_path, {"m1/sft": (1.0, TRAINING), "m2/pairs": (0.0, nothing), "m2/sft": (1.0, TRAINING)})

@@ -1,6 +1,7 @@
 """Instruction following: parsing rows, strict and loose checks, accuracies, and generation."""
 
 import contextlib
+import dataclasses
 import json
 import socket
 
@@ -188,10 +189,15 @@ def test_score(read):
     assert list(by_kind) == sorted(by_kind)
 
 
-def test_score_needs_every_answer(read):
-    rows = read(row_of(COMMA, prompt="a"), row_of(COMMA, prompt="b", key=9))
-    with pytest.raises(InputError, match="1 of 2 prompts have no response, the first is key 9"):
-        score(rows, {rows[0].id: "fine"})
+def test_a_prompt_without_a_response_counts_as_not_followed(read):
+    rows = read(row_of(COMMA, prompt="a"), row_of(COMMA, QUOTES, prompt="b", key=9))
+    got = score(rows, {rows[0].id: "fine"})
+    figures = [got.prompt_strict, got.instruction_strict, got.prompt_loose, got.instruction_loose]
+    assert [(figure.value, figure.n) for figure in figures] == [(1 / 2, 2), (1 / 3, 3), (1 / 2, 2), (1 / 3, 3)]
+    assert {kind: (figure.value, figure.n) for kind, figure in got.by_kind.items()} == {COMMA: (0.5, 2), QUOTES: (0, 1)}
+    assert got.unanswered == 1
+    assert got == dataclasses.replace(score(rows, {rows[0].id: "fine", rows[1].id: " "}), unanswered=1)
+    assert score(rows, {row.id: "fine" for row in rows}).unanswered == 0
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Evaluation tasks with a scripted engine: requests, rows, results and resuming."""
 
+import json
+
 import pytest
 from srlm import config as configuration
-from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, JudgeTask
+from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, InstructionsTask, JudgeTask
 from srlm.rows.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows, write_rows
 
 from tests.scripted import Interrupted, Recorder, ScriptedEngine
@@ -234,3 +236,34 @@ def compare_through(server, tmp_path):
     results, report = {}, Recorder()
     work.run(report, results.__setitem__)
     return results, report, files
+
+
+class FailingEngine(ScriptedEngine):
+    """Skips the requests for the prompts that contain `failing`, like `FaultTolerantEngine`."""
+
+    failing = "second"
+
+    def generate(self, requests):
+        return super().generate(
+            request for request in requests if self.failing not in self.tokenizer.decode(request.prompt_ids)
+        )
+
+
+def test_an_instruction_prompt_whose_request_failed_counts_as_not_followed(tmp_path, tiny_tokenizer):
+    rows = [
+        {"key": key, "prompt": f"The {key} prompt.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+        for key in ("first", "second", "third", "fourth")
+    ]
+    (tmp_path / "rules.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    task = InstructionsTask("m1/instructions", tmp_path / "rules.jsonl", tmp_path / "rows.jsonl")
+    report = Recorder()
+    engine = FailingEngine(tiny_tokenizer, lambda _: "fine")
+    found = task.run(engine, build(evaluate={"instructions_max_tokens": 8}), 0, report)
+    assert (found["rows"], found["unanswered"]) == (3, 1)
+    assert (found["prompt_strict"]["value"], found["prompt_strict"]["n"]) == (0.75, 4)
+    assert found["by_kind"]["punctuation:no_comma"]["n"] == 4
+    assert report.notes == ["m1/instructions: 1 of 4 prompts have no response; they count as not followed"]
+    report = Recorder()
+    engine.failing = "never"
+    found = task.run(engine, build(evaluate={"instructions_max_tokens": 8}), 0, report)  # resumes: one request
+    assert (found["prompt_strict"]["value"], found["unanswered"], report.notes) == (1.0, 0, [])

@@ -240,3 +240,14 @@ def test_a_judge_is_named():
         "M1 (pointwise)",
         "some/model",
     ]
+
+
+def test_instruction_prompts_without_a_response_are_a_finding(tmp_path):
+    def failed(found):
+        found["m2/instructions"]["unanswered"] = 7
+
+    make_run(tmp_path)
+    plain = summary_rows(read_run(tmp_path))[1].sentences
+    change_manifest(tmp_path, failed)
+    sentences = summary_rows(read_run(tmp_path))[1].sentences
+    assert sentences == [*plain, "7 instruction prompts have no response and count as not followed."]

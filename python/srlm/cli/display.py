@@ -185,7 +185,9 @@ def _column(run: RunDir, t: int) -> dict[str, str]:
     if accuracy is not None:
         column |= _accuracy_rows(accuracy)
     if rules := run.entry(f"m{t}/instructions"):
-        column["instructions followed (strict)"] = share(rules["instruction_strict"])
+        unanswered = rules.get("unanswered", 0)
+        counted = f"\n{unanswered} unanswered: not followed" if unanswered else ""
+        column["instructions followed (strict)"] = share(rules["instruction_strict"]) + counted
     if t > 1 and (first := run.entry(f"m{t}/vs_m1")):
         column["vs. M1: win / tie / loss"] = _record(first)
     if t > 2 and (before := run.entry(f"m{t}/vs_m{t - 1}")):

@@ -59,6 +59,7 @@ class InstructionAccuracy:
     """The four accuracies of the paper, and instruction-level strict accuracy by kind of instruction.
 
     Prompt-level: all instructions of a prompt must be followed. Instruction-level: each instruction counts separately.
+    `unanswered` is the number of prompts without a response, which follow none of their instructions.
     """
 
     prompt_strict: Estimate
@@ -66,6 +67,7 @@ class InstructionAccuracy:
     prompt_loose: Estimate
     instruction_loose: Estimate
     by_kind: dict[str, Estimate]
+    unanswered: int
 
 
 def read_instructions(path: Path) -> list[InstructionPrompt]:
@@ -103,17 +105,10 @@ def check(row: InstructionPrompt, answer: str) -> CheckResult:
 def score(rows: Sequence[InstructionPrompt], answers: Mapping[str, str]) -> InstructionAccuracy:
     """Compute the accuracies of the responses, given by row id; intervals are over prompts.
 
-    Raises:
-        InputError: a row has no response. Skipping it would raise the accuracies, counting it as wrong would lower
-            them.
+    A row without a response counts like one with a blank response: no instruction is followed. Leaving it out would
+    raise the accuracies of a model that fails to answer.
     """
-    missing = [row for row in rows if row.id not in answers]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(rows)} prompts have no response, the first is key {missing[0].key}; "
-            "generate all responses before scoring them"
-        )
-    checked = [check(row, answers[row.id]) for row in rows]
+    checked = [check(row, answers.get(row.id, "")) for row in rows]
     strict, loose = [each.strict for each in checked], [each.loose for each in checked]
     sizes = [len(row.kinds) for row in rows]
     return InstructionAccuracy(
@@ -124,6 +119,7 @@ def score(rows: Sequence[InstructionPrompt], answers: Mapping[str, str]) -> Inst
         by_kind={
             kind: _kind_accuracy(kind, rows, strict) for kind in sorted({kind for row in rows for kind in row.kinds})
         },
+        unanswered=sum(row.id not in answers for row in rows),
     )
 
 

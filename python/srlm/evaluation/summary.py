@@ -57,6 +57,9 @@ def instructions_table(results: Mapping[str, Entry], title: str) -> Table:
     table = _table(results, f"instruction following: {title}")
     for label, key in RULES:
         table.add_row(label, *(share(entry[key]) for entry in results.values()))
+    if any(entry.get("unanswered") for entry in results.values()):
+        counts = [str(entry.get("unanswered", 0)) for entry in results.values()]
+        table.add_row("prompts without a response (count as not followed)", *counts)
     for kind in sorted({kind for entry in results.values() for kind in entry["by_kind"]}):
         table.add_row(Text(kind), *(share(entry["by_kind"].get(kind)) for entry in results.values()))
     return table

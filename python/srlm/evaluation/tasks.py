@@ -114,8 +114,12 @@ class InstructionsTask:
             engine, rows, self.file, max_tokens=config.evaluate.instructions_max_tokens, report=report
         )
         answers = {row.prompt_id: row.text for row in read_rows(self.file, Candidate)}
-        answered = [row for row in rows if row.id in answers]
-        return {"rows": len(answers), **asdict(instructions.score(answered, answers))}
+        found = instructions.score(rows, answers)
+        if found.unanswered:
+            report.note(
+                f"{self.name}: {found.unanswered} of {len(rows)} prompts have no response; they count as not followed"
+            )
+        return {"rows": len(answers), **asdict(found)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,12 @@ def _versus_length_baseline(entry: Entry | None, accuracy: Estimate, longer: Est
 def _instruction_sentences(model: ModelData, before: ModelData | None) -> list[str]:
     found = estimate(model.stages.get("instructions"), "prompt_strict")
     change = _change(found, _previous_estimate(before, "instructions", "prompt_strict"), before)
-    return [f"Instruction following: {change.removeprefix('; ')}."] if change else []
+    unanswered = (model.stages.get("instructions") or {}).get("unanswered")
+    missing = f"{unanswered} instruction prompts have no response and count as not followed."
+    return [
+        *([f"Instruction following: {change.removeprefix('; ')}."] if change else []),
+        *([missing] if unanswered else []),
+    ]
 
 
 def _previous_estimate(before: ModelData | None, stage: str, key: str) -> Estimate:

@@ -53,7 +53,8 @@ def instruction_section(run: RunData) -> Section:
         id="instructions",
         title="Instruction following",
         intro="Instructions that a rule can verify, such as a minimum number of words. Strict checks the answer as it "
-        "is; loose also accepts it without its first or last line or its markdown.",
+        "is; loose also accepts it without its first or last line or its markdown. A prompt without a response counts "
+        "as not followed.",
         groups=[("", [_instruction_chart(measured)])] if measured else [],
         tables=[("By kind of instruction, strict", _kind_table(measured))] if measured else [],
     )
@@ -206,7 +207,11 @@ def _instruction_chart(measured: list[ModelData]) -> Chart:
         )
         for index, (name, estimates) in enumerate(found.items())
     ]
-    rows = [[name, *(with_interval(one) for one in estimates)] for name, estimates in found.items()]
+    unanswered = [format_number(model.stages["instructions"].get("unanswered"), "count") for model in measured]
+    rows = [
+        [name, *(with_interval(one) for one in estimates), count]
+        for (name, estimates), count in zip(found.items(), unanswered, strict=True)
+    ]
     return Chart(
         id="instructions-followed",
         title="Share followed",
@@ -214,7 +219,7 @@ def _instruction_chart(measured: list[ModelData]) -> Chart:
         + "; ".join(f"{row[0]} {row[1]} of prompts and {row[2]} of instructions" for row in rows)
         + ".",
         figure=build_figure(traces, height=300, barmode="group", yaxis={"tickformat": ".0%", "rangemode": "tozero"}),
-        table=Table(["model", *(label for label, _ in INSTRUCTIONS.values())], rows),
+        table=Table(["model", *(label for label, _ in INSTRUCTIONS.values()), "prompts without a response"], rows),
     )
 
 
