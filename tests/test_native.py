@@ -326,6 +326,27 @@ def test_normal_keys():
     assert _native.normal_keys([""]) == ["99aa06d3014798d86001c324468d497f"]
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("\uff21\uff22\uff23 \uff11", "abc 1", True),
+        ("\ufb01ne", "fine", True),
+        ("\uff76\uff9e", "\u30ac", True),
+        ("20\u2103, 5\u338f\u2026", "20\u00b0c, 5kg...", True),
+        ("2\u2075", "25", False),
+        ("x\u2082", "x2", False),
+        ("1\u00bd", "11\u20442", False),
+        ("\u2460\u2461", "12", False),
+        ("m\u00b2", "m2", False),
+        ("\u33a1", "m2", False),
+        ("\u3131\u314f", "\uac00", False),
+    ],
+)
+def test_normal_keys_join_only_variants_of_the_same_text(one, other, same):
+    a, b = _native.normal_keys([one, other])
+    assert (a == b) is same
+
+
 def test_concurrent_searches():
     index = _native.NoveltyIndex()
     index.add_all([f"text {n}" for n in range(3000)])

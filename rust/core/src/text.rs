@@ -1,13 +1,20 @@
 //! Normalisation of texts, and keys of the normal form.
 
+mod compatibility;
+
 use unicode_normalization::UnicodeNormalization;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// The normal form of a text: NFKC (Unicode Annex 15), lower case, every run of
-/// white space as one space, and none at the ends.
+/// The normal form of a text: compatibility characters as the characters that
+/// they are a variant of, lower case, every run of white space as one space,
+/// and none at the ends.
 ///
-/// NFKC is applied again after lower-casing because lower-casing can produce
-/// text that is not normalised (`İ` becomes `i` and a combining dot).
+/// The first step is NFKC (Unicode Annex 15), except that superscripts,
+/// subscripts, fractions, enclosed characters, signs with digits, spacing marks
+/// and single Hangul letters stay as they are, since they mean something else
+/// than their decomposition: `2⁵` is not `25`. It is applied again after
+/// lower-casing because lower-casing can produce text that is not normalised
+/// (`İ` becomes `i` and a combining dot).
 pub fn normal_text(text: &str) -> String {
     let mut normal = Vec::new();
     write_normal(text, &mut normal);
@@ -40,8 +47,22 @@ pub(crate) fn write_uncollapsed(text: &str, normal: &mut Vec<u8>) {
     normal.clear();
     if text.contains('Σ') || !write_pieces(text, normal) {
         normal.clear();
-        let unified: String = text.nfkc().collect();
-        unified.to_lowercase().nfkc().for_each(|c| push(c, normal));
+        let mut unified = String::with_capacity(text.len());
+        unify(text, |c| unified.push(c));
+        unify(&unified.to_lowercase(), |c| push(c, normal));
+    }
+}
+
+/// Calls `each` for the characters of the text in NFKC, with the exceptions of
+/// [`compatibility`].
+pub(crate) fn unify(text: &str, each: impl FnMut(char)) {
+    if text.chars().any(compatibility::is_special) {
+        let mut joined = String::with_capacity(text.len());
+        text.chars()
+            .for_each(|c| compatibility::joined(c, |d| joined.push(d)));
+        joined.nfc().for_each(each);
+    } else {
+        text.nfkc().for_each(each);
     }
 }
 
@@ -83,6 +104,12 @@ fn first_non_ascii(text: &[u8]) -> Option<usize> {
 }
 
 fn write_piece(piece: &str, normal: &mut Vec<u8>) -> bool {
+    if piece.chars().any(compatibility::is_special) {
+        let mut unified = String::with_capacity(piece.len());
+        unify(piece, |c| unified.push(c));
+        unify(&unified.to_lowercase(), |c| push(c, normal));
+        return !unified.contains('Σ');
+    }
     let mut sigma = false;
     let unified = piece.nfkc().inspect(|c| sigma |= *c == 'Σ');
     let lower = unified.flat_map(char::to_lowercase);
@@ -135,10 +162,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn plain_unified(text: &str) -> String {
+        let mut joined = String::new();
+        text.chars()
+            .for_each(|c| compatibility::joined(c, |d| joined.push(d)));
+        joined.nfc().collect()
+    }
+
     /// The definition, applied to the whole text.
     fn plain_normal_text(text: &str) -> String {
-        let unified: String = text.nfkc().collect();
-        let lower: String = unified.to_lowercase().nfkc().collect();
+        let lower = plain_unified(&plain_unified(text).to_lowercase());
         lower.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
@@ -153,6 +186,20 @@ mod tests {
             ("a\u{a0}b\u{3000}c", "a b c"),
             ("ΟΔΟΣ", "οδος"),
             ("", " \n"),
+            ("ｶﾞｷﾞ", "ガギ"),
+            ("ﾡￂ", "ㄱㅏ"),
+            ("￣", "¯"),
+            ("ﷺ", "صلى الله عليه وسلم"),
+            ("ﻻ", "لا"),
+            ("𝐀𝟐ℝ", "a2r"),
+            ("20℃ 5㎏ № 3…", "20°c 5kg no 3..."),
+            ("㍻ ㋿", "平成 令和"),
+            ("Ⅳ", "iv"),
+            ("ⒶＢ²", "ⓐb²"),
+            ("a\u{2011}b", "a\u{2010}b"),
+            ("µ", "μ"),
+            ("⼀", "一"),
+            ("ำ", "ํา"),
         ];
         for (left, right) in cases {
             assert_eq!(normal_key(left), normal_key(right), "{left:?} {right:?}");
@@ -161,7 +208,33 @@ mod tests {
 
     #[test]
     fn different_texts_have_different_keys() {
-        let cases = [("ab", "a b"), ("a.", "a"), ("é", "e"), ("", "a")];
+        let cases = [
+            ("ab", "a b"),
+            ("a.", "a"),
+            ("é", "e"),
+            ("", "a"),
+            ("2⁵", "25"),
+            ("x₂", "x2"),
+            ("1½", "11⁄2"),
+            ("½", "1⁄2"),
+            ("1½", "1 1⁄2"),
+            ("⅟2", "1⁄2"),
+            ("①②", "12"),
+            ("⑴", "(1)"),
+            ("2⒈5", "21.5"),
+            ("🄰", "a"),
+            ("㋀", "1月"),
+            ("1㏠", "11日"),
+            ("m²", "m2"),
+            ("㎡", "m2"),
+            ("x™", "xtm"),
+            ("1ª", "1a"),
+            ("xⁿ", "xn"),
+            ("xⁿ", "xₙ"),
+            ("ㄱㅏ", "가"),
+            ("ﾡￂ", "가"),
+            ("a¨b", "a \u{308}b"),
+        ];
         for (left, right) in cases {
             assert_ne!(normal_key(left), normal_key(right), "{left:?} {right:?}");
         }
@@ -171,6 +244,7 @@ mod tests {
     #[test]
     fn the_key_is_stable() {
         assert_eq!(normal_key(""), 0x99aa_06d3_0147_98d8_6001_c324_468d_497f);
+        assert_eq!(normal_text("A² ＢＣ½\n①ﬁ"), "a² bc½ ①fi");
     }
 
     proptest! {
@@ -184,7 +258,7 @@ mod tests {
         /// jamo and every kind of white space, between ASCII of all kinds.
         #[test]
         fn pieces_add_up_to_the_whole(
-            text in "[aAzZ'. \t\r\n\u{b}\u{1c}\0İıſKÅéÉßẞΣσς\u{1d6ba}ﬁ…²½\u{300}\u{301}\u{307}\u{323}\u{327}\u{338}\u{345}ᄀ각\u{a0}\u{85}\u{2028}\u{3000}\u{200b}<=>😀ﷺ]{0,24}"
+            text in "[aAzZ'. \t\r\n\u{b}\u{1c}\0İıſKÅéÉßẞΣσς\u{1d6ba}ﬁ…²½₂①㎡㎏ㄱﾡㅏ가￣¨´΅῁゛ﾞｶⒶⅣ㋀𝟐\u{300}\u{301}\u{307}\u{323}\u{327}\u{338}\u{345}ᄀ각\u{a0}\u{85}\u{2028}\u{3000}\u{200b}<=>😀ﷺ]{0,24}"
         ) {
             prop_assert_eq!(normal_text(&text), plain_normal_text(&text));
         }

@@ -18,9 +18,9 @@ use super::shingles::Unit;
 use crate::Error;
 
 const MAGIC: &[u8; 8] = b"SRLMNEAR";
-/// Must be increased with any change of the format, the hashes or the
-/// signatures.
-const VERSION: u32 = 1;
+/// Must be increased with any change of the format, the normal form of texts,
+/// the hashes or the signatures.
+const VERSION: u32 = 2;
 
 impl NearDuplicateIndex {
     /// Saves the index atomically. Equal indexes have equal files.
@@ -116,7 +116,7 @@ fn read(bytes: &[u8]) -> Result<NearDuplicateIndex, &'static str> {
     }
     let mut header = Reader(&bytes[MAGIC.len()..]);
     if header.u32()? != VERSION {
-        return Err("saved with another version of the format");
+        return Err("saved by another version of srlm; build it again");
     }
     let Some((body, sum)) = bytes.split_last_chunk::<8>() else {
         return Err(TRUNCATED);
