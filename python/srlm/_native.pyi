@@ -1,4 +1,4 @@
-"""The Rust extension: chat encoding, verdicts, pairs, novelty, duplicates and reading JSON lines.
+"""The Rust extension: chat encoding, verdicts, pairs, novelty, words, duplicates and reading JSON lines.
 
 All functions release the GIL during the computation. A lone surrogate in a `str` is treated as `?`.
 """
@@ -16,8 +16,10 @@ __all__ = [
     "NearDuplicateIndex",
     "NoveltyIndex",
     "__version__",
+    "count_words",
     "exact_duplicates",
     "expected_scores",
+    "first_keywords",
     "mean_scores",
     "near_duplicates",
     "normal_keys",
@@ -273,8 +275,9 @@ def rouge_l(a: str, b: str, *, words: Literal["rouge_score", "unicode"] = "rouge
 
     `rouge_score` is bit-identical to Google's package of this name (`rougeL`, `use_stemmer=False`). That package uses
     ASCII letters and digits only: the result is 0.0 for two texts in Russian or Chinese. `unicode` splits a text with
-    non-ASCII letters at everything but Unicode letters and digits, treats each Chinese or Japanese character as a word,
-    and returns 1.0 for two identical texts without words. Otherwise both agree.
+    non-ASCII letters at everything but Unicode letters, their marks and digits, treats each letter of a script without
+    spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese …) as a word, and returns 1.0 for two identical
+    texts without words. Otherwise both agree.
 
     Raises:
         ValueError: `words` is unknown.
@@ -404,8 +407,35 @@ class NoveltyIndex:
 def normal_keys(texts: Sequence[str]) -> list[str]:
     """Return a key of 32 hexadecimal digits for each text.
 
-    Texts that differ only in case, white space or compatibility characters (NFKC) have the same key. A text has the
-    same key on every machine.
+    Texts that differ only in case, white space or compatibility characters (full-width letters, half-width kana,
+    ligatures, presentation forms, letters of a font, `…`, `℃`, `㎏`) have the same key. The normal form is NFKC, lower
+    case, with single spaces, but without NFKC's mappings that change the meaning: superscripts, subscripts, fractions,
+    enclosed characters, signs with digits, spacing marks and single Hangul letters stay as they are, so `2⁵` differs
+    from `25`. A text has the same key on every machine.
+    """
+
+def count_words(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of words of each text.
+
+    A word is a piece between white space, as in `str.split`; in scripts without spaces between words (Chinese,
+    Japanese, Thai, Lao, Khmer, Burmese) the words of ICU's dictionaries count, without punctuation. In such scripts
+    without a dictionary each letter is a word; in Tibetan, each syllable.
+
+    Returns:
+        Counts [N].
+    """
+
+def first_keywords(texts: Sequence[str], keywords: Sequence[str]) -> NDArray[np.int64]:
+    """Return for each text the index of the first of `keywords` that occurs in it.
+
+    A keyword is a phrase. Case, white space, compatibility characters (see `normal_keys`), invisible characters, and
+    the kind of hyphen or apostrophe do not matter. It occurs where no letter, digit, mark or underscore continues it:
+    `.NET` is in "a .NET app", not in "example.net". A keyword that ends in a symbol may be followed by a digit (`C++`
+    in "C++17"). In scripts without spaces between words both ends must be ends of words, as ICU's dictionaries find
+    them. A keyword without a visible character never occurs.
+
+    Returns:
+        Indices [N]; -1 if none occurs.
     """
 
 def exact_duplicates(texts: Sequence[str]) -> NDArray[np.int64]:
@@ -440,7 +470,8 @@ class NearDuplicateIndex:
     """Clusters of texts that share most of their n-grams, among all texts added so far.
 
     A text is represented by its set of n-grams: of `ngram` words, or of characters including the spaces between words,
-    of its normal form (see `normal_keys`). A text of fewer words (characters) has one n-gram of all of them. Two texts
+    of its normal form (see `normal_keys`). Words are separated by white space; in scripts without spaces between words
+    each letter is one. A text of fewer words (characters) has one n-gram of all of them. Two texts
     are linked if their sets are equal, or if they were compared and have a Jaccard similarity of at least `threshold`.
     Clusters are the connected components of these links.
 

@@ -1,4 +1,4 @@
-"""The Rust extension: chat encoding, replies, verdicts, pairs, novelty, duplicates and JSON lines.
+"""The Rust extension: chat encoding, replies, verdicts, pairs, novelty, words, duplicates and JSON lines.
 
 Every function releases the GIL during the computation, and its result does not depend on the number of threads. The
 docstrings and types are in `_native.pyi`.
@@ -13,8 +13,10 @@ from srlm._native import (
     Reply,
     TurnMarks,
     __version__,
+    count_words,
     exact_duplicates,
     expected_scores,
+    first_keywords,
     mean_scores,
     near_duplicates,
     normal_keys,
@@ -34,8 +36,10 @@ __all__ = [
     "Reply",
     "TurnMarks",
     "__version__",
+    "count_words",
     "exact_duplicates",
     "expected_scores",
+    "first_keywords",
     "mean_scores",
     "near_duplicates",
     "normal_keys",

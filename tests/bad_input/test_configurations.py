@@ -56,6 +56,10 @@ KEYS = [
     key(
         "a text for a list", "seed_data: {ift: in.jsonl}", "seed_data.ift", "should be a valid list", "found 'in.jsonl'"
     ),
+    key(
+        "a blank keyword", 'prompts: {keywords: [map, " "]}', "prompts.keywords", "never occurs; remove it", "found ' '"
+    ),
+    key("an invisible keyword", 'prompts: {keywords: ["\\u200b"]}', "prompts.keywords", "never occurs; remove it"),
     key("NaN", "judge: {temperature: .nan}", "judge.temperature", "should be a finite number", "found nan"),
     key("infinity", "dpo: {beta: .inf}", "dpo.beta", "should be a finite number", "found inf"),
     key("a negative count", "judge: {samples: -1}", "judge.samples", "greater than or equal to 1", "found -1"),

@@ -127,6 +127,32 @@ def test_drop_reason(text, cut_off, reason):
     assert stage.drop_reason(text, cut_off, PromptsSection(max_words=5)) == reason
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("写一首关于春天的诗", None),
+        ("春についての詩を書いてください", None),
+        ("เขียนบทกวีเกี่ยวกับฤดูใบไม้ผลิ", None),
+        ("ຂຽນບົດກະວີກ່ຽວກັບລະດູໃບໄມ້ປົ່ງ", None),
+        ("សរសេរកំណាព្យអំពីរដូវផ្ការីក", None),
+        ("နွေဦးအကြောင်းကဗျာတစ်ပုဒ်ရေးပါ", None),
+        ("བོད་ཡིག་འབྲི་རོགས།", None),
+        ("写诗。", "too_short"),
+        ("เขียน", "too_short"),
+        ("写一首关于春天的诗。" * 26, "too_long"),  # 156 words
+        ("写一首关于春天的诗。" * 25, None),  # 150 words, 250 characters
+        ("Write an e-mail to him", "keyword"),
+        ("Explain how to use C++, please", "keyword"),
+        ("How do I\nGO  TO bed early?", "keyword"),
+        ("请描述这张图片的内容", "keyword"),
+        ("Does the ego to some degree matter?", None),
+    ],
+)
+def test_filters_serve_every_script(text, reason):
+    keywords = ["e-mail", "C++", "go to", "图片"]
+    assert stage.drop_reason(text, False, PromptsSection(keywords=keywords)) == reason
+
+
 def test_similarity_limit(run):
     """Five words of seven in common with a seed give ROUGE-L 5/7, six give 6/7."""
     texts = ["Tell me about snow in three lines", "Tell me about snow in two lines"]

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from srlm.config.section import Count, Section, Share, Temperature, TopP
+from srlm.native import first_keywords
+
+
+def _visible(keyword: str) -> str:
+    if first_keywords([keyword], [keyword])[0] < 0:
+        raise ValueError("a keyword without a visible character never occurs; remove it")
+    return keyword
+
+
+Keyword = Annotated[str, AfterValidator(_visible)]
 
 
 class ModelSection(Section):
@@ -120,11 +130,16 @@ class PromptsSection(Section):
         "unicode",
         description="Tokenizer of ROUGE-L; `unicode`: words of any script; `rouge_score`: only runs of `a-z0-9`.",
     )
-    min_words: Count = Field(3, description="Drop a prompt with fewer words.")
+    min_words: Count = Field(
+        3,
+        description="Drop a prompt with fewer words: pieces between white space; in scripts that do not separate words "
+        "(Chinese, Japanese, Thai …), the words that ICU's dictionaries find.",
+    )
     max_words: Count = Field(150, description="Drop a prompt with more words.")
-    keywords: list[str] = Field(
+    keywords: list[Keyword] = Field(
         ["image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "draw", "plot", "video"],
-        description="Drop a prompt with any of these words (case-insensitive): tasks that text alone cannot solve.",
+        description="Drop a prompt with any of these words or phrases (in any case, with any white space): tasks that "
+        "text alone cannot solve.",
     )
     round_size: Count = Field(
         64, description="Attempts sampled per round; demonstrations come from earlier rounds only."

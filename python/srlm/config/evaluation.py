@@ -70,7 +70,9 @@ class HeadToHeadSection(Section):
         "endpoint generates the verdict).",
     )
     prompt_file: str | None = Field(
-        None, description="File with a custom comparison prompt, with the fields {prompt}, {first} and {second}."
+        None,
+        description="File with a custom comparison prompt, with the fields {prompt}, {first} and {second}; it must ask "
+        "for a line `Verdict: A`, `Verdict: B` or `Verdict: tie`.",
     )
     max_tokens: Count = Field(512, description="Maximum length of a comparison, in tokens.")
 

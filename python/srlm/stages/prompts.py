@@ -12,13 +12,14 @@ of the attempts, so an interrupted stage resumes with the same result.
 from __future__ import annotations
 
 import random
-import re
+
 from itertools import count
 from typing import TYPE_CHECKING
 
 from srlm.engines.base import Request, Sampling
 from srlm.models import chat
 from srlm.models.replies import ReplyReader
+from srlm.native import count_words, first_keywords
 from srlm.rows.records import DroppedPrompt, Prompt, RowWriter, content_id, derived_seed, write_rows
 from srlm.rows.resume import resume_rows
 from srlm.stages.novelty import Novelty
@@ -162,13 +163,12 @@ def _apply_filters(
 
 def drop_reason(text: str, cut_off: bool, prompts: PromptsSection) -> str | None:
     """Return the first filter (other than novelty) that an instruction fails, or None."""
-    words = text.split()
-    lowered = set(re.findall(r"\w+", text.lower()))
+    words = int(count_words([text])[0])
     checks = {
-        "empty": not words,
+        "empty": words == 0,
         "cut_off": cut_off,
-        "too_short": len(words) < prompts.min_words,
-        "too_long": len(words) > prompts.max_words,
-        "keyword": any(word.lower() in lowered for word in prompts.keywords),
+        "too_short": words < prompts.min_words,
+        "too_long": words > prompts.max_words,
+        "keyword": first_keywords([text], prompts.keywords)[0] >= 0,
     }
     return next((reason for reason, failed in checks.items() if failed), None)

@@ -15,6 +15,7 @@
 //!   (ROUGE-L),
 //! * [`jsonl`] reads a text field from JSON lines,
 //! * [`text`] normalises texts and hashes the normal form,
+//! * [`words`] counts words and finds keywords, in any script,
 //! * [`parallel`] decides when work is split over threads.
 
 #![forbid(unsafe_code)]
@@ -31,5 +32,6 @@ pub mod parallel;
 pub mod reply;
 pub mod text;
 pub mod verdict;
+pub mod words;
 
 pub use error::Error;

@@ -19,6 +19,7 @@ mod pairs;
 mod replies;
 mod texts;
 mod verdicts;
+mod words;
 
 use pyo3::prelude::*;
 
@@ -44,6 +45,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pairs::select_pairs, module)?)?;
     module.add_function(wrap_pyfunction!(pairs::select_positives, module)?)?;
     module.add_function(wrap_pyfunction!(jsonl::read_text_column, module)?)?;
+    module.add_function(wrap_pyfunction!(words::count_words, module)?)?;
+    module.add_function(wrap_pyfunction!(words::first_keywords, module)?)?;
     module.add_function(wrap_pyfunction!(verdicts::expected_scores, module)?)?;
     module.add_function(wrap_pyfunction!(verdicts::parse_verdicts, module)?)
 }

@@ -1,4 +1,8 @@
-"""Counts of words, sentences and capitalized words, and the two relations that the rules compare them with."""
+"""Counts of words, sentences and capitalized words, and the two relations that the rules compare them with.
+
+The counts are those of IFEval's code for any language: a Chinese sentence is one word. `srlm.native.count_words`, which
+filters generated prompts, counts the words of every script.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 use super::hash_mix::mix;
 use crate::Error;
 use crate::text::{write_normal, write_uncollapsed};
+use crate::words::{is_joining, is_separator, is_unspaced};
 
 /// The maximum n.
 pub const MAX_NGRAM: usize = 64;
@@ -15,7 +16,8 @@ const LOW_BITS: u64 = u64::from_ne_bytes([1; 8]);
 /// The unit of an n-gram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Words: separated by white space.
+    /// Words: separated by white space; in scripts that do not separate words
+    /// (Chinese, Japanese, Thai …) each letter with its marks.
     Word,
     /// Characters (Unicode scalar values), including one space between words.
     Char,
@@ -76,6 +78,7 @@ impl Shingler {
         match self.unit {
             Unit::Word => {
                 write_uncollapsed(text, &mut self.normal);
+                separate_words(&mut self.normal);
                 for_each_word(&mut self.normal, |word| window.push(word));
             }
             Unit::Char => {
@@ -146,6 +149,36 @@ impl<'a> Window<'a> {
     }
 }
 
+/// Inserts spaces around each letter, with its marks, of a script without
+/// spaces, and replaces separators that are not white space.
+fn separate_words(text: &mut Vec<u8>) {
+    if text.is_ascii() {
+        return;
+    }
+    let whole = str::from_utf8(text).expect("a normal form is valid UTF-8");
+    if !whole.chars().any(|c| is_unspaced(c) || is_separator(c)) {
+        return;
+    }
+    let mut spaced = String::with_capacity(2 * whole.len());
+    let mut is_single = false;
+    for c in whole.chars() {
+        if is_separator(c) {
+            spaced.push(' ');
+            is_single = false;
+            continue;
+        }
+        if !is_joining(c) {
+            let unspaced = is_unspaced(c);
+            if unspaced || is_single {
+                spaced.push(' ');
+            }
+            is_single = unspaced;
+        }
+        spaced.push(c);
+    }
+    *text = spaced.into_bytes();
+}
+
 /// Calls `each` with a hash of every word; words are separated by spaces.
 ///
 /// A word is read eight bytes at a time. The last piece holds up to seven bytes
@@ -198,11 +231,19 @@ mod tests {
         Shingler::new(unit, ngram).set_of(text).into_vec()
     }
 
+    /// Letters of scripts without spaces are in the tests' alphabet only: 图, ก.
+    fn naive_words(normal: &str) -> Vec<String> {
+        let spaced = normal.replace('图', " 图 ").replace("กี", "\u{1}");
+        let spaced = spaced.replace('ก', " ก ").replace('\u{1}', " กี ");
+        let spaced = spaced.replace('་', " ");
+        spaced.split_whitespace().map(str::to_owned).collect()
+    }
+
     /// The n-grams as strings.
     fn naive(text: &str, unit: Unit, ngram: usize) -> HashSet<Vec<String>> {
         let normal = normal_text(text);
         let units: Vec<String> = match unit {
-            Unit::Word => normal.split_whitespace().map(str::to_owned).collect(),
+            Unit::Word => naive_words(&normal),
             Unit::Char => normal.chars().map(String::from).collect(),
         };
         let size = ngram.min(units.len()).max(1);
@@ -230,6 +271,10 @@ mod tests {
             set_of("stab", Unit::Char, 4),
         ];
         assert_eq!(sets, [[8095362170989490240], [15660565416038885839]]);
+        assert_eq!(
+            set_of("写诗", Unit::Word, 2),
+            set_of("写 诗", Unit::Word, 2)
+        );
     }
 
     proptest! {
@@ -237,7 +282,7 @@ mod tests {
         /// hashes as n-grams, so hashes are equal exactly if n-grams are.
         #[test]
         fn hashes_stand_for_ngrams(
-            a in "[abA\0 \u{a0}é😀]{0,30}", b in "[abA\0 \u{a0}é😀]{0,30}", ngram in 1_usize..6
+            a in "(?:[abA\0 \u{a0}é😀图ก་]|กี){0,30}", b in "(?:[abA\0 \u{a0}é😀图ก་]|กี){0,30}", ngram in 1_usize..6
         ) {
             for unit in [Unit::Word, Unit::Char] {
                 let (left, right) = (naive(&a, unit, ngram), naive(&b, unit, ngram));

@@ -2,7 +2,10 @@
 
 use std::str::FromStr;
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::Error;
+use crate::words::{is_joining, is_unspaced};
 
 /// The definition of a word. For a text with ASCII letters only, both give the
 /// same words.
@@ -14,9 +17,9 @@ pub enum Words {
     #[default]
     RougeScore,
     /// The same for a text without non-ASCII letters. Any other text is split
-    /// at everything but Unicode letters and digits, and each Chinese or
-    /// Japanese character is a word, since these languages do not separate
-    /// words.
+    /// at everything but Unicode letters, their marks and digits, and each
+    /// letter of a script that does not separate words (Chinese, Japanese,
+    /// Thai, Lao, Khmer, Burmese …) is a word.
     Unicode,
 }
 
@@ -37,7 +40,7 @@ pub(super) fn for_each_word(text: &str, words: Words, mut found: impl FnMut(&str
     if words == Words::RougeScore || text.is_ascii() {
         return ascii_words(text, &mut found);
     }
-    let lower = text.to_lowercase();
+    let lower: String = text.to_lowercase().nfc().collect();
     if lower.chars().any(|c| !c.is_ascii() && c.is_alphabetic()) {
         unicode_words(&lower, &mut found);
     } else {
@@ -78,19 +81,25 @@ fn ascii_lower(text: &str) -> String {
     lower
 }
 
-/// Runs of letters and digits; each character of a script without spaces is a
-/// separate word.
+/// Runs of letters, their marks and digits; each letter of a script without
+/// spaces is a separate word.
 fn unicode_words(lower: &str, found: &mut impl FnMut(&str)) {
     let mut word = String::new();
+    let mut is_single = false;
     for c in lower.chars() {
-        if is_unspaced(c) {
+        if is_joining(c) {
+            if !word.is_empty() {
+                word.push(c);
+            }
+        } else if !c.is_alphanumeric() {
             flush(&mut word, found);
-            word.push(c);
-            flush(&mut word, found);
-        } else if c.is_alphanumeric() {
-            word.push(c);
         } else {
-            flush(&mut word, found);
+            let unspaced = is_unspaced(c);
+            if unspaced || is_single {
+                flush(&mut word, found);
+            }
+            word.push(c);
+            is_single = unspaced;
         }
     }
     flush(&mut word, found);
@@ -103,21 +112,6 @@ fn flush(word: &mut String, found: &mut impl FnMut(&str)) {
     }
 }
 
-/// Kana and Han letters: the blocks from Hiragana to Katakana, the extended
-/// Katakana, the unified and compatibility ideographs, and planes 2 and 3.
-fn is_unspaced(c: char) -> bool {
-    c.is_alphanumeric()
-        && matches!(
-            c,
-            '\u{3040}'..='\u{30ff}'
-                | '\u{31f0}'..='\u{31ff}'
-                | '\u{3400}'..='\u{4dbf}'
-                | '\u{4e00}'..='\u{9fff}'
-                | '\u{f900}'..='\u{faff}'
-                | '\u{20000}'..='\u{3ffff}'
-        )
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::words;
@@ -125,7 +119,7 @@ mod tests {
 
     #[test]
     fn words_of_texts() {
-        let cases: [(&str, &[&str]); 9] = [
+        let cases: [(&str, &[&str]); 18] = [
             ("", &[]),
             (" …!? ", &[]),
             ("Hello, World!", &["hello", "world"]),
@@ -138,6 +132,15 @@ mod tests {
             ("Напиши письмо.", &["напиши", "письмо"]),
             ("写一封信 to Bob2", &["写", "一", "封", "信", "to", "bob2"]),
             ("カタカナ・abc", &["カ", "タ", "カ", "ナ", "abc"]),
+            ("ｶﾅ々", &["ｶ", "ﾅ", "々"]),
+            ("abcก", &["abc", "ก"]),
+            ("กี่ x", &["กี่", "x"]),
+            ("ភាសាខ្មែរ", &["ភា", "សា", "ខ្", "មែ", "រ"]),
+            ("ພາສາ", &["ພ", "າ", "ສ", "າ"]),
+            ("བོད་ཡིག", &["བོད", "ཡིག"]),
+            ("नमस्ते दुनिया", &["नमस्ते", "दुनिया"]),
+            ("e\u{301}té, été", &["été", "été"]),
+            ("cafe\u{301} x", &["café", "x"]),
         ];
         for (text, expected) in cases {
             assert_eq!(words(text, Words::Unicode), expected, "{text:?}");
