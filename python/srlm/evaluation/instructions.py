@@ -18,7 +18,7 @@ from srlm.evaluation.estimates import mean, ratio
 from srlm.evaluation.rules.arguments import read_arguments
 from srlm.evaluation.rules.registry import RULES
 from srlm.rows.json_lines import read_objects
-from srlm.rows.records import Prompt, content_id
+from srlm.rows.records import CaseResult, Prompt, content_id
 from srlm.stages.candidates import write_candidates
 
 if TYPE_CHECKING:
@@ -121,6 +121,20 @@ def score(rows: Sequence[InstructionPrompt], answers: Mapping[str, str]) -> Inst
         },
         unanswered=sum(row.id not in answers for row in rows),
     )
+
+
+def case_results(rows: Sequence[InstructionPrompt], answers: Mapping[str, str]) -> list[CaseResult]:
+    """Return the result of every prompt and of every instruction, for the changes from one model to another."""
+    found = []
+    for row in rows:
+        checked = check(row, answers.get(row.id, ""))
+        for kind, followed in (("strict", checked.strict), ("loose", checked.loose)):
+            found.append(CaseResult(f"prompt_{kind}", row.id, row.id, float(all(followed))))
+            found += [
+                CaseResult(f"instruction_{kind}", f"{row.id}.{index}", row.id, float(each))
+                for index, each in enumerate(followed)
+            ]
+    return found
 
 
 def write_answers(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from srlm.evaluation.claims import claim
+
 if TYPE_CHECKING:
     from collections import Counter
 
@@ -24,6 +26,7 @@ def flags(
     gain_over_length: Estimate,
     prompts: int,
     expected: bool,
+    gain_p: float | None = None,
 ) -> list[str]:
     """Return one sentence per caveat.
 
@@ -33,13 +36,14 @@ def flags(
         parse_rate: the share of verdicts with a parseable score.
         gain_over_length: pairwise accuracy minus that of "the longer answer is better", on the same pairs.
         prompts: the number of prompts with a pair.
+        gain_p: the p-value of the exact test of `gain_over_length`.
         expected: whether answers are ordered by expected scores (judge.score).
     """
     found = [
         _one_score(written, expected=expected),
         _ties(tied, expected=expected),
         _unparseable(parse_rate),
-        _length_baseline(gain_over_length),
+        _length_baseline(gain_over_length, gain_p),
         _few_prompts(prompts),
     ]
     return [flag for flag in found if flag is not None]
@@ -80,8 +84,8 @@ def _unparseable(rate: Estimate) -> str | None:
     )
 
 
-def _length_baseline(gain: Estimate) -> str | None:
-    if gain.low is None or gain.high is None or gain.low > 0:
+def _length_baseline(gain: Estimate, p_value: float | None) -> str | None:
+    if gain.low is None or gain.high is None or claim(gain, p_value) == "better":
         return None
     return (
         f'Not significantly better than "the longer answer is better" (difference {100 * gain.low:+.0f} to '

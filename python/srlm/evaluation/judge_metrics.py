@@ -11,12 +11,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from itertools import combinations
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from srlm.evaluation import estimates, judge_flags, rank_correlation
-from srlm.rows.equal_answers import equal_pairs, groups_of_equal, is_same_text
+from srlm.evaluation.judge_pairs import Judged, Pairs, compare, ordered_pairs
+from srlm.rows.equal_answers import equal_pairs
 from srlm.stages.eft import answer_id
 from srlm.stages.judge import count_outcomes, mean_scores
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from srlm.config import JudgeSection
     from srlm.evaluation.estimates import Estimate
-    from srlm.rows.records import RankedAnswers, Verdict
+    from srlm.rows.records import CaseResult, RankedAnswers, Verdict
 
     Correlate = Callable[[rank_correlation.Lists], list[float]]
 
@@ -37,6 +36,7 @@ class JudgeMetrics:
     `prompts` counts distinct prompts, `answers` those of all rows; `prompts_unscored` have an answer without a score.
     `pairs_equal` counts pairs of the same answer, which no judge can order: they are no pairs.
     Estimates are shares or correlations, `score_entropy` is in bits. `human_agreement` is None without annotators.
+    `gain_over_length` is `pairwise_accuracy` minus `longer_accuracy` on the same pairs, with the p-value of its test.
     """
 
     prompts: int
@@ -51,6 +51,8 @@ class JudgeMetrics:
     spearman: Estimate
     kendall: Estimate
     longer_accuracy: Estimate
+    gain_over_length: Estimate
+    gain_over_length_p: float | None
     tied: Estimate
     parse_rate: Estimate
     length_spearman: Estimate
@@ -63,46 +65,14 @@ class JudgeMetrics:
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
-    """A ranked row with the index of its prompt and the scores of its answers; None for an answer without a score."""
-
-    prompt: int
-    row: RankedAnswers
-    scores: list[float | None]  # by `judge.score`; these order the answers
-    written: list[float | None]  # means of the sampled scores
-
-    def scored(self, values: Sequence[float]) -> tuple[list[float], list[float]]:
-        """Return the values of the answers that have a score, and these scores; equal answers count once, as a mean."""
-        both = [
-            (fmean(values[index] for index in group), fmean(scores))
-            for group in groups_of_equal(self.row.answers)
-            if (scores := [score for index in group if (score := self.scores[index]) is not None])
-        ]
-        return [value for value, _ in both], [score for _, score in both]
-
-
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """The pairs that humans ordered: one entry per pair with two scores, and the count of the others."""
-
-    prompts: list[int]
-    right: list[float]  # 1 or 0, or 0.5 if the judge ties the pair
-    longer: list[float]  # the same for "the longer answer is better"
-    unscored: int
-
-    def estimate(self, values: list[float]) -> Estimate:
-        return estimates.clustered_mean(values, self.prompts)
-
-
-@dataclass(frozen=True, slots=True)
 class _Table:
     """Rows joined with their verdicts."""
 
     prompts: int  # P, distinct texts
     prompt_of: dict[str, int]  # answer id -> index of its prompt
     verdicts: list[Verdict]  # those of these answers
-    judged: list[_Judged]
-    pairs: _Pairs
+    judged: list[Judged]
+    pairs: Pairs
     written: Counter[float]  # counts of the sampled scores
 
 
@@ -121,7 +91,7 @@ def measure(
     """
     table = _tabulate(rows, verdicts, judge)
     pairs = table.pairs
-    tied = pairs.estimate([float(value == 0.5) for value in pairs.right])
+    tied, gain, gain_p = pairs.estimate(pairs.ties()), pairs.estimate(pairs.gains()), pairs.gain_p_value()
     parse_rate = _parse_rate(table)
     return JudgeMetrics(
         prompts=table.prompts,
@@ -136,6 +106,8 @@ def measure(
         spearman=_order_correlation(rank_correlation.spearman, table.judged),
         kendall=_order_correlation(rank_correlation.kendall, table.judged),
         longer_accuracy=pairs.estimate(pairs.longer),
+        gain_over_length=gain,
+        gain_over_length_p=gain_p,
         tied=tied,
         parse_rate=parse_rate,
         length_spearman=_length_correlation(table.judged),
@@ -148,13 +120,19 @@ def measure(
             written=table.written,
             tied=tied,
             parse_rate=parse_rate,
-            gain_over_length=pairs.estimate(
-                [own - longer for own, longer in zip(pairs.right, pairs.longer, strict=True)]
-            ),
+            gain_over_length=gain,
+            gain_p=gain_p,
             prompts=len(set(pairs.prompts)),
             expected=judge.score == "expected",
         ),
     )
+
+
+def case_results(
+    rows: Sequence[RankedAnswers], verdicts: Sequence[Verdict], *, judge: JudgeSection
+) -> list[CaseResult]:
+    """Return the judge's result on every pair with two scores, for the changes from one judge to another (`paired`)."""
+    return _tabulate(rows, verdicts, judge).pairs.cases(list(dict.fromkeys(row.prompt for row in rows)))
 
 
 def _tabulate(rows: Sequence[RankedAnswers], verdicts: Sequence[Verdict], judge: JudgeSection) -> _Table:
@@ -163,63 +141,32 @@ def _tabulate(rows: Sequence[RankedAnswers], verdicts: Sequence[Verdict], judge:
     kept = [verdict for verdict in verdicts if verdict.candidate_id in prompt_of]
     judged = _judge(rows, numbers, kept, judge)
     written = Counter(v.score for v in kept if v.outcome == "scored" and v.score is not None)
-    return _Table(len(numbers), prompt_of, kept, judged, _compare(judged), written)
+    return _Table(len(numbers), prompt_of, kept, judged, compare(judged), written)
 
 
 def _judge(
     rows: Sequence[RankedAnswers], numbers: Mapping[str, int], verdicts: Sequence[Verdict], judge: JudgeSection
-) -> list[_Judged]:
+) -> list[Judged]:
     scores = mean_scores(verdicts, expected=judge.score == "expected")
     written = scores if judge.score == "sampled" else mean_scores(verdicts, expected=False)
     ids = [[answer_id(row, index) for index in range(len(row.answers))] for row in rows]
     return [
-        _Judged(numbers[row.prompt], row, [scores.get(key) for key in keys], [written.get(key) for key in keys])
+        Judged(numbers[row.prompt], row, [scores.get(key) for key in keys], [written.get(key) for key in keys])
         for row, keys in zip(rows, ids, strict=True)
     ]
 
 
-def _compare(judged: Iterable[_Judged]) -> _Pairs:
-    prompts: list[int] = []
-    right: list[float] = []
-    longer: list[float] = []
-    unscored = 0
-    for entry in judged:
-        for better, worse in _ordered_pairs(entry.row):
-            good, bad = entry.scores[better], entry.scores[worse]
-            if good is None or bad is None:
-                unscored += 1
-                continue
-            prompts.append(entry.prompt)
-            right.append(_win(good, bad))
-            longer.append(_win(len(entry.row.answers[better]), len(entry.row.answers[worse])))
-    return _Pairs(prompts, right, longer, unscored)
-
-
-def _ordered_pairs(row: RankedAnswers) -> list[tuple[int, int]]:
-    """Return the indices (better, worse) of every pair of different answers that humans did not tie."""
-    both = combinations(range(len(row.scores)), 2)
-    return [
-        (i, j) if row.scores[i] > row.scores[j] else (j, i)
-        for i, j in both
-        if row.scores[i] != row.scores[j] and not is_same_text(row.answers[i], row.answers[j])
-    ]
-
-
-def _win(better: float, worse: float) -> float:
-    return 1.0 if better > worse else 0.5 if better == worse else 0.0
-
-
-def _exact_match(judged: Iterable[_Judged]) -> Estimate:
+def _exact_match(judged: Iterable[Judged]) -> Estimate:
     found = [
         (entry.prompt, float(all(scores[better] > scores[worse] for better, worse in pairs)))
         for entry in judged
         for scores in [[score for score in entry.scores if score is not None]]
-        if len(scores) == len(entry.scores) and (pairs := _ordered_pairs(entry.row))
+        if len(scores) == len(entry.scores) and (pairs := ordered_pairs(entry.row))
     ]
     return _mean(found)
 
 
-def _five_best(judged: Iterable[_Judged], max_score: float) -> Estimate:
+def _five_best(judged: Iterable[Judged], max_score: float) -> Estimate:
     found = [
         (entry.prompt, float(human == max(entry.row.scores)))
         for entry in judged
@@ -230,11 +177,11 @@ def _five_best(judged: Iterable[_Judged], max_score: float) -> Estimate:
     return _mean(found)
 
 
-def _order_correlation(correlate: Correlate, judged: Iterable[_Judged]) -> Estimate:
+def _order_correlation(correlate: Correlate, judged: Iterable[Judged]) -> Estimate:
     return _mean_correlation(correlate, [(entry.prompt, *entry.scored(entry.row.scores)) for entry in judged])
 
 
-def _length_correlation(judged: Iterable[_Judged]) -> Estimate:
+def _length_correlation(judged: Iterable[Judged]) -> Estimate:
     lists = [(entry.prompt, *entry.scored([float(len(text)) for text in entry.row.answers])) for entry in judged]
     return _mean_correlation(rank_correlation.spearman, lists)
 
@@ -277,7 +224,7 @@ def _histogram(written: Counter[float], max_score: float) -> dict[str, int]:
     return {str(point): counts[point] for point in range(math.floor(max_score + 0.5) + 1)}
 
 
-def _human_agreement(judged: Iterable[_Judged], annotators: Sequence[Sequence[int]]) -> Estimate:
+def _human_agreement(judged: Iterable[Judged], annotators: Sequence[Sequence[int]]) -> Estimate:
     """Score each annotator as the judge, against the two others where these agree on a better answer."""
     found = [
         (entry.prompt, 0.5 if label == 0 else float(label == others[0]))

@@ -15,7 +15,7 @@ from srlm.evaluation.estimates import NONE, Estimate, mean
 from srlm.evaluation.pairwise_verdict import VerdictLabel as VerdictLabel
 from srlm.evaluation.pairwise_verdict import parse_verdict as parse_verdict
 from srlm.evaluation.win_rates import LOSS, TIE, WIN, win_rates
-from srlm.rows.records import Comparison, RowWriter, content_id
+from srlm.rows.records import CaseResult, Comparison, RowWriter, content_id
 from srlm.rows.resume import resume_rows
 from srlm.stages.judge_prompt import block_names, fill_fields, prompt_escaper, read_prompt_file
 
@@ -59,7 +59,8 @@ class Judge(Protocol):
 class HeadToHead:
     """Results of model a against model b.
 
-    `win_rate` counts a tie as half a win; `length_controlled` is the length-controlled win rate (see `win_rates`).
+    `win_rate` counts a tie as half a win; `length_controlled` is the length-controlled win rate, with the p-value of
+    its test, or the reason why it is withheld (see `win_rates.WinRates`).
     `first_position_rate` is the share of verdicts, without ties, for the answer shown first: 0.5 without position bias.
     `preference` is the mean probability of a's answer, averaged over both orders, if verdict tokens were used.
     """
@@ -72,6 +73,8 @@ class HeadToHead:
     disagreements: int
     win_rate: Estimate
     length_controlled: Estimate
+    length_controlled_p: float | None
+    length_controlled_withheld: str | None
     preference: Estimate
     first_position_rate: float | None
     mean_length: list[float]  # characters, of a and of b
@@ -137,12 +140,7 @@ def head_to_head_result(
 ) -> HeadToHead:
     """Count wins, ties and losses, and compute the rates."""
     length_a, length_b = ({row.prompt_id: len(row.text) for row in rows} for rows in answers)
-    by_prompt = _grouped(prompts, comparisons)
-    results = {
-        key: _result(rows["a"].verdict, rows["b"].verdict)
-        for key, rows in by_prompt.items()
-        if len(rows) == 2 and "missing" not in (rows["a"].verdict, rows["b"].verdict)
-    }
+    by_prompt, results = _grouped(prompts, comparisons), prompt_results(prompts, comparisons)
     rates = win_rates(list(results.values()), [length_a[key] for key in results], [length_b[key] for key in results])
     decided = [row.verdict for row in comparisons if row.verdict in ("first", "second")]
     return HeadToHead(
@@ -156,10 +154,27 @@ def head_to_head_result(
         ),
         win_rate=rates.win_rate,
         length_controlled=rates.length_controlled,
+        length_controlled_p=rates.length_controlled_p,
+        length_controlled_withheld=rates.length_controlled_withheld,
         preference=_preference(by_prompt),
         first_position_rate=decided.count("first") / len(decided) if decided else None,
         mean_length=[sum(lengths.values()) / max(1, len(lengths)) for lengths in (length_a, length_b)],
     )
+
+
+def prompt_results(prompts: Sequence[Prompt], comparisons: Sequence[Comparison]) -> dict[str, float]:
+    """Return a's result (WIN, TIE or LOSS) by prompt id, of the prompts with a parseable verdict in both orders."""
+    return {
+        key: _result(rows["a"].verdict, rows["b"].verdict)
+        for key, rows in _grouped(prompts, comparisons).items()
+        if len(rows) == 2 and "missing" not in (rows["a"].verdict, rows["b"].verdict)
+    }
+
+
+def case_results(prompts: Sequence[Prompt], comparisons: Sequence[Comparison]) -> list[CaseResult]:
+    """Return a's result on every compared prompt, for the changes from one model to another (`paired`)."""
+    results = prompt_results(prompts, comparisons)
+    return [CaseResult("win_rate", key, key, result) for key, result in results.items()]
 
 
 def _judge_prompts(

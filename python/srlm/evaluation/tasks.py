@@ -35,7 +35,8 @@ class JudgeTask:
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
         from srlm.evaluation import judge_preferences
-        from srlm.evaluation.judge_metrics import measure
+        from srlm.evaluation.judge_metrics import case_results, measure
+        from srlm.evaluation.paired import write_cases
 
         preferences, equal = self._read(config.seed)
         longest = config.engine.max_model_len
@@ -47,6 +48,7 @@ class JudgeTask:
         verdicts = judge_preferences.judge_rows(
             engine, fitting.rows, self.file, judge=config.judge, seed=seed, report=report, stage=stage
         )
+        write_cases(self.file, case_results(fitting.rows, verdicts, judge=config.judge))
         found = measure(fitting.rows, verdicts, judge=config.judge, annotators=fitting.annotators)
         if equal := equal + found.pairs_equal:
             report.note(f"{self.name}: dropped {equal} pairs whose two answers are the same")
@@ -108,6 +110,7 @@ class InstructionsTask:
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
         from srlm.evaluation import instructions
+        from srlm.evaluation.paired import write_cases
 
         rows = instructions.read_instructions(self.data)
         instructions.write_answers(
@@ -115,6 +118,7 @@ class InstructionsTask:
         )
         answers = {row.prompt_id: row.text for row in read_rows(self.file, Candidate)}
         found = instructions.score(rows, answers)
+        write_cases(self.file, instructions.case_results(rows, answers))
         if found.unanswered:
             report.note(
                 f"{self.name}: {found.unanswered} of {len(rows)} prompts have no response; they count as not followed"
@@ -170,8 +174,10 @@ class CompareTask:
         self, prompts: list[Prompt], answers: tuple[list[Candidate], list[Candidate]], config: Config
     ) -> Result:
         from srlm.evaluation import pairwise
+        from srlm.evaluation.paired import write_cases
 
         rows = read_rows(self.file, Comparison)
+        write_cases(self.file, pairwise.case_results(prompts, rows))
         result = asdict(pairwise.head_to_head_result(prompts, answers, rows))
         if config.head_to_head.by == "pointwise":
             result |= {"first_position_rate": None, "disagreements": None}  # scores do not depend on a position

@@ -2,8 +2,10 @@
 
 The length-controlled win rate follows AlpacaEval 2 (Dubois et al. 2024, arXiv 2404.04475, section 3): a logistic
 regression of the result with one term for the models and one for the length difference of their answers; the rate is
-its prediction at equal lengths. It omits the paper's third term, the difficulty of each instruction, which is fitted on
-many models' outputs for AlpacaEval's own 805 instructions. This fit uses only the two models' answers.
+its prediction at equal lengths. It differs from AlpacaEval's model in three ways. It has no third term for the
+difficulty of each instruction, which is fitted on many models' outputs for AlpacaEval's own 805 instructions: this fit
+uses only the two models' answers. Its regularization is weak and fixed, theirs is cross-validated. And it is withheld
+where the lengths hardly overlap (`length_control`), where theirs extrapolates.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from srlm.evaluation.estimates import NONE, Estimate, bootstrap, mean
+from srlm.evaluation.length_control import length_control
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +33,19 @@ NEWTON_STEPS = 25
 
 @dataclass(frozen=True, slots=True)
 class WinRates:
-    """Results of model a against model b: wins, ties and losses, and win rates in which a tie counts as half a win."""
+    """Results of model a against model b: wins, ties and losses, and win rates in which a tie counts as half a win.
+
+    `length_controlled` is empty where it is withheld, and `length_controlled_withheld` is the reason.
+    `length_controlled_p` is the p-value of the exact test that a claim needs beside the interval (`length_control`).
+    """
 
     wins: int
     ties: int
     losses: int
     win_rate: Estimate
     length_controlled: Estimate
+    length_controlled_p: float | None
+    length_controlled_withheld: str | None
 
 
 def win_rates(results: Sequence[float], lengths_a: Sequence[int], lengths_b: Sequence[int]) -> WinRates:
@@ -47,17 +56,24 @@ def win_rates(results: Sequence[float], lengths_a: Sequence[int], lengths_b: Seq
         lengths_a: lengths of a's answers in characters, [P].
         lengths_b: lengths of b's answers, [P].
     """
+    control = length_control(results, [a - b for a, b in zip(lengths_a, lengths_b, strict=True)])
+    rate = NONE if control.withheld else length_controlled(results, lengths_a, lengths_b)
     return WinRates(
         wins=sum(result == WIN for result in results),
         ties=sum(result == TIE for result in results),
         losses=sum(result == LOSS for result in results),
         win_rate=mean(results),
-        length_controlled=length_controlled(results, lengths_a, lengths_b),
+        length_controlled=rate,
+        length_controlled_p=control.p_value(rate.value),
+        length_controlled_withheld=control.withheld,
     )
 
 
 def length_controlled(results: Sequence[float], lengths_a: Sequence[int], lengths_b: Sequence[int]) -> Estimate:
-    """Estimate the length-controlled win rate; it is close to the raw one if all lengths are equal."""
+    """Fit the length-controlled win rate; it is close to the raw one if all lengths are equal.
+
+    The fit itself does not check whether the lengths overlap (see `length_control`).
+    """
     if not results:
         return NONE
     won = np.array(results, dtype=np.float64)  # [P]

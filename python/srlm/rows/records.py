@@ -196,6 +196,20 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class CaseResult:
+    """A model's result on one case of a metric: a pair of ranked answers, an instruction, a compared prompt.
+
+    `id` is the same for every model that is evaluated on the case; `prompt` is that of the case's prompt. `value` is
+    between 0 and 1.
+    """
+
+    metric: str
+    id: str
+    prompt: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class SequenceLogprob:
     """The log-probability of an answer, in nats, under the model that wrote it and under M1."""
 

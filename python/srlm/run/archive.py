@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from srlm.run.run_dir import RunDir
 
 # Files that a stage writes beside its output file, under the same name with these suffixes.
-SUFFIXES = ("_failed", "_scores")
+SUFFIXES = ("_failed", "_scores", "_cases")
 # Files that a stage writes to the same folder under other names.
 COMPANIONS = {
     "prompts": ("prompts_dropped.jsonl",),
