@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import yaml
-from srlm.rows.records import Candidate, Pair, Verdict, write_rows, write_text
+from srlm.evaluation.paired import write_cases
+from srlm.rows.records import Candidate, CaseResult, Pair, Verdict, write_rows, write_text
 from srlm.run.run_dir import FORMAT
 
 # Text that models or users may write: it must be shown, never executed.
@@ -36,7 +37,8 @@ def judging(accuracy, **values):
         10.0, 20, engine="vllm", tokens_in=4000, tokens_out=200, too_long=1, prompts=20, answers=60, pairs=57,
         pairs_unscored=3, prompts_unscored=1, pairwise_accuracy=accuracy, exact_match=est(0.25, 0.1, 0.4, 20),
         five_best=est(0.35, 0.2, 0.5, 20), spearman=est(0.21, -0.05, 0.47, 19), kendall=est(0.17, -0.04, 0.4, 19),
-        longer_accuracy=est(0.541, 0.48, 0.602, 57), tied=est(0.12, 0.05, 0.2, 57), parse_rate=est(0.95, 0.9, 1.0, 60),
+        longer_accuracy=est(0.541, 0.48, 0.602, 57), gain_over_length=est(0.161, 0.05, 0.27, 57),
+        gain_over_length_p=0.004, tied=est(0.12, 0.05, 0.2, 57), parse_rate=est(0.95, 0.9, 1.0, 60),
         length_spearman=est(0.4, 0.2, 0.6, 20), agreement=NONE, score_entropy=1.83,
         histogram={"0": 1, "1": 4, "2": 10, "3": 15, "4": 20, "5": 7},
         outcomes={"scored": 57, "missing": 2, "out_of_range": 1, "conflicting": 0}, human_agreement=None, flags=[],
@@ -55,7 +57,10 @@ def manifest():
     return {
         "seed/ift": entry(0.1, 48),
         "m1/sft": entry(141.4, 104, dropped_too_long=2, steps=13, train_loss=2.0606),
-        "m1/judge_held_out": judging(est(0.583, 0.51, 0.651, 57), flags=[NOT_ABOVE_LENGTH]),
+        "m1/judge_held_out": judging(
+            est(0.583, 0.51, 0.651, 57), flags=[NOT_ABOVE_LENGTH], gain_over_length=est(0.042, -0.03, 0.12, 57),
+            gain_over_length_p=0.3,
+        ),
         "m1/instructions": instructions(est(0.214, 0.18, 0.25, 541)),
         "m1/answers": entry(5.0, 3, engine="vllm", tokens_in=30, tokens_out=60),
         "m2/prompts": entry(20.0, 3, engine="vllm", tokens_in=900, tokens_out=90),
@@ -86,6 +91,7 @@ def manifest():
         "m2/vs_m1": entry(
             60.0, 200, judge="m1", prompts=200, wins=120, ties=20, losses=55, unparseable=5,
             win_rate=est(0.667, 0.604, 0.728, 195), length_controlled=est(0.512, 0.441, 0.583, 195),
+            length_controlled_p=0.6, length_controlled_withheld=None,
             preference=est(0.534, 0.52, 0.549, 195), first_position_rate=0.56,
             disagreements=31, mean_length=[420.5, 310.25],
             usage={"requests": 400, "cached": 0, "retries": 1, "prompt_tokens": 9000, "completion_tokens": 1000,
@@ -129,11 +135,27 @@ def metrics(t):
     return [*rows, {"step": 4, "train_loss": 1.0}]
 
 
+def cases(metric, right, total, per_prompt=1):
+    """Results of `total` cases, of which those in `right` are 1."""
+    return [CaseResult(metric, f"c{n}", f"p{n // per_prompt}", float(n in right)) for n in range(total)]
+
+
+def write_evaluations(path, t):
+    """Write the results by case: M2 judges 10 more and 3 fewer pairs right, and follows 80 more and 31 fewer."""
+    folder, pairs, followed = path / f"m{t}", set(range(33)), set(range(116))
+    if t == 2:
+        pairs = pairs - {1, 11, 21} | set(range(40, 50))
+        followed = followed - set(range(31)) | set(range(200, 280))
+    write_cases(folder / "judge_held_out.jsonl", cases("pairwise_accuracy", pairs, 57, 3))
+    write_cases(folder / "instructions.jsonl", cases("prompt_strict", followed, 541))
+
+
 def make_run(path: Path, *, name="a run", text="An answer.", iterations=2):
     """Write the run directory; `text` is put into prompts, answers and verdicts."""
     write_text(path / "config.yaml", yaml.safe_dump(config(name) | {"iterations": iterations}, allow_unicode=True))
     write_text(path / "manifest.json", json.dumps(manifest()))
     for t in (1, 2):
+        write_evaluations(path, t)
         write_rows(path / f"m{t}" / "metrics.jsonl", metrics(t))
         write_rows(path / f"m{t}" / "answers.jsonl", [candidate(10 * t + i) for i in range(3)])
     # Of eight candidates, four are in pairs (one truncated), one has no score, one is truncated, two are not in a pair.

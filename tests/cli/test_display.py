@@ -6,7 +6,10 @@ import re
 import pytest
 from rich.console import Console
 from srlm.cli.display import ROWS, Display, Rate, closing_table
+from srlm.evaluation.paired import write_cases
 from srlm.run.run_dir import RunDir
+
+from tests.report_run import cases
 
 
 class Fault(Exception):  # noqa: N818
@@ -221,10 +224,12 @@ def test_second_model(table):
         "mean score": "3.46",
         "mean answer length (tokens)": "121",
         "judge accuracy, held-out": "-",
+        "change from previous, same pairs": "-",
         "'longer is better', same pairs": "-",
         "judge ties / pairs": "- of 0 (+20 unscored)",
         "instructions followed (strict)": "25.0%\n(20% to 31%)",
-        "vs. M1: win / tie / loss": "5 / 3 / 2\n65.0%\n(40% to 86%)",
+        "change from previous, same prompts": "-",
+        "vs. M1: win / tie / loss": "5 / 3 / 2\n65.0%\n(40% to 86%)\nnot shown",
         "vs. previous: win / tie / loss": "-",
         "training rows (dropped)": "11 (0)",
         "train loss": "0.693",
@@ -264,6 +269,24 @@ def test_the_previous_model_is_shown_if_it_is_not_m1(tmp_path):
     third = cells(closing_table(make_run(tmp_path, entries), 3))["M3"]
     assert third["vs. M1: win / tie / loss"].startswith("5 / 3 / 2")
     assert third["vs. previous: win / tie / loss"].startswith("6 / 3 / 1")
+
+
+def test_changes_from_the_previous_model(tmp_path):
+    entries = {f"m{t}/sft": (1.0, TRAINING) for t in (1, 2, 3)}
+    entries |= {f"m{t}/judge_held_out": (1.0, ACCURACY) for t in (1, 2, 3)}
+    entries |= {f"m{t}/instructions": (1.0, RULES) for t in (1, 2)}
+    run = make_run(tmp_path, entries)
+    for t, right in ((1, range(100)), (2, range(120)), (3, range(122))):
+        for stage, metric in (("judge_held_out", "pairwise_accuracy"), ("instructions", "instruction_strict")):
+            write_cases(run.file(t, f"{stage}.jsonl"), cases(metric, set(right), 200))
+    first, second, third = cells(closing_table(run, 3)).values()
+    assert first["change from previous, same pairs"] == "-"
+    assert second["change from previous, same pairs"].startswith("+10.0 points\n(+6.")
+    assert second["change from previous, same pairs"].endswith("\nbetter")
+    assert second["change from previous, same prompts"].endswith("\nbetter")
+    assert third["change from previous, same pairs"].startswith("+1.0 points")
+    assert third["change from previous, same pairs"].endswith("\nnot shown")
+    assert third["change from previous, same prompts"] == "-"
 
 
 def test_run_without_a_model(tmp_path):

@@ -32,10 +32,10 @@ def test_matches_by_hand(differences, results, sums):
 @pytest.mark.parametrize(
     ("differences", "words"),
     [
-        ([100] * 96 + [-100] * 4, "answer is longer in 96 of 100 prompts"),
-        ([-100] * 96 + [100] * 4, "answer is shorter in 96 of 100 prompts"),
+        ([100] * 96 + [-100] * 4, "longer answers in 96 of 100 prompts"),
+        ([-100] * 96 + [100] * 4, "shorter answers in 96 of 100 prompts"),
         ([100] * 9 + [-100] * 9, "in 9 of 18 prompts"),  # too few on either side
-        ([100] * 81 + [-100] * 19, "longer in 81 of 100 prompts"),
+        ([100] * 81 + [-100] * 19, "longer answers in 81 of 100 prompts"),
         ([100] * 80 + [-100] * 20, None),
         ([100] * 80 + [0] * 20, None),  # equal lengths are what the rate is about
         ([0] * 10, None),

@@ -6,11 +6,20 @@ import pytest
 import yaml
 from rich.console import Console
 from srlm.errors import InputError
-from srlm.report.compare import Row, compare, comparison_table, difference, main_metrics, write_comparison
+from srlm.evaluation.paired import write_cases
+from srlm.report.compare import (
+    Row,
+    compare,
+    comparison_table,
+    difference,
+    key_text,
+    main_metrics,
+    write_comparison,
+)
 from srlm.report.measures import kind_of
 from srlm.rows.records import write_text
 
-from tests.report_run import HOSTILE, change_manifest, config, est, make_run
+from tests.report_run import HOSTILE, cases, change_manifest, config, est, make_run
 
 
 @pytest.fixture
@@ -46,7 +55,7 @@ def test_metrics_and_their_differences(runs):
     both = compare(*runs)
     wins = rows_of(both, "M2", "M2 against M1")
     assert wins["win rate"] == Row(
-        "win rate", "66.7 % (60.4 to 72.8)", "50.0 % (42.0 to 58.0)", "-16.7 points", significant=True
+        "win rate", "66.7 % (60.4 to 72.8)", "50.0 % (42.0 to 58.0)", "-16.7 points", significant=True, test="unpaired"
     )
     assert wins["wins"] == Row("wins", "120", "120", "0", significant=False)
     assert rows_of(both, "M2", "training")["mean training loss"].difference == "-0.1000"
@@ -90,7 +99,7 @@ def test_the_table_of_the_terminal(runs):
     console.print(comparison_table(*runs))
     lines = [" ".join(line.replace("│", " ").split()) for line in console.file.getvalue().split("\n")]
     assert "candidates.per_prompt 4 8" in lines
-    assert "win rate 66.7 % (60.4 to 72.8) 50.0 % (42.0 to 58.0) -16.7 points *" in lines
+    assert "win rate 66.7 % (60.4 to 72.8) 50.0 % (42.0 to 58.0) -16.7 points †" in lines
     assert "mean training loss 0.6912 0.5912 -0.1000" in lines
     assert "M2: training" in lines
 
@@ -101,6 +110,30 @@ def test_equal_settings_are_shown_as_none(tmp_path):
     console.print(comparison_table(first, second))
     lines = [" ".join(line.replace("│", " ").split()) for line in console.file.getvalue().split("\n")]
     assert lines[lines.index("settings that differ") + 1] == "None"
+
+
+def test_runs_with_the_same_cases_are_compared_on_these(tmp_path):
+    first, second = make_run(tmp_path / "one"), make_run(tmp_path / "two")
+    write_cases(second / "m2" / "instructions.jsonl", cases("prompt_strict", set(range(31, 225)), 541))
+    both = compare(first, second)
+    strict = rows_of(both, "M2", "instructions")["prompt-level strict"]
+    assert (strict.test, strict.significant) == ("paired", True)
+    assert strict.difference.startswith("+5.4 points, ")
+    accuracy = rows_of(both, "M2", "as a judge (held-out)")["pairwise accuracy"]
+    assert (accuracy.test, accuracy.significant, accuracy.difference) == ("paired", False, "0")
+    loose = rows_of(both, "M2", "instructions")["prompt-level loose"]
+    assert (loose.test, loose.significant) == ("unpaired", False)
+    assert "paired: 95 % interval without 0, exact test p < 0.05; 4 tested" in key_text(both)
+
+
+@pytest.mark.parametrize(("prompts", "shown"), [(9, False), (10, True)])
+def test_few_prompts_show_no_difference(tmp_path, prompts, shown):
+    first, second = make_run(tmp_path / "one"), make_run(tmp_path / "two")
+    for run, value in ((first, 0.0), (second, 1.0)):
+        rate = {"win_rate": est(value, value, value, prompts), "prompts": prompts}
+        change_manifest(run, lambda manifest, rate=rate: manifest["m2/vs_m1"].update(rate))
+    row = rows_of(compare(first, second), "M2", "M2 against M1")["win rate"]
+    assert (row.test, row.significant) == ("unpaired", shown)
 
 
 def test_every_metric_of_a_match_and_a_judge_is_there(runs):

@@ -1,38 +1,16 @@
 """The findings of the report in words: only what the intervals support."""
 
 import json
-from collections import Counter
+from dataclasses import replace
 
 import pytest
-from srlm.evaluation import judge_flags
 from srlm.evaluation.estimates import NONE, Estimate
+from srlm.evaluation.paired import write_cases
+from srlm.report.changes import MIN_UNPAIRED, change_text, compare_intervals
 from srlm.report.collect import read_run
-from srlm.report.findings import (
-    LENGTH_FLAG,
-    compare_intervals,
-    headline,
-    judge_name,
-    summary_rows,
-    warnings,
-    win_rate_outcome,
-)
+from srlm.report.findings import headline, judge_name, summary_rows, warnings
 
-from tests.report_run import NOT_ABOVE_LENGTH, change_manifest, est, judging, make_run
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "word"),
-    [
-        (0.501, 0.7, "better"),
-        (0.5, 0.7, "same"),
-        (0.3, 0.499, "worse"),
-        (0.3, 0.5, "same"),
-        (0.4, 0.6, "same"),
-        (None, None, "unmeasured"),
-    ],
-)
-def test_a_win_rate_is_classified_by_its_whole_interval(low, high, word):
-    assert win_rate_outcome(Estimate(0.6, low, high, 10)) == word
+from tests.report_run import NOT_ABOVE_LENGTH, cases, change_manifest, est, judging, make_run
 
 
 @pytest.mark.parametrize(
@@ -45,37 +23,65 @@ def test_a_win_rate_is_classified_by_its_whole_interval(low, high, word):
         (NONE, NONE, "unmeasured"),
     ],
 )
-def test_estimates_differ_if_their_intervals_do_not_overlap(one, other, word):
-    assert compare_intervals(one, other) == word
+def test_estimates_of_other_cases_differ_if_their_intervals_do_not_overlap(one, other, word):
+    assert compare_intervals(one, other, prompts=MIN_UNPAIRED) == word
+    assert compare_intervals(one, other, prompts=MIN_UNPAIRED - 1) in ("same", "unmeasured")
 
 
-def compared(rate, controlled):
+def compared(rate, controlled, counts=(120, 20, 60), **values):
     """Return a change of the manifest: how M2 did against M1."""
 
     def change(manifest):
-        manifest["m2/vs_m1"] |= {"win_rate": rate, "length_controlled": controlled}
+        wins, ties, losses = counts
+        p_value = {HIGH["value"]: 0.01, LOW["value"]: 0.01}.get(controlled["value"], 0.6)
+        manifest["m2/vs_m1"] |= {"win_rate": rate, "length_controlled": controlled, "length_controlled_p": p_value}
+        manifest["m2/vs_m1"] |= {"wins": wins, "ties": ties, "losses": losses, **values}
 
     return change
 
 
 HIGH, LOW, EVEN = est(0.6, 0.55, 0.65, 200), est(0.4, 0.35, 0.45, 200), est(0.52, 0.45, 0.59, 200)
 UNKNOWN = est(None, None, None, 0)
+WON, LOST, CLOSE = (120, 20, 60), (60, 20, 120), (92, 20, 88)
+LONGER = {"length_controlled_withheld": "longer answers in 190 of 200 prompts"}
+NOT_SHOWN = "difference from M1 not shown"
+START = "Not shown: a difference between the answers of M2 and M1"
+TOO_FEW = "fewer than the 6 that a claim needs"
 
 
 @pytest.mark.parametrize(
-    ("rate", "controlled", "expected", "badge"),
+    ("rate", "controlled", "counts", "values", "expected", "badge"),
     [
-        (HIGH, HIGH, "Yes: M2 gives better answers than M1.", "better than M1"),
-        (HIGH, UNKNOWN, "Yes: M2 gives better answers than M1.", "better than M1"),
-        (HIGH, EVEN, "M2 wins against M1, but longer answers alone may explain it.",
-         "better than M1, possibly due to length"),
-        (LOW, EVEN, "No: M2 gives worse answers than M1.", "worse than M1"),
-        (EVEN, HIGH, "No significant difference between M2 and M1.", "no significant difference from M1"),
-        (UNKNOWN, UNKNOWN, "Unknown: no model was compared with M1.", "not compared with M1"),
+        (HIGH, HIGH, WON, {}, "Yes: M2 gives better answers than M1.", "better than M1"),
+        (HIGH, UNKNOWN, WON, {}, "Yes: M2 gives better answers than M1.", "better than M1"),
+        (HIGH, EVEN, WON, {}, "M2 wins against M1, but longer answers alone may explain it.",
+         "wins against M1, possibly due to length"),
+        (HIGH, EVEN, WON, {"mean_length": [300.0, 310.0]},
+         "M2 wins against M1, but a difference at equal lengths is not shown.",
+         "wins against M1, possibly due to length"),
+        (HIGH, UNKNOWN, WON, LONGER,
+         "M2 wins against M1, but length alone may explain it (longer answers in 190 of 200 prompts).",
+         "wins against M1, possibly due to length"),
+        (LOW, EVEN, LOST, {}, "No: M2 gives worse answers than M1.", "worse than M1"),
+        (EVEN, HIGH, CLOSE, {},
+         "Not shown: a difference between the answers of M2 and M1 (180 of 200 prompts decided: 92 won, 88 lost).",
+         NOT_SHOWN),
+        (UNKNOWN, UNKNOWN, (0, 0, 0), {}, "Unknown: no model was compared with M1.", "not compared with M1"),
+        # The bootstrap interval lies above 50 %, but the prompts are too few or too even.
+        (est(1.0, 1.0, 1.0, 2), UNKNOWN, (2, 0, 0), {},
+         f"{START} (2 of 2 prompts decided, {TOO_FEW}: 2 won, 0 lost).", NOT_SHOWN),
+        (est(0.508, 0.502, 0.516, 256), EVEN, (4, 252, 0), {},
+         f"{START} (4 of 256 prompts decided, {TOO_FEW}: 4 won, 0 lost).", NOT_SHOWN),
+        (est(0.5, 0.5, 0.5, 256), EVEN, (0, 256, 0), {},
+         "Not shown: a difference between the answers of M2 and M1 (the judge decided none of 256 prompts).",
+         NOT_SHOWN),
+        (est(0.57, 0.501, 0.63, 200), EVEN, (113, 0, 87), {},
+         "Not shown: a difference between the answers of M2 and M1 (200 of 200 prompts decided: 113 won, 87 lost).",
+         NOT_SHOWN),
     ],
 )  # fmt: skip
-def test_the_headline_and_the_badge(tmp_path, rate, controlled, expected, badge):
-    change_manifest(make_run(tmp_path), compared(rate, controlled))
+def test_the_headline_and_the_badge(tmp_path, rate, controlled, counts, values, expected, badge):
+    change_manifest(make_run(tmp_path), compared(rate, controlled, counts, **values))
     run = read_run(tmp_path)
     assert headline(run).text == expected
     assert [line.badge.text for line in summary_rows(run)] == ["starting point", badge]
@@ -85,7 +91,7 @@ def test_the_headline_is_of_the_last_model_that_was_compared(tmp_path):
     def change(manifest):
         manifest["m3/dpo"] = manifest["m2/dpo"]
         manifest["m3/vs_m2"] = manifest["m2/vs_m1"] | {"win_rate": HIGH}
-        manifest["m2/vs_m1"] |= {"win_rate": LOW}
+        manifest["m2/vs_m1"] |= {"win_rate": LOW, "wins": 60, "losses": 120}
 
     change_manifest(make_run(tmp_path), change)
     run = read_run(tmp_path)
@@ -96,19 +102,62 @@ def test_the_headline_is_of_the_last_model_that_was_compared(tmp_path):
 
 def test_the_sentences_of_each_model(tmp_path):
     first, second = summary_rows(read_run(make_run(tmp_path)))
-    # M1 has the flag of the length baseline. M2's interval, 64.0 to 76.0, is above the baseline but overlaps M1's.
-    assert first.sentences == ["Judge: not significantly better than the length baseline."]
+    assert first.sentences == ["Judge: not shown to be better than the length baseline."]
     assert second.sentences == [
-        "Answers: better than M1 (judge: M1); length-controlled: no significant difference.",
-        "Judge: better than the length baseline; no significant change from M1.",
-        "Instruction following: better than M1.",
+        "Answers: better than M1 (judge: M1); length-controlled: not shown.",
+        "Judge: better than the length baseline; change from M1 not shown (+12.3 points, -3.5 to +29.8).",
+        "Instruction following: better than M1 (+9.1 points, +5.4 to +12.8).",
     ]
 
 
 def test_a_worse_judge_is_called_worse(tmp_path):
-    change_manifest(make_run(tmp_path), lambda m: m.update({"m2/judge_held_out": judging(est(0.4, 0.35, 0.45, 57))}))
+    values = {"gain_over_length": est(-0.14, -0.2, -0.1, 57), "gain_over_length_p": 0.001}
+    change_manifest(
+        make_run(tmp_path), lambda m: m.update({"m2/judge_held_out": judging(est(0.4, 0.35, 0.45, 57), **values)})
+    )
+    write_cases(tmp_path / "m2" / "judge_held_out.jsonl", cases("pairwise_accuracy", set(range(10)), 57, 3))
     second = summary_rows(read_run(tmp_path))[1]
-    assert "Judge: worse than the length baseline; worse than M1." in second.sentences
+    [text] = [sentence for sentence in second.sentences if sentence.startswith("Judge")]
+    assert text.startswith("Judge: worse than the length baseline; worse than M1 (-40.4 points, ")
+
+
+def test_a_change_of_judge_accuracy_on_the_same_pairs(tmp_path):
+    """58.0 to 62.7 % on 750 pairs: the separate intervals overlap, the paired difference is clear."""
+    make_run(tmp_path)
+    for t, right in ((1, range(435)), (2, [*range(5, 435), *range(500, 540)])):
+        write_cases(tmp_path / f"m{t}" / "judge_held_out.jsonl", cases("pairwise_accuracy", set(right), 750, 3))
+    [text] = [text for text in summary_rows(read_run(tmp_path))[1].sentences if text.startswith("Judge")]
+    assert "; better than M1 (+4.7 points, " in text
+
+
+@pytest.mark.parametrize("stage", ["judge_held_out", "instructions"])
+def test_other_cases_are_not_compared(tmp_path, stage):
+    make_run(tmp_path)
+    metric = {"judge_held_out": "pairwise_accuracy", "instructions": "prompt_strict"}[stage]
+    write_cases(tmp_path / "m2" / f"{stage}.jsonl", [replace(row, id=f"x{row.id}") for row in cases(metric, {1}, 57)])
+    sentences = summary_rows(read_run(tmp_path))[1].sentences
+    assert sum("not compared with M1 on the same prompts" in text for text in sentences) == 1
+
+
+def test_the_change_of_the_win_rate_against_m1(tmp_path):
+    def change(manifest):
+        manifest["m3/dpo"] = manifest["m2/dpo"]
+        manifest["m3/vs_m1"] = manifest["m2/vs_m1"]
+
+    change_manifest(make_run(tmp_path), change)
+    for t, won in ((2, 100), (3, 130)):
+        write_cases(tmp_path / f"m{t}" / "vs_m1.jsonl", cases("win_rate", set(range(won)), 200))
+    third = summary_rows(read_run(tmp_path))[2]
+    assert "Win rate against M1: better than M2 (+15.0 points, +10.0 to +20.0)." in third.sentences
+    change_manifest(tmp_path, lambda manifest: manifest["m3/vs_m1"].update(judge="another"))
+    assert not any("Win rate against" in text for text in summary_rows(read_run(tmp_path))[2].sentences)
+
+
+def test_changes_in_words():
+    assert change_text(Estimate(0.047, 0.032, 0.0611, 9)) == "+4.7 points, +3.2 to +6.1"
+    assert change_text(Estimate(-0.047, None, None, 1)) == "-4.7 points"
+    assert change_text(Estimate(0.0, -0.01, 0.01, 9)) == "0, -1.0 to +1.0"
+    assert change_text(NONE) == "no cases"
 
 
 @pytest.mark.parametrize(
@@ -208,29 +257,20 @@ def test_a_judge_that_gives_reasons_is_not_advised_to(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "flags", "expected"),
+    ("accuracy", "gain", "p_value", "expected"),
     [
-        (est(0.6, 0.55, 0.65, 57), [], "Judge: better than the length baseline"),  # though they overlap
-        (est(0.6, 0.55, 0.65, 57), [NOT_ABOVE_LENGTH], "Judge: not significantly better than the length baseline"),
-        (est(0.6, 0.55, 0.65, 57), None, "Judge: not significantly better than the length baseline"),
-        (est(0.7, 0.65, 0.75, 57), None, "Judge: better than the length baseline"),
-        (est(0.4, 0.35, 0.45, 57), [NOT_ABOVE_LENGTH], "Judge: worse than the length baseline"),
-        (est(0.6, None, None, 1), [], "Judge: not measured"),
+        (est(0.6, 0.55, 0.65, 57), est(0.06, 0.01, 0.1, 57), 0.01, "better than the length baseline"),  # they overlap
+        (est(0.6, 0.55, 0.65, 57), est(0.06, 0.01, 0.1, 57), 0.06, "not shown to be better than the length baseline"),
+        (est(0.6, 0.55, 0.65, 57), est(0.06, 0.0, 0.1, 57), 0.01, "not shown to be better than the length baseline"),
+        (est(0.6, 0.55, 0.65, 57), est(0.06, 0.01, 0.1, 57), None, "not shown to be better than the length baseline"),
+        (est(0.4, 0.35, 0.45, 57), est(-0.1, -0.2, -0.05, 57), 0.01, "worse than the length baseline"),
+        (est(0.6, None, None, 1), est(0.1, None, None, 1), 1.0, "not measured"),
     ],
-)  # fmt: skip
-def test_a_judge_is_compared_with_the_length_baseline_by_their_difference(tmp_path, accuracy, flags, expected):
-    change_manifest(
-        make_run(tmp_path), lambda manifest: manifest.update({"m1/judge_held_out": judging(accuracy, flags=flags)})
-    )
-    assert summary_rows(read_run(tmp_path))[0].sentences == [f"{expected}."]
-
-
-def test_the_flag_is_the_measurements_own():
-    gain = Estimate(0.0, -0.1, 0.1, 90)
-    [flag] = judge_flags.flags(
-        written=Counter(), tied=NONE, parse_rate=NONE, gain_over_length=gain, prompts=90, expected=False
-    )
-    assert LENGTH_FLAG in flag
+)
+def test_a_judge_is_compared_with_the_length_baseline_by_their_difference(tmp_path, accuracy, gain, p_value, expected):
+    entry = judging(accuracy, gain_over_length=gain, gain_over_length_p=p_value)
+    change_manifest(make_run(tmp_path), lambda manifest: manifest.update({"m1/judge_held_out": entry}))
+    assert summary_rows(read_run(tmp_path))[0].sentences == [f"Judge: {expected}."]
 
 
 def test_a_judge_is_named():

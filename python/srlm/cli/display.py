@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from srlm.evaluation.summary import share
+from srlm.evaluation.summary import change, record, share
 from srlm.reporter import unit
 
 if TYPE_CHECKING:
@@ -151,9 +151,11 @@ ROWS = (
     "mean score",
     "mean answer length (tokens)",
     "judge accuracy, held-out",
+    "change from previous, same pairs",
     "'longer is better', same pairs",
     "judge ties / pairs",
     "instructions followed (strict)",
+    "change from previous, same prompts",
     "vs. M1: win / tie / loss",
     "vs. previous: win / tie / loss",
     "training rows (dropped)",
@@ -184,14 +186,16 @@ def _column(run: RunDir, t: int) -> dict[str, str]:
         column["engine"] = str((run.entry(f"m{t}/candidates") or {}).get("engine", "-"))
     if accuracy is not None:
         column |= _accuracy_rows(accuracy)
+        column["change from previous, same pairs"] = _change(run, t, "judge_held_out", "pairwise_accuracy")
     if rules := run.entry(f"m{t}/instructions"):
         unanswered = rules.get("unanswered", 0)
         counted = f"\n{unanswered} unanswered: not followed" if unanswered else ""
         column["instructions followed (strict)"] = share(rules["instruction_strict"]) + counted
+        column["change from previous, same prompts"] = _change(run, t, "instructions", "instruction_strict")
     if t > 1 and (first := run.entry(f"m{t}/vs_m1")):
-        column["vs. M1: win / tie / loss"] = _record(first)
+        column["vs. M1: win / tie / loss"] = record(first)
     if t > 2 and (before := run.entry(f"m{t}/vs_m{t - 1}")):
-        column["vs. previous: win / tie / loss"] = _record(before)
+        column["vs. previous: win / tie / loss"] = record(before)
     return column
 
 
@@ -237,8 +241,8 @@ def _accuracy_rows(entry: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _record(entry: dict[str, Any]) -> str:
-    return f"{entry['wins']} / {entry['ties']} / {entry['losses']}\n{share(entry['win_rate'])}"
+def _change(run: RunDir, t: int, stage: str, metric: str) -> str:
+    return change(run.file(t, f"{stage}.jsonl"), run.file(t - 1, f"{stage}.jsonl"), metric)
 
 
 def _summed_counts(entries: list[dict[str, Any]], name: str) -> Counter[str]:

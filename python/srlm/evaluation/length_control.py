@@ -86,7 +86,7 @@ def _withheld(results: Sequence[float], differences: Sequence[float]) -> str | N
     fewer = min(not_longer, not_shorter)
     if fewer < MIN_PROMPTS or fewer < MIN_SHARE * prompts:
         word = "longer" if not_longer <= not_shorter else "shorter"
-        return f"the first model's answer is {word} in {prompts - fewer} of {prompts} prompts"
+        return f"{word} answers in {prompts - fewer} of {prompts} prompts"
     if _separated(results, differences):
         return "length alone separates the prompts won from those lost"
     return None

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from srlm.evaluation.claims import Outcome, decided_text, win_rate_claim
+from srlm.evaluation.estimates import Estimate
+from srlm.evaluation.paired import paired_change, read_cases
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 Entry = dict[str, Any]
 
@@ -70,7 +75,8 @@ def comparison_table(entry: Entry, name_a: str, name_b: str) -> Table:
     table = _table({"": None}, f"{name_a} vs {name_b}, judge: {entry['judge']}")
     table.add_row("win / tie / loss", f"{entry['wins']} / {entry['ties']} / {entry['losses']}")
     table.add_row("win rate (ties count as half)", share(entry["win_rate"]))
-    table.add_row("length-controlled win rate", share(entry["length_controlled"]))
+    table.add_row("shown to answer better", _shown(entry, name_a, name_b))
+    table.add_row("length-controlled win rate", length_controlled(entry))
     table.add_row("mean preference probability", share(entry["preference"]))
     inconsistent = "-" if entry["disagreements"] is None else f"{entry['disagreements']} of {entry['prompts']} prompts"
     table.add_row("position-inconsistent verdicts", inconsistent)
@@ -82,6 +88,40 @@ def comparison_table(entry: Entry, name_a: str, name_b: str) -> Table:
         table.add_row("endpoint", f"{sent}\n{usage['prompt_tokens']} + {usage['completion_tokens']} tokens")
         table.add_row("cost", f"{usage['cost']:.4f}")
     return table
+
+
+def _shown(entry: Entry, name_a: str, name_b: str) -> str:
+    outcome = win_rate_claim(Estimate(**entry["win_rate"]), entry["wins"], entry["losses"])
+    if outcome in ("better", "worse"):
+        return name_a if outcome == "better" else name_b
+    return f"not shown\n{decided_text(entry['wins'], entry['ties'], entry['losses'])}"
+
+
+def record(entry: Entry) -> str:
+    """Format wins, ties and losses, the win rate, and whether it shows a difference."""
+    outcome = win_rate_claim(Estimate(**entry["win_rate"]), entry["wins"], entry["losses"])
+    counts = f"{entry['wins']} / {entry['ties']} / {entry['losses']}"
+    return f"{counts}\n{share(entry['win_rate'])}\n{_outcome(outcome)}"
+
+
+def change(later: Path, earlier: Path, metric: str) -> str:
+    """Format the change of a metric between two models, given the files of their rows (see `paired`)."""
+    found = paired_change(read_cases(later).get(metric, []), read_cases(earlier).get(metric, []))
+    if found is None or found.difference.value is None:
+        return "-"
+    low, high = found.difference.low, found.difference.high
+    bounds = "" if low is None or high is None else f"\n({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * found.difference.value:+.1f} points{bounds}\n{_outcome(found.outcome)}"
+
+
+def _outcome(outcome: Outcome) -> str:
+    return outcome if outcome in ("better", "worse") else "not shown"
+
+
+def length_controlled(entry: Entry) -> str:
+    """Return the length-controlled win rate, or why it is withheld."""
+    reason = entry.get("length_controlled_withheld")
+    return f"withheld\n({reason})" if reason else share(entry["length_controlled"])
 
 
 def share(estimate: Entry | None) -> str:

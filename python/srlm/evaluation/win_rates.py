@@ -35,7 +35,8 @@ NEWTON_STEPS = 25
 class WinRates:
     """Results of model a against model b: wins, ties and losses, and win rates in which a tie counts as half a win.
 
-    `length_controlled` is empty where it is withheld, and `length_controlled_withheld` is the reason.
+    `length_controlled` is empty where it is withheld; `length_controlled_withheld` is the reason, in a clause such as
+    `longer answers in 96 of 100 prompts` (of model a).
     `length_controlled_p` is the p-value of the exact test that a claim needs beside the interval (`length_control`).
     """
 

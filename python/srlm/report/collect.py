@@ -7,7 +7,7 @@ The rows of pairs and verdicts are not read here, because there may be millions 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -15,6 +15,7 @@ import yaml
 from srlm.errors import InputError
 from srlm.evaluation import gates
 from srlm.evaluation.estimates import NONE, Estimate
+from srlm.evaluation.paired import Cases, read_cases
 from srlm.rows.json_lines import parse_line, read_object
 from srlm.run.run_dir import config_file, read_manifest
 
@@ -47,6 +48,7 @@ class ModelData:
     halted: Entry  # metrics of the data if these stopped the run before training M_t, else empty
     metrics: list[Entry]  # one per logged step
     answer_lengths: list[int]  # in tokens, of its answers to the held-out prompts
+    cases: dict[str, Cases] = field(default_factory=dict)  # by stage: its result on every case of a metric
 
     @property
     def name(self) -> str:
@@ -158,6 +160,10 @@ def _is_judging(stage: str) -> bool:
     return stage.startswith("judge_")
 
 
+def _has_cases(stage: str) -> bool:
+    return _is_judging(stage) or stage == "instructions" or stage.startswith("vs_m")
+
+
 def _match(model: int, against: int, entry: Entry) -> Match:
     return Match(
         model=model,
@@ -190,6 +196,7 @@ def _read_model(path: Path, t: int, manifest: dict[str, Entry]) -> ModelData:
         answer_lengths=[
             len(row["token_ids"]) for row in _complete_rows(folder / "answers.jsonl") if "token_ids" in row
         ],
+        cases={stage: read_cases(folder / f"{stage}.jsonl") for stage in stages if _has_cases(stage)},
     )
 
 

@@ -1,34 +1,39 @@
 """Compares two runs: the settings in which they differ, and every metric of their models.
 
-The difference is the second run's value minus the first's. It is marked as significant if both have intervals and
-these do not overlap; other differences may be chance.
+The difference is the second run's value minus the first's. Where both runs have results on the same cases (the same
+pairs of ranked answers, instructions or held-out prompts), it is measured on these, with an interval and an exact test
+(`evaluation.paired`). Other metrics with intervals are compared by whether these overlap. All other differences are not
+tested.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 from rich.text import Text
 
 from srlm.config.loading import flatten
 from srlm.evaluation.estimates import NONE
+from srlm.report.changes import change_text, compare_intervals, model_change
 from srlm.report.collect import read_run
-from srlm.report.findings import compare_intervals, headline
+from srlm.report.findings import headline
 from srlm.report.measures import INSTRUCTIONS, JUDGING, MATCH, Metric, judge_group, model_metrics
 from srlm.report.render import render
-from srlm.report.text import ABSENT, format_number, with_interval
+from srlm.report.text import ABSENT, signed, with_interval
 from srlm.rows.records import to_json, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from srlm.evaluation.estimates import Estimate
+    from srlm.evaluation.paired import Change
     from srlm.report.collect import ModelData, RunData
     from srlm.report.text import NumberFormat
 
 UNSET = "not set"
+Test = Literal["paired", "unpaired", ""]  # "": not tested
+MARKS: dict[Test, str] = {"paired": "*", "unpaired": "†", "": ""}
 # The metrics that show whether a model improved, listed before all others.
 MAIN = {
     (judge_group("held_out"), JUDGING["pairwise_accuracy"][0]),
@@ -38,13 +43,14 @@ MAIN = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A setting or metric of both runs, as text; `significant` if the intervals do not overlap."""
+    """A setting or metric of both runs, as text; `significant` if a difference is shown, by the `test`."""
 
     label: str
     first: str
     second: str
     difference: str
     significant: bool
+    test: Test = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,8 @@ def write_comparison(run_a: Path, run_b: Path, out: Path) -> Path:
         scripts=[],
         data={},
         both=both,
+        key=key_text(both),
+        marks=MARKS,
         headlines=[(run, headline(run)) for run in (both.first, both.second)],
         main=main_metrics(both),
         paths=(str(run_a), str(run_b)),
@@ -103,13 +111,13 @@ def write_comparison(run_a: Path, run_b: Path, out: Path) -> Path:
 
 
 def comparison_table(run_a: Path, run_b: Path) -> Table:
-    """Return the comparison as a table for the terminal; `*` marks intervals that do not overlap.
+    """Return the comparison as a table for the terminal; marks show which differences are shown, and how.
 
     Raises:
         InputError: see `compare`.
     """
     both = compare(run_a, run_b)
-    table = Table(caption=Text("* the 95 % intervals do not overlap; other differences may be chance"))
+    table = Table(caption=Text(key_text(both)))
     table.add_column("")
     for path in (run_a, run_b):
         table.add_column(Text(str(path)), justify="right")
@@ -121,13 +129,24 @@ def comparison_table(run_a: Path, run_b: Path) -> Table:
     return table
 
 
+def key_text(both: Comparison) -> str:
+    """Return what the marks mean, how many differences were tested, and how."""
+    rows = [row for rows in both.metrics.values() for row in rows]
+    paired, unpaired = (sum(row.test == test for row in rows) for test in ("paired", "unpaired"))
+    return (
+        f"* shown on the same cases (paired: 95 % interval without 0, exact test p < 0.05; {paired} tested); "
+        f"† shown by 95 % intervals that do not overlap (unpaired; {unpaired} tested). Other differences are not "
+        "shown. Without any true difference up to 5 % of those tested get a mark by chance."
+    )
+
+
 def _add_rows(table: Table, title: str, rows: list[Row]) -> None:
     table.add_section()
     table.add_row(Text(title, style="bold"), *([""] * 3))
     if not rows:
         table.add_row(Text("None", style="dim"), *([""] * 3))
     for row in rows:
-        mark = " *" if row.significant else ""
+        mark = f" {MARKS[row.test]}" if row.significant else ""
         table.add_row(*(Text(cell) for cell in (row.label, row.first, row.second, row.difference + mark)))
 
 
@@ -149,8 +168,8 @@ def _model_rows(first: ModelData | None, second: ModelData | None) -> list[tuple
     for key in _merged_keys(list(metrics_a), list(metrics_b)):
         metric_a, metric_b = metrics_a.get(key), metrics_b.get(key)
         known = metric_a or metrics_b[key]
-        first_found, second_found = (NONE if metric is None else metric.found for metric in (metric_a, metric_b))
-        rows.append((key[0], _row(known, first_found, second_found)))
+        both = [metric or replace(known, found=NONE, prompts=0) for metric in (metric_a, metric_b)]
+        rows.append((key[0], _row(both[0], both[1], model_change(second, first, known.stage, known.key))))
     return rows
 
 
@@ -165,20 +184,26 @@ def _by_label(model: ModelData | None) -> dict[tuple[str, str], Metric]:
     return {(metric.group, metric.label): metric for metric in model_metrics(model)} if model else {}
 
 
-def _row(known: Metric, first: Estimate, second: Estimate) -> Row:
+def _row(first: Metric, second: Metric, change: Change | None) -> Row:
+    """Return the row of a metric, given its change on the cases of both runs, if they have the same."""
+    one, two, fmt = first.found, second.found, first.fmt
+    text, shown = difference(one.value, two.value, fmt), False
+    test: Test = ""
+    if change is not None:
+        text, test, shown = change_text(change.difference, fmt), "paired", change.outcome in ("better", "worse")
+    elif None not in (one.low, one.high, two.low, two.high):
+        outcome = compare_intervals(two, one, prompts=min(first.prompts, second.prompts))
+        test, shown = "unpaired", outcome in ("better", "worse")
     return Row(
-        label=known.label,
-        first=with_interval(first, known.fmt),
-        second=with_interval(second, known.fmt),
-        difference=difference(first.value, second.value, known.fmt),
-        significant=compare_intervals(second, first) in ("better", "worse"),
+        label=first.label,
+        first=with_interval(one, fmt),
+        second=with_interval(two, fmt),
+        difference=text,
+        significant=shown,
+        test=test,
     )
 
 
 def difference(first: float | None, second: float | None, fmt: NumberFormat) -> str:
     """Return `second` minus `first` with its sign; for percentages, in percentage points."""
-    if first is None or second is None:
-        return ABSENT
-    change = second - first
-    text = format_number(abs(change), fmt).replace(" %", " points")
-    return f"{'-' if change < 0 else '+'}{text}" if text.strip("0. spoint") else "0"
+    return ABSENT if first is None or second is None else signed(second - first, fmt)

@@ -1,17 +1,25 @@
-"""The findings of the report in words: whether the models improved, as far as the intervals support it.
+"""The findings of the report in words: whether the models improved, as far as the data show it.
 
-A win rate counts as better or worse than even only if its whole 95 % interval lies on that side of 50 %. Two metrics
-differ only if their intervals do not overlap. This test is conservative: metrics over the same prompts can differ
-significantly although their intervals overlap, and the report then claims no difference. The exception is a judge
-against the length baseline ("the longer answer is better"): there the difference on the same pairs is measured.
+A difference is claimed only if its 95 % interval and an exact test of the prompts agree (`evaluation.claims`). Changes
+between models, and a judge's gain over the length baseline ("the longer answer is better"), are measured on the same
+cases (`evaluation.paired`). Everything else is "not shown", which does not mean that there is no difference.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from srlm.evaluation.claims import Outcome, claim
+from srlm.report.changes import (
+    change_sentence,
+    decided,
+    length_outcome,
+    match_outcome,
+    model_change,
+    withheld,
+)
 from srlm.report.collect import estimate
 from srlm.report.match_flags import is_position_biased, match_flags
 from srlm.report.measures import judge_group, match_name
@@ -19,9 +27,6 @@ from srlm.report.measures import judge_group, match_name
 if TYPE_CHECKING:
     from srlm.evaluation.estimates import Estimate
     from srlm.report.collect import Entry, Match, ModelData, RunData
-
-Outcome = Literal["better", "worse", "same", "unmeasured"]
-LENGTH_FLAG = "the longer answer is better"  # part of the flag of a judge that is not significantly above this baseline
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +51,6 @@ class SummaryRow:
     instructions: Estimate
 
 
-def win_rate_outcome(found: Estimate) -> Outcome:
-    """Return on which side of 50 % a win rate lies."""
-    bounds = _bounds(found)
-    if bounds is None:
-        return "unmeasured"
-    return "better" if bounds[0] > 0.5 else "worse" if bounds[1] < 0.5 else "same"
-
-
-def compare_intervals(one: Estimate, other: Estimate) -> Outcome:
-    """Return whether one estimate is above (better) or below (worse) another, by their intervals."""
-    first, second = _bounds(one), _bounds(other)
-    if first is None or second is None:
-        return "unmeasured"
-    return "better" if first[0] > second[1] else "worse" if first[1] < second[0] else "same"
-
-
 def judge_name(name: str) -> str:
     """Return the display name of a judge: `m1`, a model of the run, becomes `M1`; other names stay as they are."""
     return f"M{name[1:]}" if re.fullmatch(r"m\d+(?: \(pointwise\))?", name) else name
@@ -74,9 +63,9 @@ def headline(run: RunData) -> Finding:
         return Finding("unmeasured", _only_m1(run) if trained else _NOTHING_TRAINED)
     for model in reversed(trained):
         match = model.match(1)
-        if match is not None and win_rate_outcome(match.win_rate) != "unmeasured":
+        if match is not None and match_outcome(match) != "unmeasured":
             later = [other.name for other in trained if other.t > model.t]
-            return Finding(win_rate_outcome(match.win_rate), _headline(model.name, match) + _not_compared(later))
+            return Finding(match_outcome(match), _headline(model.name, match) + _not_compared(later))
     return Finding("unmeasured", "Unknown: no model was compared with M1.")
 
 
@@ -124,16 +113,16 @@ _NOTHING_TRAINED = "No model has been trained yet."
 _HEADLINES: dict[Outcome, str] = {
     "better": "Yes: {model} gives better answers than M1.",
     "worse": "No: {model} gives worse answers than M1.",
-    "same": "No significant difference between {model} and M1.",
+    "same": "Not shown: a difference between the answers of {model} and M1",
 }
 
 
 def _headline(model: str, match: Match) -> str:
-    outcome = win_rate_outcome(match.win_rate)
+    if (doubt := _length_doubt(match)) is not None:
+        return f"{model} wins against M1, but {doubt}."
+    outcome = match_outcome(match)
     text = _HEADLINES[outcome].format(model=model)
-    if _explained_by_length(match):
-        return f"{model} wins against M1, but longer answers alone may explain it."
-    return text
+    return f"{text}{_in_brackets(decided(match))}." if outcome == "same" else text
 
 
 def _summary_row(model: ModelData, before: ModelData | None) -> SummaryRow:
@@ -144,6 +133,7 @@ def _summary_row(model: ModelData, before: ModelData | None) -> SummaryRow:
         badge=_badge(model, previous),
         sentences=[
             *_answer_sentences(model, previous),
+            *_win_rate_change(model, before),
             _judge_sentence(model, before),
             *_instruction_sentences(model, before),
         ],
@@ -158,75 +148,89 @@ def _summary_row(model: ModelData, before: ModelData | None) -> SummaryRow:
 def _badge(model: ModelData, previous: Match | None) -> Finding:
     if model.t == 1:
         return Finding("unmeasured", "starting point")
-    outcome = win_rate_outcome(previous.win_rate) if previous else "unmeasured"
+    outcome = match_outcome(previous) if previous else "unmeasured"
     other = f"M{model.t - 1}"
-    if previous is not None and _explained_by_length(previous):
-        return Finding("same", f"better than {other}, possibly due to length")
-    text = {"better": "better than", "worse": "worse than", "same": "no significant difference from"}.get(outcome)
-    return Finding(outcome, f"{text or 'not compared with'} {other}")
+    if previous is not None and _length_doubt(previous) is not None:
+        return Finding("same", f"wins against {other}, possibly due to length")
+    text = {
+        "better": f"better than {other}",
+        "worse": f"worse than {other}",
+        "same": f"difference from {other} not shown",
+    }
+    return Finding(outcome, text.get(outcome, f"not compared with {other}"))
 
 
-def _explained_by_length(match: Match) -> bool:
-    """Return whether a win is not significant in the length-controlled win rate; False if that is not measured."""
-    won = win_rate_outcome(match.win_rate) == "better"
-    return won and win_rate_outcome(match.length_controlled) in ("same", "worse")
+def _length_doubt(match: Match) -> str | None:
+    """Return why a win may be due to length alone; None if it is not, or if nothing is known of the lengths."""
+    if match_outcome(match) != "better":
+        return None
+    if (reason := withheld(match)) is not None:
+        return f"length alone may explain it ({reason})"
+    if length_outcome(match) not in ("same", "worse"):
+        return None
+    lengths = match.entry.get("mean_length") or []
+    if len(lengths) == 2 and lengths[0] <= lengths[1]:
+        return "a difference at equal lengths is not shown"
+    return "longer answers alone may explain it"
 
 
 def _answer_sentences(model: ModelData, previous: Match | None) -> list[str]:
     if model.t == 1:
         return []
     other = f"M{model.t - 1}"
-    outcome = win_rate_outcome(previous.win_rate) if previous else "unmeasured"
+    outcome = match_outcome(previous) if previous else "unmeasured"
     if previous is None or outcome == "unmeasured":
         return [f"Answers: not compared with {other}."]
-    text = {
-        "better": f"Answers: better than {other}",
-        "worse": f"Answers: worse than {other}",
-        "same": f"Answers: no significant difference from {other}",
-    }[outcome]
     bias = ", position-biased" if is_position_biased(previous.entry) else ""
-    judge = f"(judge: {judge_name(previous.judge)}{bias})"
-    return [f"{text} {judge}{_length_controlled_text(previous, outcome)}."]
+    judge = f"judge: {judge_name(previous.judge)}{bias}"
+    if outcome == "same":
+        counts = decided(previous)
+        return [f"Answers: difference from {other} not shown ({judge}{f'; {counts}' if counts else ''})."]
+    return [f"Answers: {outcome} than {other} ({judge}){_length_controlled_text(previous, outcome)}."]
 
 
 def _length_controlled_text(match: Match, outcome: Outcome) -> str:
-    controlled = win_rate_outcome(match.length_controlled)
+    if (reason := withheld(match)) is not None:
+        return f"; length-controlled win rate withheld ({reason})"
+    controlled = length_outcome(match)
     if controlled in ("unmeasured", outcome):
         return ""
-    text = {"better": "better", "worse": "worse", "same": "no significant difference"}[controlled]
-    return f"; length-controlled: {text}"
+    return f"; length-controlled: {'not shown' if controlled == 'same' else controlled}"
+
+
+def _win_rate_change(model: ModelData, before: ModelData | None) -> list[str]:
+    """Return how the win rate against M1 has changed, if both models were compared with M1 by the same judge."""
+    matches = [one.match(1) if one else None for one in (model, before)]
+    if before is None or matches[0] is None or matches[1] is None or matches[0].judge != matches[1].judge:
+        return []
+    change = model_change(model, before, "vs_m1", "win_rate")
+    return [f"Win rate against M1: {change_sentence(change, before.name)}."]
 
 
 def _judge_sentence(model: ModelData, before: ModelData | None) -> str:
     entry = model.judging.get("held_out")
-    accuracy, longer = estimate(entry, "pairwise_accuracy"), estimate(entry, "longer_accuracy")
-    outcome = _versus_length_baseline(entry, accuracy, longer)
-    if outcome == "unmeasured":
+    accuracy = estimate(entry, "pairwise_accuracy")
+    if accuracy.low is None or accuracy.high is None:
         return "Judge: not measured."
     text = {
         "better": "Judge: better than the length baseline",
         "worse": "Judge: worse than the length baseline",
-        "same": "Judge: not significantly better than the length baseline",
-    }[outcome]
-    return f"{text}{_change(accuracy, _previous_estimate(before, 'judge_held_out', 'pairwise_accuracy'), before)}."
+    }.get(_versus_length_baseline(entry), "Judge: not shown to be better than the length baseline")
+    return f"{text}{_change(model, before, 'judge_held_out', 'pairwise_accuracy')}."
 
 
-def _versus_length_baseline(entry: Entry | None, accuracy: Estimate, longer: Estimate) -> Outcome:
-    """Compare a judge with the length baseline, by the flag on their difference on the same pairs.
-
-    This is more sensitive than comparing two intervals: the difference can be significant although they overlap. An
-    entry without flags is compared by the intervals only.
-    """
-    outcome, flags = compare_intervals(accuracy, longer), (entry or {}).get("flags")
-    if outcome == "same" and isinstance(flags, list):
-        return "same" if any(LENGTH_FLAG in str(flag) for flag in flags) else "better"
-    return outcome
+def _versus_length_baseline(entry: Entry | None) -> Outcome:
+    """Compare a judge with the length baseline, by their difference on the same pairs."""
+    p_value = (entry or {}).get("gain_over_length_p")
+    return claim(estimate(entry, "gain_over_length"), p_value if isinstance(p_value, int | float) else None)
 
 
 def _instruction_sentences(model: ModelData, before: ModelData | None) -> list[str]:
-    found = estimate(model.stages.get("instructions"), "prompt_strict")
-    change = _change(found, _previous_estimate(before, "instructions", "prompt_strict"), before)
-    unanswered = (model.stages.get("instructions") or {}).get("unanswered")
+    entry = model.stages.get("instructions")
+    if estimate(entry, "prompt_strict").value is None:
+        return []
+    change = _change(model, before, "instructions", "prompt_strict")
+    unanswered = (entry or {}).get("unanswered")
     missing = f"{unanswered} instruction prompts have no response and count as not followed."
     return [
         *([f"Instruction following: {change.removeprefix('; ')}."] if change else []),
@@ -234,20 +238,12 @@ def _instruction_sentences(model: ModelData, before: ModelData | None) -> list[s
     ]
 
 
-def _previous_estimate(before: ModelData | None, stage: str, key: str) -> Estimate:
-    return estimate(before.stages.get(stage) if before else None, key)
-
-
-def _change(found: Estimate, earlier: Estimate, before: ModelData | None) -> str:
-    outcome = compare_intervals(found, earlier)
-    if before is None or outcome == "unmeasured":
+def _change(model: ModelData, before: ModelData | None, stage: str, metric: str) -> str:
+    """Return the change from the model before it, if that is measured; the models have the same prompts."""
+    if before is None or estimate(before.stages.get(stage), metric).value is None:
         return ""
-    return {
-        "better": f"; better than {before.name}",
-        "worse": f"; worse than {before.name}",
-        "same": f"; no significant change from {before.name}",
-    }[outcome]
+    return f"; {change_sentence(model_change(model, before, stage, metric), before.name)}"
 
 
-def _bounds(found: Estimate) -> tuple[float, float] | None:
-    return None if found.low is None or found.high is None else (found.low, found.high)
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
+from srlm.report.changes import length_controlled_text
 from srlm.report.chart import (
     ACCENT,
     BAD,
@@ -39,8 +40,9 @@ def match_section(run: RunData) -> Section:
         title="Head to head",
         intro="Both models answer the same prompts, and a judge compares the two answers in both orders, or scores "
         "each of them (head_to_head.by: pointwise). A tie counts half, so 50 % is even. The length-controlled win rate "
-        "estimates the win rate for answers of equal length. A judge that is a model of this run shares that model's "
-        "biases: its preferences are not human preferences.",
+        "estimates the win rate for answers of equal length; it is withheld where nearly all answers of one model are "
+        "longer. A judge that is a model of this run shares that model's biases: its preferences are not human "
+        "preferences.",
         groups=[("", [_win_rate_chart(matches), _outcome_chart(matches)])] if matches else [],
         tables=[("All metrics: head to head", _match_table(matches))] if matches else [],
     )
@@ -89,8 +91,8 @@ def _win_rate_chart(matches: list[Match]) -> Chart:
         title="Win rate",
         message="Win rates: "
         + "; ".join(
-            f"{name} {with_interval(one)}, length-controlled {with_interval(two)}"
-            for name, one, two in zip(names, rates, controlled, strict=True)
+            f"{name} {with_interval(one)}, length-controlled {length_controlled_text(match)}"
+            for name, one, match in zip(names, rates, matches, strict=True)
         )
         + ".",
         figure=build_figure(
@@ -105,8 +107,13 @@ def _win_rate_chart(matches: list[Match]) -> Chart:
         table=Table(
             ["match", "win rate", "length-controlled win rate", "prompts"],
             [
-                [name, with_interval(one), with_interval(two), format_number(match.entry.get("prompts"), "count")]
-                for name, one, two, match in zip(names, rates, controlled, matches, strict=True)
+                [
+                    name,
+                    with_interval(one),
+                    length_controlled_text(match),
+                    format_number(match.entry.get("prompts"), "count"),
+                ]
+                for name, one, match in zip(names, rates, matches, strict=True)
             ],
         ),
     )
@@ -184,7 +191,7 @@ def _match_row(match: Match) -> list[str]:
         judge_name(match.judge),
         format_number(entry.get("prompts"), "count"),
         with_interval(match.win_rate),
-        with_interval(match.length_controlled),
+        length_controlled_text(match),
         with_interval(estimate(entry, "preference")),
         " / ".join(counts),
         format_number(entry.get("first_position_rate"), "percent"),

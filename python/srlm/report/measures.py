@@ -92,12 +92,18 @@ _EVALUATION_STAGE = re.compile(r"answers|instructions|m1_logprobs|(?:judge|vs)_.
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric of a model; without an interval, the bounds of `found` are None."""
+    """One metric of a model; without an interval, the bounds of `found` are None.
+
+    `stage` and `key` name its field in the manifest, and its cases; `prompts` is the number of prompts behind it.
+    """
 
     group: str
     label: str
     fmt: NumberFormat
     found: Estimate
+    stage: str = ""
+    key: str = ""
+    prompts: int = 0
 
 
 def set_name(name: str) -> str:
@@ -147,12 +153,12 @@ def model_metrics(model: ModelData) -> Iterator[Metric]:
     """Yield every measured metric of a model, in the order of the page."""
     yield from _labelled("training", model.training, TRAINING)
     for name, entry in model.judging.items():
-        yield from _labelled(judge_group(name), entry, JUDGING)
+        yield from _labelled(judge_group(name), entry, JUDGING, f"judge_{name}")
         yield from _counted(judge_group(name), entry, {"outcomes": "verdicts"})
     for match in model.matches:
-        yield from _labelled(match_name(match), match.entry, MATCH)
+        yield from _labelled(match_name(match), match.entry, MATCH, f"vs_m{match.against}")
     instructions = model.stages.get("instructions")
-    yield from _labelled("instructions", instructions, INSTRUCTIONS)
+    yield from _labelled("instructions", instructions, INSTRUCTIONS, "instructions")
     kinds = (instructions or {}).get("by_kind") or {}
     yield from _labelled("instructions by kind, strict", kinds, {kind: (humanize(kind), "percent") for kind in kinds})
     data, metrics, counted = data_labels(positives_only=model.positives_only)
@@ -162,11 +168,11 @@ def model_metrics(model: ModelData) -> Iterator[Metric]:
     yield from _costs(model)
 
 
-def _labelled(group: str, entry: Entry | None, labels: Labels) -> Iterator[Metric]:
+def _labelled(group: str, entry: Entry | None, labels: Labels, stage: str = "") -> Iterator[Metric]:
     for key, (label, fmt) in labels.items():
         found = any_estimate(entry, key)
         if found.value is not None:
-            yield Metric(group, label, fmt, found)
+            yield Metric(group, label, fmt, found, stage, key, min(found.n, (entry or {}).get("prompts") or found.n))
 
 
 def _counted(group: str, entry: Entry | None, labels: Mapping[str, str]) -> Iterator[Metric]:

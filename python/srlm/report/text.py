@@ -42,6 +42,12 @@ def interval(low: float, high: float, fmt: NumberFormat = "percent") -> str:
     return " to ".join(format_number(bound, fmt).removesuffix(" %") for bound in (low, high))
 
 
+def signed(value: float, fmt: NumberFormat) -> str:
+    """Return a difference with its sign, `0` if it rounds to zero; for percentages, in percentage points."""
+    text = format_number(abs(value), fmt).replace(" %", " points")
+    return f"{'-' if value < 0 else '+'}{text}" if text.strip("0. spoint") else "0"
+
+
 def duration(seconds: float) -> str:
     """Return a duration in a suitable unit: `12.3 s`, `4.5 min`, `6.1 h`."""
     if seconds < 120:
