@@ -23,9 +23,10 @@ class ScriptedLauncher:
     """Stands in for workers: segments of a training of `length` steps, and comparisons with these `results`."""
 
     length: int
-    results: dict[tuple[int, int], tuple[int, int]]  # (step, best) -> (wins, losses)
+    results: dict[tuple[int, int], tuple[int, ...]]  # (step, kept) -> (wins, losses) or (wins, losses, ties)
     fail_at: str | None = None
     done: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # of the run
 
     def run(self, work, finish):
         names = [work.name] if isinstance(work, Train) else [task.name for task in work.tasks]
@@ -54,13 +55,15 @@ class ScriptedLauncher:
         result = {"rows": 0}
         if isinstance(task, AnswersTask):
             assert (f"step_{self.weights(work.folder)}_answers") in task.name  # its own weights answer
+            assert task.prompts.name == "early_stop.jsonl"
         else:
             assert work.folder.endswith("m1/model")
             step, best = (int(part) for part in task.name.split("step_")[1].split("_vs_"))
             assert task.answers_a.parent.name == str(step)
             assert task.answers_b.parent.name == str(best)
-            wins, losses = self.results[step, best]
-            ties = 0 if wins + losses == 0 else 1
+            assert task.prompts.name == "early_stop.jsonl"
+            wins, losses, *given = self.results[step, best]
+            ties = given[0] if given else 1
             result |= {"wins": wins, "ties": ties, "losses": losses, "unparseable": 2, "win_rate": {"value": 0.5}}
         finish(task.name, result)
 
@@ -79,12 +82,14 @@ def early_stop(path, launcher, patience=1, held_out=1):
         }
     )
     stages = StageRunner(config, RunDir(path), launcher, Recorder())
-    for name in ("m2/pairs", "seed/held_out", "m1/sft"):
+    for name in ("m2/pairs", "seed/held_out", "seed/early_stop", "m1/sft"):
         if stages.run_dir.entry(name) is None:
-            stages.run_dir.finish(name, {"cache_key": "key"}, 0.0, {"rows": held_out if name == "seed/held_out" else 1})
+            rows = held_out if name == "seed/early_stop" else 1
+            stages.run_dir.finish(name, {"cache_key": "key"}, 0.0, {"rows": rows})
     target = path / "m2" / "model"
     work = Train("m2/dpo", "dpo", config, "base", target, path / "m2" / "metrics.jsonl", (), {})
     result = EarlyStop(stages, Schedule(stages), 2, ("m2/pairs",)).train(work, EVERY, patience)
+    launcher.notes = stages.report.notes
     return result, int((target / "weights").read_text(encoding="utf-8"))
 
 
@@ -115,13 +120,64 @@ def test_a_lost_comparison_stops_and_the_best_is_kept(tmp_path):
     assert not any((tmp_path / "m2" / "checkpoints").rglob("model"))  # only the model's weights are left
 
 
-def test_equal_is_not_better(tmp_path):
-    result, weights = early_stop(tmp_path, ScriptedLauncher(99, {(20, 10): (3, 3)}))
-    assert (weights, result["best_step"]) == (10, 10)
+WON, TIED, LOST, UNDECIDED = (5, 2), (3, 3), (2, 5), (0, 0, 253)
+
+
+@pytest.mark.parametrize(
+    ("results", "patience", "steps", "expected"),
+    [
+        # A tie neither stops the training nor counts as a loss, and the later checkpoint is kept.
+        ({(20, 10): TIED, (25, 20): TIED}, 1, 25, 25),
+        ({(20, 10): UNDECIDED, (25, 20): UNDECIDED}, 1, 25, 25),
+        ({(20, 10): TIED, (30, 20): LOST}, 1, 30, 20),
+        ({(20, 10): WON, (30, 20): UNDECIDED, (40, 30): LOST}, 1, 40, 30),
+        ({(20, 10): LOST}, 1, 20, 10),
+        # Patience counts losses; a win starts again at zero, a tie changes nothing.
+        ({(20, 10): LOST, (30, 10): LOST}, 2, 30, 10),
+        ({(20, 10): LOST, (30, 10): TIED, (40, 30): LOST}, 2, 40, 30),
+        ({(20, 10): LOST, (30, 10): WON, (40, 30): LOST, (50, 30): LOST}, 2, 50, 30),
+        ({(20, 10): TIED, (30, 20): LOST, (40, 20): UNDECIDED, (45, 40): TIED}, 2, 45, 45),
+        ({(20, 10): LOST, (30, 10): LOST, (35, 10): TIED}, 3, 35, 35),
+    ],
+)
+def test_ties_and_patience(tmp_path, results, patience, steps, expected):
+    length = steps if steps % EVERY else 99
+    launcher = ScriptedLauncher(length, results)
+    result, weights = early_stop(tmp_path, launcher, patience)
+    assert (result["steps"], result["best_step"], weights) == (steps, expected, expected)
+    outcomes = {TIED: "tied", UNDECIDED: "tied", WON: "won", LOST: "lost"}
+    assert [row["outcome"] for row in result["checkpoints"]] == [None, *(outcomes[each] for each in results.values())]
+    assert not any((tmp_path / "m2" / "checkpoints").rglob("model"))
+
+
+def test_an_undecided_judge_is_reported(tmp_path):
+    launcher = ScriptedLauncher(25, {(20, 10): UNDECIDED, (25, 20): UNDECIDED})
+    early_stop(tmp_path, launcher)
+    assert launcher.notes[0].startswith("M2 step 20 against step 10: the judge decided none of 253 comparisons; 0 won")
+    assert launcher.notes[0].endswith("step 20 is kept")
+    assert "the judge decided none of 506 comparisons; early stopping cannot choose a checkpoint" in launcher.notes[-1]
+    assert "the last one (step 25) is the model" in launcher.notes[-1]
+
+
+def test_a_judge_that_decided_anything_is_not_reported_as_undecided(tmp_path):
+    launcher = ScriptedLauncher(25, {(20, 10): UNDECIDED, (25, 20): (1, 0, 252)})
+    early_stop(tmp_path, launcher)
+    assert not any("cannot choose" in note for note in launcher.notes)
+
+
+@pytest.mark.parametrize("stage", ["m2/step_20_vs_10", "m2/step_30", "m2/step_30_vs_20"])
+def test_ties_are_resumed_with_the_same_decisions(tmp_path, stage):
+    results = {(20, 10): TIED, (30, 20): LOST}
+    launcher = ScriptedLauncher(99, results, fail_at=stage)
+    with pytest.raises(StageError):
+        early_stop(tmp_path, launcher)
+    result, weights = early_stop(tmp_path, launcher)
+    assert (result["best_step"], weights) == (20, 20)
+    assert len(launcher.done) == len(set(launcher.done))
 
 
 def test_unparseable_verdicts_select_no_checkpoint(tmp_path):
-    launcher = ScriptedLauncher(99, {(20, 10): (0, 0)})
+    launcher = ScriptedLauncher(99, {(20, 10): (0, 0, 0)})
     with pytest.raises(StageError, match=r"no prompt has a parseable verdict in both orders \(2 unparseable\)"):
         early_stop(tmp_path, launcher)
     assert not (tmp_path / "m2" / "model").exists()

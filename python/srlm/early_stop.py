@@ -1,9 +1,17 @@
 """Early stopping of preference training (paper, section 3.1): checkpoints compete head to head, and the best is kept.
 
-Every `dpo.eval_steps` steps the training pauses and its process exits. The checkpoint answers the held-out prompts, and
-the judge compares its answers with those of the best checkpoint so far; it becomes the best if it wins more often than
-it loses. Training stops after `dpo.early_stopping_patience` comparisons in a row without a new best. The first
-checkpoint is the first best: how M_t compares with M_t-1 is measured by the head-to-head evaluation.
+Every `dpo.eval_steps` steps the training pauses and its process exits. The checkpoint answers the prompts that are held
+out for this choice, and the judge compares its answers with those of the checkpoint kept so far:
+
+* won (more prompts won than lost): the new checkpoint is kept, and the count of losses starts again at zero;
+* lost (more prompts lost than won): the old checkpoint is kept, and the loss is counted;
+* tied (as many won as lost, possibly none): no loss, and no reason to stop. The new checkpoint is kept, since it has
+  seen more of the data, so a judge that decides nothing gives the model that training without early stopping gives.
+
+Training stops after `dpo.early_stopping_patience` losses without a win between them. In the paper, each checkpoint is
+compared with the previous one (every 200 steps, on 253 prompts, by Claude 2); here it is the one kept so far, which is
+the previous one until a loss. The first checkpoint has no opponent: how M_t compares with M_t-1 is measured by the
+head-to-head evaluation, on other prompts.
 
 Each training segment, its answers and its comparison are stages in the manifest, so an interrupted run resumes between
 them, and derives the same decisions from their results.
@@ -13,7 +21,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from srlm.errors import StageError
 from srlm.evaluation.tasks import AnswersTask
@@ -27,6 +35,9 @@ if TYPE_CHECKING:
     from srlm.evaluation.schedule import Schedule
     from srlm.run.stage_runner import StageRunner
     from srlm.workers.jobs import Train
+
+
+Outcome = Literal["won", "tied", "lost"]  # of a checkpoint against the one kept so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +61,11 @@ class EarlyStop:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def train(self, work: Train, every: int, patience: int) -> dict[str, Any]:
-        """Train to the end or until `patience` comparisons in a row bring no new best, and install the best checkpoint.
+        """Train to the end or until `patience` comparisons are lost without a win, and install the kept checkpoint.
 
         Returns the fields of the training's manifest entry.
         """
-        if not self.evaluation.has_held_out():
+        if not self.evaluation.has_held_out("early_stop"):
             raise StageError(
                 "dpo.eval_steps: there are no held-out prompts to compare checkpoints on; raise "
                 "seed_data.valid_fraction or eft_limit, set head_to_head.prompt_files, or leave dpo.eval_steps out"
@@ -65,13 +76,15 @@ class EarlyStop:
             segment = self._train_segment(work, pause)
             if best is None or segment.step > best.step:
                 self._answer(segment)
-                better = best is None or self._beats(segment, best)
-                self._delete_weights(best if better else segment)
-                best, lost = (segment, 0) if better or best is None else (best, lost + 1)
+                outcome = "won" if best is None else self._compare(segment, best)
+                self._delete_weights(segment if outcome == "lost" else best)
+                best = best if outcome == "lost" and best is not None else segment
+                lost = {"won": 0, "tied": lost, "lost": lost + 1}[outcome]
             if segment.finished or lost >= patience:
                 break
             pause += every
         self._install(best, work.target)
+        self._note_undecided(best)
         return {**_result(segment), "completed": segment.finished, "checkpoints": self.history, "best_step": best.step}
 
     def _train_segment(self, work: Train, pause: int) -> TrainSegment:
@@ -86,17 +99,19 @@ class EarlyStop:
 
     def _answer(self, segment: TrainSegment) -> None:
         run_dir, file = self.runner.run_dir, self._file(segment, "answers")
-        task = AnswersTask(f"m{self.t}/step_{segment.step}_answers", run_dir.seed("held_out.jsonl"), file)
+        task = AnswersTask(f"m{self.t}/step_{segment.step}_answers", run_dir.seed("early_stop.jsonl"), file)
         inputs = stage_inputs.held_out_answers(self.runner.config)
-        depends_on = (segment.name, "seed/held_out")
+        depends_on = (segment.name, "seed/early_stop")
         if not self.runner.is_done(task.name, file, inputs, depends_on):
             config = self.runner.config
             self.runner.launch(Generate(config, str(self._weights(segment)), config.seed, (task,)))
 
-    def _beats(self, segment: TrainSegment, best: TrainSegment) -> bool:
-        """Let the judge compare two checkpoints, and return whether the new one is better."""
+    def _compare(self, segment: TrainSegment, best: TrainSegment) -> Outcome:
+        """Let the judge compare a checkpoint with the one kept so far, and return the outcome."""
         name, file = f"m{self.t}/step_{segment.step}_vs_{best.step}", self._file(segment, f"vs_{best.step}")
-        task = self.evaluation.comparison(name, self._file(segment, "answers"), self._file(best, "answers"), file)
+        task = self.evaluation.comparison(
+            name, self._file(segment, "answers"), self._file(best, "answers"), file, "early_stop.jsonl"
+        )
         answers = tuple(f"m{self.t}/step_{step}_answers" for step in (segment.step, best.step))
         if not self.runner.is_done(
             task.name, task.file, self.evaluation.judge_key_inputs(), (*answers, *self.evaluation.judge_dependencies())
@@ -104,22 +119,34 @@ class EarlyStop:
             self.evaluation.compare_all([task])
         entry = self.runner.run_dir.entry(task.name) or {}
         counts = {key: entry[key] for key in ("wins", "ties", "losses", "unparseable", "win_rate")}
-        if entry["wins"] + entry["ties"] + entry["losses"] == 0:
+        compared = entry["wins"] + entry["ties"] + entry["losses"]
+        if compared == 0:
             raise StageError(
                 f"{name}: no prompt has a parseable verdict in both orders ({entry['unparseable']} unparseable), so no "
                 f"checkpoint can be selected; read some verdicts in {file}, then use another head_to_head.judge or set "
                 "head_to_head.justify=false"
             )
-        better = entry["wins"] > entry["losses"]
+        outcome = _outcome(entry["wins"], entry["losses"])
         if not self.history:
-            self.history.append({"step": best.step, "kept": True, **dict.fromkeys(counts)})
-        self.history.append({"step": segment.step, "kept": better, **counts})
-        ending = "" if better else f"; step {best.step} remains the best"
+            self.history.append({"step": best.step, "kept": True, "outcome": None, **dict.fromkeys(counts)})
+        self.history.append({"step": segment.step, "kept": outcome != "lost", "outcome": outcome, **counts})
+        kept = best.step if outcome == "lost" else segment.step
+        undecided = f"the judge decided none of {compared} comparisons; " if compared == entry["ties"] else ""
         self.runner.report.note(
-            f"M{self.t} step {segment.step} against step {best.step}: {entry['wins']} won, {entry['ties']} tied, "
-            f"{entry['losses']} lost, {entry['unparseable']} unparseable{ending}"
+            f"M{self.t} step {segment.step} against step {best.step}: {undecided}{entry['wins']} won, {entry['ties']} "
+            f"tied, {entry['losses']} lost, {entry['unparseable']} unparseable; step {kept} is kept"
         )
-        return better
+        return outcome
+
+    def _note_undecided(self, kept: TrainSegment) -> None:
+        """Report that no comparison was decided, if so: early stopping has then chosen nothing."""
+        rows = self.history[1:]
+        if rows and all(row["wins"] == row["losses"] == 0 for row in rows):
+            self.runner.report.note(
+                f"M{self.t}: the judge decided none of {sum(row['ties'] for row in rows)} comparisons; early stopping "
+                f"cannot choose a checkpoint, so the last one (step {kept.step}) is the model. Use another "
+                "head_to_head.judge, or head_to_head.by=pointwise if the judge is trained to score"
+            )
 
     def _delete_weights(self, segment: TrainSegment | None) -> None:
         """Delete the weights of a checkpoint that has lost."""
@@ -149,6 +176,10 @@ class EarlyStop:
 
     def _file(self, segment: TrainSegment, name: str) -> Path:
         return self._folder() / str(segment.step) / f"{name}.jsonl"
+
+
+def _outcome(wins: int, losses: int) -> Outcome:
+    return "won" if wins > losses else "lost" if losses > wins else "tied"
 
 
 def _result(segment: TrainSegment) -> dict[str, Any]:

@@ -208,7 +208,7 @@ class Loop:
         inputs, every = stage_inputs.dpo(self.config), self.config.dpo.eval_steps
         if every is not None:  # the judge's comparisons decide which checkpoint becomes the model
             inputs |= self.evaluation.judge_key_inputs()
-            depends_on = (*depends_on, "seed/held_out", *self.evaluation.judge_dependencies())
+            depends_on = (*depends_on, "seed/early_stop", *self.evaluation.judge_dependencies())
         if self.runner.is_done(name, self.run_dir.model(t), inputs, depends_on):
             return
         work = self._training(t, "dpo", base, (self._training_file(t),))

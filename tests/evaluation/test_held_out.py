@@ -2,8 +2,8 @@
 
 import pytest
 from srlm.config import HeadToHeadSection
-from srlm.errors import InputError
-from srlm.evaluation.held_out import held_out_prompts, read_prompts
+from srlm.errors import InputError, StageError
+from srlm.evaluation.held_out import held_out_prompts, held_out_sets, read_prompts, without_prompts
 from srlm.models import chat
 from srlm.rows.records import Example, RankedAnswers
 
@@ -44,6 +44,62 @@ def test_a_limit_samples_with_the_seed():
     assert one == again != other
     assert len(one) == 5
     assert one == sorted(one, key=lambda text: int(text.split()[1]))  # in the order of the file
+
+
+def split(valid, section=None, *, ift=(), taught=(), seed=0, early_stop=True):
+    section = section or HeadToHeadSection()
+    found = held_out_sets(section, valid, ift=ift, ranked=taught, seed=seed, early_stop=early_stop)
+    return texts(found.compare), texts(found.early_stop)
+
+
+@pytest.mark.parametrize(
+    ("total", "limit", "sizes"),
+    [
+        (2, 256, (1, 1)),
+        (3, 256, (2, 1)),  # the odd one is for comparing models
+        (10, 256, (5, 5)),
+        (541, 253, (253, 253)),  # the paper's sizes
+        (400, 253, (200, 200)),
+        (11, 1, (1, 1)),
+    ],
+)
+def test_early_stopping_has_prompts_of_its_own(total, limit, sizes):
+    valid = [ranked(f"prompt {number}") for number in range(total)]
+    compare, early_stop = split(valid, HeadToHeadSection(prompts=limit))
+    assert (len(compare), len(early_stop)) == sizes
+    assert not set(compare) & set(early_stop)
+    assert compare == sorted(compare, key=lambda text: int(text.split()[1]))
+    assert early_stop == sorted(early_stop, key=lambda text: int(text.split()[1]))
+
+
+def test_the_split_depends_on_the_texts_and_the_seed_only():
+    valid = [ranked(f"prompt {number}") for number in range(41)]
+    one, again = split(valid), split(valid[::-1])
+    assert [set(part) for part in one] == [set(part) for part in again]
+    assert one != split(valid, seed=1)
+
+
+def test_training_prompts_and_duplicates_are_in_neither_part():
+    valid = [ranked("one"), ranked("ONE "), ranked("two"), ranked("three"), ranked("four")]
+    compare, early_stop = split(valid, ift=[example("Two")], taught=[ranked("Three")])
+    assert sorted([*compare, *early_stop]) == ["four", "one"]
+
+
+def test_without_early_stopping_nothing_is_split():
+    valid = [ranked("one"), ranked("two")]
+    assert split(valid, early_stop=False) == (["one", "two"], [])
+
+
+@pytest.mark.parametrize("total", [0, 1])
+def test_too_few_prompts_to_split(total):
+    with pytest.raises(StageError, match=rf"dpo\.eval_steps: {total} held-out prompts, but .* at least 2; raise"):
+        split([ranked(f"prompt {number}") for number in range(total)])
+
+
+def test_rows_whose_prompts_choose_checkpoints_are_left_out():
+    rows = [ranked("One"), ranked("two"), ranked("one "), ranked("three")]
+    prompts = held_out_prompts(HeadToHeadSection(), [ranked("one"), ranked("three")], ift=(), ranked=(), seed=0)
+    assert [row.prompt for row in without_prompts(rows, prompts)] == ["two"]
 
 
 def test_switched_off():

@@ -11,7 +11,7 @@ from srlm.evaluation import schedule
 from srlm.evaluation.baselines import baselines
 from srlm.evaluation.schedule import Schedule, run_model
 from srlm.evaluation.tasks import CompareThroughEndpoint
-from srlm.rows.records import Example, RankedAnswers
+from srlm.rows.records import Example, Prompt, RankedAnswers, read_rows
 from srlm.run.run_dir import RunDir
 from srlm.run.stage_runner import StageRunner
 from srlm.workers.jobs import Generate
@@ -217,7 +217,45 @@ def test_status_names_what_the_schedule_does(tmp_path, sections):
     listed = set(stage_names(made.runner.config))
     assert done <= listed
     assert "seed/held_out" in listed
+    assert ("seed/early_stop" in listed) == (made.runner.config.dpo.eval_steps is not None)
+    assert {name for name in made.runner.run_dir.stages() if name.startswith("seed/")} <= listed
     assert "m3/answers" in done
+
+
+def prompts_of(path, name):
+    return {row.text for row in read_rows(path / "seed" / f"{name}.jsonl", Prompt)}
+
+
+STOPS = {"dpo": {"eval_steps": 5}, "seed_data": {"eft": ["packaged"]}}
+
+
+def test_checkpoints_are_chosen_on_other_prompts_than_models_are_compared_on(tmp_path):
+    made, _ = make(tmp_path, **STOPS)
+    compare, early_stop = prompts_of(tmp_path, "held_out"), prompts_of(tmp_path, "early_stop")
+    assert (len(compare), len(early_stop)) == (2, 2)
+    assert compare | early_stop == {row.prompt for row in RANKED}
+    [note] = made.runner.report.notes
+    assert note.startswith("seed: 2 held-out prompts choose checkpoints (dpo.eval_steps), 2 others compare models; ")
+    assert note.endswith("so few hardly tell checkpoints apart")
+    judge, answers = made.tasks(1)
+    assert judge.exclude == tmp_path / "seed" / "early_stop.jsonl"
+    assert answers.prompts == tmp_path / "seed" / "held_out.jsonl"
+    again, _ = make(tmp_path, **STOPS)
+    assert again.runner.report.notes == []  # only when they are chosen
+
+
+def test_without_early_stopping_nothing_is_left_out(tmp_path):
+    made, _ = make(tmp_path)
+    assert len(prompts_of(tmp_path, "held_out")) == 4
+    assert not (tmp_path / "seed" / "early_stop.jsonl").exists()
+    assert made.tasks(1)[0].exclude is None
+
+
+def test_early_stopping_later_measures_the_judge_again(tmp_path):
+    made, launcher = make(tmp_path)
+    do(made, launcher, 1)
+    again, _ = make(tmp_path, **STOPS)
+    assert names(again.tasks(1)) == ["m1/judge_held_out", "m1/answers"]
 
 
 def test_status_names_sets_of_preferences():

@@ -1,6 +1,7 @@
 """Evaluation tasks with a scripted engine: requests, rows, results and resuming."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from srlm import config as configuration
@@ -58,6 +59,14 @@ def test_judging_held_out_answers(tmp_path, tiny_tokenizer):
     assert found["outcomes"] == {"scored": 9, "missing": 3, "out_of_range": 1, "conflicting": 1}
     assert len(read_rows(task.file, Verdict)) == found["rows"] == 14
     assert found["too_long"] == 0
+
+
+def test_prompts_that_choose_checkpoints_are_not_judged(tmp_path, tiny_tokenizer):
+    exclude = tmp_path / "early_stop.jsonl"
+    write_rows(exclude, [Prompt("p", ROWS[0].prompt.upper(), "seed", [], -1)])
+    task = replace(judge_task(tmp_path, limit=1), exclude=exclude)
+    found = task.run(judge_engine(tiny_tokenizer), build(), 0, Recorder())
+    assert (found["prompts"], found["answers"]) == (1, len(ROWS[1].answers))  # the limit applies to the remainder
 
 
 def test_judging_resumes_where_it_stopped(tmp_path, tiny_tokenizer):

@@ -247,6 +247,14 @@ def test_a_position_biased_judge_is_flagged(tmp_path, values, parts):
         assert [word for word in words if word not in text] == []
 
 
+@pytest.mark.parametrize(("wins", "losses", "flagged"), [(0, 0, True), (1, 1, False), (0, 1, False)])
+def test_early_stopping_that_decided_nothing_is_flagged(tmp_path, wins, losses, flagged):
+    row = {"step": 4, "win_rate": est(0.5, 0.5, 0.5, 253), "wins": wins, "ties": 253, "losses": losses, "kept": True}
+    change_manifest(make_run(tmp_path), lambda manifest: manifest["m2/dpo"]["checkpoints"].__setitem__(1, row))
+    found = [text for where, text in warnings(read_run(tmp_path)) if where == "Training of M2"]
+    assert [text.startswith("The judge decided none of 253 comparisons") for text in found] == [True] * flagged
+
+
 def test_a_judge_that_gives_reasons_is_not_advised_to(tmp_path):
     change_manifest(make_run(tmp_path), lambda manifest: manifest["m2/vs_m1"].update(first_position_rate=1.0))
     run = read_run(tmp_path)

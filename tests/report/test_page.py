@@ -159,8 +159,8 @@ def test_every_chart_has_a_message_a_table_and_a_figure(page):
         (
             "training-2-checkpoints",
             (
-                "Win rates of M2's checkpoints, each against the best earlier checkpoint: step 2 first checkpoint, not"
-                " compared; step 4 60.0 % (45.0 to 75.0). Selected: step 4."
+                "Win rates of M2's checkpoints, each against the checkpoint kept before it: step 2 first checkpoint,"
+                " not compared; step 4 60.0 % (45.0 to 75.0). Selected: step 4."
             ),
         ),
         ("time", "The stages took 6.6 min: data generation 60.3 s, training 3.0 min, evaluation 2.7 min."),

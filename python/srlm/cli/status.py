@@ -23,7 +23,7 @@ def stage_names(config: Config) -> list[str]:
     """Return the stages of a run, in order, by their names in the manifest."""
     names = ["seed/ift", "seed/eft_ranked", "seed/eft_valid"]
     if _has_held_out(config):
-        names.append("seed/held_out")
+        names += ["seed/held_out", *(["seed/early_stop"] if config.dpo.eval_steps is not None else [])]
     if config.seed_data.eft and config.eft.source == "judgements":
         names += ["m0/sft", "seed/judgements"]
     names += ["seed/eft_train", "m1/sft"]

@@ -96,11 +96,13 @@ class DpoSection(TrainingSection):
     simpo_gamma: Annotated[float, Field(ge=0)] = Field(0.5, description="Target reward margin of `simpo`.")
     eval_steps: Count | None = Field(
         None,
-        description="Compare with the best checkpoint so far every this many optimizer steps, as set in "
-        "`head_to_head`, and keep the best (the paper: 200); null: no early stopping.",
+        description="Compare with the checkpoint kept so far every this many optimizer steps, as set in "
+        "`head_to_head` but on held-out prompts of their own, and keep the better one (the paper: 200); null: no early "
+        "stopping.",
     )
     early_stopping_patience: Count = Field(
-        1, description="Stop after this many comparisons in a row without a new best checkpoint."
+        1,
+        description="Stop after this many lost comparisons without a won one between them; a tie does not count.",
     )
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from srlm.config import Config
-    from srlm.rows.records import Example, RankedAnswers
+    from srlm.rows.records import Example, Prompt, RankedAnswers
     from srlm.run.stage_runner import StageRunner
     from srlm.workers.tasks import Task
 
@@ -39,15 +39,28 @@ class Schedule:
     def make_held_out(
         self, *, ift: Sequence[Example], ranked: Sequence[RankedAnswers], valid: Sequence[RankedAnswers]
     ) -> None:
-        """Write the held-out prompts of the head-to-head comparisons (see `held_out.held_out_prompts`)."""
+        """Write the held-out prompts: those to compare models on, and those to choose checkpoints on."""
         runner, head_to_head = self.runner, self.runner.config.head_to_head
         if not self._wants_held_out():
             return
-        rows = held_out.held_out_prompts(head_to_head, valid, ift=ift, ranked=ranked, seed=runner.config.seed)
-        file = runner.run_dir.seed("held_out.jsonl")
-        if not runner.is_done("seed/held_out", file, {"held-out prompts": [row.id for row in rows]}):
-            write_rows(file, rows)
-            runner.finish("seed/held_out", {"rows": len(rows)})
+        stops, seed = runner.config.dpo.eval_steps is not None, runner.config.seed
+        sets = held_out.held_out_sets(head_to_head, valid, ift=ift, ranked=ranked, seed=seed, early_stop=stops)
+        self._write_prompts("held_out", "held-out prompts", sets.compare)
+        if stops and self._write_prompts("early_stop", "early-stopping prompts", sets.early_stop):
+            few = "; so few hardly tell checkpoints apart" if len(sets.early_stop) < held_out.FEW else ""
+            runner.report.note(
+                f"seed: {len(sets.early_stop)} held-out prompts choose checkpoints (dpo.eval_steps), "
+                f"{len(sets.compare)} others compare models{few}"
+            )
+
+    def _write_prompts(self, name: str, role: str, rows: list[Prompt]) -> bool:
+        """Write a set of held-out prompts, and return whether it was not done yet."""
+        file = self.runner.run_dir.seed(f"{name}.jsonl")
+        if self.runner.is_done(f"seed/{name}", file, {role: [row.id for row in rows]}):
+            return False
+        write_rows(file, rows)
+        self.runner.finish(f"seed/{name}", {"rows": len(rows)})
+        return True
 
     def tasks(self, t: int) -> list[Task]:
         """Return the unfinished tasks that need M_t loaded."""
@@ -115,10 +128,12 @@ class Schedule:
         entry = runner.run_dir.entry(name)
         return None if entry is None else entry["kl_from_m1"]
 
-    def comparison(self, name: str, answers_a: Path, answers_b: Path, file: Path) -> CompareTask:
-        """Return the task that compares two files of answers to the held-out prompts."""
-        held_out_file = self.runner.run_dir.seed("held_out.jsonl")
-        return CompareTask(name, held_out_file, answers_a, answers_b, file, judge_name(self.runner.config))
+    def comparison(
+        self, name: str, answers_a: Path, answers_b: Path, file: Path, prompts: str = "held_out.jsonl"
+    ) -> CompareTask:
+        """Return the task that compares two files of answers to held-out prompts."""
+        prompts_file = self.runner.run_dir.seed(prompts)
+        return CompareTask(name, prompts_file, answers_a, answers_b, file, judge_name(self.runner.config))
 
     def _planned(self, t: int) -> list[tuple[Task, dict[str, Any], tuple[str, ...]]]:
         runner, folder = self.runner, self.runner.run_dir.file(t, "")
@@ -129,10 +144,16 @@ class Schedule:
         valid = runner.run_dir.entry("seed/eft_valid")
         if evaluate.judge_prompts and valid is not None and valid["rows"]:
             data = runner.run_dir.seed("eft_valid.jsonl")
+            stops = ("seed/early_stop",) if runner.config.dpo.eval_steps is not None else ()
             task = JudgeTask(
-                f"m{t}/judge_held_out", data, folder / "judge_held_out.jsonl", True, evaluate.judge_prompts
+                f"m{t}/judge_held_out",
+                data,
+                folder / "judge_held_out.jsonl",
+                of_run=True,
+                limit=evaluate.judge_prompts,
+                exclude=runner.run_dir.seed("early_stop.jsonl") if stops else None,
             )
-            planned.append((task, {**judging, **prompts}, (trained, "seed/eft_valid")))
+            planned.append((task, {**judging, **prompts}, (trained, "seed/eft_valid", *stops)))
         for name, source in evaluate.preferences.items() if evaluate.judge_prompts else ():
             judge_file, limit = folder / f"judge_{name}.jsonl", evaluate.judge_prompts
             data = Path(source).absolute()
@@ -155,9 +176,9 @@ class Schedule:
     def _is_done(self, task: Task, inputs: dict[str, Any], depends_on: tuple[str, ...]) -> bool:
         return self.runner.is_done(task.name, task.file, inputs, depends_on)
 
-    def has_held_out(self) -> bool:
-        """Return whether there are held-out prompts."""
-        entry = self.runner.run_dir.entry("seed/held_out") if self._wants_held_out() else None
+    def has_held_out(self, name: str = "held_out") -> bool:
+        """Return whether there are held-out prompts: to compare models on, or as `early_stop` checkpoints."""
+        entry = self.runner.run_dir.entry(f"seed/{name}") if self._wants_held_out() else None
         return entry is not None and entry["rows"] > 0
 
     def _wants_held_out(self) -> bool:

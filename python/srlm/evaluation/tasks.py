@@ -31,6 +31,7 @@ class JudgeTask:
     file: Path
     of_run: bool  # whether `data` contains RankedAnswers rows
     limit: int | None = None  # maximum number of rows; those of a preference set are sampled with the seed
+    exclude: Path | None = None  # prompts whose rows of a run are left out: those that choose checkpoints
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
@@ -64,10 +65,13 @@ class JudgeTask:
 
         These are dropped before the rows are sampled, so that as many rows are judged as configured.
         """
+        from srlm.evaluation.held_out import without_prompts
         from srlm.evaluation.preferences import Preferences, drop_equal_answers, read_preferences, sample_rows
 
         if self.of_run:
-            return drop_equal_answers(Preferences(read_rows(self.data, RankedAnswers)[: self.limit], None))
+            rows, excluded = read_rows(self.data, RankedAnswers), self.exclude
+            kept = rows if excluded is None else without_prompts(rows, read_rows(excluded, Prompt))
+            return drop_equal_answers(Preferences(kept[: self.limit], None))
         preferences, equal = drop_equal_answers(read_preferences(self.data))
         return sample_rows(preferences, self.limit, seed), equal
 

@@ -21,7 +21,7 @@ from srlm.report.changes import (
     withheld,
 )
 from srlm.report.collect import estimate
-from srlm.report.match_flags import is_position_biased, match_flags
+from srlm.report.match_flags import early_stop_flags, is_position_biased, match_flags
 from srlm.report.measures import judge_group, match_name
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def warnings(run: RunData) -> list[tuple[str, str]]:
     found = []
     for model in run.models:
         found += [(f"Data for {model.name}", text) for text in _data_flags(model)]
+        found += [(f"Training of {model.name}", text) for text in early_stop_flags(model.training)]
         for name, entry in model.judging.items():
             found += [(f"{model.name} {judge_group(name)}", str(flag)) for flag in entry.get("flags") or []]
         for match in model.matches:

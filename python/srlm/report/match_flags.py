@@ -21,6 +21,19 @@ def match_flags(match: Match, *, justify: bool) -> list[str]:
     return [*_position_bias(match.entry, justify=justify), *_unparseable(match)]
 
 
+def early_stop_flags(training: Entry | None) -> list[str]:
+    """Return a caveat if the judge decided no comparison of a training's checkpoints, so that none was chosen."""
+    compared = [row for row in (training or {}).get("checkpoints") or [] if _number(row, "ties") is not None]
+    if not compared or any(_number(row, "wins") or _number(row, "losses") for row in compared):
+        return []
+    ties = sum(_number(row, "ties") or 0 for row in compared)
+    return [
+        f"The judge decided none of {ties:.0f} comparisons of checkpoints, so early stopping chose none: the last one is "
+        "the model. Use another judge (head_to_head.judge), or score each answer separately "
+        "(head_to_head.by=pointwise)."
+    ]
+
+
 def is_position_biased(entry: Entry) -> bool:
     """Return whether the verdicts depend on the position of an answer more than on the answer."""
     first = _number(entry, "first_position_rate")

@@ -174,7 +174,7 @@ def _checkpoint_chart(model: ModelData) -> Chart:
     return Chart(
         id=f"training-{model.t}-checkpoints",
         title="Win rates of checkpoints",
-        message=f"Win rates of {model.name}'s checkpoints, each against the best earlier checkpoint: {rates_text}. "
+        message=f"Win rates of {model.name}'s checkpoints, each against the checkpoint kept before it: {rates_text}. "
         f"Selected: step {best}.",
         figure=build_figure(
             [trace],
@@ -184,8 +184,8 @@ def _checkpoint_chart(model: ModelData) -> Chart:
             yaxis={"tickformat": ".0%"},
             **reference_line(0.5),
         ),
-        table=Table(["step", "win rate against the best earlier checkpoint", *_COUNTS, ""], rows),
-        note="each against the best earlier checkpoint, not the previous model; the first is not compared",
+        table=Table(["step", "win rate against the checkpoint kept before", *_COUNTS, ""], rows),
+        note="each against the checkpoint kept before it, not the previous model; the first is not compared",
     )
 
 

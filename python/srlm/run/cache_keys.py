@@ -40,7 +40,8 @@ EARLY_STOPPING = ("dpo.early_stopping_patience",)
 EXPLAINED_BY = {
     BASE_WEIGHTS: BASE_MODEL,
     "seed_data": ("seed",),
-    "held-out prompts": ("head_to_head.prompts", "head_to_head.prompt_files", "seed_data", "seed"),
+    "held-out prompts": ("head_to_head.prompts", "head_to_head.prompt_files", "seed_data", "seed", "dpo.eval_steps"),
+    "early-stopping prompts": ("head_to_head.prompts", "head_to_head.prompt_files", "seed_data", "seed"),
     "judge prompt": ("judge.prompt_file",),
     "pairwise prompt": ("head_to_head.prompt_file",),
     "chat template": ("model.chat_template",),
