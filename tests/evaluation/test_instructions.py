@@ -8,7 +8,7 @@ import socket
 import pytest
 from srlm.errors import InputError
 from srlm.evaluation import instructions
-from srlm.evaluation.instructions import CheckResult, check, read_instructions, score, write_answers
+from srlm.evaluation.instructions import CheckResult, case_results, check, read_instructions, score, write_answers
 from srlm.evaluation.rules import counting, language
 from srlm.models import chat
 from srlm.rows.records import Candidate, read_rows
@@ -198,6 +198,16 @@ def test_a_prompt_without_a_response_counts_as_not_followed(read):
     assert got.unanswered == 1
     assert got == dataclasses.replace(score(rows, {rows[0].id: "fine", rows[1].id: " "}), unanswered=1)
     assert score(rows, {row.id: "fine" for row in rows}).unanswered == 0
+
+
+def test_the_result_of_every_case_gives_the_accuracies(read):
+    rows = read(row_of(COMMA, prompt="a"), row_of(COMMA, QUOTES, END_BYE, prompt="b"), row_of(QUOTES, prompt="c"))
+    answers = dict(zip([row.id for row in rows], ["fine", "No, sir. Bye.", '*"a"*'], strict=True))
+    got, cases = score(rows, answers), case_results(rows, answers)
+    assert len({(case.metric, case.id) for case in cases}) == len(cases)
+    for metric in ("prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose"):
+        values = [case.value for case in cases if case.metric == metric]
+        assert sum(values) / len(values) == getattr(got, metric).value
 
 
 @pytest.fixture

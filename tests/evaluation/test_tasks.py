@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 from srlm import config as configuration
+from srlm.evaluation.paired import read_cases
 from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, InstructionsTask, JudgeTask
-from srlm.rows.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows, write_rows
+from srlm.rows.records import Candidate, CaseResult, Comparison, Prompt, RankedAnswers, Verdict, read_rows, write_rows
 
 from tests.scripted import Interrupted, Recorder, ScriptedEngine
 from tests.scripted_server import KEY, completion, question, server
@@ -59,6 +60,20 @@ def test_judging_held_out_answers(tmp_path, tiny_tokenizer):
     assert found["outcomes"] == {"scored": 9, "missing": 3, "out_of_range": 1, "conflicting": 1}
     assert len(read_rows(task.file, Verdict)) == found["rows"] == 14
     assert found["too_long"] == 0
+
+
+def test_the_result_of_every_pair_is_kept(tmp_path, tiny_tokenizer):
+    task = judge_task(tmp_path)
+    found = task.run(judge_engine(tiny_tokenizer), build(), 0, Recorder())
+    cases = read_cases(task.file)
+    right = [case.value for case in cases["pairwise_accuracy"]]
+    assert (sum(right) / len(right), len(right)) == (found["pairwise_accuracy"]["value"], found["pairs"])
+    assert sum(case.value for case in cases["tied"]) / len(right) == found["tied"]["value"]
+    assert len({case.id for case in cases["tied"]}) == 4
+    assert len({case.prompt for case in cases["tied"]}) == 2
+    assert {case.id for case in cases["tied"]} <= {
+        f"{row.id}.{better}.{worse}" for row in ROWS for better in range(3) for worse in range(3)
+    }
 
 
 def test_prompts_that_choose_checkpoints_are_not_judged(tmp_path, tiny_tokenizer):
@@ -183,6 +198,7 @@ def test_only_prompts_that_both_answered_are_compared(tmp_path, tiny_tokenizer):
     found = task.run(engine, build(), 0, Recorder())
     assert (found["prompts"], found["wins"], found["judge"], found["rows"]) == (1, 1, "m1", 2)
     assert {row.prompt_id for row in read_rows(files[3], Comparison)} == {"p"}
+    assert read_cases(files[3]) == {"win_rate": [CaseResult("win_rate", "p", "p", 1.0)]}
 
 
 def test_a_request_that_an_endpoint_refuses_has_no_verdict_and_a_note(tmp_path, server, monkeypatch):

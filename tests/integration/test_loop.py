@@ -193,7 +193,12 @@ def test_early_stop_keeps_the_best_checkpoint(finished: Path, tmp_path: Path) ->
     assert trained["best_step"] == max(row["step"] for row in trained["checkpoints"] if row["kept"])
     steps = [row["step"] for row in rows(run / "m2" / "metrics.jsonl") if "loss" in row]
     assert steps == [1, 2]  # each once
-    assert manifest["m2/step_2_vs_1"]["prompts"] == 4
+    chosen, compared = ({row["id"] for row in rows(run / "seed" / f"{n}.jsonl")} for n in ("early_stop", "held_out"))
+    assert chosen
+    assert compared
+    assert not chosen & compared  # the prompts that choose the checkpoint do not compare models
+    assert manifest["m2/step_2_vs_1"]["prompts"] == len(chosen)
+    assert manifest["m2/vs_m1"]["prompts"] == len(compared)
     assert not list((run / "m2" / "checkpoints").rglob("*.safetensors"))
     straight = load_file(finished / "m2" / "model" / "model.safetensors")
     stopped = load_file(run / "m2" / "model" / "model.safetensors")

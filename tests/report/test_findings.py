@@ -84,6 +84,8 @@ def test_the_headline_and_the_badge(tmp_path, rate, controlled, counts, values, 
     change_manifest(make_run(tmp_path), compared(rate, controlled, counts, **values))
     run = read_run(tmp_path)
     assert headline(run).text == expected
+    assert (headline(run).outcome == "better") == expected.startswith("Yes")
+    assert any("Answers: better" in text for text in summary_rows(run)[1].sentences) == expected.startswith("Yes")
     assert [line.badge.text for line in summary_rows(run)] == ["starting point", badge]
 
 
@@ -104,7 +106,7 @@ def test_the_sentences_of_each_model(tmp_path):
     first, second = summary_rows(read_run(make_run(tmp_path)))
     assert first.sentences == ["Judge: not shown to be better than the length baseline."]
     assert second.sentences == [
-        "Answers: better than M1 (judge: M1); length-controlled: not shown.",
+        "Answers: wins against M1 (judge: M1), but longer answers alone may explain it.",
         "Judge: better than the length baseline; change from M1 not shown (+12.3 points, -3.5 to +29.8).",
         "Instruction following: better than M1 (+9.1 points, +5.4 to +12.8).",
     ]

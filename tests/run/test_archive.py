@@ -57,6 +57,16 @@ def test_a_stage_is_archived_with_its_dependents_only(tmp_path):
     assert list(json.loads((moved.folder / "manifest.json").read_text())) == moved.stages
 
 
+@pytest.mark.parametrize("suffix", ["failed", "scores", "cases"])
+def test_files_beside_a_stage_are_archived_with_it(tmp_path, suffix):
+    run = make_run(tmp_path)
+    beside = run.path / "m1" / f"answers_{suffix}.jsonl"
+    beside.write_text("x", encoding="utf-8")
+    moved = archive.archive_stage(run, "m1/answers")
+    assert not beside.exists()
+    assert (moved.folder / "m1" / beside.name).is_file()
+
+
 def test_segments_of_a_training_are_archived_with_it(tmp_path):
     """Its checkpoints have no weights any more: the best one became the model."""
     moved = archive.archive_stage(make_run(tmp_path), "m2/dpo")

@@ -50,6 +50,11 @@ class EvaluationTarget:
     models: dict[str, str]
     out: Path
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files of rows by model."""
+        return {name: self.rows(name) for name in self.models}
+
     def rows(self, name: str) -> Path:
         """Return the file of a model's rows."""
         return self.out.absolute() / f"{name}.jsonl"
@@ -98,7 +103,7 @@ def judge_command(data: Path, target: EvaluationTarget) -> None:
     tasks = {name: JudgeTask(name, data, target.rows(name), of_run=False, limit=limit) for name in target.models}
     how = stage_inputs.verdicts(target.config)
     inputs = {"data": file_hash(data), **how, "evaluate.judge_prompts": limit}
-    console(stderr=False).print(judge_table(_evaluate(target, tasks, inputs), str(data)))
+    console(stderr=False).print(judge_table(_evaluate(target, tasks, inputs), str(data), target.files))
 
 
 @evaluation.command("instructions")
@@ -119,7 +124,7 @@ def instructions_command(data: Path, target: EvaluationTarget) -> None:
         "evaluate.instructions_max_tokens": max_tokens,
     }
     tasks = {name: InstructionsTask(name, data, target.rows(name)) for name in target.models}
-    console(stderr=False).print(instructions_table(_evaluate(target, tasks, inputs), str(data)))
+    console(stderr=False).print(instructions_table(_evaluate(target, tasks, inputs), str(data), target.files))
 
 
 @evaluation.command("compare")

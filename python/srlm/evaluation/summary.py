@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -12,7 +13,7 @@ from srlm.evaluation.estimates import Estimate
 from srlm.evaluation.paired import paired_change, read_cases
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 Entry = dict[str, Any]
@@ -40,11 +41,16 @@ RULES = (
 )
 
 
-def judge_table(results: Mapping[str, Entry], title: str) -> Table:
-    """Return the table of judge metrics: results of `JudgeTask` by model name."""
+def judge_table(results: Mapping[str, Entry], title: str, files: Mapping[str, Path] | None = None) -> Table:
+    """Return the table of judge metrics: results of `JudgeTask` by model name.
+
+    Given the `files` of several models' rows, it shows the change from the model before on the same pairs.
+    """
     table = _table(results, f"judge evaluation: {title}")
     for label, key in JUDGE_ROWS:
         table.add_row(label, *(share(entry[key]) for entry in results.values()))
+        if key == "pairwise_accuracy" and len(files or {}) > 1:
+            table.add_row("change from the model before, same pairs", *_changes(results, files or {}, key))
     for label, key in CORRELATIONS:
         table.add_row(label, *(number(entry[key]) for entry in results.values()))
     table.add_row("score entropy, bits", *(_plain(entry["score_entropy"]) for entry in results.values()))
@@ -57,11 +63,13 @@ def judge_table(results: Mapping[str, Entry], title: str) -> Table:
     return table
 
 
-def instructions_table(results: Mapping[str, Entry], title: str) -> Table:
-    """Return the table of instruction following: results of `InstructionsTask` by model name."""
+def instructions_table(results: Mapping[str, Entry], title: str, files: Mapping[str, Path] | None = None) -> Table:
+    """Return the table of instruction following: results of `InstructionsTask` by model name (see `judge_table`)."""
     table = _table(results, f"instruction following: {title}")
     for label, key in RULES:
         table.add_row(label, *(share(entry[key]) for entry in results.values()))
+        if key == "prompt_strict" and len(files or {}) > 1:
+            table.add_row("change from the model before, same prompts", *_changes(results, files or {}, key))
     if any(entry.get("unanswered") for entry in results.values()):
         counts = [str(entry.get("unanswered", 0)) for entry in results.values()]
         table.add_row("prompts without a response (count as not followed)", *counts)
@@ -112,6 +120,11 @@ def change(later: Path, earlier: Path, metric: str) -> str:
     low, high = found.difference.low, found.difference.high
     bounds = "" if low is None or high is None else f"\n({100 * low:+.1f} to {100 * high:+.1f})"
     return f"{100 * found.difference.value:+.1f} points{bounds}\n{_outcome(found.outcome)}"
+
+
+def _changes(models: Iterable[str], files: Mapping[str, Path], metric: str) -> list[str]:
+    names = list(models)
+    return ["-", *(change(files[later], files[earlier], metric) for earlier, later in pairwise(names))]
 
 
 def _outcome(outcome: Outcome) -> str:

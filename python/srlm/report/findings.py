@@ -65,7 +65,8 @@ def headline(run: RunData) -> Finding:
         match = model.match(1)
         if match is not None and match_outcome(match) != "unmeasured":
             later = [other.name for other in trained if other.t > model.t]
-            return Finding(match_outcome(match), _headline(model.name, match) + _not_compared(later))
+            outcome = match_outcome(match) if _length_doubt(match) is None else "same"
+            return Finding(outcome, _headline(model.name, match) + _not_compared(later))
     return Finding("unmeasured", "Unknown: no model was compared with M1.")
 
 
@@ -184,6 +185,8 @@ def _answer_sentences(model: ModelData, previous: Match | None) -> list[str]:
         return [f"Answers: not compared with {other}."]
     bias = ", position-biased" if is_position_biased(previous.entry) else ""
     judge = f"judge: {judge_name(previous.judge)}{bias}"
+    if (doubt := _length_doubt(previous)) is not None:
+        return [f"Answers: wins against {other} ({judge}), but {doubt}."]
     if outcome == "same":
         counts = decided(previous)
         return [f"Answers: difference from {other} not shown ({judge}{f'; {counts}' if counts else ''})."]

@@ -27,11 +27,12 @@ def early_stop_flags(training: Entry | None) -> list[str]:
     if not compared or any(_number(row, "wins") or _number(row, "losses") for row in compared):
         return []
     ties = sum(_number(row, "ties") or 0 for row in compared)
-    return [
-        f"The judge decided none of {ties:.0f} comparisons of checkpoints, so early stopping chose none: the last one is "
-        "the model. Use another judge (head_to_head.judge), or score each answer separately "
+    text = (
+        f"The judge decided none of {ties:.0f} comparisons of checkpoints, so early stopping chose none: the last one "
+        "is the model. Use another judge (head_to_head.judge), or score each answer separately "
         "(head_to_head.by=pointwise)."
-    ]
+    )
+    return [text]
 
 
 def is_position_biased(entry: Entry) -> bool:
