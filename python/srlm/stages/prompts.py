@@ -12,7 +12,6 @@ of the attempts, so an interrupted stage resumes with the same result.
 from __future__ import annotations
 
 import random
-
 from itertools import count
 from typing import TYPE_CHECKING
 
