@@ -4,7 +4,7 @@
     for t = 1 .. T-1:
         M_t --> new prompts --> N candidates each --> K verdicts each (M_t judges itself) --> preference pairs
         M_t + pairs -- DPO, reference M_t --> M_t+1
-    every M_t is evaluated: as a judge, head to head against earlier models, and on instruction following
+    every model, M0 too, is evaluated: as a judge, head to head against earlier ones, and on instruction following
 
 This runs in the driver process and imports nothing heavy: everything that needs a model runs in a worker process
 (`srlm.workers`). A stage that an earlier run of the same command has finished is skipped.
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from srlm.early_stop import EarlyStop
 from srlm.errors import StageError
 from srlm.evaluation import gates, schedule
-from srlm.models import registry
+from srlm.evaluation.baselines import has_sft_baseline
 from srlm.progress import count_lines
 from srlm.rows.records import RankedAnswers, Verdict, read_rows, write_rows
 from srlm.run import stage_inputs
+from srlm.run.model_names import SFT_BASELINE, display_name, iteration, model_name
 from srlm.run.stage_runner import data_seed
 from srlm.stages import eft, pairs, seed_sets
 from srlm.workers.jobs import Generate, Train, model_card
@@ -53,9 +54,10 @@ class Loop:
         self.evaluation = schedule.Schedule(self.runner)
 
     def run(self) -> None:
-        """Train and evaluate M1 to M_T."""
+        """Evaluate M0; train and evaluate M1 to M_T."""
         self.make_seed()
-        self.train_m1(self.runner.resolve(self.config.model.name, self.config.model.revision))
+        self.evaluation.measure_base()
+        self.train_m1()
         for t in range(1, self.config.iterations):
             self.generate(t)
             self.evaluate(t)
@@ -82,27 +84,30 @@ class Loop:
                 self.runner.finish(f"seed/{name}", {"rows": len(rows), **counts})
         self.evaluation.make_held_out(ift=sets.ift, ranked=sets.train, valid=sets.valid)
 
-    def train_m1(self, base: str) -> None:
+    def train_m1(self) -> None:
         """Fine-tune M0 on IFT (instruction tuning) and EFT (judge) examples, which gives M1."""
-        if self._judges_seed:
-            self.train_sft(0, base, ("seed/ift",), ("ift.jsonl",))
+        if has_sft_baseline(self.config):
+            self.train_sft(SFT_BASELINE, self.runner.base, ("seed/ift",), ("ift.jsonl",))
             self.judge_seed()
         self.build_eft()
-        self.train_sft(1, base, ("seed/ift", "seed/eft_train"), ("ift.jsonl", "eft_train.jsonl"))
+        self.train_sft(1, self.runner.base, ("seed/ift", "seed/eft_train"), ("ift.jsonl", "eft_train.jsonl"))
 
     def judge_seed(self) -> None:
-        """Let the IFT-trained model judge the human-ranked answers: the paper's source of EFT examples."""
-        file = self.run_dir.seed("judgements.jsonl")
-        task = JudgementsTask("seed/judgements", self.run_dir.seed("eft_ranked.jsonl"), file)
-        inputs = stage_inputs.seed_judgements(self.config)
-        if not self.runner.is_done(task.name, file, inputs, ("m0/sft", "seed/eft_ranked")):
-            self.runner.launch(Generate(self.config, str(self.run_dir.model(0)), self.config.seed, (task,)))
+        """Let the SFT baseline judge the human-ranked answers, the paper's source of EFT examples, and evaluate it."""
+        self.runner.set_title(display_name(SFT_BASELINE))
+        tasks, file = self.evaluation.tasks(SFT_BASELINE), self.run_dir.seed("judgements.jsonl")
+        inputs, trained = stage_inputs.seed_judgements(self.config), self.runner.training_stage(SFT_BASELINE)
+        if not self.runner.is_done("seed/judgements", file, inputs, (trained, "seed/eft_ranked")):
+            tasks.insert(0, JudgementsTask("seed/judgements", self.run_dir.seed("eft_ranked.jsonl"), file))
+        if tasks:
+            folder = str(self.run_dir.model(SFT_BASELINE))
+            self.runner.launch(Generate(self.config, folder, self.config.seed, tuple(tasks)))
 
     def build_eft(self) -> None:
         """Build judge examples from the ranked answers."""
         config, files, file = self.config, self.run_dir.seed, self.run_dir.seed("eft_train.jsonl")
-        judged = ("seed/judgements",) if self._judges_seed else ()
-        inputs = stage_inputs.eft(config, from_judgements=self._judges_seed)
+        judged = ("seed/judgements",) if has_sft_baseline(config) else ()
+        inputs = stage_inputs.eft(config, from_judgements=bool(judged))
         if self.runner.is_done("seed/eft_train", file, inputs, ("seed/eft_ranked", *judged)):
             return
         ranked = read_rows(files("eft_ranked.jsonl"), RankedAnswers)
@@ -123,10 +128,6 @@ class Loop:
             )
         write_rows(file, made.rows)
         self.runner.finish("seed/eft_train", made.counts())
-
-    @property
-    def _judges_seed(self) -> bool:
-        return bool(self.config.seed_data.eft) and self.config.eft.source == "judgements"
 
     # --- M_t -> its own data -> M_t+1 ---------------------------------------------------------------------------------
 
@@ -155,7 +156,7 @@ class Loop:
         stages: list[tuple[Task, dict[str, Any], tuple[str, ...]]] = [
             (
                 PromptsTask(f"m{t}/prompts", self.run_dir.seed("ift.jsonl"), prompts, dropped, tuple(known.values())),
-                stage_inputs.prompts(config, None if writer is None else self._local_weights(writer)),
+                stage_inputs.prompts(config, None if writer is None else self.runner.local_weights(writer)),
                 (*seeds, policy) if writer is None else seeds,
             ),
             (
@@ -220,20 +221,20 @@ class Loop:
 
     # --- shared -------------------------------------------------------------------------------------------------------
 
-    def train_sft(self, t: int, base: str, depends_on: tuple[str, ...], files: tuple[str, ...]) -> None:
-        """Fine-tune `base` on files of the seed folder, which gives M_t."""
-        config = self.config
-        inputs = stage_inputs.sft(config) if t > 1 else stage_inputs.sft_on_base(config, self._local_weights(base))
-        if not self.runner.is_done(f"m{t}/sft", self.run_dir.model(t), inputs, depends_on):
-            self.runner.launch(
-                self._training(t, "sft", base, tuple(self.run_dir.seed(file).resolve() for file in files))
-            )
+    def train_sft(self, model: int | str, base: str, depends_on: tuple[str, ...], files: tuple[str, ...]) -> None:
+        """Fine-tune `base` on files of the seed folder, which gives M_t or the SFT baseline."""
+        inputs = stage_inputs.sft(self.config)
+        if base == self.runner.base:
+            inputs = stage_inputs.sft_on_base(self.config, self.runner.local_weights(base))
+        if not self.runner.is_done(f"{model_name(model)}/sft", self.run_dir.model(model), inputs, depends_on):
+            data = tuple(self.run_dir.seed(file).resolve() for file in files)
+            self.runner.launch(self._training(model, "sft", base, data))
 
-    def _training(self, t: int, kind: str, base: str, data: tuple[Path, ...]) -> Train:
-        self.runner.set_title(f"M{t}")
-        target, metrics = self.run_dir.model(t), self.run_dir.file(t, "metrics.jsonl")
-        card = model_card(self.config, t, kind, sum(count_lines(file) for file in data))
-        return Train(f"m{t}/{kind}", kind, self.config, base, target, metrics, data, card)
+    def _training(self, model: int | str, kind: str, base: str, data: tuple[Path, ...]) -> Train:
+        self.runner.set_title(display_name(model))
+        target, metrics, name = self.run_dir.model(model), self.run_dir.file(model, "metrics.jsonl"), model_name(model)
+        card = model_card(self.config, name, iteration(name), kind, sum(count_lines(file) for file in data))
+        return Train(f"{name}/{kind}", kind, self.config, base, target, metrics, data, card)
 
     def _training_file(self, t: int) -> Path:
         positives = self.config.pairs.method == "positives_only"
@@ -241,7 +242,3 @@ class Loop:
 
     def _files(self, t: int, *names: str) -> list[Path]:
         return [self.run_dir.file(t, f"{name}.jsonl") for name in names]
-
-    def _local_weights(self, folder: str) -> str | None:
-        """Return the weights hash of a model from outside the run, or None if it is not on this machine."""
-        return self.run_dir.weights_hash(folder) if registry.is_local(folder) else None

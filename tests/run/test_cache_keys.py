@@ -109,11 +109,13 @@ def run(tiny_model, tmp_path_factory):
 
 
 JUDGED = {"verdicts", "judge_held_out"}
-GENERATED = {"prompts", "candidates", "verdicts", "judge_held_out", "answers", "vs_m1"}
+COMPARED = {"vs_m0", "vs_m1"}
+GENERATED = {"prompts", "candidates", "verdicts", "judge_held_out", "answers", *COMPARED}
+BASE_MODEL = {"sft", "judge_held_out", "answers"}  # what is trained from M0, and M0's evaluation
 # The kinds of stages whose own key a setting changes; their dependents are recomputed too.
 CHANGES = {
     "seed=1": {*GENERATED, "ift", "eft_ranked", "eft_valid", "eft_train", "held_out", "sft", "pairs", "dpo"},
-    "model.trust_remote_code=true": {"sft"},
+    "model.trust_remote_code=true": BASE_MODEL,
     "eft.from=judgements": {"eft_train"},
     "eft.samples=9": set(),  # only if examples come from judgements
     "eft.max_share=0.9": {"eft_train"},
@@ -146,6 +148,7 @@ CHANGES = {
     "dpo.eval_steps=9": {"dpo", "held_out"},  # a part of the held-out prompts chooses checkpoints
     "dpo.early_stopping_patience=9": set(),  # only with eval_steps
     "evaluate.instructions_max_tokens=9": set(),  # only with instructions
+    "evaluate.base=false": set(),
     "evaluate.judge_prompts=9": {"judge_held_out"},
     "head_to_head.prompts=1": {"held_out"},
     "head_to_head.baselines=[first]": set(),
@@ -154,10 +157,10 @@ CHANGES = {
     "seed_data.ift_limit=4": {"ift"},
     "seed_data.disjoint=false": set(),  # the packaged sources share no prompt
     "seed_data.valid_fraction=0.5": {"eft_ranked", "eft_valid", "held_out"},
-    "head_to_head.judge=m2": {"vs_m1"},
-    "head_to_head.by=pointwise": {"vs_m1"},
-    "head_to_head.justify=false": {"vs_m1"},
-    "head_to_head.max_tokens=9": {"vs_m1"},
+    "head_to_head.judge=m2": COMPARED,
+    "head_to_head.by=pointwise": COMPARED,
+    "head_to_head.justify=false": COMPARED,
+    "head_to_head.max_tokens=9": COMPARED,
     "endpoint.base_url=http://localhost/v1": set(),  # only if it judges
     "iterations=3": set(),
     "report_to=[tensorboard]": set(),
@@ -188,10 +191,28 @@ def test_every_setting_is_tested():
 
 
 def test_dependents_of_another_number_of_verdicts(run):
-    """M1, its prompts and its answers are kept."""
+    """M1, its prompts, its answers and M0's are kept."""
     _, again = changed(run, "judge.samples=9")
-    later = {"m2/verdicts", "m2/pairs", "m2/dpo", "m2/answers", "m2/vs_m1"}
-    assert again == {"m1/judge_held_out", "m2/judge_held_out", *later}
+    later = {"m2/verdicts", "m2/pairs", "m2/dpo", "m2/answers", "m2/vs_m1", "m2/vs_m0"}
+    assert again == {"m0/judge_held_out", "m1/judge_held_out", "m2/judge_held_out", *later}
+
+
+def test_m0_is_not_evaluated_again_for_another_training(run):
+    _, again = changed(run, "sft.learning_rate=1")
+    assert not {name for name in again if name.startswith("m0/")}
+    assert {"m1/sft", "m1/answers", "m1/vs_m0"} <= again
+
+
+def test_the_evaluation_of_the_sft_baseline_depends_on_its_training(tiny_model, tmp_path):
+    run = finished(tmp_path, tiny_model, eft={"from": "judgements"}, head_to_head={"baselines": ["base", "sft"]})
+    _, again = changed(run, "sft.learning_rate=1")
+    evaluation = {f"sft/{stage}" for stage in ("judge_held_out", "answers", "vs_m0")}
+    assert {"sft/sft", "seed/judgements", *evaluation, "m1/vs_sft", "m2/vs_sft"} <= again
+    assert not {name for name in again if name.startswith("m0/")}
+    kinds, again = changed(run, "candidates.temperature=0.1")
+    assert kinds == {"candidates", "answers"}
+    assert {"m0/answers", "sft/answers", "sft/vs_m0"} <= again
+    assert "m1/sft" not in again
 
 
 @pytest.mark.parametrize("method", ["margin", "length_controlled", "top_bottom"])
@@ -239,10 +260,10 @@ def test_comparisons_read_the_settings_of_their_method(tiny_model, tmp_path):
     words = ("head_to_head.max_tokens=9", "head_to_head.justify=true")
     by_scores = finished(tmp_path / "a", tiny_model, head_to_head={"by": "pointwise", "justify": False})
     assert changed(by_scores, *words)[0] == set()
-    assert changed(by_scores, "judge.samples=9")[0] == {*JUDGED, "vs_m1"}
+    assert changed(by_scores, "judge.samples=9")[0] == {*JUDGED, *COMPARED}
     by_a_token = finished(tmp_path / "b", tiny_model, head_to_head={"justify": False})
     assert changed(by_a_token, words[0])[0] == set()
-    assert changed(by_a_token, words[1])[0] == {"vs_m1"}
+    assert changed(by_a_token, words[1])[0] == COMPARED
 
 
 def test_optional_stages_are_recomputed_too(tiny_model, tmp_path):
@@ -306,14 +327,14 @@ def test_patience_counts_with_checkpoint_comparisons(tiny_model, tmp_path):
     run = finished(tmp_path, tiny_model, dpo={"eval_steps": 5})
     assert changed(run, "dpo.early_stopping_patience=9")[0] == {"dpo"}
     assert changed(run, "candidates.per_prompt=9")[0] == {"candidates"}
-    assert changed(run, "head_to_head.max_tokens=9")[0] == {"dpo", "vs_m1"}
+    assert changed(run, "head_to_head.max_tokens=9")[0] == {"dpo", *COMPARED}
     assert changed(run, "dpo.simpo_gamma=9")[0] == {"dpo"}
 
 
 def test_the_model_behind_an_endpoint_counts(tiny_model, tmp_path):
     run = finished(tmp_path, tiny_model, head_to_head={"judge": "endpoint"}, endpoint={"model": "x"})
     for word in ("endpoint.model=y", "endpoint.base_url=http://localhost/v1"):
-        assert changed(run, word)[0] == {"vs_m1"}
+        assert changed(run, word)[0] == COMPARED
     assert changed(run, "endpoint.timeout=9")[0] == set()
 
 
@@ -323,7 +344,7 @@ def test_a_base_model_in_another_folder_is_the_same(run, tiny_model, tmp_path):
     moved = Path(shutil.copytree(tiny_model, tmp_path / "moved"))
     assert changed(run, f"model.name={moved}") == (set(), set())
     (moved / "generation_config.json").write_text('{"eos_token_id": 5}', encoding="utf-8")
-    assert changed(run, f"model.name={moved}")[0] == {"sft"}
+    assert changed(run, f"model.name={moved}")[0] == BASE_MODEL
 
 
 def test_a_base_model_by_name_is_not_looked_up(tiny_model, tmp_path, monkeypatch):
@@ -332,10 +353,10 @@ def test_a_base_model_by_name_is_not_looked_up(tiny_model, tmp_path, monkeypatch
     run = finished(tmp_path, "owner/name")
     monkeypatch.undo()
     assert changed(run, "pairs.min_margin=1")[0] == {"pairs"}
-    assert changed(run, "model.revision=main")[0] == {"sft"}
-    assert changed(run, "model.name=owner/other")[0] == {"sft"}
+    assert changed(run, "model.revision=main")[0] == BASE_MODEL
+    assert changed(run, "model.name=owner/other")[0] == BASE_MODEL
     again = stages_to_recompute(run, configuration.load(str(run / "config.yaml"), ("model.name=owner/other",)))
-    assert again["m1/sft"] == "model.name changed: owner/name → owner/other"
+    assert again["m1/sft"] == again["m0/answers"] == "model.name changed: owner/name → owner/other"
 
 
 def test_the_reason_names_the_settings_that_are_read(run):

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from srlm.evaluation.baselines import baselines
+from srlm.evaluation.baselines import has_sft_baseline, matches, measured_before_m1, wants_held_out
 from srlm.progress import rows_so_far
 from srlm.run import archive_folders
+from srlm.run.model_names import BASE, SFT_BASELINE
 from srlm.run.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -22,14 +23,19 @@ if TYPE_CHECKING:
 def stage_names(config: Config) -> list[str]:
     """Return the stages of a run, in order, by their names in the manifest."""
     names = ["seed/ift", "seed/eft_ranked", "seed/eft_valid"]
-    if _has_held_out(config):
+    if wants_held_out(config):
         names += ["seed/held_out", *(["seed/early_stop"] if config.dpo.eval_steps is not None else [])]
-    if config.seed_data.eft and config.eft.source == "judgements":
-        names += ["m0/sft", "seed/judgements"]
+    if BASE in measured_before_m1(config):
+        names += _evaluation(config, BASE)
+    if has_sft_baseline(config):
+        names += [f"{SFT_BASELINE}/sft", "seed/judgements"]
+    if SFT_BASELINE in measured_before_m1(config):
+        names += _evaluation(config, SFT_BASELINE)
     names += ["seed/eft_train", "m1/sft"]
     training = "sft" if config.pairs.method == "positives_only" else "dpo"
     for t in range(1, config.iterations + 1):
-        names += [f"m{t}/{stage}" for stage in _evaluation(config, t)]
+        names += _evaluation(config, f"m{t}")
+        names += [f"{later}/vs_{earlier}" for later, earlier in matches(config, t) if _answers(config)]
         if t < config.iterations:
             logprobs = ["m1_logprobs"] if t > 1 and config.gates.kl_from_m1 is not None else []
             stages = ("prompts", "candidates", "verdicts", *logprobs, "pairs", training)
@@ -37,21 +43,19 @@ def stage_names(config: Config) -> list[str]:
     return names
 
 
-def _evaluation(config: Config, t: int) -> list[str]:
-    evaluate, head_to_head = config.evaluate, config.head_to_head
-    names = ["judge_held_out"] if evaluate.judge_prompts and config.seed_data.eft else []
-    names += [f"judge_{name}" for name in evaluate.preferences if evaluate.judge_prompts]
-    answered = _has_held_out(config) and bool(config.seed_data.eft or head_to_head.prompt_files)
-    names += ["answers"] if answered else []
-    names += ["instructions"] if evaluate.instructions is not None else []
-    return names + [f"vs_m{other}" for other in baselines(head_to_head, t) if answered]
+def _evaluation(config: Config, model: str) -> list[str]:
+    """Return the evaluation stages of a model that need no other model."""
+    evaluate = config.evaluate
+    stages = ["judge_held_out"] if evaluate.judge_prompts and config.seed_data.eft else []
+    stages += [f"judge_{name}" for name in evaluate.preferences if evaluate.judge_prompts]
+    stages += ["answers"] if _answers(config) else []
+    stages += ["instructions"] if evaluate.instructions is not None else []
+    return [f"{model}/{stage}" for stage in stages]
 
 
-def _has_held_out(config: Config) -> bool:
-    """Return whether prompts are held out to compare models or checkpoints on."""
-    return config.head_to_head.prompts > 0 and (
-        bool(config.head_to_head.baselines) or config.dpo.eval_steps is not None
-    )
+def _answers(config: Config) -> bool:
+    """Return whether every model answers held-out prompts."""
+    return wants_held_out(config) and bool(config.seed_data.eft or config.head_to_head.prompt_files)
 
 
 def status_table(path: Path, config: Config, stale: Collection[str] = ()) -> Table:

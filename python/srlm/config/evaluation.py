@@ -23,6 +23,11 @@ SetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$"), AfterValidator(
 class EvaluateSection(Section):
     """The evaluation of every model."""
 
+    base: bool = Field(
+        True,
+        description="Evaluate M0, the base model, like M1, M2 …, and the SFT baseline (M0 trained on IFT alone) if "
+        "eft.from=judgements trains one; false also drops both from head_to_head.baselines.",
+    )
     judge_prompts: Annotated[int, Field(ge=0)] = Field(
         1000, description="Maximum number of rows to judge per preference set; 0 disables judge evaluation."
     )
@@ -50,9 +55,10 @@ class HeadToHeadSection(Section):
         description="Sources of held-out prompts: JSONL with a `prompt`, `question`, `instruction` or `turns`, or one "
         "string per line; empty: the prompts held out for judge evaluation.",
     )
-    baselines: list[Literal["previous", "first"]] = Field(
-        ["previous", "first"],
-        description="Models to compare M_t with: the previous model and M1; an empty list disables the comparison.",
+    baselines: list[Literal["previous", "first", "base", "sft"]] = Field(
+        ["previous", "first", "base"],
+        description="Models to compare M_t with: the previous model, M1 (`first`), M0 (`base`) and, with "
+        "eft.from=judgements, the SFT baseline (`sft`); an empty list disables the comparison.",
     )
     judge: str = Field(
         "m1",

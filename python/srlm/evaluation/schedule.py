@@ -1,4 +1,6 @@
-"""The evaluation tasks of each M_t, and which of them are finished.
+"""The evaluation tasks of each model, and which of them are finished.
+
+M0 and the SFT baseline (`run.model_names`) are evaluated as M_t is.
 
 M_t's own tasks (judging, answering held-out prompts, following instructions) run while it is loaded to generate new
 data. Head to head needs the answers of two models and loads its judge, so it is a separate job.
@@ -12,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlm.evaluation import held_out, pairwise
-from srlm.evaluation.baselines import baselines
+from srlm.evaluation.baselines import matches, measured_before_m1, wants_held_out
 from srlm.evaluation.comparison_key import ENDPOINT, comparison_key_inputs
 from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, InstructionsTask, JudgeTask
 from srlm.models import registry
 from srlm.rows.records import file_hash, write_rows
 from srlm.run import stage_inputs
+from srlm.run.model_names import BASE, display_name, iteration, model_name
 from srlm.run.stage_runner import data_seed
 from srlm.workers.jobs import Generate, ScoreUnderM1
 
@@ -41,7 +44,7 @@ class Schedule:
     ) -> None:
         """Write the held-out prompts: those to compare models on, and those to choose checkpoints on."""
         runner, head_to_head = self.runner, self.runner.config.head_to_head
-        if not self._wants_held_out():
+        if not wants_held_out(runner.config):
             return
         stops, seed = runner.config.dpo.eval_steps is not None, runner.config.seed
         sets = held_out.held_out_sets(head_to_head, valid, ift=ift, ranked=ranked, seed=seed, early_stop=stops)
@@ -62,9 +65,25 @@ class Schedule:
         self.runner.finish(f"seed/{name}", {"rows": len(rows)})
         return True
 
-    def tasks(self, t: int) -> list[Task]:
-        """Return the unfinished tasks that need M_t loaded."""
-        return [task for task, inputs, depends_on in self._planned(t) if not self._is_done(task, inputs, depends_on)]
+    def measure_base(self) -> None:
+        """Let M0 judge and answer as every later model does, so that the gain of each training can be seen."""
+        runner = self.runner
+        runner.set_title(display_name(BASE))
+        if tasks := self.tasks(BASE):
+            runner.launch(Generate(runner.config, runner.base, data_seed(runner.config, 1), tuple(tasks)))
+
+    def tasks(self, model: int | str) -> list[Task]:
+        """Return the unfinished tasks that need M_t, or another model by its name, loaded."""
+        name, runner = model_name(model), self.runner
+        if iteration(name) == 0 and name not in measured_before_m1(runner.config):
+            return []
+        base = stage_inputs.base_model(runner.config, runner.local_weights(runner.base)) if name == BASE else {}
+        trained = () if name == BASE else (runner.training_stage(name),)
+        return [
+            task
+            for task, inputs, depends_on in self._planned(name)
+            if not self._is_done(task, {**base, **inputs}, (*trained, *depends_on))
+        ]
 
     def compare(self, t: int) -> None:
         """Run the unfinished comparisons of the models up to M_t."""
@@ -74,8 +93,8 @@ class Schedule:
             return
         tasks = [
             task
-            for later in range(2, t + 1)
-            for earlier in baselines(runner.config.head_to_head, later)
+            for number in range(1, t + 1)
+            for later, earlier in matches(runner.config, number)
             for task in [self._comparison(later, earlier)]
             if not self._is_done(task, self.judge_key_inputs(), self._compared(later, earlier))
         ]
@@ -104,8 +123,7 @@ class Schedule:
     def _judge_weights(self) -> str | None:
         """Hash of the weights of a judge in a local directory. Cached, as they may be many gigabytes."""
         judge = self.runner.config.head_to_head.judge
-        of_its_own = run_model(judge) is None and registry.is_local(judge)
-        return self.runner.run_dir.weights_hash(judge) if of_its_own else None
+        return self.runner.local_weights(judge) if run_model(judge) is None else None
 
     def judge_dependencies(self) -> tuple[str, ...]:
         """Return the stage that trained the judge, if it is one of the run's models."""
@@ -135,9 +153,10 @@ class Schedule:
         prompts_file = self.runner.run_dir.seed(prompts)
         return CompareTask(name, prompts_file, answers_a, answers_b, file, judge_name(self.runner.config))
 
-    def _planned(self, t: int) -> list[tuple[Task, dict[str, Any], tuple[str, ...]]]:
-        runner, folder = self.runner, self.runner.run_dir.file(t, "")
-        trained, evaluate = runner.training_stage(t), runner.config.evaluate
+    def _planned(self, model: str) -> list[tuple[Task, dict[str, Any], tuple[str, ...]]]:
+        """Return the tasks of a model with their inputs and the stages that they read, without the model itself."""
+        runner, folder = self.runner, self.runner.run_dir.file(model, "")
+        evaluate = runner.config.evaluate
         judging = stage_inputs.held_out_verdicts(runner.config)
         prompts = {"evaluate.judge_prompts": evaluate.judge_prompts}
         planned: list[tuple[Task, dict[str, Any], tuple[str, ...]]] = []
@@ -146,31 +165,28 @@ class Schedule:
             data = runner.run_dir.seed("eft_valid.jsonl")
             stops = ("seed/early_stop",) if runner.config.dpo.eval_steps is not None else ()
             task = JudgeTask(
-                f"m{t}/judge_held_out",
+                f"{model}/judge_held_out",
                 data,
                 folder / "judge_held_out.jsonl",
                 of_run=True,
                 limit=evaluate.judge_prompts,
                 exclude=runner.run_dir.seed("early_stop.jsonl") if stops else None,
             )
-            planned.append((task, {**judging, **prompts}, (trained, "seed/eft_valid", *stops)))
+            planned.append((task, {**judging, **prompts}, ("seed/eft_valid", *stops)))
         for name, source in evaluate.preferences.items() if evaluate.judge_prompts else ():
             judge_file, limit = folder / f"judge_{name}.jsonl", evaluate.judge_prompts
             data = Path(source).absolute()
-            judge_task = JudgeTask(f"m{t}/judge_{name}", data, judge_file, of_run=False, limit=limit)
-            planned.append(
-                (judge_task, {**judging, **prompts, f"evaluate.preferences.{name}": file_hash(data)}, (trained,))
-            )
+            judge_task = JudgeTask(f"{model}/judge_{name}", data, judge_file, of_run=False, limit=limit)
+            planned.append((judge_task, {**judging, **prompts, f"evaluate.preferences.{name}": file_hash(data)}, ()))
         if self.has_held_out():
-            answers = AnswersTask(f"m{t}/answers", runner.run_dir.seed("held_out.jsonl"), folder / "answers.jsonl")
-            inputs = stage_inputs.held_out_answers(runner.config)
-            planned.append((answers, inputs, (trained, "seed/held_out")))
+            answers = AnswersTask(f"{model}/answers", runner.run_dir.seed("held_out.jsonl"), folder / "answers.jsonl")
+            planned.append((answers, stage_inputs.held_out_answers(runner.config), ("seed/held_out",)))
         if evaluate.instructions is not None:
             source = evaluate.instructions
-            rules = InstructionsTask(f"m{t}/instructions", Path(source).absolute(), folder / "instructions.jsonl")
+            rules = InstructionsTask(f"{model}/instructions", Path(source).absolute(), folder / "instructions.jsonl")
             length = {"evaluate.instructions_max_tokens": evaluate.instructions_max_tokens}
             inputs = {**runner.key_inputs("engine"), **length, "evaluate.instructions": file_hash(Path(source))}
-            planned.append((rules, inputs, (trained,)))
+            planned.append((rules, inputs, ()))
         return planned
 
     def _is_done(self, task: Task, inputs: dict[str, Any], depends_on: tuple[str, ...]) -> bool:
@@ -178,20 +194,16 @@ class Schedule:
 
     def has_held_out(self, name: str = "held_out") -> bool:
         """Return whether there are held-out prompts: to compare models on, or as `early_stop` checkpoints."""
-        entry = self.runner.run_dir.entry(f"seed/{name}") if self._wants_held_out() else None
+        entry = self.runner.run_dir.entry(f"seed/{name}") if wants_held_out(self.runner.config) else None
         return entry is not None and entry["rows"] > 0
 
-    def _wants_held_out(self) -> bool:
-        config = self.runner.config
-        return config.head_to_head.prompts > 0 and bool(config.head_to_head.baselines or config.dpo.eval_steps)
-
-    def _comparison(self, later: int, earlier: int) -> CompareTask:
+    def _comparison(self, later: str, earlier: str) -> CompareTask:
         file = self.runner.run_dir.file
         answers = file(later, "answers.jsonl"), file(earlier, "answers.jsonl")
-        return self.comparison(f"m{later}/vs_m{earlier}", *answers, file(later, f"vs_m{earlier}.jsonl"))
+        return self.comparison(f"{later}/vs_{earlier}", *answers, file(later, f"vs_{earlier}.jsonl"))
 
-    def _compared(self, later: int, earlier: int) -> tuple[str, ...]:
-        return (f"m{later}/answers", f"m{earlier}/answers", *self.judge_dependencies())
+    def _compared(self, later: str, earlier: str) -> tuple[str, ...]:
+        return (f"{later}/answers", f"{earlier}/answers", *self.judge_dependencies())
 
 
 def run_model(judge: str) -> int | None:

@@ -22,6 +22,7 @@ from srlm.rows.json_lines import read_object
 from srlm.rows.records import RowWriter, file_hash, write_text
 from srlm.run import archive_folders
 from srlm.run.lock import LOCK
+from srlm.run.model_names import model_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,13 +97,16 @@ class RunDir:
         """Return the path of a seed file."""
         return self.path / "seed" / name
 
-    def model(self, iteration: int) -> Path:
-        """Return the folder of M_t's weights."""
-        return self.file(iteration, "model")
+    def model(self, model: int | str) -> Path:
+        """Return the folder of a model's weights (see `file`)."""
+        return self.file(model, "model")
 
-    def file(self, iteration: int, name: str) -> Path:
-        """Return the path of a file in M_t's folder: the data that M_t is trained on, and the model."""
-        return self.path / f"m{iteration}" / name
+    def file(self, model: int | str, name: str) -> Path:
+        """Return the path of a file in the folder of M_t, or of another model by its name (see `model_names`).
+
+        It has the data that the model is trained on, its weights, and its evaluation.
+        """
+        return self.path / model_name(model) / name
 
     def entry(self, name: str) -> dict[str, Any] | None:
         """Return a stage's manifest entry, or None if it is not finished."""

@@ -33,8 +33,12 @@ def sft(config: Config) -> dict[str, Any]:
 
 def sft_on_base(config: Config, base_weights: str | None) -> dict[str, Any]:
     """Return the inputs of a supervised training that starts from the base model."""
-    model = key_inputs(config, "model", exclude=cache_keys.BASE_MODEL)
-    return sft(config) | model | {cache_keys.BASE_WEIGHTS: base_weights}
+    return sft(config) | base_model(config, base_weights)
+
+
+def base_model(config: Config, base_weights: str | None) -> dict[str, Any]:
+    """Return the inputs of a stage that loads the base model; `base_weights` is their hash, or None if unknown."""
+    return key_inputs(config, "model", exclude=cache_keys.BASE_MODEL) | {cache_keys.BASE_WEIGHTS: base_weights}
 
 
 def prompts(config: Config, writer_weights: str | None) -> dict[str, Any]:

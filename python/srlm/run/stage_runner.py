@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from srlm.errors import StageError
 from srlm.models import registry
 from srlm.rows.records import content_id
 from srlm.run import archive, archive_folders, cache_keys
+from srlm.run.model_names import iteration, model_name
 from srlm.run.run_dir import content_hash, fingerprint
 from srlm.workers.jobs import Resolve
 
@@ -166,9 +168,20 @@ class StageRunner:
         """Return the configuration keys that differ from the previous configuration, as `before → now`."""
         return archive_folders.changed_settings(self.run_dir.path, self.config)
 
-    def training_stage(self, t: int) -> str:
-        """Return the name of the stage that trains M_t."""
-        return f"m{t}/sft" if t < 2 or self.config.pairs.method == "positives_only" else f"m{t}/dpo"
+    def training_stage(self, model: int | str) -> str:
+        """Return the name of the stage that trains M_t, or the SFT baseline by its name."""
+        name = model_name(model)
+        by_sft = iteration(name) < 2 or self.config.pairs.method == "positives_only"
+        return f"{name}/sft" if by_sft else f"{name}/dpo"
+
+    @cached_property
+    def base(self) -> str:
+        """The folder of the base model's weights."""
+        return self.resolve(self.config.model.name, self.config.model.revision)
+
+    def local_weights(self, folder: str) -> str | None:
+        """Return the weights hash of a model from outside the run, or None if it is not on this machine."""
+        return self.run_dir.weights_hash(folder) if registry.is_local(folder) else None
 
     def resolve(self, model: str, revision: str | None) -> str:
         """Return the folder of a model's weights."""

@@ -126,10 +126,10 @@ class Train:
         finish(self.name, {**result, "completed": completed})
 
 
-def model_card(config: Config, t: int, kind: str, rows: int) -> dict[str, str]:
-    """Return the model card's fields for M_t, trained by `kind` (sft or dpo) on `rows` rows."""
+def model_card(config: Config, name: str, t: int, kind: str, rows: int) -> dict[str, str]:
+    """Return the model card's fields for the model `name` of iteration t, trained by `kind` (sft or dpo) on `rows`."""
     return {
-        "model": f"m{t} of run {config.name}",
+        "model": f"{name} of run {config.name}",
         "base model": config.model.name,
         "iteration": str(t),
         "trained by": kind.upper(),
