@@ -85,27 +85,31 @@ def run(request, tmp_path):
     (model / "config.json").write_text("{}", encoding="utf-8")
     (model / "model.safetensors").write_bytes(b"weights")
     done("m2/dpo", model, rows=len(made))
-    compare(stages.run_dir, done)
+    for against in BASELINES:
+        compare(stages.run_dir, done, against)
     return folder
 
 
-def compare(run_dir, done):
+BASELINES = ("m1", "sft", "m0")
+
+
+def compare(run_dir, done, against):
     held_out = [prompt("held"), prompt("out")]
     write_rows(run_dir.seed("held_out.jsonl"), held_out)
     answers = []
-    for t in (2, 1):
-        rows = [candidate(row, 0, f"m{t} {row.text}", 0) for row in held_out]
-        write_rows(run_dir.file(t, "answers.jsonl"), rows)
+    for name in ("m2", against):
+        rows = [candidate(row, 0, f"{name} {row.text}", 0) for row in held_out]
+        write_rows(run_dir.file(name, "answers.jsonl"), rows)
         answers.append(rows)
     words = {("held", "a"): "A", ("held", "b"): "B", ("out", "a"): "A", ("out", "b"): "A"}
     texts = [(row, first, f"Verdict: {words[row.text, first]}") for row in held_out for first in ("a", "b")]
     rows = [comparison(row, first, text, pairwise.parse_verdict(text), None) for row, first, text in texts]
-    file = run_dir.file(2, "vs_m1.jsonl")
+    file = run_dir.file(2, f"vs_{against}.jsonl")
     write_rows(file, rows)
     found = pairwise.head_to_head_result(held_out, tuple(answers), rows)
     counts = {"wins": found.wins, "ties": found.ties, "losses": found.losses, "unparseable": found.unparseable}
     assert counts == {"wins": 1, "ties": 1, "losses": 0, "unparseable": 0}
-    done("m2/vs_m1", file, rows=len(rows), **counts)
+    done(f"m2/vs_{against}", file, rows=len(rows), **counts)
 
 
 def training_rows(run):
@@ -120,9 +124,9 @@ def test_an_unchanged_run_passes(run):
         "m2/candidates.jsonl": 7,
         "m2/verdicts.jsonl": 7,
         f"m2/{training_rows(run)}.jsonl": 1,
-        "m2/vs_m1.jsonl": 4,
+        **{f"m2/vs_{against}.jsonl": 4 for against in BASELINES},
     }
-    assert sum(check.name.endswith("content") for check in checks) == 6
+    assert sum(check.name.endswith("content") for check in checks) == 8
 
 
 def change(file, line, **values):
@@ -145,6 +149,8 @@ def change(file, line, **values):
         ("verdicts", {"candidate_id": "nowhere"}, "its candidate nowhere does not exist"),
         ("vs_m1", {"verdict": "second"}, "its text parses as first"),
         ("vs_m1", {"text": "Verdict: B"}, "is not the id of this text"),
+        ("vs_m0", {"verdict": "second"}, "its text parses as first"),
+        ("vs_sft", {"text": "Verdict: B"}, "is not the id of this text"),
     ],
 )
 def test_a_changed_row(run, name, values, problem):
@@ -187,10 +193,12 @@ def test_changed_and_missing_weights(run):
 def test_counts_in_the_manifest(run):
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     manifest["m2/vs_m1"]["wins"] = 2
+    manifest["m2/vs_m0"]["ties"] = 0
     manifest["m2/pairs"]["drops"] = {"tied": 7}
     (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     problems = problem_lines(replay(run))
     assert any("wins: 2 in the manifest, the verdicts give 1" in problem for problem in problems)
+    assert any("ties: 0 in the manifest, the verdicts give 1" in problem for problem in problems)
     assert any("prompts without a pair: {'tied': 7} in the manifest" in problem for problem in problems)
 
 

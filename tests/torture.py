@@ -33,7 +33,14 @@ SRLM = (sys.executable, "-m", "srlm.cli")
 WORDS = ("tea", "sun", "map", "ice", "owl", "red", "two", "sky")
 TARGETS = ("driver", "worker", "all")
 # Files whose rows have ids and are in the order in which they were finished.
-UNORDERED = ("candidates.jsonl", "verdicts.jsonl", "answers.jsonl", "judge_held_out.jsonl", "vs_m1.jsonl")
+UNORDERED = (
+    "candidates.jsonl",
+    "verdicts.jsonl",
+    "answers.jsonl",
+    "judge_held_out.jsonl",
+    "vs_m1.jsonl",
+    "vs_m0.jsonl",
+)
 MAX_STAGES_TO_KILL = 6  # maximum number of stages until the next kill
 MAX_DELAYS = (0.1, 2)  # maximum delay of a kill after that, in mean stage durations
 

@@ -73,7 +73,7 @@ def replay(path: Path) -> list[Check]:
         if run.entry(f"m{t}/verdicts") is not None:
             checks += _readable(f"m{t}", partial(_iteration, config, run, t))
     for stage in run.stages():
-        if "/vs_m" in stage:
+        if stage.partition("/")[2].startswith("vs_"):
             checks += _readable(stage, partial(_comparison, config, run, stage))
     return checks
 

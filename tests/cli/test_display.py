@@ -223,12 +223,14 @@ def test_second_model(table):
         "prompts without a pair": "3 tied\n1 same text",
         "mean score": "3.46",
         "mean answer length (tokens)": "121",
-        "judge accuracy, held-out": "-",
+        "judge accuracy, held-out": "-\n(n = 0)",
         "change from previous, same pairs": "-",
         "'longer is better', same pairs": "-",
         "judge ties / pairs": "- of 0 (+20 unscored)",
         "instructions followed (strict)": "25.0%\n(20% to 31%)",
         "change from previous, same prompts": "-",
+        "vs. M0: win / tie / loss": "-",
+        "vs. SFT: win / tie / loss": "-",
         "vs. M1: win / tie / loss": "5 / 3 / 2\n65.0%\n(40% to 86%)\nnot shown",
         "vs. previous: win / tie / loss": "-",
         "training rows (dropped)": "11 (0)",
@@ -287,6 +289,46 @@ def test_changes_from_the_previous_model(tmp_path):
     assert third["change from previous, same pairs"].startswith("+1.0 points")
     assert third["change from previous, same pairs"].endswith("\nnot shown")
     assert third["change from previous, same prompts"] == "-"
+
+
+def test_the_table_begins_with_m0_and_the_sft_baseline(tmp_path):
+    """Models that are measured before M1: the base model has no training, and a judge without a score shows its n."""
+    unread = {**ACCURACY, "pairwise_accuracy": NOTHING, "tied": NOTHING, "pairs": 0, "pairs_unscored": 20}
+    entries = {
+        "m0/judge_held_out": (30.0, unread),
+        "m0/answers": (30.0, {"rows": 4}),
+        "m0/instructions": (5.0, RULES),
+        "sft/sft": (60.0, TRAINING),
+        "sft/judge_held_out": (30.0, ACCURACY),
+        "m1/sft": (60.0, TRAINING),
+        "sft/vs_m0": (1.0, RECORD),
+        "m1/vs_m0": (1.0, {**RECORD, "wins": 6, "losses": 1}),
+        "m1/vs_sft": (1.0, {**RECORD, "wins": 7, "losses": 0}),
+    }
+    shown = cells(closing_table(make_run(tmp_path, entries), 3))
+    assert list(shown) == ["M0", "SFT", "M1"]
+    console = plain_console()
+    console.print(closing_table(RunDir(tmp_path), 3))
+    lines = console.file.getvalue().split("\n")
+    assert max(map(len, lines)) <= 80
+    for name in ROWS:  # the rows keep their names in a terminal of 80 columns
+        assert sum(line.split("│")[1].strip() == name for line in lines if "│" in line) == 1
+    base, sft, first = shown.values()
+    expected = {
+        "judge accuracy, held-out": "-\n(n = 0)",
+        "'longer is better', same pairs": "73.9%",
+        "judge ties / pairs": "- of 0 (+20 unscored)",
+        "instructions followed (strict)": "25.0%\n(20% to 31%)",
+        "failed requests": "0",
+        "retried requests": "0",
+        "minutes": "1.1",
+    }
+    assert base == {name: expected.get(name, "-") for name in ROWS}
+    assert (sft["trained by"], sft["train loss"]) == ("SFT", "1.235")
+    assert sft["judge accuracy, held-out"] == "70.1%\n(50% to 91%)"
+    assert sft["vs. M0: win / tie / loss"].startswith("5 / 3 / 2")
+    assert first["vs. M0: win / tie / loss"].startswith("6 / 3 / 1")
+    assert first["vs. SFT: win / tie / loss"].startswith("7 / 3 / 0")
 
 
 def test_run_without_a_model(tmp_path):

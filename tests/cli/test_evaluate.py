@@ -214,11 +214,36 @@ def test_every_model_of_a_run_judges(folder, scripted):
     for name in ("m1", "m2"):
         (folder / "run" / name / "model").mkdir(parents=True)
     (folder / "run" / "config.yaml").write_text(configuration.to_yaml(loaded), encoding="utf-8")
+    (folder / "run" / "sft" / "model").mkdir(parents=True)
     workers = scripted(JUDGED)
     shown = run("judge", "--data", "pairs.jsonl", "--run", "run", "--out", "o")
-    assert [work.folder for work in workers.works] == [folder_of("run/m1/model"), folder_of("run/m2/model")]
-    for text in ("m1", "m2", "Too few prompts.", "3 / 2 (1)", "0: 1  5: 2", "1.50"):
+    expected = [folder_of(name) for name in ("m", "run/sft/model", "run/m1/model", "run/m2/model")]
+    assert [work.folder for work in workers.works] == expected
+    assert list(json.loads((folder / "o" / "results.json").read_text())) == ["m0", "sft", "m1", "m2"]
+    for text in ("m0", "sft", "m1", "m2", "Too few", "3 / 2 (1)", "0: 1  5: 2", "1.50"):
         assert text in shown.stdout
+
+
+@pytest.mark.parametrize("base", [True, False])
+def test_a_run_whose_m0_is_gone_or_not_wanted(folder, scripted, monkeypatch, base):
+    """Without M0 on this machine, or with evaluate.base=false, the trained models are evaluated as before."""
+    from srlm import config as configuration
+
+    loaded = configuration.build({"model": {"name": "./gone"}, "evaluate": {"base": base}})
+    for name in ("sft", "m1"):
+        (folder / "run" / name / "model").mkdir(parents=True)
+    (folder / "run" / "config.yaml").write_text(configuration.to_yaml(loaded), encoding="utf-8")
+    workers = scripted(JUDGED)
+
+    def resolve(_, name, revision):
+        if name == "./gone":
+            raise InputError("model './gone': no such folder")
+        return folder_of(name)
+
+    monkeypatch.setattr(evaluate, "resolve", resolve)
+    shown = run("judge", "--data", "pairs.jsonl", "--run", "run", "--out", "o")
+    assert [work.tasks[0].name for work in workers.works] == (["sft", "m1"] if base else ["m1"])
+    assert ("M0 is not evaluated: model './gone': no such folder" in shown.stderr) == base
 
 
 def test_another_run_needs_another_folder_and_a_further_model_does_not(folder, scripted, monkeypatch):
@@ -240,7 +265,7 @@ def test_another_run_needs_another_folder_and_a_further_model_does_not(folder, s
     save("one", "m2")
     run(*words, "one")
     kept = json.loads((folder / "o" / "inputs.json").read_text(encoding="utf-8"))
-    assert sorted(kept["models"]) == ["m1", "m2"]
+    assert sorted(kept["models"]) == ["m0", "m1", "m2"]
 
 
 def test_another_judge_prompt_needs_another_folder(folder, scripted):

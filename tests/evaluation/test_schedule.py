@@ -130,6 +130,19 @@ def test_models_that_are_not_evaluated(tmp_path, sections):
     assert "m2/vs_m1" in done
 
 
+def test_m0_can_be_evaluated_later(tmp_path):
+    made, launcher = make(tmp_path / "run", evaluate={"base": False})
+    for t in (1, 2):
+        do(made, launcher, t)
+    again, launcher = make(tmp_path / "run")
+    for t in (1, 2):
+        do(again, launcher, t)
+    found = [task.name for work in launcher.works for task in work.tasks]
+    evaluated = [f"{model}/{stage}" for model in ("m0", "sft") for stage in STAGES]
+    assert found == [*evaluated, "sft/vs_m0", "m1/vs_m0", "m2/vs_m0"]
+    assert again.runner.report.notes == []  # nothing is archived
+
+
 def test_everything(tmp_path):
     rules, preferences = tmp_path / "rules.jsonl", tmp_path / "preferences.jsonl"
     rules.write_text("rules", encoding="utf-8")

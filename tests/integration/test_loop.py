@@ -113,20 +113,27 @@ def test_the_whole_loop_on_transformers(finished: Path, tmp_path: Path) -> None:
 
 def test_every_model_is_evaluated(finished: Path) -> None:
     manifest = json.loads((finished / "manifest.json").read_text(encoding="utf-8"))
-    for t in (1, 2, 3):
+    for t in (0, 1, 2, 3):
         judged, words = manifest[f"m{t}/judge_held_out"], manifest[f"m{t}/judge_words"]
-        assert judged["pairwise_accuracy"]["low"] <= judged["pairwise_accuracy"]["value"]
+        accuracy = judged["pairwise_accuracy"]
+        assert accuracy["n"] == judged["pairs"] > 0 if t else accuracy["n"] == 0  # the random M0 gives no scores
+        assert accuracy["low"] <= accuracy["value"] if t else accuracy["value"] is None
         assert words["pairs"] + words["pairs_unscored"] == len(WORDS)
         assert manifest[f"m{t}/instructions"]["prompt_strict"]["n"] == 1
         assert manifest[f"m{t}/answers"]["rows"] == 4
-    for later, earlier in ((2, 1), (3, 1), (3, 2)):
+    for later, earlier in ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)):
         entry = manifest[f"m{later}/vs_m{earlier}"]
         assert entry["wins"] + entry["ties"] + entry["losses"] + entry["unparseable"] == 4
         assert len(rows(finished / f"m{later}" / f"vs_m{earlier}.jsonl")) == entry["rows"] == 8
+    assert not (finished / "m0" / "model").exists()
+    stages = list(manifest)
+    assert max(stages.index(f"m0/{name}") for name in ("judge_held_out", "instructions")) < stages.index("m1/sft")
     assert manifest["m2/pairs"]["data_metrics"]["kl_from_m1"] == 0
     assert manifest["m3/pairs"]["data_metrics"]["kl_from_m1"] == pytest.approx(manifest["m3/m1_logprobs"]["kl_from_m1"])
     assert [gate["gate"] for gate in manifest["m2/pairs"]["data_metrics"]["gates"]] == ["score_entropy"]
-    assert "did the model improve" in (finished / "report.html").read_text(encoding="utf-8").lower()
+    report = (finished / "report.html").read_text(encoding="utf-8")
+    assert "did the model improve" in report.lower()
+    assert "Win rate against M0" in report
 
 
 def test_a_changed_setting_recomputes_its_stages_and_their_dependents(finished: Path, tmp_path: Path) -> None:
@@ -216,7 +223,7 @@ def rewound(finished: Path, tmp_path: Path, stages: tuple[str, ...], changes: di
     after = ("m2/judge", "m2/answers", "m2/instructions", "m2/vs", "m2/dpo", "m3/", *stages)
     kept = {name: entry for name, entry in manifest.items() if not name.startswith(after)}
     (run / "manifest.json").write_text(json.dumps(kept), encoding="utf-8")
-    for name in ("answers", "instructions", "judge_held_out", "judge_words", "vs_m1"):
+    for name in ("answers", "instructions", "judge_held_out", "judge_words", "vs_m1", "vs_m0"):
         (run / "m2" / f"{name}.jsonl").unlink()
     values = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     for section, settings in changes.items():
@@ -245,7 +252,7 @@ def check_run(file: str, run_dir: Path, engine: str) -> None:
     with cut_off(run_dir.parent) as tried:
         done = srlm("run", file, "--run-dir", str(run_dir))
     assert not tried.exists(), tried.read_text(encoding="utf-8")
-    for word in ("M1", "M2", "M3", "pairs kept", "judge accuracy", "'longer is better'", "train loss", "minutes"):
+    for word in ("M0", "M1", "M2", "M3", "pairs kept", "judge accuracy", "'longer is better'", "train loss", "minutes"):
         assert word in done.stderr
     manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["m2/candidates"]["engine"] == engine
@@ -396,7 +403,8 @@ def test_eft_from_the_models_own_judgements(tiny_model: str, tmp_path: Path) -> 
     )
     judge = ("judge.justify=true", "judge.max_tokens=12", "judge.temperature=1.0", "judge.top_p=1.0")
     run_dir = tmp_path / "run"
-    srlm("run", file, *words, *judge, "iterations=1", "--run-dir", str(run_dir))
+    compared = ("head_to_head.prompts=4", "head_to_head.baselines=[base,sft]")
+    done = srlm("run", file, *words, *judge, *compared, "iterations=1", "--run-dir", str(run_dir))
     judged, kept = rows(run_dir / "seed" / "judgements.jsonl"), rows(run_dir / "seed" / "eft_train.jsonl")
     assert len(judged) == 12 * 2 * 6  # prompts that are not held out, answers, samples
     scored = [row for row in judged if row["outcome"] == "scored"]
@@ -404,7 +412,26 @@ def test_eft_from_the_models_own_judgements(tiny_model: str, tmp_path: Path) -> 
     texts = {row["text"].strip() for row in scored}
     assert {row["completion"][0]["content"] for row in kept} <= texts
     manifest = json.loads((run_dir / "manifest.json").read_text(encoding="utf-8"))
-    assert {"m0/sft", "seed/judgements", "seed/eft_train", "m1/sft", "m1/judge_held_out"} <= manifest.keys()
+    assert {"seed/judgements", "seed/eft_train", "m1/sft"} <= manifest.keys()
+    made_by_sft = [f"sft/{name}" for name in ("sft", "judge_held_out", "answers", "vs_m0")]
+    assert [name for name in manifest if name.startswith("sft/")] == made_by_sft
+    assert {f"m0/{name}" for name in ("judge_held_out", "answers")} == {
+        name for name in manifest if name.startswith("m0/")
+    }
+    # M0 is no judge before it has learned the format, which is counted, not an error.
+    base = manifest["m0/judge_held_out"]
+    assert (base["pairs"], base["outcomes"]["scored"]) == (0, 0)
+    assert (
+        base["pairs_unscored"]
+        == manifest["m1/judge_held_out"]["pairs_unscored"] + manifest["m1/judge_held_out"]["pairs"]
+    )
+    for stage in ("sft/vs_m0", "m1/vs_m0", "m1/vs_sft"):
+        assert manifest[stage]["prompts"] == 4
+    assert "(n = 0)" in done.stderr
+    checked = srlm("replay", str(run_dir)).stdout
+    assert "m1/vs_sft.jsonl: ids, verdicts, counts, 8 rows" in checked
+    listed = srlm("status", str(run_dir)).stdout
+    assert listed.count("done") == len(manifest)
 
 
 @pytest.mark.parametrize(

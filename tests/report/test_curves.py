@@ -69,7 +69,23 @@ def test_metrics_of_a_model(stage, entry, metrics):
     assert stage_points(stage, COMMON | entry, []) == [Point("model", 2, expected)]
 
 
-@pytest.mark.parametrize("stage", ["seed/ift", "seed/eft_valid", "notes"])
+def test_m0_and_the_sft_baseline_are_the_first_points():
+    entry = {"win_rate": estimate(0.45)}
+    assert stage_points("m1/vs_m0", entry, []) == [Point("model", 1, {"vs_m0/win_rate": 0.45})]
+    assert stage_points("m0/judge_held_out", {"tied": estimate(0.2)}, []) == [
+        Point("model", 0, {"judge_held_out/tied": 0.2})
+    ]
+    assert stage_points("sft/judge_held_out", {"tied": estimate(0.3)}, []) == [
+        Point("model", 0, {"sft_baseline/judge_held_out/tied": 0.3})
+    ]
+    assert stage_points("sft/sft", {"rows": 4}, ROWS) == [
+        Point("sft/step", 1, {"sft/loss": 0.7, "sft/rewards/margins": -0.1, "sft/num_tokens": 12.0}),
+        Point("sft/step", 2, {"sft/rewards/margins": 0.2}),
+        Point("model", 0, {"sft_baseline/sft/rows": 4.0}),
+    ]
+
+
+@pytest.mark.parametrize("stage", ["seed/ift", "seed/eft_valid", "notes", "sft", "m0/", "mine/answers"])
 def test_a_stage_of_no_model_has_no_points(stage):
     assert stage_points(stage, COMMON | {"rows": 48}, []) == []
 

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from srlm.evaluation.summary import change, record, share
 from srlm.reporter import unit
+from srlm.run.model_names import BASE, SFT_BASELINE, iteration, model_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,21 +115,25 @@ class Display:
 
 
 def closing_table(run: RunDir, iterations: int) -> Table:
-    """Return a table with one column per model: its data, its judge metrics, its training."""
-    models = [t for t in range(1, iterations + 1) if trained(run, t)]
+    """Return a table with one column per model, from M0 on: its data, its judge metrics, its training.
+
+    `SFT` is the SFT baseline.
+    """
+    models = [name for name in (BASE, SFT_BASELINE) if run.entries(f"{name}/")]
+    models += [f"m{t}" for t in range(1, iterations + 1) if trained(run, t)]
     table = Table(title=Text(str(run.path), style="bold"))
-    table.add_column("")
-    columns = [_column(run, t) for t in models]
-    for t in models:
-        table.add_column(f"M{t}", justify="right")
+    table.add_column("", no_wrap=True)  # in a narrow terminal, the numbers wrap between words
+    columns = [_column(run, name) for name in models]
+    for name in models:
+        table.add_column("SFT" if name == SFT_BASELINE else name.upper(), justify="right", overflow="fold")
     for name in ROWS:
         table.add_row(name, *(column.get(name, "-") for column in columns))
     return table
 
 
-def trained(run: RunDir, t: int) -> dict[str, Any] | None:
-    """Return the manifest entry of the training of M_t."""
-    return run.entry(f"m{t}/dpo") or run.entry(f"m{t}/sft")
+def trained(run: RunDir, model: int | str) -> dict[str, Any] | None:
+    """Return the manifest entry of the training of M_t, or of another model by its name."""
+    return run.entry(f"{model_name(model)}/dpo") or run.entry(f"{model_name(model)}/sft")
 
 
 ROWS = (
@@ -156,6 +161,8 @@ ROWS = (
     "judge ties / pairs",
     "instructions followed (strict)",
     "change from previous, same prompts",
+    "vs. M0: win / tie / loss",
+    "vs. SFT: win / tie / loss",
     "vs. M1: win / tie / loss",
     "vs. previous: win / tie / loss",
     "training rows (dropped)",
@@ -167,33 +174,41 @@ ROWS = (
 )
 
 
-def _column(run: RunDir, t: int) -> dict[str, str]:
-    training, pairs, accuracy = trained(run, t) or {}, run.entry(f"m{t}/pairs"), run.entry(f"m{t}/judge_held_out")
-    entries = run.entries(f"m{t}/")
-    dropped = training["dropped_too_long"] + training.get("dropped_equal", 0)
+def _column(run: RunDir, model: str) -> dict[str, str]:
+    training, pairs, accuracy = (
+        trained(run, model),
+        run.entry(f"{model}/pairs"),
+        run.entry(f"{model}/judge_held_out"),
+    )
+    entries, t = run.entries(f"{model}/"), iteration(model)
     column = {
-        "trained by": "DPO" if run.entry(f"m{t}/dpo") else "SFT",
-        "training rows (dropped)": f"{training['rows']} ({dropped})",
-        "train loss": f"{training['train_loss']:.3f}",
         "failed requests": _reasons(_summed_counts(entries, "failed")),
         "retried requests": _reasons(_summed_counts(entries, "retries")),
         "minutes": f"{sum(entry['seconds'] for entry in entries) / 60:.1f}",
     }
-    if t == 1:
+    if model == "m1":
         column |= _seed_rows(run)
+    if training is not None:
+        dropped = training["dropped_too_long"] + training.get("dropped_equal", 0)
+        column |= {
+            "trained by": "DPO" if run.entry(f"{model}/dpo") else "SFT",
+            "training rows (dropped)": f"{training['rows']} ({dropped})",
+            "train loss": f"{training['train_loss']:.3f}",
+        }
     if pairs is not None:
         column |= _data_rows(pairs)
-        column["engine"] = str((run.entry(f"m{t}/candidates") or {}).get("engine", "-"))
+        column["engine"] = str((run.entry(f"{model}/candidates") or {}).get("engine", "-"))
     if accuracy is not None:
         column |= _accuracy_rows(accuracy)
-        column["change from previous, same pairs"] = _change(run, t, "judge_held_out", "pairwise_accuracy")
-    if rules := run.entry(f"m{t}/instructions"):
+        column["change from previous, same pairs"] = _change(run, model, "judge_held_out", "pairwise_accuracy")
+    if rules := run.entry(f"{model}/instructions"):
         unanswered = rules.get("unanswered", 0)
         counted = f"\n{unanswered} unanswered: not followed" if unanswered else ""
         column["instructions followed (strict)"] = share(rules["instruction_strict"]) + counted
-        column["change from previous, same prompts"] = _change(run, t, "instructions", "instruction_strict")
-    if t > 1 and (first := run.entry(f"m{t}/vs_m1")):
-        column["vs. M1: win / tie / loss"] = record(first)
+        column["change from previous, same prompts"] = _change(run, model, "instructions", "instruction_strict")
+    for name, other in (("M0", BASE), ("SFT", SFT_BASELINE), ("M1", "m1")):
+        if match := run.entry(f"{model}/vs_{other}"):
+            column[f"vs. {name}: win / tie / loss"] = record(match)
     if t > 2 and (before := run.entry(f"m{t}/vs_m{t - 1}")):
         column["vs. previous: win / tie / loss"] = record(before)
     return column
@@ -235,14 +250,18 @@ def _data_rows(entry: dict[str, Any]) -> dict[str, str]:
 def _accuracy_rows(entry: dict[str, Any]) -> dict[str, str]:
     unscored = f" (+{entry['pairs_unscored']} unscored)" if entry["pairs_unscored"] else ""
     return {
-        "judge accuracy, held-out": share(entry["pairwise_accuracy"]),
+        "judge accuracy, held-out": share(entry["pairwise_accuracy"]) if entry["pairs"] else "-\n(n = 0)",
         "'longer is better', same pairs": share(entry["longer_accuracy"]),
         "judge ties / pairs": f"{_number(entry['tied']['value'], '.1%')} of {entry['pairs']}{unscored}",
     }
 
 
-def _change(run: RunDir, t: int, stage: str, metric: str) -> str:
-    return change(run.file(t, f"{stage}.jsonl"), run.file(t - 1, f"{stage}.jsonl"), metric)
+def _change(run: RunDir, model: str, stage: str, metric: str) -> str:
+    """Return the change of a metric from the model that `model` is trained from."""
+    if model == BASE:
+        return "-"
+    before = model_name(max(0, iteration(model) - 1))
+    return change(run.file(model, f"{stage}.jsonl"), run.file(before, f"{stage}.jsonl"), metric)
 
 
 def _summed_counts(entries: list[dict[str, Any]], name: str) -> Counter[str]:

@@ -30,13 +30,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from srlm.config import Config
+    from srlm.workers.launcher import Launcher
     from srlm.workers.tasks import Task
 
 OUT = click.option(
     "--out", type=FOLDER, required=True, help="Output folder for rows and metrics; existing rows are reused (resume)."
 )
 RUN = click.option(
-    "--run", "run_dir", type=FOLDER, help="Instead of --model: every model of this run, with the settings of the run."
+    "--run",
+    "run_dir",
+    type=FOLDER,
+    help="Instead of --model: every model of this run, M0 too (evaluate.base), with the settings of the run.",
 )
 INPUTS = "inputs.json"  # the settings and hashes of the inputs that the rows of a folder depend on
 Results = dict[str, dict[str, Any]]
@@ -189,6 +193,8 @@ def _models(
     model: str | None, run_dir: Path | None, config: str | None, overrides: tuple[str, ...]
 ) -> tuple[Config, dict[str, str]]:
     """Return the settings, and the models to evaluate by the names of their files."""
+    from srlm.evaluation.baselines import measured_before_m1
+    from srlm.run.model_names import BASE
     from srlm.run.run_dir import RunDir, read_config
 
     if run_dir is None:
@@ -200,10 +206,12 @@ def _models(
     if config is not None or overrides:
         raise InputError("--run uses the settings of the run; remove --config and KEY=VALUE")
     loaded, run = read_config(run_dir), RunDir(run_dir)
-    trained = {f"m{t}": str(run.model(t)) for t in range(1, loaded.iterations + 1) if run.model(t).is_dir()}
+    names = [name for name in measured_before_m1(loaded) if name != BASE]
+    names += [f"m{t}" for t in range(1, loaded.iterations + 1)]
+    trained = {name: str(run.model(name)) for name in names if run.model(name).is_dir()}
     if not trained:
         raise InputError(f"{run_dir}: no model has been trained yet; continue with `srlm run`")
-    return loaded, trained
+    return loaded, {BASE: loaded.model.name, **trained} if loaded.evaluate.base else trained
 
 
 def _evaluate(target: EvaluationTarget, tasks: Mapping[str, Task], inputs: dict[str, Any]) -> Results:
@@ -212,14 +220,31 @@ def _evaluate(target: EvaluationTarget, tasks: Mapping[str, Task], inputs: dict[
 
     results = Results()
     with launcher(target.config, ("generate",)) as workers:
-        folders = {
-            name: resolve(workers, model, revision(target.config, model)) for name, model in target.models.items()
-        }
+        folders = _folders(workers, target)
         _claim(target.out, folders, inputs)
         for name, folder in folders.items():
             workers.run(Generate(target.config, folder, target.config.seed, (tasks[name],)), results.__setitem__)
     _write_results(target.out, results)
     return results
+
+
+def _folders(workers: Launcher, target: EvaluationTarget) -> dict[str, str]:
+    """Return the folders of the models. A run's M0 is left out, with a message, if it is not on this machine any more.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    from srlm.run.model_names import BASE, display_name
+
+    folders = {}
+    for name, model in target.models.items():
+        try:
+            folders[name] = resolve(workers, model, revision(target.config, model))
+        except InputError as error:
+            if name != BASE:
+                raise
+            click.echo(f"srlm: {display_name(name)} is not evaluated: {error}", err=True)
+    return folders
 
 
 def _check_out(out: Path) -> None:

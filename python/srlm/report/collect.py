@@ -6,7 +6,6 @@ The rows of pairs and verdicts are not read here, because there may be millions 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from srlm.evaluation import gates
 from srlm.evaluation.estimates import NONE, Estimate
 from srlm.evaluation.paired import Cases, read_cases
 from srlm.rows.json_lines import parse_line, read_object
+from srlm.run.model_names import display_name, is_model, iteration, model_name, training_order
 from srlm.run.run_dir import config_file, read_manifest
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ RESTORE = "restore the line"  # advice in errors: the rows of a run must not be 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A comparison of M_`model` with M_`against`; rates are those of M_`model`, and a tie counts half."""
+    """A comparison of the model named `model` with `against`; rates are those of `model`, and a tie counts half."""
 
-    model: int
-    against: int
+    model: str
+    against: str
     judge: str
     win_rate: Estimate
     length_controlled: Estimate
@@ -41,9 +41,12 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class ModelData:
-    """The data of M_t: its manifest entries by stage, and the small files of its directory."""
+    """The data of a model: its manifest entries by stage, and the small files of its directory.
 
-    t: int
+    `key` names it, as in `run.model_names`: M_t, or a baseline that is made before M1 (t = 0).
+    """
+
+    key: str
     stages: dict[str, Entry]
     halted: Entry  # metrics of the data if these stopped the run before training M_t, else empty
     metrics: list[Entry]  # one per logged step
@@ -51,9 +54,14 @@ class ModelData:
     cases: dict[str, Cases] = field(default_factory=dict)  # by stage: its result on every case of a metric
 
     @property
+    def t(self) -> int:
+        """The iteration: t of M_t, 0 for M0 and for the SFT baseline."""
+        return iteration(self.key)
+
+    @property
     def name(self) -> str:
-        """M1, M2, …."""
-        return f"M{self.t}"
+        """M0, SFT baseline, M1, …."""
+        return display_name(self.key)
 
     @property
     def training(self) -> Entry | None:
@@ -75,15 +83,15 @@ class ModelData:
     def matches(self) -> list[Match]:
         """Its comparisons with earlier models, the most recent model first."""
         found = [
-            _match(self.t, int(stage.removeprefix("vs_m")), entry)
+            _match(self.key, stage.removeprefix("vs_"), entry)
             for stage, entry in self.stages.items()
-            if re.fullmatch(r"vs_m\d+", stage)
+            if stage.startswith("vs_") and is_model(stage.removeprefix("vs_"))
         ]
-        return sorted(found, key=lambda match: -match.against)
+        return sorted(found, key=lambda match: training_order(match.against), reverse=True)
 
-    def match(self, against: int) -> Match | None:
-        """Return the comparison with M_`against`."""
-        return next((match for match in self.matches if match.against == against), None)
+    def match(self, against: int | str) -> Match | None:
+        """Return the comparison with M_`against`, or with another model by its name."""
+        return next((match for match in self.matches if match.against == model_name(against)), None)
 
     @property
     def data(self) -> Entry | None:
@@ -109,7 +117,7 @@ class RunData:
     name: str
     config: Entry
     manifest: dict[str, Entry]
-    models: list[ModelData]  # in order, from M1; the last may not be trained yet
+    models: list[ModelData]  # in order, from M0; the last may not be trained yet
 
     @property
     def seed(self) -> int:
@@ -119,8 +127,13 @@ class RunData:
 
     @property
     def trained(self) -> list[ModelData]:
-        """The trained models."""
-        return [model for model in self.models if model.training is not None]
+        """The trained models M1, M2, …."""
+        return [model for model in self.models if model.t > 0 and model.training is not None]
+
+    @property
+    def baselines(self) -> list[ModelData]:
+        """M0 and the SFT baseline, as far as they are evaluated."""
+        return [model for model in self.models if model.t == 0]
 
     @property
     def versions(self) -> dict[str, str]:
@@ -128,9 +141,9 @@ class RunData:
         entries = sorted(self.manifest.values(), key=lambda entry: str(entry.get("finished", "")))
         return next((dict(entry["versions"]) for entry in reversed(entries) if entry.get("versions")), {})
 
-    def model(self, t: int) -> ModelData | None:
-        """Return M_t."""
-        return next((model for model in self.models if model.t == t), None)
+    def model(self, model: int | str) -> ModelData | None:
+        """Return M_t, or another model by its name."""
+        return next((found for found in self.models if found.key == model_name(model)), None)
 
 
 def read_run(path: Path) -> RunData:
@@ -141,8 +154,8 @@ def read_run(path: Path) -> RunData:
     """
     config = _read_config(config_file(path))
     manifest = read_manifest(path)
-    numbers = sorted({int(found[1]) for stage in manifest if (found := re.match(r"m([1-9]\d*)/", stage))})
-    models = [_read_model(path, t, manifest) for t in numbers]
+    folders = {stage.partition("/")[0] for stage in manifest}
+    models = [_read_model(path, key, manifest) for key in sorted(filter(is_model, folders), key=training_order)]
     return RunData(
         path=path, name=str(config.get("name") or path.name), config=config, manifest=manifest, models=models
     )
@@ -161,10 +174,10 @@ def _is_judging(stage: str) -> bool:
 
 
 def _has_cases(stage: str) -> bool:
-    return _is_judging(stage) or stage == "instructions" or stage.startswith("vs_m")
+    return _is_judging(stage) or stage == "instructions" or stage.startswith("vs_")
 
 
-def _match(model: int, against: int, entry: Entry) -> Match:
+def _match(model: str, against: str, entry: Entry) -> Match:
     return Match(
         model=model,
         against=against,
@@ -185,11 +198,11 @@ def _read_config(file: Path) -> Entry:
     return config
 
 
-def _read_model(path: Path, t: int, manifest: dict[str, Entry]) -> ModelData:
-    folder, prefix = path / f"m{t}", f"m{t}/"
+def _read_model(path: Path, key: str, manifest: dict[str, Entry]) -> ModelData:
+    folder, prefix = path / key, f"{key}/"
     stages = {name.removeprefix(prefix): entry for name, entry in manifest.items() if name.startswith(prefix)}
     return ModelData(
-        t=t,
+        key=key,
         stages=stages,
         halted={} if "pairs" in stages else read_object(folder / gates.FILE),
         metrics=list(_complete_rows(folder / "metrics.jsonl")),

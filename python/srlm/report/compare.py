@@ -23,6 +23,7 @@ from srlm.report.measures import INSTRUCTIONS, JUDGING, MATCH, Metric, judge_gro
 from srlm.report.render import render
 from srlm.report.text import ABSENT, signed, with_interval
 from srlm.rows.records import to_json, write_text
+from srlm.run.model_names import display_name, training_order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,9 +72,9 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
     """
     first, second = read_run(run_a), read_run(run_b)
     metrics: dict[tuple[str, str], list[Row]] = {}
-    for t in sorted({model.t for run in (first, second) for model in run.models}):
-        for group, row in _model_rows(first.model(t), second.model(t)):
-            metrics.setdefault((f"M{t}", group), []).append(row)
+    for key in sorted({model.key for run in (first, second) for model in run.models}, key=training_order):
+        for group, row in _model_rows(first.model(key), second.model(key)):
+            metrics.setdefault((display_name(key), group), []).append(row)
     return Comparison(first, second, _settings(first, second), metrics)
 
 

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from srlm.report.chart import ACCENT, MUTED, PALE, Chart, Section, Table, build_figure, escape
 from srlm.report.measures import kind_of
 from srlm.report.text import ABSENT, duration, format_number, humanize
+from srlm.run.model_names import display_name, is_model, training_order
 
 if TYPE_CHECKING:
     from srlm.report.collect import Entry, RunData
@@ -39,12 +40,14 @@ def _number(entry: Entry, key: str) -> float:
 
 def _groups(entries: dict[str, Entry]) -> list[str]:
     """Return the seed, then the models in order."""
-    return sorted({_group(stage) for stage in entries}, key=lambda group: (group[:1] == "M", len(group), group))
+    folders = {stage.partition("/")[0] for stage in entries}
+    models = sorted(filter(is_model, folders), key=training_order)
+    return [*sorted(folders.difference(models)), *map(display_name, models)]
 
 
 def _group(stage: str) -> str:
     folder = stage.partition("/")[0]
-    return folder.upper() if folder[:1] == "m" and folder[1:].isdigit() else folder
+    return display_name(folder) if is_model(folder) else folder
 
 
 def _sums(entries: dict[str, Entry], key: str, kind: str) -> list[float]:

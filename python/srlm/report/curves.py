@@ -1,9 +1,10 @@
 """The metrics of a run as points of curves, for experiment trackers.
 
 There are two kinds of curves: of a training (`m2/loss`, over its optimizer steps), and over the models
-(`judge_held_out/tied`, `vs_m1/win_rate`, over t of M_t). They hold names and numbers only, no text of prompts, answers
-or verdicts. Interval bounds, histograms and instruction following by kind are excluded because they do not make useful
-curves; the files of the run have them.
+(`judge_held_out/tied`, `vs_m1/win_rate`, over t of M_t, from M0 on). The metrics of the SFT baseline, which is no M_t,
+have names of their own and one point, at 0 (`sft_baseline/judge_held_out/tied`). Points hold names and numbers only,
+no text of prompts, answers or verdicts. Interval bounds, histograms and instruction following by kind are excluded
+because they do not make useful curves; the files of the run have them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from srlm.run.model_names import SFT_BASELINE, is_model, iteration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +25,6 @@ EXCLUDED_FIELDS = frozenset({"format", "histogram", "score_histogram", "length_h
 EXCLUDED_COLUMNS = frozenset({"step", "epoch"})  # of metrics.jsonl: the step is the x axis
 SUMMARY_FIELD = "train_runtime"  # a column that only the last row of metrics.jsonl has
 ESTIMATE_FIELDS = frozenset({"value", "low", "high", "n"})
-MODEL_STAGE = re.compile(r"m(\d+)/(.+)")
 CHECKPOINT_STAGE = re.compile(r"step_\d")  # stages of early stopping; the entry of the training has their results
 
 
@@ -41,13 +43,12 @@ def stage_points(stage: str, entry: Mapping[str, Any], rows: Sequence[Mapping[st
     `rows` are the rows of `metrics.jsonl`, used only if the stage is a training. Stages that belong to no model, such
     as `seed/ift`, and the checkpoint stages of a training have no points.
     """
-    match = MODEL_STAGE.fullmatch(stage)
-    if match is None or CHECKPOINT_STAGE.match(match[2]):
+    model, _, name = stage.partition("/")
+    if not is_model(model) or not name or CHECKPOINT_STAGE.match(name):
         return []
-    t, name = int(match[1]), match[2]
-    points = training_points(f"m{t}", entry, rows) if name in TRAINING_STAGES else []
-    metrics = dict(_nested_metrics(entry, name))
-    return [*points, Point(MODEL_AXIS, t, metrics)] if metrics else points
+    points = training_points(model, entry, rows) if name in TRAINING_STAGES else []
+    metrics = dict(_nested_metrics(entry, f"sft_baseline/{name}" if model == SFT_BASELINE else name))
+    return [*points, Point(MODEL_AXIS, iteration(model), metrics)] if metrics else points
 
 
 def training_points(model: str, entry: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Point]:

@@ -23,6 +23,7 @@ from srlm.report.changes import (
 from srlm.report.collect import estimate
 from srlm.report.match_flags import early_stop_flags, is_position_biased, match_flags
 from srlm.report.measures import judge_group, match_name
+from srlm.run.model_names import BASE, SFT_BASELINE, display_name, model_name
 
 if TYPE_CHECKING:
     from srlm.evaluation.estimates import Estimate
@@ -46,8 +47,11 @@ class SummaryRow:
     sentences: list[str]
     judge: Estimate
     longer: Estimate
-    previous: Match | None
+    judge_note: str  # why a measured judge has no metric, or empty
+    before: str | None  # the model that this one is trained from, if it is evaluated
+    previous: Match | None  # against that model
     first: Match | None  # against M1, unless M1 is the previous model
+    base: Match | None  # against M0, unless M0 is the previous model
     instructions: Estimate
 
 
@@ -66,13 +70,14 @@ def headline(run: RunData) -> Finding:
         if match is not None and match_outcome(match) != "unmeasured":
             later = [other.name for other in trained if other.t > model.t]
             outcome = match_outcome(match) if _length_doubt(match) is None else "same"
-            return Finding(outcome, _headline(model.name, match) + _not_compared(later))
+            text = _headline(model.name, match) + _against_base(model) + _not_compared(later)
+            return Finding(outcome, text)
     return Finding("unmeasured", "Unknown: no model was compared with M1.")
 
 
 def summary_rows(run: RunData) -> list[SummaryRow]:
-    """Return the summary table: one row per trained model."""
-    return [_summary_row(model, run.model(model.t - 1)) for model in run.trained]
+    """Return the summary table: one row per model, from M0 on."""
+    return [_summary_row(model, run) for model in [*run.baselines, *run.trained]]
 
 
 def warnings(run: RunData) -> list[tuple[str, str]]:
@@ -102,7 +107,9 @@ def _only_m1(run: RunData) -> str:
     for model in run.models:
         if model.halted:
             return f"Only M1 is trained: the run stopped before training {model.name} (see the warnings below)."
-    return "Only M1 is trained; there is nothing to compare yet."
+    first = run.model(1)
+    base = _against_base(first) if first is not None else ""
+    return f"Only M1 is trained.{base}" if base else "Only M1 is trained; there is nothing to compare yet."
 
 
 def _not_compared(later: list[str]) -> str:
@@ -127,31 +134,56 @@ def _headline(model: str, match: Match) -> str:
     return f"{text}{_in_brackets(decided(match))}." if outcome == "same" else text
 
 
-def _summary_row(model: ModelData, before: ModelData | None) -> SummaryRow:
+def _against_base(model: ModelData) -> str:
+    """Return a sentence on a model's answers against M0's, or nothing if they were not compared."""
+    match = model.match(BASE)
+    outcome = "unmeasured" if match is None else match_outcome(match)
+    if match is None or outcome == "unmeasured":
+        return ""
+    if (doubt := _length_doubt(match)) is not None:
+        return f" {model.name} wins against M0, the base model, but {doubt}."
+    if outcome == "same":
+        return f" A difference between {model.name} and M0, the base model, is not shown{_in_brackets(decided(match))}."
+    return f" {model.name} gives {outcome} answers than M0, the base model."
+
+
+def _summary_row(model: ModelData, run: RunData) -> SummaryRow:
     held_out = model.judging.get("held_out")
-    previous = model.match(model.t - 1)
+    before = _before(model)
+    previous = None if before is None else model.match(before)
+    trained_from = None if before is None else run.model(before)
+    known = before if model.t > 1 or trained_from is not None else None
     return SummaryRow(
         model=model,
-        badge=_badge(model, previous),
+        badge=_badge(model, known, previous),
         sentences=[
-            *_answer_sentences(model, previous),
-            *_win_rate_change(model, before),
-            _judge_sentence(model, before),
-            *_instruction_sentences(model, before),
+            *_answer_sentences(known, previous),
+            *_win_rate_change(model, trained_from),
+            _judge_sentence(model, trained_from),
+            *_instruction_sentences(model, trained_from),
+            *_eft_sentences(model, run.model(SFT_BASELINE)),
         ],
         judge=estimate(held_out, "pairwise_accuracy"),
+        judge_note=_unscored(held_out),
         longer=estimate(held_out, "longer_accuracy"),
+        before=known,
         previous=previous,
         first=model.match(1) if model.t > 2 else None,
+        base=model.match(BASE) if model.t > 1 else None,
         instructions=estimate(model.stages.get("instructions"), "prompt_strict"),
     )
 
 
-def _badge(model: ModelData, previous: Match | None) -> Finding:
-    if model.t == 1:
-        return Finding("unmeasured", "starting point")
+def _before(model: ModelData) -> str | None:
+    """Return the name of the model that a model is trained from; None for M0."""
+    return None if model.key == BASE else model_name(max(0, model.t - 1))
+
+
+def _badge(model: ModelData, before: str | None, previous: Match | None) -> Finding:
+    if before is None:
+        return Finding("unmeasured", "base model" if model.key == BASE else "starting point")
     outcome = match_outcome(previous) if previous else "unmeasured"
-    other = f"M{model.t - 1}"
+    other = display_name(before)
     if previous is not None and _length_doubt(previous) is not None:
         return Finding("same", f"wins against {other}, possibly due to length")
     text = {
@@ -176,10 +208,10 @@ def _length_doubt(match: Match) -> str | None:
     return "longer answers alone may explain it"
 
 
-def _answer_sentences(model: ModelData, previous: Match | None) -> list[str]:
-    if model.t == 1:
+def _answer_sentences(before: str | None, previous: Match | None) -> list[str]:
+    if before is None:
         return []
-    other = f"M{model.t - 1}"
+    other = display_name(before)
     outcome = match_outcome(previous) if previous else "unmeasured"
     if previous is None or outcome == "unmeasured":
         return [f"Answers: not compared with {other}."]
@@ -215,7 +247,7 @@ def _judge_sentence(model: ModelData, before: ModelData | None) -> str:
     entry = model.judging.get("held_out")
     accuracy = estimate(entry, "pairwise_accuracy")
     if accuracy.low is None or accuracy.high is None:
-        return "Judge: not measured."
+        return f"Judge: {_unscored(entry) or 'not measured'}."
     text = {
         "better": "Judge: better than the length baseline",
         "worse": "Judge: worse than the length baseline",
@@ -227,6 +259,29 @@ def _versus_length_baseline(entry: Entry | None) -> Outcome:
     """Compare a judge with the length baseline, by their difference on the same pairs."""
     p_value = (entry or {}).get("gain_over_length_p")
     return claim(estimate(entry, "gain_over_length"), p_value if isinstance(p_value, int | float) else None)
+
+
+def _unscored(entry: Entry | None) -> str:
+    """Return why a judge that was measured has no accuracy: it scored no pair. Empty if it has one."""
+    unscored = (entry or {}).get("pairs_unscored") or 0
+    if not unscored or (entry or {}).get("pairs"):
+        return ""
+    return f"0 of {unscored} pairs scored, as no two verdicts on a pair could be parsed"
+
+
+def _eft_sentences(model: ModelData, sft: ModelData | None) -> list[str]:
+    """Return what M1 gains over M0 trained on IFT alone: the effect of the judge examples."""
+    if model.key != "m1" or sft is None:
+        return []
+    match = model.match(SFT_BASELINE)
+    judge = model_change(model, sft, "judge_held_out", "pairwise_accuracy")
+    outcomes = {
+        "answers": "unmeasured" if match is None else match_outcome(match),
+        "judge": "unmeasured" if judge is None else judge.outcome,
+    }
+    text = {"better": "better", "worse": "worse", "same": "difference not shown", "unmeasured": "not compared"}
+    found = ", ".join(f"{name} {text[outcome]}" for name, outcome in outcomes.items())
+    return [f"Against the SFT baseline, which has no EFT examples: {found}."]
 
 
 def _instruction_sentences(model: ModelData, before: ModelData | None) -> list[str]:

@@ -66,7 +66,7 @@ def _unparseable(match: Match) -> list[str]:
     if unparseable is None or not prompts or unparseable <= MAX_UNPARSEABLE * prompts:
         return []
     advice = (
-        f"look at the texts in m{match.model}/vs_m{match.against}.jsonl, then raise head_to_head.max_tokens "
+        f"look at the texts in {match.model}/vs_{match.against}.jsonl, then raise head_to_head.max_tokens "
         "(with head_to_head.by=pointwise: judge.max_tokens) or use another judge (head_to_head.judge)."
     )
     return [f"{unparseable:.0f} of {prompts:.0f} prompts are excluded because of unparseable verdicts: {advice}"]

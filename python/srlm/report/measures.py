@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from srlm.evaluation.estimates import Estimate
 from srlm.report.collect import estimate
 from srlm.report.text import humanize
+from srlm.run.model_names import display_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -118,7 +119,7 @@ def judge_group(name: str) -> str:
 
 def match_name(match: Match) -> str:
     """Return the names of the two compared models."""
-    return f"M{match.model} against M{match.against}"
+    return f"{display_name(match.model)} against {display_name(match.against)}"
 
 
 def any_estimate(entry: Mapping[str, Any] | None, key: str) -> Estimate:

@@ -77,7 +77,7 @@ def _curves(model: ModelData, title: str) -> Chart | None:
         for curve in curves
     ]
     return Chart(
-        id=f"training-{model.t}-{'-'.join(title.lower().split())}",
+        id=f"training-{model.key.removeprefix('m')}-{'-'.join(title.lower().split())}",
         title=title,
         message=f"{title} of {model.name}: " + "; ".join(_trend(curve) for curve in curves) + ".",
         figure=build_figure(
@@ -172,7 +172,7 @@ def _checkpoint_chart(model: ModelData) -> Chart:
     )
     rates_text = "; ".join(f"step {row[0]} {row[1]}" for row in rows)
     return Chart(
-        id=f"training-{model.t}-checkpoints",
+        id=f"training-{model.key.removeprefix('m')}-checkpoints",
         title="Win rates of checkpoints",
         message=f"Win rates of {model.name}'s checkpoints, each against the checkpoint kept before it: {rates_text}. "
         f"Selected: step {best}.",
