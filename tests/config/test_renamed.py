@@ -9,7 +9,7 @@ MODEL = {"model": {"name": "m"}}
 OLD = {
     "dpo.patience": (3, lambda config: config.dpo.early_stopping_patience),
     "engine.policy_check": ("warn", lambda config: config.engine.weight_check),
-    "head_to_head.against": (["first"], lambda config: config.head_to_head.baselines),
+    "head_to_head.against": (["first", "base"], lambda config: config.head_to_head.baselines),
     "prompts.rouge_words": ("rouge_score", lambda config: config.prompts.rouge_tokenizer),
 }
 

@@ -50,11 +50,18 @@ def test_the_fields_of_a_manifest_entry_are_known(stages, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("t", "method", "name"), [(1, "random", "m1/sft"), (2, "random", "m2/dpo"), (2, "positives_only", "m2/sft")]
+    ("model", "method", "name"),
+    [
+        (1, "random", "m1/sft"),
+        (2, "random", "m2/dpo"),
+        (2, "positives_only", "m2/sft"),
+        ("sft", "random", "sft/sft"),
+        ("m3", "random", "m3/dpo"),
+    ],
 )
-def test_the_training_stage_of_a_model(tmp_path, t, method, name):
+def test_the_training_stage_of_a_model(tmp_path, model, method, name):
     stages = StageRunner(build(pairs={"method": method}), RunDir(tmp_path), ScriptedLauncher(), Recorder())
-    assert stages.training_stage(t) == name
+    assert stages.training_stage(model) == name
 
 
 def make(stages, *names, parts=None):

@@ -1,0 +1,105 @@
+"""The jobs of the loop, in order, with workers that only write the files that a job would write."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from srlm import config as configuration
+from srlm.evaluation import tasks as evaluation_tasks
+from srlm.loop import Loop
+from srlm.run.run_dir import RunDir
+from srlm.run.stage_runner import StageRunner
+from srlm.stages import eft
+from srlm.workers.jobs import Train
+
+from tests.scripted import Recorder
+
+
+@dataclass
+class ScriptedLauncher:
+    """Stands in for workers; interrupts itself in place of the job number `stop_at`, after its first task."""
+
+    stop_at: int = 99
+    works: list = field(default_factory=list)
+
+    def run(self, work, finish):
+        self.works.append(work)
+        if isinstance(work, Train):
+            work.target.mkdir(parents=True)
+            (work.target / "config.json").write_text("{}", encoding="utf-8")
+            finish(work.name, {"rows": 1})
+            return
+        for task in work.tasks:
+            task.file.parent.mkdir(parents=True, exist_ok=True)
+            task.file.write_text("", encoding="utf-8")
+            finish(task.name, {"rows": 0})
+            if len(self.works) > self.stop_at:
+                raise KeyboardInterrupt
+
+
+def jobs(launcher):
+    """Return the stages of each job."""
+    return [[work.name] if isinstance(work, Train) else [task.name for task in work.tasks] for work in launcher.works]
+
+
+def run(path, model, launcher, **sections):
+    values = {"model": {"name": model, "chat_template": "plain"}, "iterations": 1, **sections}
+    config = configuration.build({**values, "seed_data": {"eft_limit": 8, "ift_limit": 8}})
+    with pytest.MonkeyPatch.context() as patch:  # there are no judgements
+        patch.setattr(eft, "examples_from_judgements", lambda rows, _, **how: eft.examples_from_ranks(rows, **how))
+        Loop(StageRunner(config, RunDir.open(path, config), launcher, Recorder())).run()
+    return launcher.works
+
+
+EVALUATED = ("judge_held_out", "answers")
+ORDER = [
+    [f"m0/{stage}" for stage in EVALUATED],
+    ["sft/sft"],
+    ["seed/judgements", *(f"sft/{stage}" for stage in EVALUATED)],
+    ["m1/sft"],
+    [f"m1/{stage}" for stage in EVALUATED],
+]
+
+
+def test_m0_comes_first_and_the_sft_baseline_is_loaded_once(tiny_model, tmp_path):
+    launcher = ScriptedLauncher()
+    works = run(tmp_path / "run", tiny_model, launcher, head_to_head={"baselines": ["base", "sft"]})
+    assert jobs(launcher) == [*ORDER, ["sft/vs_m0", "m1/vs_sft", "m1/vs_m0"]]
+    assert works[0].folder == works[1].base == works[3].base == tiny_model
+    assert works[0].config.model.chat_template == "plain"  # the template that M1 is trained with
+    assert works[2].folder == str(tmp_path / "run" / "sft" / "model")
+    assert works[1].card["model"] == "sft of run run"
+    assert (works[1].card["trained from"], works[1].card["iteration"]) == (tiny_model, "0")
+    assert not (tmp_path / "run" / "m0" / "model").exists()
+
+
+@pytest.mark.parametrize("source", ["judgements", "ranks"])
+def test_nothing_is_evaluated_before_m1_if_not_wanted(tiny_model, tmp_path, source):
+    launcher = ScriptedLauncher()
+    run(tmp_path / "run", tiny_model, launcher, evaluate={"base": False}, eft={"from": source})
+    baseline = [["sft/sft"], ["seed/judgements"]] if source == "judgements" else []
+    assert jobs(launcher) == [*baseline, ["m1/sft"], ["m1/judge_held_out", "m1/answers"]]
+
+
+def test_with_ranks_there_is_no_sft_baseline(tiny_model, tmp_path):
+    launcher = ScriptedLauncher()
+    run(tmp_path / "run", tiny_model, launcher, eft={"from": "ranks"}, head_to_head={"baselines": ["base", "sft"]})
+    assert jobs(launcher) == [ORDER[0], ["m1/sft"], ORDER[4], ["m1/vs_m0"]]
+
+
+@pytest.mark.parametrize("stop_at", [0, 2])
+def test_an_interrupted_evaluation_resumes_at_its_next_stage(tiny_model, tmp_path, stop_at):
+    """Of M0, and of the SFT baseline in the job that judges the seed."""
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", tiny_model, ScriptedLauncher(stop_at))
+    launcher = ScriptedLauncher()
+    run(tmp_path / "run", tiny_model, launcher)
+    assert jobs(launcher) == [ORDER[stop_at][1:], *ORDER[stop_at + 1 :], ["sft/vs_m0", "m1/vs_m0"]]
+
+
+def test_m0_judges_and_answers_with_the_tasks_of_every_model(tiny_model, tmp_path):
+    works = run(tmp_path / "run", tiny_model, ScriptedLauncher(), eft={"from": "ranks"})
+    for before, after in zip(works[0].tasks, works[2].tasks, strict=True):
+        assert type(before) is type(after)
+        assert isinstance(before, evaluation_tasks.JudgeTask | evaluation_tasks.AnswersTask)
+        inputs = [name for name in before.__dataclass_fields__ if name not in ("name", "file")]
+        assert [getattr(before, name) for name in inputs] == [getattr(after, name) for name in inputs]
