@@ -88,7 +88,7 @@ def test_the_summary_begins_with_m0(path):
         "better than M0",
         "better than M1, possibly due to length",
     ]
-    assert rows[0].sentences == ["Judge: 0 of 60 pairs scored, as no two verdicts on a pair could be parsed."]
+    assert rows[0].sentences == ["Judge: 0 of 60 pairs scored, as no pair has two scored answers."]
     assert rows[2].sentences == [
         "Answers: better than M0 (judge: M1).",
         "Judge: not significantly better than the length baseline.",
@@ -101,10 +101,10 @@ def test_the_summary_begins_with_m0(path):
 @pytest.mark.parametrize(
     ("rate", "controlled", "text"),
     [
-        (HIGH, HIGH, " M2 gives better answers than M0, the base model."),
-        (LOW, LOW, " M2 gives worse answers than M0, the base model."),
-        (EVEN, EVEN, " No significant difference between M2 and M0, the base model."),
-        (HIGH, EVEN, " M2 wins against M0, the base model, but longer answers alone may explain it."),
+        (HIGH, HIGH, " Against M0, the base model: better."),
+        (LOW, LOW, " Against M0, the base model: worse."),
+        (EVEN, EVEN, " Against M0, the base model: no significant difference."),
+        (HIGH, EVEN, " Against M0, the base model: better, possibly due to length."),
         (NONE, NONE, ""),
     ],
 )
@@ -116,7 +116,7 @@ def test_the_headline_says_what_the_whole_run_gave(tmp_path, rate, controlled, t
 def test_a_run_of_one_model_is_compared_with_m0(tmp_path):
     with_baselines(tmp_path)
     change_manifest(tmp_path, lambda found: [found.pop(stage) for stage in list(found) if stage.startswith("m2/")])
-    assert headline(read_run(tmp_path)).text == "Only M1 is trained. M1 gives better answers than M0, the base model."
+    assert headline(read_run(tmp_path)).text == "Only M1 is trained. Against M0, the base model: better."
 
 
 def test_the_page_shows_both(page):

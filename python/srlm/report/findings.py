@@ -135,16 +135,16 @@ def _headline(model: str, match: Match) -> str:
 
 
 def _against_base(model: ModelData) -> str:
-    """Return a sentence on a model's answers against M0's, or nothing if they were not compared."""
+    """Return how a model's answers compare with M0's, or nothing if they were not compared."""
     match = model.match(BASE)
     outcome = "unmeasured" if match is None else match_outcome(match)
     if match is None or outcome == "unmeasured":
         return ""
     if (doubt := _length_doubt(match)) is not None:
-        return f" {model.name} wins against M0, the base model, but {doubt}."
+        return f" Against M0, the base model: wins, but {doubt}."
     if outcome == "same":
-        return f" A difference between {model.name} and M0, the base model, is not shown{_in_brackets(decided(match))}."
-    return f" {model.name} gives {outcome} answers than M0, the base model."
+        return f" Against M0, the base model: difference not shown{_in_brackets(decided(match))}."
+    return f" Against M0, the base model: {outcome}."
 
 
 def _summary_row(model: ModelData, run: RunData) -> SummaryRow:
@@ -247,7 +247,8 @@ def _judge_sentence(model: ModelData, before: ModelData | None) -> str:
     entry = model.judging.get("held_out")
     accuracy = estimate(entry, "pairwise_accuracy")
     if accuracy.low is None or accuracy.high is None:
-        return f"Judge: {_unscored(entry) or 'not measured'}."
+        unscored = _unscored(entry)
+        return f"Judge: {unscored}, as no pair has two scored answers." if unscored else "Judge: not measured."
     text = {
         "better": "Judge: better than the length baseline",
         "worse": "Judge: worse than the length baseline",
@@ -266,7 +267,7 @@ def _unscored(entry: Entry | None) -> str:
     unscored = (entry or {}).get("pairs_unscored") or 0
     if not unscored or (entry or {}).get("pairs"):
         return ""
-    return f"0 of {unscored} pairs scored, as no two verdicts on a pair could be parsed"
+    return f"0 of {unscored} pairs scored"
 
 
 def _eft_sentences(model: ModelData, sft: ModelData | None) -> list[str]:
