@@ -101,10 +101,10 @@ def test_the_summary_begins_with_m0(path):
 @pytest.mark.parametrize(
     ("rate", "controlled", "text"),
     [
-        (HIGH, HIGH, " Against M0, the base model: better."),
-        (LOW, LOW, " Against M0, the base model: worse."),
-        (EVEN, EVEN, " Against M0, the base model: no significant difference."),
-        (HIGH, EVEN, " Against M0, the base model: better, possibly due to length."),
+        (HIGH, HIGH, " M2 against M0, the base model: better."),
+        (LOW, LOW, " M2 against M0, the base model: worse."),
+        (EVEN, EVEN, " M2 against M0, the base model: no significant difference."),
+        (HIGH, EVEN, " M2 against M0, the base model: better, possibly due to length."),
         (NONE, NONE, ""),
     ],
 )
@@ -116,7 +116,13 @@ def test_the_headline_says_what_the_whole_run_gave(tmp_path, rate, controlled, t
 def test_a_run_of_one_model_is_compared_with_m0(tmp_path):
     with_baselines(tmp_path)
     change_manifest(tmp_path, lambda found: [found.pop(stage) for stage in list(found) if stage.startswith("m2/")])
-    assert headline(read_run(tmp_path)).text == "Only M1 is trained. Against M0, the base model: better."
+    assert headline(read_run(tmp_path)).text == "Only M1 is trained. M1 against M0, the base model: better."
+
+
+def test_without_a_comparison_with_m1_the_headline_is_about_m0(tmp_path):
+    change_manifest(with_baselines(tmp_path), lambda found: found.pop("m2/vs_m1"))
+    text = "Unknown: no model was compared with M1. M2 against M0, the base model: better, possibly due to length."
+    assert headline(read_run(tmp_path)).text == text
 
 
 def test_the_page_shows_both(page):

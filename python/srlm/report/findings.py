@@ -72,7 +72,8 @@ def headline(run: RunData) -> Finding:
             outcome = match_outcome(match) if _length_doubt(match) is None else "same"
             text = _headline(model.name, match) + _against_base(model) + _not_compared(later)
             return Finding(outcome, text)
-    return Finding("unmeasured", "Unknown: no model was compared with M1.")
+    base = next((text for model in reversed(trained) if (text := _against_base(model))), "")
+    return Finding("unmeasured", f"Unknown: no model was compared with M1.{base}")
 
 
 def summary_rows(run: RunData) -> list[SummaryRow]:
@@ -140,11 +141,12 @@ def _against_base(model: ModelData) -> str:
     outcome = "unmeasured" if match is None else match_outcome(match)
     if match is None or outcome == "unmeasured":
         return ""
+    name = f" {model.name} against M0, the base model:"
     if (doubt := _length_doubt(match)) is not None:
-        return f" Against M0, the base model: wins, but {doubt}."
+        return f"{name} wins, but {doubt}."
     if outcome == "same":
-        return f" Against M0, the base model: difference not shown{_in_brackets(decided(match))}."
-    return f" Against M0, the base model: {outcome}."
+        return f"{name} difference not shown{_in_brackets(decided(match))}."
+    return f"{name} {outcome}."
 
 
 def _summary_row(model: ModelData, run: RunData) -> SummaryRow:
