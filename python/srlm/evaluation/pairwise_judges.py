@@ -110,4 +110,5 @@ class EndpointJudge:
         )
         for response in self._endpoint.complete(requests):
             said = said_in(response.text)
-            yield JudgeOutput(response.key, said.said, thought=said.thought)
+            thoughts = [thought for thought in (response.thought, said.thought) if thought]
+            yield JudgeOutput(response.key, said.said, thought="\n".join(thoughts) or None)

@@ -59,8 +59,9 @@ def known_prompts(config: Config, run_dir: RunDir, t: int) -> dict[str, KnownFil
         "seed/eft_ranked": KnownFile(run_dir.seed("eft_ranked.jsonl"), novelty.SEED_OR_NEW),
         "seed/eft_valid": KnownFile(run_dir.seed("eft_valid.jsonl"), novelty.HELD_OUT),
     }
-    if config.head_to_head.prompt_files and (run_dir.entry("seed/held_out") or {}).get("rows"):
-        files["seed/held_out"] = KnownFile(run_dir.seed("held_out.jsonl"), novelty.HELD_OUT)
+    for name in ("held_out", "early_stop") if config.head_to_head.prompt_files else ():
+        if (run_dir.entry(f"seed/{name}") or {}).get("rows"):
+            files[f"seed/{name}"] = KnownFile(run_dir.seed(f"{name}.jsonl"), novelty.HELD_OUT)
     for earlier in range(2, t):
         files[f"m{earlier}/prompts"] = KnownFile(run_dir.file(earlier, "prompts.jsonl"), novelty.EARLIER)
     return files
