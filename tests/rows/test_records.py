@@ -11,6 +11,7 @@ from srlm.errors import InputError
 from srlm.rows import json_lines, records
 from srlm.rows.records import (
     Candidate,
+    CaseResult,
     Comparison,
     DroppedPrompt,
     Example,
@@ -42,6 +43,7 @@ ROWS = [
     RankedAnswers("1", TRICKY, [TRICKY, "b"], [5.0, 1.0], ["", TRICKY]),
     Comparison("1", "2", "b", TRICKY, "second", 0.25),
     Comparison("1", "2", "a", "", "missing", None),
+    CaseResult("win_rate", "1", TRICKY, 0.5),
     SequenceLogprob("1", 3, -1.5, -1.75),
 ]
 PROMPTS = [Prompt(str(n), f"{n} {TRICKY}", "seed", [], -1) for n in range(3)]
