@@ -37,7 +37,7 @@ class PairLogps:
     ref_rejected: torch.Tensor
     chosen_lengths: torch.Tensor  # tokens
     rejected_lengths: torch.Tensor
-    mean_chosen_length: torch.Tensor  # scalar, over all pairs of the call, not only those of the chunk
+    mean_chosen_length: torch.Tensor  # scalar, over all pairs of the call or as given, not only those of the chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ def preference_loss(
     weights: torch.Tensor | None = None,
     extra_logps: torch.Tensor | None = None,
     lengths: torch.Tensor | None = None,
+    mean_chosen_length: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
     softcap: float | None = None,
     logit_scale: float = 1.0,
@@ -104,6 +105,8 @@ def preference_loss(
         extra_logps: [P] added to both log-probabilities before the loss, without gradient: the log-probability of the
             prefix that both answers share, if its rows are left out because they cancel.
         lengths: [P, 2] tokens of the answers, if rows were left out; by default the number of rows not masked.
+        mean_chosen_length: scalar for `PairLogps`, if this call has only a part of the pairs of an optimizer step; by
+            default the mean over the pairs of the call.
         bias: [V] of the projection, or None.
         softcap: cap * tanh(logit / cap), as in Gemma 2 (arXiv 2408.00118), or None.
         logit_scale: factor of the logits, before the softcap.
@@ -125,6 +128,8 @@ def preference_loss(
     acc_dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     rows = sum_rows(labels != IGNORED, offsets, acc_dtype).view(pairs, 2)  # not masked
     lengths = _pair_tensor(rows if lengths is None else lengths, "lengths", (pairs, 2), 0.0, hidden, acc_dtype)
+    if mean_chosen_length is None:
+        mean_chosen_length = (rows if extra_logps is None else lengths)[:, 0].sum() / max(pairs, 1)
     grad = torch.is_grad_enabled()
     call = _Call(
         labels=labels,
@@ -133,7 +138,7 @@ def preference_loss(
         weights=_pair_tensor(weights, "weights", (pairs,), 1.0, hidden, acc_dtype) / max(pairs, 1),
         extra=_pair_tensor(extra_logps, "extra_logps", (pairs,), 0.0, hidden, acc_dtype),
         lengths=lengths,
-        mean_chosen_length=(rows if extra_logps is None else lengths)[:, 0].sum() / max(pairs, 1),
+        mean_chosen_length=mean_chosen_length.to(hidden.device, acc_dtype),
         loss_fn=loss_fn,
         transform=LogitTransform(softcap, logit_scale, temperature),
         budget=budget,

@@ -13,7 +13,7 @@ margin d = (c - c0) - (r - r0):
 | `ipo` | ((c - c0) / len c - (r - r0) / len r - 1 / (2 beta))^2 | Azar et al. 2023, arXiv 2310.12036, eq. 17, per token |
 | `sigmoid_norm` | -log sigmoid(beta ((c - c0) / len c - (r - r0) / len r)) | length-normalised DPO: Lambert et al. 2024, arXiv 2411.15124 |
 | `simpo` | -log sigmoid(beta (c / len c - r / len r) - gamma) | SimPO: Meng et al. 2024, arXiv 2405.14734, eq. 6 |
-| `sft` | -c / (mean of len c over the batch) | negative log-likelihood per token of the chosen answers, as an additional term |
+| `sft` | -c / (mean of len c over the optimizer step) | negative log-likelihood per token of the chosen answers, as an additional term |
 """  # noqa: E501  a table
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def simpo(pairs: PairLogps, settings: LossSettings) -> torch.Tensor:
 
 
 def sft(pairs: PairLogps, settings: LossSettings) -> torch.Tensor:
-    """Negative log-likelihood of the chosen answers; its mean over the batch is the mean over their tokens: [p]."""
+    """Negative log-likelihood of the chosen answers; its mean over the step is the mean over their tokens: [p]."""
     return -pairs.chosen / pairs.mean_chosen_length.clamp(min=torch.finfo(pairs.chosen.dtype).tiny)
 
 

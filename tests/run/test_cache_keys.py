@@ -215,6 +215,13 @@ def test_the_evaluation_of_the_sft_baseline_depends_on_its_training(tiny_model, 
     assert "m1/sft" not in again
 
 
+@pytest.mark.parametrize(("loss", "kinds"), [("sigmoid", set()), ("sft", set()), ("aot", {"dpo"})])
+def test_the_micro_batch_size_counts_for_losses_of_micro_batches(tiny_model, tmp_path, loss, kinds):
+    run = finished(tmp_path, tiny_model, dpo={"loss_type": [loss]})
+    assert changed(run, "dpo.micro_batch_size=2")[0] == kinds
+    assert changed(run, "sft.micro_batch_size=2")[0] == set()
+
+
 @pytest.mark.parametrize("method", ["margin", "length_controlled", "top_bottom"])
 def test_pairing_methods_read_their_own_settings(tiny_model, tmp_path, method):
     run = finished(tmp_path, tiny_model, pairs={"method": method})

@@ -25,6 +25,7 @@ from srlm.config.schema import Config
 from srlm.config.section import Section
 from srlm.config.training import (
     FUSED_LOSSES,
+    MICRO_BATCH_LOSSES,
     SMOOTHED_LOSSES,
     DpoSection,
     LaunchSection,
@@ -36,6 +37,7 @@ from srlm.config.training import (
 
 __all__ = [
     "FUSED_LOSSES",
+    "MICRO_BATCH_LOSSES",
     "SMOOTHED_LOSSES",
     "Action",
     "CandidatesSection",

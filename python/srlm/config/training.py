@@ -13,6 +13,8 @@ LossType = Literal[
     "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm", "simpo",
 ]  # fmt: skip
 SMOOTHED_LOSSES = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
+# These sort the pairs of a micro-batch (Melnyk et al. 2024, arXiv 2406.05882), so its size changes the loss.
+MICRO_BATCH_LOSSES = frozenset({"aot", "aot_unpaired"})
 # The losses of `srlm.losses`. TRL has all of them except simpo, so simpo can only be combined with these.
 FUSED_LOSSES = frozenset({"sigmoid", "hinge", "robust", "ipo", "sigmoid_norm", "simpo", "sft"})
 
@@ -38,7 +40,11 @@ class TrainingSection(Section):
     epochs: Annotated[float, Field(gt=0)] = Field(1.0, description="Number of passes over the data.")
     max_steps: Count | None = Field(None, description="Train for this many optimizer steps; overrides `epochs`.")
     batch_size: Count = Field(16, description="Rows (for DPO: pairs) per optimizer step, over all devices.")
-    micro_batch_size: Count = Field(1, description="Rows (for DPO: pairs) per device and forward pass.")
+    micro_batch_size: Count = Field(
+        1,
+        description="Rows (for DPO: pairs) per device and forward pass. The loss is normalised over the optimizer step, "
+        "so this changes rounding only; `aot` and `aot_unpaired` are functions of a micro-batch.",
+    )
     max_length: Count = Field(
         2048, description="Maximum length of a row, in tokens; a longer one is dropped and counted, not truncated."
     )

@@ -32,8 +32,8 @@ FORMAT = 4
 STARTED = "started.json"
 WEIGHTS = "weights.json"
 # Keys that are in no stage's cache key: the number of iterations, hardware, speed, memory and limits. They may change
-# the rounding of sums, the dropout masks of a training, and the order of rows in SFT. The model behind an endpoint is
-# in the cache keys.
+# the rounding of sums and the dropout masks of a training (for losses of micro-batches see `stage_inputs.dpo`). The
+# model behind an endpoint is in the cache keys.
 NOT_IN_CACHE_KEYS = (
     "iterations",
     "launch.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from srlm.config import MICRO_BATCH_LOSSES
 from srlm.run import cache_keys
 from srlm.run.cache_keys import key_inputs
 from srlm.stages import novelty
@@ -98,6 +99,8 @@ def dpo(config: Config) -> dict[str, Any]:
     """Return the inputs of a preference training, its early stopping included."""
     compares = config.dpo.eval_steps is not None
     inputs = key_inputs(config, "dpo", exclude=() if compares else cache_keys.EARLY_STOPPING)
+    if MICRO_BATCH_LOSSES & set(config.dpo.loss_type):
+        inputs["dpo.micro_batch_size"] = config.dpo.micro_batch_size
     return inputs | key_inputs(config, "candidates", exclude=cache_keys.CANDIDATES_PER_PROMPT) if compares else inputs
 
 

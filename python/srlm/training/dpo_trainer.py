@@ -1,16 +1,18 @@
 """TRL's DPOTrainer with the fused preference loss: completion rows only, no logits, gradients in one pass.
 
-The only differences from TRL's trainer: only rows that predict completion tokens are projected; the gradients of the
+The only differences from TRL's trainer: a loss is normalised over the whole optimizer step (`step_totals`), so that it
+does not depend on the micro-batch size; only rows that predict completion tokens are projected; the gradients of the
 output head are computed in the forward pass (`srlm.kernels.preference_loss`); statistics are float32 throughout; the
 reference log-probabilities come from the same kernels and are cached in a file. TRL's own implementation runs for
 losses that are not a function of one pair's log-probabilities (`aot`, ...) or not in `srlm.losses`, and for mixtures of
-experts with a load-balancing loss.
+experts with a load-balancing loss. Of these, `aot` and `aot_unpaired` sort the pairs of a micro-batch, and the
+load-balancing loss is a function of a micro-batch's routing, so they depend on its size by definition.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from accelerate.utils import broadcast_object_list
@@ -26,9 +28,10 @@ from srlm.training import reference_logps
 from srlm.training.fused_head import PreferenceRequest, add_preference_head
 from srlm.training.preference_layout import LAYOUT_KEY, PreferenceCollator
 from srlm.training.recent_batches import RecentBatches
+from srlm.training.step_totals import STEP_KEY, NormalizedSteps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from datasets import Dataset
@@ -37,11 +40,16 @@ if TYPE_CHECKING:
 
     from srlm.kernels.preference_loss import PairLogps, PreferenceMetrics
     from srlm.reporter import Reporter
+    from srlm.training.step_totals import StepTotals
 
     LossFn = Callable[[PairLogps], torch.Tensor]
 
 
-class PreferenceTrainer(RecentBatches, DPOTrainer):
+REAL_PAIRS_KEY = "real_pairs"
+OWN_KEYS = frozenset({LAYOUT_KEY, STEP_KEY, REAL_PAIRS_KEY})  # entries of a batch that TRL does not know
+
+
+class PreferenceTrainer(RecentBatches, NormalizedSteps, DPOTrainer):
     """A DPOTrainer on rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`), which are not truncated.
 
     Takes TRL's keyword arguments. `model` must be a loaded model, `args` must have `precompute_ref_log_probs` and no
@@ -57,7 +65,16 @@ class PreferenceTrainer(RecentBatches, DPOTrainer):
             in an unsupported way.
     """
 
-    _precompute_engine: Any  # TRL's
+    METRIC_COUNTS: ClassVar[dict[str, str]] = {
+        "mean_token_accuracy": "chosen_tokens",
+        "logits/chosen": "chosen_tokens",
+        "logits/rejected": "rejected_tokens",
+        "entropy": "tokens",
+    }
+    DEFAULT_COUNT: ClassVar[str] = "pairs"
+    _precompute_engine: Any  # TRL's, as the next two
+    loss_weights: list[float]
+    router_aux_loss_coef: float
 
     def __init__(
         self,
@@ -165,18 +182,63 @@ class PreferenceTrainer(RecentBatches, DPOTrainer):
             logps = model(**_model_inputs(inputs), preference=request)["logps"]  # [B, 2]
         return logps[:, 0], logps[:, 1]
 
+    def count_batch(self, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return the number of pairs, and of predicted tokens of their answers."""
+        mask = inputs["completion_mask"][:, 1:]  # [2B, L - 1], chosen answers first; nothing predicts the first token
+        pairs = len(mask) // 2
+        real = mask.new_tensor(inputs.get(REAL_PAIRS_KEY, pairs))
+        chosen, rejected = (side[:real].sum() for side in mask.split(pairs))
+        return {"pairs": real, "chosen_tokens": chosen, "rejected_tokens": rejected, "tokens": chosen + rejected}
+
+    def exclude_rows(self, inputs: dict[str, Any], real: int) -> None:
+        """See `NormalizedSteps`; TRL's implementation has no weights per pair, and counts fillers as pairs."""
+        if self._loss_fn is not None:
+            inputs[REAL_PAIRS_KEY] = real
+
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:  # noqa: ANN401
+        totals = inputs.get(STEP_KEY)
         if self._loss_fn is None or return_outputs:  # outputs need logits, which TRL computes
-            inputs = {name: value for name, value in inputs.items() if name != LAYOUT_KEY}
-            return super()._compute_loss(model, inputs, return_outputs)
+            known = {name: value for name, value in inputs.items() if name not in OWN_KEYS}
+            with contextlib.nullcontext() if totals is None else self._weighted_terms(inputs, totals):
+                return super()._compute_loss(model, known, return_outputs)
         refs = torch.stack([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]], 1)  # [B, 2]
-        request = PreferenceRequest(inputs[LAYOUT_KEY], self._loss_fn, refs)
+        real = torch.arange(len(refs), device=refs.device) < inputs.get(REAL_PAIRS_KEY, len(refs))  # [B]
+        weights, mean_length = None, None
+        if totals is not None:
+            pairs = totals.counts["pairs"]
+            weights = real * (len(refs) * totals.processes / pairs)
+            mean_length = totals.counts["chosen_tokens"] / pairs
+        layout = inputs[LAYOUT_KEY]
+        request = PreferenceRequest(layout, self._loss_fn, refs, weights=weights, mean_chosen_length=mean_length)
         outputs = model(**_model_inputs(inputs), preference=request)
-        self._store_pair_metrics(outputs["metrics"].metrics, refs, inputs)
+        self._store_pair_metrics(outputs["metrics"].metrics, refs, inputs, real)
         return outputs["loss"]
 
-    def _store_pair_metrics(self, metrics: PreferenceMetrics, refs: torch.Tensor, inputs: dict[str, Any]) -> None:
-        """Store metrics under TRL's names; a single reduce for all of them, so a single device sync."""
+    @contextlib.contextmanager
+    def _weighted_terms(self, inputs: dict[str, Any], totals: StepTotals) -> Iterator[None]:
+        """Weight TRL's terms, means over a micro-batch, by its share of the step: of its tokens (`sft`) or pairs."""
+        counts = self.count_batch(inputs)
+        pairs, tokens = (
+            float(counts[name] * totals.processes / totals.counts[name]) for name in ("pairs", "chosen_tokens")
+        )
+        before = self.loss_weights, self.router_aux_loss_coef
+        self.loss_weights = [
+            weight * (tokens if name == "sft" else pairs)
+            for name, weight in zip(self.loss_types, self.loss_weights, strict=True)
+        ]
+        self.router_aux_loss_coef *= pairs
+        try:
+            yield
+        finally:
+            self.loss_weights, self.router_aux_loss_coef = before
+
+    def _store_pair_metrics(
+        self, metrics: PreferenceMetrics, refs: torch.Tensor, inputs: dict[str, Any], real: torch.Tensor
+    ) -> None:
+        """Store metrics under TRL's names; a single reduce for all of them, so a single device sync.
+
+        `real` [B] is false for pairs that only fill up a micro-batch.
+        """
         mode = "train" if self.model.training else "eval"
         rewards = self.beta * (torch.stack([metrics.chosen_logps, metrics.rejected_logps], 1) - refs.to(metrics.losses))
         pair_metrics = torch.stack(
@@ -189,8 +251,11 @@ class PreferenceTrainer(RecentBatches, DPOTrainer):
                 metrics.rejected_logps,
             ]
         )  # [6, B]
+        real = real.to(pair_metrics.device)
+        pair_metrics = pair_metrics[:, real]
         tokens = inputs["attention_mask"].sum()
-        hits, lengths = metrics.chosen_top1.sum(), inputs[LAYOUT_KEY].lengths[:, 0].sum()
+        hits = metrics.chosen_top1[real].sum()
+        lengths = inputs[LAYOUT_KEY].lengths[:, 0].to(real.device)[real].sum()
         sums = torch.stack(
             [*pair_metrics.double().sum(1), *(x.to(pair_metrics.device).double() for x in (hits, lengths, tokens))]
         )

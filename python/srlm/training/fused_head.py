@@ -45,9 +45,16 @@ class PreferenceRequest:
         layout: Layout,
         loss_fn: Callable[[PairLogps], torch.Tensor] | None = None,
         ref_logps: torch.Tensor | None = None,
+        *,
+        weights: torch.Tensor | None = None,
+        mean_chosen_length: torch.Tensor | None = None,
     ) -> None:
-        """Request the loss, or without `loss_fn` the answers' log-probabilities; `ref_logps` is [B, 2] float32."""
+        """Request the loss, or without `loss_fn` the answers' log-probabilities.
+
+        `ref_logps` is [B, 2] float32; `weights` [B] and the scalar `mean_chosen_length` are those of `preference_loss`.
+        """
         self.layout, self.loss_fn, self.ref_logps = layout, loss_fn, ref_logps
+        self.weights, self.mean_chosen_length = weights, mean_chosen_length
 
 
 def add_preference_head(model: PreTrainedModel, *, check: bool = True) -> None:
@@ -122,8 +129,10 @@ def _run_request(
         layout.cu_seqlens,
         request.ref_logps,
         request.loss_fn,
+        weights=request.weights,
         extra_logps=prefix_logps,
         lengths=layout.lengths,
+        mean_chosen_length=request.mean_chosen_length,
         **options,
     )
     if prefix_top1 is not None:

@@ -6,10 +6,7 @@ A trainer's batches have no row ids. The inputs of a step are kept until the nex
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING, Any
-
-from trl import SFTTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,19 +18,18 @@ if TYPE_CHECKING:
 class RecentBatches:
     """Trainer mixin that keeps the inputs and losses of the last step's micro-batches."""
 
-    recent: deque[tuple[Any, torch.Tensor]]
+    recent: list[tuple[Any, torch.Tensor]]
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """See `transformers.Trainer`: called once per step, with fewer micro-batches in the last one of an epoch."""
+        self.recent = []
+        return super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: Any, *rest: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
         """See `transformers.Trainer.training_step`."""
         loss: torch.Tensor = super().training_step(model, inputs, *rest, **options)  # type: ignore[misc]
-        if not hasattr(self, "recent"):
-            self.recent = deque(maxlen=self.args.gradient_accumulation_steps)  # type: ignore[attr-defined]
         self.recent.append((inputs, loss.detach()))
         return loss
-
-
-class SupervisedTrainer(RecentBatches, SFTTrainer):
-    """TRL's SFTTrainer with `RecentBatches`."""
 
 
 def recent_rows(trainer: Trainer, rows: Sequence[Mapping[str, Sequence[int]]]) -> list[int]:

@@ -15,7 +15,7 @@ from srlm.errors import InputError
 from srlm.models import chat
 from srlm.training import train
 from srlm.training.callbacks import Progress
-from srlm.training.recent_batches import SupervisedTrainer
+from srlm.training.sft_trainer import SupervisedTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,6 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: TrainingJob,
             **train.arguments(sft, job),
             packing=False,
             completion_only_loss=True,
-            train_sampling_strategy="group_by_length",  # rows of similar length share a forward pass: less padding
         ),
         train_dataset=Dataset.from_list(fitting),
         processing_class=tokenizer,
