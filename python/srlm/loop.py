@@ -223,10 +223,12 @@ class Loop:
 
     def train_sft(self, model: int | str, base: str, depends_on: tuple[str, ...], files: tuple[str, ...]) -> None:
         """Fine-tune `base` on files of the seed folder, which gives M_t or the SFT baseline."""
-        inputs = stage_inputs.sft(self.config)
-        if base == self.runner.base:
-            inputs = stage_inputs.sft_on_base(self.config, self.runner.local_weights(base))
+        inputs, from_base = stage_inputs.sft(self.config), base == self.runner.base
+        if from_base:
+            inputs |= self.runner.base_inputs()
         if not self.runner.is_done(f"{model_name(model)}/sft", self.run_dir.model(model), inputs, depends_on):
+            if from_base:
+                self.runner.check_base()
             data = tuple(self.run_dir.seed(file).resolve() for file in files)
             self.runner.launch(self._training(model, "sft", base, data))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srlm.evaluation import schedule
-from srlm.models import registry
+from srlm.models import fit, registry, shape
 from srlm.rows.json_lines import read_bytes
 from srlm.stages import judge_prompt, seed_sets
 
@@ -18,7 +18,8 @@ def preflight(config: Config) -> None:
     """Check everything that can be checked without loading a model.
 
     Raises:
-        InputError: the judge prompt, a seed file, accelerate's file, a chat template or a local model is invalid.
+        InputError: the judge prompt, a seed file, accelerate's file, a chat template or a local model is invalid, or
+            the configured lengths do not fit into a local model's context.
     """
     judge_prompt.check(config.judge)
     seed_sets.load(config.seed_data, config.seed)
@@ -28,5 +29,6 @@ def preflight(config: Config) -> None:
         registry.read_chat_template(config.model.chat_template)
     for name in (config.model.name, config.prompts.model):
         if name is not None and (registry.is_local(name) or registry.is_path(name)):
-            registry.resolve(name)
+            found = shape.read_shape(registry.resolve(name))
+            fit.check_room(config, found, f"the model {name!r}", only_prompts=name != config.model.name)
     schedule.preflight(config)

@@ -80,8 +80,8 @@ LOADED: list[tuple[str, Change, tuple[str, ...]]] = [
         with_values("config.json", model_type="none-such"),
         ("`none-such`", "use another model"),
     ),
-    ("a size that is a text", with_values("config.json", hidden_size="a"), ("hidden_size", "again")),
-    ("heads that do not fit", with_values("config.json", hidden_size=63), ("hidden size (63)", "again")),
+    ("a size that is a text", with_values("config.json", hidden_size="a"), ("hidden_size", "use another model")),
+    ("heads that do not fit", with_values("config.json", hidden_size=63), ("hidden size (63)", "use another model")),
     (
         "layers without weights",
         with_values("config.json", num_hidden_layers=3),

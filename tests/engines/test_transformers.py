@@ -18,6 +18,7 @@ from tests.engines.drawing import (
     requests,
     watch_passes,
 )
+from tests.engines.generation_settings import with_settings
 from tests.scripted import Recorder
 
 
@@ -115,9 +116,9 @@ def test_logprob_counts_the_end_token_and_nothing_after(folder, tiny_tokenizer):
         assert done.logprob == pytest.approx(chosen.sum().item(), abs=1e-3)
 
 
-def test_second_end_token_of_the_generation_config(folder, tiny_tokenizer):
+def test_second_end_token_of_the_generation_config(folder, tiny_tokenizer, tmp_path):
+    folder = with_settings(folder, tmp_path, eos_token_id=[tiny_tokenizer.eos_token_id, 77])
     engine = biased(folder, tiny_tokenizer, 77, bias=50.0)
-    engine._model.generation_config.eos_token_id = [tiny_tokenizer.eos_token_id, 77]
     done = by_key(engine, requests(GREEDY, (9,)))["r0"]
     assert (done.token_ids, done.finish_reason) == ([77], "stop")
 

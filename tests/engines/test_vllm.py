@@ -13,6 +13,7 @@ from srlm.engines.base import Request, Sampling
 
 from tests.conftest import HANG_SECONDS
 from tests.engines.drawing import GREEDY, SAMPLED, VLLM, by_key, log_probabilities, requests
+from tests.engines.generation_settings import with_settings
 
 WATCHED = Sampling(0.0, 1.0, 8, logprob_token_ids=(22, 280, 5))
 STOPPED = Sampling(0.0, 1.0, 12, stop=("e",))
@@ -37,6 +38,47 @@ def in_vllm(folder, connection):
     found["after reading"] = by_key(engine, requests(GREEDY, shared=20))
     connection.send(found)
     engine.close()
+
+
+def in_vllm_with_settings(folders, connection):
+    """Start vLLM on models that are shipped with sampling settings, one after the other."""
+    found = []
+    for folder in folders:
+        engine = factory.load(folder, ModelSection(name=folder), VLLM)
+        found.append((by_key(engine, requests(GREEDY)), by_key(engine, requests(WATCHED))))
+        engine.close()
+    connection.send(found)
+
+
+@pytest.mark.slow
+def test_vllm_ignores_shipped_settings_but_end_tokens(folder, engine, tmp_path):
+    if importlib.util.find_spec("vllm") is None or not factory.vllm_is_cpu_build():
+        pytest.skip("vLLM's CPU build is not installed")
+    expected = by_key(engine, requests(WATCHED))
+    ending = expected["r0"].token_ids[2]
+    settings = [
+        {"repetition_penalty": 1.8, "min_new_tokens": 9, "top_k": 1, "max_new_tokens": 2, "eos_token_id": [2, ending]},
+        {"max_new_tokens": 0, "eos_token_id": [2, ending]},  # transformers refuses to load it
+    ]
+    folders = [with_settings(folder, tmp_path / str(number), **each) for number, each in enumerate(settings)]
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=in_vllm_with_settings, args=(folders, theirs))
+    process.start()
+    theirs.close()
+    try:
+        results = ours.recv()
+        process.join(HANG_SECONDS)
+    finally:
+        process.kill()
+    for greedy, watched in results:
+        assert (watched["r0"].token_ids, watched["r0"].finish_reason) == (expected["r0"].token_ids[:3], "stop")
+        for key, done in watched.items():
+            length = len(done.token_ids)
+            assert done.token_ids == expected[key].token_ids[:length] == greedy[key].token_ids[:length]
+            assert length == len(expected[key].token_ids) or done.token_ids[-1] == ending
+            for row, other in zip(done.requested_logprobs, expected[key].requested_logprobs, strict=False):
+                assert row == pytest.approx(other, abs=1e-3)
 
 
 def without_torn_end(text):

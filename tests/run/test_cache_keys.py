@@ -1,6 +1,7 @@
 """Cache keys: which settings and file contents are in a stage's key, and which stages a change recomputes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from srlm.config import describe
 from srlm.evaluation.comparison_key import comparison_key_inputs
 from srlm.loop import Loop
 from srlm.run.cache_keys import key_inputs
-from srlm.run.run_dir import NOT_IN_CACHE_KEYS, RunDir
+from srlm.run.run_dir import NOT_IN_CACHE_KEYS, RunDir, with_date
 from srlm.run.stage_runner import UPSTREAM_CHANGED, StageRunner
 from srlm.stages import eft
 
@@ -80,10 +81,12 @@ class AllDone(StageRunner):
         return True
 
 
-def finished(folder, model, **values):
+def finished(folder, model, template=None, **values):
     """Record a run to M2 in which every stage is done, and return its directory."""
+    model = {"name": model, "chat_template": template}
     ranks = {"eft": {"from": "ranks"}, "seed_data": {"eft_limit": 8, "ift_limit": 8}}
-    config = configuration.build({"model": {"name": model}, "iterations": 2, **ranks, **values})
+    config = configuration.build({"model": model, "iterations": 2, **ranks, **values})
+    config = with_date(folder / "run", config)
     run = RunDir.open(folder / "run", config)
     with pytest.MonkeyPatch.context() as patch:  # because there are no judgements
         patch.setattr(eft, "examples_from_judgements", lambda rows, _, **how: eft.examples_from_ranks(rows, **how))
@@ -116,6 +119,7 @@ BASE_MODEL = {"sft", "judge_held_out", "answers"}  # what is trained from M0, an
 CHANGES = {
     "seed=1": {*GENERATED, "ift", "eft_ranked", "eft_valid", "eft_train", "held_out", "sft", "pairs", "dpo"},
     "model.trust_remote_code=true": BASE_MODEL,
+    "model.date=2020-01-31": set(),  # only if the chat template prints a date
     "eft.from=judgements": {"eft_train"},
     "eft.samples=9": set(),  # only if examples come from judgements
     "eft.max_share=0.9": {"eft_train"},
@@ -213,6 +217,19 @@ def test_the_evaluation_of_the_sft_baseline_depends_on_its_training(tiny_model, 
     assert kinds == {"candidates", "answers"}
     assert {"m0/answers", "sft/answers", "sft/vs_m0"} <= again
     assert "m1/sft" not in again
+
+
+def test_the_date_counts_if_the_chat_template_prints_it(tiny_model, tmp_path):
+    template = tmp_path / "template.jinja"
+    body = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    template.write_text("{{ strftime_now('%d %b %Y') }}\n" + body, encoding="utf-8")
+    run = finished(tmp_path, tiny_model, template=str(template))
+    assert changed(run, "model.date=2020-01-31")[0] == BASE_MODEL
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model, folder)
+    (folder / "chat_template.jinja").write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
+    run = finished(tmp_path / "own", str(folder))
+    assert changed(run, "model.date=2020-01-31")[0] == BASE_MODEL
 
 
 @pytest.mark.parametrize(("loss", "kinds"), [("sigmoid", set()), ("sft", set()), ("aot", {"dpo"})])

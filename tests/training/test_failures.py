@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from srlm.errors import StageError
-from srlm.models import chat
+from srlm.models import chat, registry
 from srlm.rows.records import Example
 from srlm.training import train
 from srlm.training.saving import check_has_weights
@@ -51,14 +51,14 @@ def breaks_at(word, load_trainable):
     """Load models whose embedding of a word's first token is NaN in training mode."""
 
     def load(*arguments):
-        model, tokenizer = load_trainable(*arguments)
-        token = tokenizer(word, add_special_tokens=False)["input_ids"][0]
+        model = load_trainable(*arguments)
+        token = registry.load_tokenizer(arguments[1].base)(word, add_special_tokens=False)["input_ids"][0]
 
         def spoil(module, inputs, output):
             return output.masked_fill((inputs[0] == token)[..., None], torch.nan) if module.training else output
 
         model.get_input_embeddings().register_forward_hook(spoil)
-        return model, tokenizer
+        return model
 
     return load
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from srlm.config import ModelSection
+from srlm.config import LoraSection, ModelSection
 from srlm.errors import InputError
 from srlm.models import chat, registry
 from srlm.rows.records import Example
@@ -14,6 +14,7 @@ from srlm.training.dpo import encode as encode_pairs
 from srlm.training.dpo import pair_length
 from srlm.training.sft import encode
 
+from tests.engines.generation_settings import with_settings
 from tests.training.trials import EXAMPLES, PAIRS, example, pair, same_weights, token_logps
 
 
@@ -194,3 +195,26 @@ def test_gradient_checkpointing_changes_nothing(trial):
         trial(f"{on}").sft(gradient_checkpointing=on, learning_rate=1e-3).logged[-1]["loss"] for on in (False, True)
     )
     assert one == pytest.approx(two, abs=1e-4)
+
+
+REFUSED = {"do_sample": False, "temperature": 0.6, "eos_token_id": [2, 77]}
+
+
+@pytest.mark.parametrize("lora", [None, LoraSection(rank=2, alpha=4)])
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_generation_settings_that_cannot_be_saved_cost_no_training(trial, tmp_path, tiny_model, kind, lora):
+    """transformers raises when it saves them: in checkpoints, finished models and merged adapters."""
+    base = with_settings(tiny_model, tmp_path, **REFUSED)
+    done = trial(base=base, save_steps=1)
+    getattr(done, kind)(lora=lora)
+    assert done.trained.finished
+    saved = json.loads((done.job.target / "generation_config.json").read_text(encoding="utf-8"))
+    assert saved["eos_token_id"] == [2, 77]
+    assert "temperature" not in saved
+    notes = [note for note in done.report.notes if "generation_config.json" in note]
+    assert len(notes) == 1
+    assert "`temperature`: `do_sample` is not set to `True`" in notes[0]
+    assert "saved with its special tokens only" in notes[0]
+    again = trial("again", base=str(done.job.target), save_steps=1).sft()
+    assert again.trained.finished
+    assert not [note for note in again.report.notes if "generation_config.json" in note]

@@ -54,12 +54,13 @@ def run(config: str, overrides: tuple[str, ...], run_dir: Path | None) -> None:
     from srlm import config as configuration
     from srlm.preflight import preflight
     from srlm.run import lock
-    from srlm.run.run_dir import RunDir
+    from srlm.run.run_dir import RunDir, with_date
 
     loaded = configuration.load(config, overrides)
     preflight(loaded)
     folder = run_dir or Path("runs") / loaded.name
     with lock.held(folder):
+        loaded = with_date(folder, loaded)
         _run(loaded, RunDir.open(folder, loaded))
 
 

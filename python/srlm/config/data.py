@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from srlm.config.section import Count, Section, Share, Temperature, TopP
 from srlm.native import first_keywords
@@ -19,6 +20,13 @@ def _visible(keyword: str) -> str:
 Keyword = Annotated[str, AfterValidator(_visible)]
 
 
+def _as_date(value: object) -> object:
+    """Parse a date that is written as a string; YAML parses one without quotes itself."""
+    if isinstance(value, str):
+        return datetime.date.fromisoformat(value)
+    return value.date() if isinstance(value, datetime.datetime) else value
+
+
 class ModelSection(Section):
     """The base model M0."""
 
@@ -28,6 +36,11 @@ class ModelSection(Section):
     revision: str | None = Field(None, description="Revision (branch, tag or commit) of a hub model.")
     chat_template: str | None = Field(
         None, description="Jinja chat template: `plain` (packaged) or a file; required if the tokenizer has none."
+    )
+    date: Annotated[datetime.date | None, BeforeValidator(_as_date)] = Field(
+        None,
+        description="The date that a chat template prints in place of today's (YYYY-MM-DD); null: the day on which the "
+        "run started, and 2024-07-26 in individual commands. Unused by templates that print no date.",
     )
     trust_remote_code: bool = Field(False, description="Allow Python code shipped with a hub model to run.")
 
@@ -73,6 +86,9 @@ class EftSection(Section):
     )
 
 
+DEFAULT_MODEL_LEN = 4096  # more needs much memory for the KV cache
+
+
 class EngineSection(Section):
     """The generation engine."""
 
@@ -82,7 +98,17 @@ class EngineSection(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Data type of the weights; `auto`: bfloat16 on a GPU that supports it, float32 on the CPU."
     )
-    max_model_len: Count = Field(4096, description="Maximum length of prompt plus answer, in tokens.")
+    max_model_len: Count | None = Field(
+        None,
+        description="Maximum length of prompt plus answer, in tokens, at most the model's context; null: the model's "
+        "context, at most 4096.",
+    )
+
+    @property
+    def length(self) -> int:
+        """The maximum length of prompt plus answer; before it is set for a model (`models.fit`), its upper limit."""
+        return DEFAULT_MODEL_LEN if self.max_model_len is None else self.max_model_len
+
     batch_size: Count = Field(32, description="Requests per batch of the transformers engine.")
     tensor_parallel_size: Count = Field(1, description="Number of GPUs to shard the model over (vLLM).")
     gpu_memory_utilization: Annotated[float, Field(gt=0, lt=1)] = Field(

@@ -42,8 +42,8 @@ class TrainingSection(Section):
     batch_size: Count = Field(16, description="Rows (for DPO: pairs) per optimizer step, over all devices.")
     micro_batch_size: Count = Field(
         1,
-        description="Rows (for DPO: pairs) per device and forward pass. The loss is normalised over the optimizer step, "
-        "so this changes rounding only; `aot` and `aot_unpaired` are functions of a micro-batch.",
+        description="Rows (for DPO: pairs) per device and forward pass. The loss is normalised over the optimizer "
+        "step, so this changes rounding only; `aot` and `aot_unpaired` are functions of a micro-batch.",
     )
     max_length: Count = Field(
         2048, description="Maximum length of a row, in tokens; a longer one is dropped and counted, not truncated."

@@ -18,6 +18,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria,
 from srlm.engines.base import Completion, Request, Sampling
 from srlm.errors import EngineError, is_out_of_memory
 from srlm.kernels.token_logps import token_logps
+from srlm.models import generation
 from srlm.reporter import SilentReporter
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class TransformersEngine:
     ) -> None:
         self.tokenizer = tokenizer
         self._model: PreTrainedModel | None = model.eval()
+        self._end_ids = generation.end_ids(model.generation_config, tokenizer)
+        # `generate` reads whatever it is not given from here: penalties, beams, banned tokens, lengths, caches.
+        model.generation_config = generation.neutral(self._end_ids, tokenizer.pad_token_id)
         self._batch_size = self._configured_batch_size = engine.batch_size
         self.sizes: dict[str, list[int]] = {}
         self._report = report or SilentReporter()
@@ -115,18 +119,18 @@ class TransformersEngine:
         input_ids, mask = _pad(requests, len(shared), self.tokenizer.pad_token_id)  # [B, L], [B, L]
         sampler = _RequestSampler(requests, sampling, model.device)
         stopping = [_StopStrings(self.tokenizer, sampling.stop, input_ids.shape[1])] if sampling.stop else []
+        settings = generation.neutral(self._end_ids, self.tokenizer.pad_token_id)  # greedy: `_RequestSampler` samples
+        settings.max_new_tokens = sampling.max_tokens
         output = model.generate(
             input_ids=input_ids.to(model.device),
             attention_mask=mask.to(model.device),
             past_key_values=self._prefix_cache(shared, len(requests)),
-            max_new_tokens=sampling.max_tokens,
-            do_sample=False,  # `_RequestSampler` samples, with each request's own seed
+            generation_config=settings,
             logits_processor=LogitsProcessorList([sampler]),
             stopping_criteria=StoppingCriteriaList(stopping),
-            pad_token_id=self.tokenizer.pad_token_id,
         )  # [B, L + T]
         new = output[:, input_ids.shape[1] :].cpu()  # [B, T]
-        return sampler.completions(new, self.tokenizer, _end_ids(model, self.tokenizer))
+        return sampler.completions(new, self.tokenizer, set(self._end_ids))
 
     def _shared_prefix(self, requests: list[Request]) -> tuple[int, ...]:
         if len(requests) < 2:
@@ -172,12 +176,6 @@ def _pad(requests: list[Request], shared: int, pad_id: int) -> tuple[torch.Tenso
         rest = len(ids) - shared
         input_ids[row, longest - rest :], mask[row, longest - rest :] = ids[shared:], 1
     return input_ids, mask
-
-
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    configured = model.generation_config.eos_token_id
-    ids = configured if isinstance(configured, list) else [configured]
-    return {tokenizer.eos_token_id, *(token for token in ids if token is not None)}
 
 
 class _RequestSampler(LogitsProcessor):

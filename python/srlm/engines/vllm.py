@@ -8,10 +8,12 @@ several GPUs vLLM starts its own workers.
 from __future__ import annotations
 
 import os
+import tempfile
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from srlm.engines.base import Completion, Request, sqrt_batches
+from srlm.models import generation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,16 +32,22 @@ class VllmEngine:
         self, folder: str, tokenizer: PreTrainedTokenizerBase, engine: EngineSection, *, dtype: str, trust: bool
     ) -> None:
         _set_environment(engine)
+        from transformers import AutoConfig
         from vllm import LLM
 
         self.tokenizer = tokenizer
         self.sizes: dict[str, list[int]] = {}
         self._in_flight = 4 * engine.max_num_seqs
+        self._settings = tempfile.TemporaryDirectory(prefix="srlm-vllm-")  # vLLM reads it again after its start
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+        end = generation.end_ids(generation.load(folder, config)[0], tokenizer)
+        generation.neutral(end, tokenizer.pad_token_id).save_pretrained(self._settings.name)
         self._llm = LLM(
             model=folder,
             dtype=dtype,
             trust_remote_code=trust,
-            max_model_len=engine.max_model_len,
+            generation_config=self._settings.name,  # the model's end tokens, none of its sampling settings
+            max_model_len=engine.length,
             max_num_seqs=engine.max_num_seqs,
             tensor_parallel_size=engine.tensor_parallel_size,
             gpu_memory_utilization=engine.gpu_memory_utilization,
@@ -84,6 +92,7 @@ class VllmEngine:
     def close(self) -> None:
         """Shut the engine core down; without this the process would never exit."""
         self._llm.llm_engine.engine_core.shutdown()
+        self._settings.cleanup()
 
 
 def _cpu_arguments(engine: EngineSection) -> dict[str, Any]:
@@ -96,7 +105,7 @@ def _cpu_arguments(engine: EngineSection) -> dict[str, Any]:
 
     if not current_platform.is_cpu():
         return {}
-    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(engine.max_model_len, 4096)}
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(engine.length, 4096)}
 
 
 def _set_environment(engine: EngineSection) -> None:

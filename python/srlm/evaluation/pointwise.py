@@ -48,7 +48,7 @@ def write_score_comparisons(
         RankedAnswers(prompt.id, prompt.text, [side[prompt.id] for side in texts], [0.0, 0.0], ["", ""])
         for prompt in prompts
     ]
-    longest, preferences = config.engine.max_model_len, Preferences(rows, None)
+    longest, preferences = config.engine.length, Preferences(rows, None)
     fitting = judge_preferences.fitting_rows(engine.tokenizer, preferences, config.judge, longest)
     verdicts = judge_preferences.judge_rows(
         engine, fitting.rows, scores_file(file), judge=config.judge, seed=seed, report=report, stage=stage

@@ -70,6 +70,7 @@ class Schedule:
         runner = self.runner
         runner.set_title(display_name(BASE))
         if tasks := self.tasks(BASE):
+            runner.check_base()
             runner.launch(Generate(runner.config, runner.base, data_seed(runner.config, 1), tuple(tasks)))
 
     def tasks(self, model: int | str) -> list[Task]:
@@ -77,7 +78,7 @@ class Schedule:
         name, runner = model_name(model), self.runner
         if iteration(name) == 0 and name not in measured_before_m1(runner.config):
             return []
-        base = stage_inputs.base_model(runner.config, runner.local_weights(runner.base)) if name == BASE else {}
+        base = runner.base_inputs() if name == BASE else {}
         trained = () if name == BASE else (runner.training_stage(name),)
         return [
             task

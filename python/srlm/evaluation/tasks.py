@@ -40,7 +40,7 @@ class JudgeTask:
         from srlm.evaluation.paired import write_cases
 
         preferences, equal = self._read(config.seed)
-        longest = config.engine.max_model_len
+        longest = config.engine.length
         fitting = judge_preferences.fitting_rows(engine.tokenizer, preferences, config.judge, longest)
         too_long = len(preferences.rows) - len(fitting.rows)
         if too_long:
@@ -88,7 +88,7 @@ class AnswersTask:
         """See `Task.run`."""
         from srlm.stages import candidates
 
-        max_prompt_tokens = config.engine.max_model_len - config.candidates.max_tokens
+        max_prompt_tokens = config.engine.length - config.candidates.max_tokens
         prompts = read_rows(self.prompts, Prompt)
         lengths = [len(chat.prompt_ids(engine.tokenizer, chat.user(row.text))) for row in prompts]
         fitting = [row for row, length in zip(prompts, lengths, strict=True) if length <= max_prompt_tokens]
@@ -147,7 +147,7 @@ class CompareTask:
         from srlm.evaluation.pairwise_judges import LocalJudge
 
         if config.head_to_head.by == "pairwise":
-            return self.compare(LocalJudge(engine, config.head_to_head, config.engine.max_model_len), config, report)
+            return self.compare(LocalJudge(engine, config.head_to_head, config.engine.length), config, report)
         prompts, answers = self._answered()
         pointwise.write_score_comparisons(
             engine, prompts, answers, self.file, config=config, seed=seed, report=report, stage=self._stage

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from srlm.errors import InputError
+from srlm.models import template_date
 from srlm.models.turn_marks import turn_format
 from srlm.native import ChatEncoder, ChatTemplateError
 from srlm.rows.records import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import date
 
     import numpy as np
     from numpy.typing import NDArray
@@ -82,7 +84,16 @@ class CachedEncoder:
     renders_in_rust: bool
 
 
+@dataclass(frozen=True, slots=True)
+class FrozenDate:
+    """The date that a tokenizer's chat template prints, and the template before it was frozen."""
+
+    day: date
+    template: str | dict[str, str]
+
+
 _encoders: WeakKeyDictionary[PreTrainedTokenizerBase, CachedEncoder] = WeakKeyDictionary()
+_frozen: WeakKeyDictionary[PreTrainedTokenizerBase, FrozenDate] = WeakKeyDictionary()
 
 
 def cached_encoder(tokenizer: PreTrainedTokenizerBase) -> CachedEncoder:
@@ -128,7 +139,7 @@ def _renders_alike(
     tokenizer: PreTrainedTokenizerBase, encoder: ChatEncoder, messages: Conversation, add_generation_prompt: bool
 ) -> bool:
     try:
-        expected: str | None = _apply(tokenizer, messages, add_generation_prompt=add_generation_prompt)
+        expected: str | None = render(tokenizer, messages, add_generation_prompt=add_generation_prompt)
     except Exception:  # a template may raise anything; the Rust renderer must then fail as well
         expected = None
     try:
@@ -151,10 +162,32 @@ def _check_ids(tokenizer: PreTrainedTokenizerBase, encoder: ChatEncoder) -> None
             )
 
 
-def _apply(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+    """Render messages with transformers; a template that prints the date prints the frozen one."""
+    frozen = _frozen.get(tokenizer)
+    variables = {} if frozen is None else {template_date.FUNCTION: template_date.frozen_function(frozen.day)}
     return str(
-        tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
+        tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **variables
+        )
     )
+
+
+def set_frozen_date(tokenizer: PreTrainedTokenizerBase, day: date, template: str | dict[str, str]) -> None:
+    """Make templates of a tokenizer print `day`; `template` is the template (or several) before it was frozen."""
+    _frozen[tokenizer] = FrozenDate(day, template)
+
+
+def frozen_date(tokenizer: PreTrainedTokenizerBase) -> date | None:
+    """Return the date that a tokenizer's chat template prints, or None if it prints none."""
+    frozen = _frozen.get(tokenizer)
+    return None if frozen is None else frozen.day
+
+
+def template_before_freezing(tokenizer: PreTrainedTokenizerBase) -> str | dict[str, str] | None:
+    """Return the chat template that a tokenizer was loaded with."""
+    frozen = _frozen.get(tokenizer)
+    return tokenizer.chat_template if frozen is None else frozen.template
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -284,9 +317,9 @@ class _Batch:
         marks, texts = self.chat.encoder.broken([message for messages in lists for message in messages])
         content = iter(texts)
         broken = [[{**message, "content": next(content)} for message in messages] for messages in lists]
-        before = _apply(self._tokenizer, broken[0], add_generation_prompt=True)
+        before = render(self._tokenizer, broken[0], add_generation_prompt=True)
         wholes = [
-            None if answer is None else _apply(self._tokenizer, [*broken[0], *messages], add_generation_prompt=False)
+            None if answer is None else render(self._tokenizer, [*broken[0], *messages], add_generation_prompt=False)
             for answer, messages in zip(answers, broken[1:], strict=True)
         ]
         return before, wholes, marks

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError, is_out_of_memory, one_line
-from srlm.models import chat_template
+from srlm.models import chat, chat_template, fit, generation, shape, template_date
 from srlm.models.folder import check_model_folder
 from srlm.rows.json_lines import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import date
 
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -178,8 +179,11 @@ def _convert(gguf: Path, folder: Path) -> None:
 def load_tokenizer(folder: str, model: ModelSection | None = None) -> PreTrainedTokenizerBase:
     """Load a folder's tokenizer, with the configured chat template and a pad token.
 
+    Padding is the end token if the tokenizer has no pad token, or one without an embedding.
+
     Raises:
-        InputError: there is no tokenizer, no end token, or no chat template that keeps all messages.
+        InputError: there is no tokenizer, no end token, or no chat template that keeps all messages; or the model has
+            no embedding for a token (`fit.check_tokenizer`).
     """
     from transformers import AutoTokenizer
 
@@ -196,15 +200,58 @@ def load_tokenizer(folder: str, model: ModelSection | None = None) -> PreTrained
         raise InputError(f"model {folder!r}: its tokenizer has no chat template; set model.chat_template (e.g. plain)")
     if tokenizer.eos_token_id is None:
         raise InputError(f"model {folder!r}: its tokenizer has no end token (eos_token); add one to the tokenizer")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    found = shape.read_shape(folder)
+    rows = found.embedding_rows
+    if tokenizer.pad_token_id is None or (rows is not None and tokenizer.pad_token_id >= rows):
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere
+    freeze_date(tokenizer, None if model is None else model.date)
     chat_template.check(
-        lambda messages: str(tokenizer.apply_chat_template(messages, tokenize=False)),
+        lambda messages: chat.render(tokenizer, messages, add_generation_prompt=False),
         f"model {folder!r}"
         if model is None or model.chat_template is None
         else f"model.chat_template {model.chat_template!r}",
     )
+    fit.check_tokenizer(tokenizer, found, f"model {folder!r}")
     return tokenizer
+
+
+def prints_date(folder: str, model: ModelSection) -> bool:
+    """Tell whether the chat template of a model folder, or the configured one, prints today's date.
+
+    Reads files only: transformers is not imported.
+    """
+    if model.chat_template is not None:
+        return template_date.prints_date(read_chat_template(model.chat_template))
+    files = [Path(folder) / name for name in ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")]
+    files += sorted(Path(folder).glob("additional_chat_templates/*.jinja"))
+    return any(
+        template_date.prints_date(file.read_text(encoding="utf-8", errors="replace"))
+        for file in files
+        if file.is_file()
+    )
+
+
+def freeze_date(tokenizer: PreTrainedTokenizerBase, day: date | None) -> None:
+    """Freeze the date that a tokenizer's chat template prints, if it prints today's (`template_date`)."""
+    day, own = day or template_date.DEFAULT, tokenizer.chat_template
+    templates = list(own.values()) if isinstance(own, dict) else [own]
+    if not any(template_date.prints_date(str(template)) for template in templates):
+        return
+    if isinstance(own, dict):
+        tokenizer.chat_template = {name: template_date.freeze(text, day) for name, text in own.items()}
+    else:
+        tokenizer.chat_template = template_date.freeze(own, day)
+    chat.set_frozen_date(tokenizer, day, own)
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save a tokenizer with its chat template as it was loaded, which prints today's date again."""
+    frozen, own = tokenizer.chat_template, chat.template_before_freezing(tokenizer)
+    tokenizer.chat_template = own
+    try:
+        tokenizer.save_pretrained(folder)
+    finally:
+        tokenizer.chat_template = frozen
 
 
 def read_chat_template(name: str) -> str:
@@ -232,6 +279,8 @@ def load_model(
 ) -> PreTrainedModel:
     """Load a causal language model from a folder; `dropout` sets all dropout probabilities of its architecture.
 
+    Its generation configuration can be saved (`generation.load`).
+
     Raises:
         InputError: transformers cannot load the model.
     """
@@ -241,9 +290,11 @@ def load_model(
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         for field in dropout_fields(config):
             setattr(config, field, dropout)
+        settings, _ = generation.load(folder, config)
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
+            generation_config=settings,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,

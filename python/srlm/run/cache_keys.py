@@ -20,6 +20,7 @@ FILE_NAMES = ("judge.prompt_file", "head_to_head.prompt_file", "model.chat_templ
 # Keys that name the base model, whose weights are an input of their own.
 BASE_MODEL = ("model.name", "model.revision")
 BASE_WEIGHTS = "the base model's weights"
+TEMPLATE_DATE = "the chat template's date"
 WRITER_WEIGHTS = "prompts.model's weights"
 # Unused where each prompt is answered once, as held-out prompts are.
 CANDIDATES_PER_PROMPT = ("candidates.per_prompt",)
@@ -39,6 +40,7 @@ EARLY_STOPPING = ("dpo.early_stopping_patience",)
 # Inputs that are not settings, and the settings that they come from.
 EXPLAINED_BY = {
     BASE_WEIGHTS: BASE_MODEL,
+    TEMPLATE_DATE: ("model.date",),
     "seed_data": ("seed",),
     "held-out prompts": ("head_to_head.prompts", "head_to_head.prompt_files", "seed_data", "seed", "dpo.eval_steps"),
     "early-stopping prompts": ("head_to_head.prompts", "head_to_head.prompt_files", "seed_data", "seed"),

@@ -8,6 +8,7 @@ with the settings that they were started with.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import importlib.metadata
 import json
 import time
@@ -274,6 +275,16 @@ def config_file(path: Path) -> Path:
     if not file.is_file():
         raise InputError(f"{path}: not a run directory (no config.yaml); use one that `srlm run` created")
     return file
+
+
+def with_date(path: Path, config: configuration.Config) -> configuration.Config:
+    """Return the configuration with `model.date`: as set, else that of the run directory, else today."""
+    if config.model.date is not None:
+        return config
+    file = path / "config.yaml"
+    day = configuration.load(str(file)).model.date if file.is_file() else None
+    day = day or datetime.date.today()
+    return config.model_copy(update={"model": config.model.model_copy(update={"date": day})})
 
 
 def content_hash(file: Path) -> str:

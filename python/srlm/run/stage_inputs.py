@@ -32,14 +32,14 @@ def sft(config: Config) -> dict[str, Any]:
     return key_inputs(config, "sft")
 
 
-def sft_on_base(config: Config, base_weights: str | None) -> dict[str, Any]:
-    """Return the inputs of a supervised training that starts from the base model."""
-    return sft(config) | base_model(config, base_weights)
+def base_model(config: Config, base_weights: str | None, *, prints_date: bool) -> dict[str, Any]:
+    """Return the inputs of a stage that loads the base model; `base_weights` is their hash, or None if unknown.
 
-
-def base_model(config: Config, base_weights: str | None) -> dict[str, Any]:
-    """Return the inputs of a stage that loads the base model; `base_weights` is their hash, or None if unknown."""
-    return key_inputs(config, "model", exclude=cache_keys.BASE_MODEL) | {cache_keys.BASE_WEIGHTS: base_weights}
+    `prints_date`: whether the chat template prints a date, so that `model.date` decides the prompts of all stages.
+    """
+    model = key_inputs(config, "model", exclude=(*cache_keys.BASE_MODEL, "model.date"))
+    day = str(config.model.date) if prints_date else None
+    return model | {cache_keys.BASE_WEIGHTS: base_weights, cache_keys.TEMPLATE_DATE: day}
 
 
 def prompts(config: Config, writer_weights: str | None) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from srlm.errors import StageError
 from srlm.models import registry
 from srlm.rows.records import content_id
-from srlm.run import archive, archive_folders, cache_keys
+from srlm.run import archive, archive_folders, cache_keys, stage_inputs
 from srlm.run.model_names import iteration, model_name
 from srlm.run.run_dir import content_hash, fingerprint
-from srlm.workers.jobs import Resolve
+from srlm.workers.jobs import CheckModel, Resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,6 +64,7 @@ class StageRunner:
     on_stage_done: Callable[[], None] = lambda: None
     _plans: dict[str, StagePlan] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
+    _checked: bool = False
 
     def key_inputs(self, *names: str, exclude: tuple[str, ...] = ()) -> dict[str, Any]:
         """Return the inputs of a stage's cache key (see `cache_keys.key_inputs`)."""
@@ -190,6 +191,22 @@ class StageRunner:
         found: dict[str, str] = {}
         self.launcher.run(Resolve("model", model, revision), lambda _, result: found.update(result))
         return found["folder"]
+
+    def base_inputs(self) -> dict[str, Any]:
+        """Return the inputs of a stage that loads the base model; one not on this machine may print the date."""
+        prints_date = not registry.is_local(self.base) or registry.prints_date(self.base, self.config.model)
+        return stage_inputs.base_model(self.config, self.local_weights(self.base), prints_date=prints_date)
+
+    def check_base(self) -> None:
+        """Check once that the base model, its tokenizer, the configuration and the IFT examples fit together.
+
+        Raises:
+            InputError: they do not; see `srlm.models.fit`.
+        """
+        if not self._checked:
+            self._checked = True
+            examples = (self.run_dir.seed("ift.jsonl"),)
+            self.launcher.run(CheckModel("check", self.config, self.base, examples), lambda *_: None)
 
 
 def _join(names: list[str]) -> str:

@@ -14,7 +14,7 @@ from datasets import Dataset
 from trl import DPOConfig
 
 from srlm.errors import InputError
-from srlm.models import chat
+from srlm.models import chat, fit
 from srlm.rows.equal_answers import has_equal_sides
 from srlm.training import reference_logps, train
 from srlm.training.callbacks import Progress
@@ -45,17 +45,19 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, repor
             pairs are the same.
         StageError: the model computes its logits in an unsupported way (`fused_head.check_head`).
     """
-    given = len(pairs)
+    tokenizer, given = train.load_tokenizer(job, report), len(pairs)
     pairs = [pair for pair in pairs if not has_equal_sides(pair)]
     _check_any(pairs, given)
-    model, tokenizer = train.load_trainable(dpo, job)
-    chat.check_token_ids(model, [ids for pair in pairs for ids in (pair.chosen_token_ids, pair.rejected_token_ids)])
+    # Encoded before the weights are loaded: a template may refuse a row.
     pairs, rows = _with_different_ids(pairs, encode(tokenizer, pairs), given, report)
-    fits = [pair_length(row) <= dpo.max_length for row in rows]
+    longest = train.max_length(dpo, job, report)
+    fits = [pair_length(row) <= longest for row in rows]
     fitting = list(compress(rows, fits))
     names = [f"{row.chosen_id} against {row.rejected_id}" for row in compress(pairs, fits)]
     if not fitting:
-        raise InputError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({dpo.max_length}); raise it")
+        raise InputError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({longest}); raise it")
+    model = train.load_trainable(dpo, job)
+    chat.check_token_ids(model, [ids for pair in pairs for ids in (pair.chosen_token_ids, pair.rejected_token_ids)])
     args = DPOConfig(
         **train.arguments(dpo, job),
         beta=dpo.beta,
@@ -102,15 +104,12 @@ def _check_any(pairs: Sequence[Pair], given: int) -> None:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:
-    """Return pairs in TRL's tokenised form: token ids of prompt, chosen answer and rejected answer."""
-    columns = chat.encode_pairs(
-        tokenizer,
-        [pair.prompt for pair in pairs],
-        [pair.chosen for pair in pairs],
-        [pair.rejected for pair in pairs],
-        [pair.chosen_token_ids for pair in pairs],
-        [pair.rejected_token_ids for pair in pairs],
-    )
+    """Return pairs in TRL's tokenised form: token ids of prompt, chosen answer and rejected answer.
+
+    Raises:
+        InputError: the chat template refuses a pair; names it.
+    """
+    columns = fit.encode_pairs(tokenizer, pairs)
     names = ("prompt_ids", "chosen_ids", "rejected_ids")
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 

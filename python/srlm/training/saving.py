@@ -149,7 +149,7 @@ def _finish(
     trained: TrainingResult,
     probe: tuple[Sequence[float] | None, str],
 ) -> None:
-    tokenizer.save_pretrained(folder)
+    registry.save_tokenizer(tokenizer, folder)
     (folder / PICKLED_ARGUMENTS).unlink(missing_ok=True)
     _restore_config(job.base, folder)
     (folder / "README.md").write_text(_card(job, trained), encoding="utf-8")

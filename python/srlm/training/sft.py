@@ -12,7 +12,7 @@ from datasets import Dataset
 from trl import SFTConfig
 
 from srlm.errors import InputError
-from srlm.models import chat
+from srlm.models import chat, fit
 from srlm.training import train
 from srlm.training.callbacks import Progress
 from srlm.training.sft_trainer import SupervisedTrainer
@@ -36,13 +36,15 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: TrainingJob,
     Raises:
         InputError: a token id is not in the model's vocabulary, or no example fits `sft.max_length`.
     """
-    model, tokenizer = train.load_trainable(sft, job)
-    chat.check_token_ids(model, [row.completion_token_ids for row in examples])
-    rows = encode(tokenizer, examples)
-    fits = [len(row["input_ids"]) <= sft.max_length for row in rows]
+    tokenizer = train.load_tokenizer(job, report)
+    rows = encode(tokenizer, examples)  # before the weights are loaded: a template may refuse a row
+    longest = train.max_length(sft, job, report)
+    fits = [len(row["input_ids"]) <= longest for row in rows]
     fitting, names = list(compress(rows, fits)), [row.id for row in compress(examples, fits)]
     if not fitting:
-        raise InputError(f"sft: none of {len(rows)} examples fits sft.max_length ({sft.max_length}); raise it")
+        raise InputError(f"sft: none of {len(rows)} examples fits sft.max_length ({longest}); raise it")
+    model = train.load_trainable(sft, job)
+    chat.check_token_ids(model, [row.completion_token_ids for row in examples])
     trainer = SupervisedTrainer(
         model=model,
         args=SFTConfig(
@@ -59,11 +61,10 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: TrainingJob,
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[dict[str, list[int]]]:
-    """Return examples in TRL's tokenised form: `input_ids` [L], and `completion_mask` [L], 1 on completion tokens."""
-    ids, masks = chat.encode_examples(
-        tokenizer,
-        [example.prompt for example in examples],
-        [example.completion for example in examples],
-        [example.completion_token_ids for example in examples],
-    )
+    """Return examples in TRL's tokenised form: `input_ids` [L], and `completion_mask` [L], 1 on completion tokens.
+
+    Raises:
+        InputError: the chat template refuses a row; names it.
+    """
+    ids, masks = fit.encode_examples(tokenizer, examples)
     return [{"input_ids": row, "completion_mask": list(map(int, mask))} for row, mask in zip(ids, masks, strict=True)]

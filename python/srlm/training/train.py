@@ -18,7 +18,7 @@ from transformers import TrainerState
 from srlm.engines import weight_check
 from srlm.errors import InputError, StageError
 from srlm.kernels.token_logps import token_logps
-from srlm.models import registry
+from srlm.models import fit, registry
 from srlm.training import checkpoints, saving
 from srlm.training.callbacks import Checkpointer, StopAtNaN, all_finite, can_resume, mean_loss, step_losses
 from srlm.training.recent_batches import recent_rows
@@ -72,8 +72,29 @@ def arguments(section: TrainingSection, job: TrainingJob) -> dict[str, Any]:
     }
 
 
-def load_trainable(section: TrainingSection, job: TrainingJob) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the model to train, with the configured dropout, and its tokenizer.
+def load_tokenizer(job: TrainingJob, report: Reporter) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of the model to train; in an individual command, note what a run notes at its start."""
+    tokenizer = registry.load_tokenizer(job.base, job.model)
+    if job.model.date is None:
+        for line in fit.notes(job.base, tokenizer, job.model):
+            report.note(line)
+    return tokenizer
+
+
+def max_length(section: TrainingSection, job: TrainingJob, report: Reporter) -> int:
+    """Return the maximum length of a row: as configured, but at most the model's context.
+
+    Some architectures have no embedding for a later position.
+    """
+    context = fit.model_shape(job.base, trust=job.model.trust_remote_code).context
+    if context is None or context >= section.max_length:
+        return section.max_length
+    report.note(f"training: the model's context is {context} tokens, below max_length ({section.max_length})")
+    return context
+
+
+def load_trainable(section: TrainingSection, job: TrainingJob) -> PreTrainedModel:
+    """Load the model to train, with the configured dropout.
 
     Full weights are trained in float32 (under bfloat16 autocast on a GPU). The frozen base model of a LoRA training is
     bfloat16 if the GPU supports it.
@@ -83,13 +104,12 @@ def load_trainable(section: TrainingSection, job: TrainingJob) -> tuple[PreTrain
         # which is loaded later, and nothing sends it to the others.
         os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     bf16 = section.lora is not None and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    model = registry.load_model(
+    return registry.load_model(
         job.base,
         dtype=torch.bfloat16 if bf16 else torch.float32,
         trust_remote_code=job.model.trust_remote_code,
         dropout=section.dropout,
     )
-    return model, registry.load_tokenizer(job.base, job.model)
 
 
 def lora_config(lora: LoraSection | None, dropout: float) -> Any:  # noqa: ANN401  peft.LoraConfig

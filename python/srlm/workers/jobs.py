@@ -5,7 +5,7 @@ A job is picklable and imports what it needs when it runs, so importing this mod
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from srlm.errors import StageError
@@ -34,13 +34,19 @@ class Generate:
 
     def run(self, report: Reporter, finish: Finish) -> None:
         """Run the tasks; each is reported as soon as it is done."""
+        from srlm.models import fit
+
+        replace(self, config=fit.with_engine_length(self.config, self.folder)).run_tasks(report, finish)
+
+    def run_tasks(self, report: Reporter, finish: Finish) -> None:
+        """Run the tasks, with the engine's length known."""
         from srlm.engines.fault_tolerant import FaultTolerantEngine
 
         engine = self.load(report)
         try:
             distance = self.check_weights(engine, report)
             for task in self.tasks:
-                deaths, longest = self.deaths.get(task.name, {}), self.config.engine.max_model_len
+                deaths, longest = self.deaths.get(task.name, {}), self.config.engine.length
                 tolerant = FaultTolerantEngine(engine, task.file, deaths, longest, report)
                 result = task.run(tolerant, self.config, self.seed, report)
                 metrics = tolerant.metrics()
@@ -57,8 +63,12 @@ class Generate:
     def load(self, report: Reporter) -> Engine:
         """Load the engine."""
         from srlm.engines import factory
+        from srlm.models import fit
 
-        return factory.load(self.folder, self.config.model, self.config.engine, report)
+        engine = factory.load(self.folder, self.config.model, self.config.engine, report)
+        if self.config.model.date is None and fit.prints_date(engine.tokenizer):  # not in a run, which has said it
+            report.note(fit.date_note(self.config.model))
+        return engine
 
     def check_weights(self, engine: Engine, report: Reporter) -> float | None:
         """See `weight_check.check`."""
@@ -71,7 +81,7 @@ class Generate:
         if lost := weight_check.rounding_warning(self.folder, dtype):
             report.note(lost)
         try:
-            return weight_check.check(engine, self.folder, dtype, config.engine.max_model_len)
+            return weight_check.check(engine, self.folder, dtype, config.engine.length)
         except StageError as error:
             if config.engine.weight_check == "stop":
                 raise
@@ -176,6 +186,39 @@ class Resolve:
         report.start(f"model {self.model}", 1)
         finish(self.name, {"folder": registry.resolve(self.model, self.revision)})
         report.advance()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckModel:
+    """Compare a base model, its tokenizer and chat template, the configuration and the seed, before weights are loaded.
+
+    `examples` are files of the rows that the model will be trained on.
+    """
+
+    name: str
+    config: Config
+    folder: str
+    examples: tuple[Path, ...] = ()
+
+    def run(self, report: Reporter, finish: Finish) -> None:
+        """Check, and note what a user should know.
+
+        Raises:
+            InputError: something does not fit; see `srlm.models.fit`.
+        """
+        from srlm.models import fit, registry
+
+        config = self.config
+        rows = [row for file in self.examples for row in read_rows(file, Example)]
+        report.start("model and seed data", 1)
+        tokenizer = registry.load_tokenizer(self.folder, config.model)
+        found = fit.model_shape(self.folder, trust=config.model.trust_remote_code)
+        fit.check_room(config, found, "the model")
+        fit.encode_examples(tokenizer, rows)
+        for line in fit.notes(self.folder, tokenizer, config.model):
+            report.note(line)
+        report.advance()
+        finish(self.name, {})
 
 
 class Work(Protocol):
