@@ -7,7 +7,7 @@ where a special token marks the border, and otherwise by text (`srlm.native.Turn
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from srlm.models.turn_marks import NO_MARKS, turn_format
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
-    from srlm.engines.base import Completion
     from srlm.native import Reply
     from srlm.rows.records import FinishReason
 
@@ -45,6 +44,22 @@ class Said:
         return self._source.token_at(self._reply.position(at))
 
 
+class Generated(Protocol):
+    """An engine's completion, as far as it is needed here."""
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The generated ids."""
+
+    @property
+    def text(self) -> str:
+        """Their text without special tokens, before a stop string."""
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """Whether the model ended it."""
+
+
 def said_in(text: str) -> Reply:
     """Split a reply whose chat template is unknown, such as an endpoint's."""
     return NO_MARKS.split(text)
@@ -60,7 +75,7 @@ class ReplyReader:
         self._special = special
         self._of_thoughts = {index for index, text in special.items() if _delimits_thought(text)}
 
-    def read(self, completion: Completion, *, prefilled: bool = False, stop: Sequence[str] = ()) -> Said:
+    def read(self, completion: Generated, *, prefilled: bool = False, stop: Sequence[str] = ()) -> Said:
         """Return what was said in a completion.
 
         Args:
@@ -81,7 +96,7 @@ class ReplyReader:
         finish_reason = completion.finish_reason if tokens is None else "stop"
         return Said(reply.said, reply.thought, tokens, finish_reason, reply.open, source, reply)
 
-    def _source(self, completion: Completion) -> tuple[_Source, bool]:
+    def _source(self, completion: Generated) -> tuple[_Source, bool]:
         """Return the token ids before the first special token that ends the turn, and whether anything follows it."""
         ids = completion.token_ids
         ends = [index for index, token in enumerate(ids) if token in self._special and token not in self._of_thoughts]
