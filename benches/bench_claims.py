@@ -44,8 +44,8 @@ LENGTH_JUDGES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] =
 
 CONDITIONS = """# Claims without a difference
 
-`python benches/bench_claims.py --runs {runs}`, {date}, Python {python}, numpy {numpy}, {seconds:.0f} s on one core of
-an AMD EPYC that other processes used too. Every row has {runs} simulated comparisons of two models without a
+`python benches/bench_claims.py --runs {runs}`, {date}, Python {python}, numpy {numpy}, {seconds:.0f} s on one core
+that other processes used, too. Every row has {runs} simulated comparisons of two models without a
 difference, with the seeds 0 to {last}. At 5 %, up to {limit} claims are within three standard deviations of the
 simulation's error; the largest number in a row is {worst}.
 
