@@ -41,7 +41,7 @@ def load(folder: str, config: PretrainedConfig) -> tuple[GenerationConfig, str |
             shipped = GenerationConfig.from_pretrained(folder, config_file_name="config.json", _from_model_config=True)
         shipped.validate(strict=True)
     except Exception as error:  # depends on the broken field: transformers checks few types
-        return GenerationConfig(**_special_tokens(folder, config)), one_line(error)
+        return GenerationConfig(**_special_tokens(folder, config)), one_line(error, 160)
     return shipped, None
 
 
