@@ -67,7 +67,7 @@ def test_the_template_opened_the_thought(opening, are_special, tiny_tokenizer):
     [
         ("Four.\nUser: more", ""),
         ("Four.\n\n### Instruction:\nmore", ""),
-        ("Four. [INST] more", ""),
+        ("Four. [INST] More", ""),
         ("Four.<|eot|>more", ""),
         ("Four.\n%% user %%\nmore", "%% assistant %%\n"),
     ],

@@ -12,7 +12,7 @@ from srlm.export import answers, mt_bench
 from srlm.rows import dedup, json_lines
 from srlm.rows.lazy_rows import RowFile
 from srlm.rows.records import Prompt, read_rows
-from srlm.stages.seed import load_eft, load_ift
+from srlm.stages.seed import read_eft, read_ift
 
 SEED = configuration.build({"model": {"name": "m"}}).seed_data
 PROMPT = {"id": "p", "text": "q", "source": "seed", "parents": [], "attempt": -1}
@@ -25,8 +25,8 @@ LINES = {
     "rows": (lambda path: read_rows(path, Prompt), PROMPT),
     "rows on demand": (lambda path: list(RowFile(path, Prompt)), PROMPT),
     "objects": (json_lines.read_objects, {"a": 1}),
-    "IFT": (lambda path: load_ift(SEED.model_copy(update={"ift": [str(path)]}), 0), {"prompt": "p", "response": "r"}),
-    "EFT": (lambda path: load_eft(SEED.model_copy(update={"eft": [str(path)]}), 0), RANKED),
+    "IFT": (lambda path: read_ift(SEED.model_copy(update={"ift": [str(path)]})), {"prompt": "p", "response": "r"}),
+    "EFT": (lambda path: read_eft(SEED.model_copy(update={"eft": [str(path)]})), RANKED),
     "preferences": (read_preferences, {"prompt": "p", "chosen": "c", "rejected": "r"}),
     "ranked preferences": (read_preferences, RANKED),
     "LLMBar": (read_preferences, {"input": "p", "output_1": "a", "output_2": "b", "label": 1}),

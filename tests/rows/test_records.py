@@ -166,7 +166,7 @@ def test_unknown_fields_are_rejected(change, problem, tmp_path):
     file.write_bytes(LINE + b"\n" + json.dumps(values).encode())
     with pytest.raises(InputError) as error:
         records.read_rows(file, Prompt)
-    assert str(error.value) == f"{file}, line 2: {problem}; a Prompt has: id, text, source, parents, attempt"
+    assert str(error.value) == f"{file}, line 2: {problem}; a Prompt has: id, text, source, parents, attempt, thought"
 
 
 def test_fields_with_a_default_may_be_missing(tmp_path):

@@ -236,7 +236,7 @@ def test_judge_examples_are_what_the_judge_said(plain, tmp_path):
     examples = eft.examples_from_judgements(
         ranked, verdicts, eft=EftSection(samples=1, max_share=1.0), judge=settings, seed=0
     )
-    assert [example.completion[0]["content"] for example in examples] == ["Why.\nScore: 4", "Why.\nScore: 2"]
+    assert [example.completion[0]["content"] for example in examples.rows] == ["Why.\nScore: 4", "Why.\nScore: 2"]
 
 
 def test_the_rows_of_completions_have_all_token_ids(plain, tmp_path):
