@@ -19,23 +19,29 @@
 //!    Otherwise a number outside the scale, or on another scale (`4/10`,
 //!    `80%`), is out of range.
 
-mod alternative;
 mod cursor;
 mod expected;
 mod label;
 mod last_match;
+mod name;
+mod nesting;
 mod number;
 mod outcome;
 mod parse;
+mod remark;
 mod rules;
 mod scale;
+mod tally;
 mod two_pass;
+mod words;
 
 pub use expected::expected_scores;
 pub use outcome::{Outcome, Verdict};
 pub use parse::parse;
 pub use rules::Rules;
 
+#[cfg(test)]
+mod label_tests;
 #[cfg(test)]
 mod linear_time_tests;
 #[cfg(test)]

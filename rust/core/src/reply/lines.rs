@@ -5,9 +5,9 @@ use std::ops::Range;
 use memchr::memmem;
 
 /// White space within a line, and invisible characters that models write there
-/// (zero-width spaces and joiners, direction marks, the byte order mark).
+/// (control characters, zero-width spaces and joiners, direction marks, the byte order mark).
 pub(crate) fn is_blank(c: char) -> bool {
-    (c.is_whitespace() && !is_line_break(c))
+    ((c.is_whitespace() || c.is_control()) && !is_line_break(c))
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
 

@@ -22,12 +22,12 @@ pub(super) fn is_filler(c: char) -> bool {
 
 /// Characters allowed between separator and number.
 pub(super) fn is_opener(c: char) -> bool {
-    is_filler(c) || matches!(c, '<' | '[' | '(')
+    is_filler(c) || matches!(c, '<' | '[' | '(' | '（' | '【' | '$')
 }
 
 /// Characters allowed directly after the number.
 pub(super) fn is_closer(c: char) -> bool {
-    is_filler(c) || matches!(c, '>' | ']' | ')')
+    is_filler(c) || matches!(c, '>' | ']' | ')' | '}' | '）' | '】' | '$')
 }
 
 /// A byte position in `text`, always on a character boundary.

@@ -1,15 +1,13 @@
 //! Parsing one number: digits, a decimal fraction, or a small number word.
 
 use super::cursor::{Cursor, DASHES};
+use super::words::{UNITS, is_in};
 
 /// Number words; the index is the value. They exceed the usual scale so that
 /// `Score: ten` is out of range rather than missing.
 const WORDS: [&str; 11] = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
 ];
-
-/// Units that may directly follow a digit, as in `4pts`.
-const UNITS: [&str; 5] = ["points", "point", "pts", "pt", "stars"];
 
 /// A number in a text.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,9 +61,18 @@ fn skip_fraction(cursor: &mut Cursor) -> bool {
     true
 }
 
-/// Skips the unit of a score.
+/// Skips the unit of a score, which may follow a digit without a blank.
 pub(super) fn eat_unit(cursor: &mut Cursor) -> bool {
-    UNITS.iter().any(|unit| cursor.eat_word(unit))
+    let mut ahead = *cursor;
+    ahead.skip(char::is_alphabetic);
+    let word = &cursor.text[cursor.at..ahead.at];
+    let is_unit = !word.is_empty() && word.len() <= 20 && is_in(word, UNITS);
+    if is_unit && !ahead.at_alphanumeric() {
+        *cursor = ahead;
+        return true;
+    }
+    // Chinese and Japanese write the unit and the scale without a blank.
+    cursor.eat_if(|c| matches!(c, '分' | '点' | '點')).is_some()
 }
 
 fn at_unit(mut cursor: Cursor) -> bool {

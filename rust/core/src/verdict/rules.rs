@@ -69,10 +69,10 @@ impl Rules {
         self.max_score
     }
 
-    /// The last verdict in one part of a reply; None if there is none.
+    /// The verdict of one part of a reply; None if there is none.
     pub(super) fn last_verdict(&self, part: &str) -> Option<Verdict> {
         match &self.format {
-            Format::Label => label::last_verdict(part, self.max_score),
+            Format::Label => label::verdict(part, self.max_score),
             Format::Pattern(pattern) => last_match(part, pattern, self.max_score),
         }
     }

@@ -90,7 +90,6 @@ fn the_scale_may_be_given() {
             "Score: 4 (of 5).",
             "Score: 4 points",
             "Score: 4pts",
-            "Score: 4 out of respect",
             "Score: 4 out of a possible 5",
             "Score (out of 5): 4",
             "**Score** (1-5): 4",
@@ -98,7 +97,6 @@ fn the_scale_may_be_given() {
             "Score (total points): 4",
             "Score (1+1+1+1) = 4",
             "Score: 4 (1+1+1+1)",
-            "Score: 4 (not 5)",
             "Score: 4 = good",
         ],
         4.0,
@@ -118,11 +116,10 @@ fn the_scale_may_be_given() {
 }
 
 #[test]
-fn the_last_label_counts() {
+fn labels_that_are_not_verdicts_change_nothing() {
     all_score(
         &[
             "Award 1 point … Score: 3\nFinal score: 4",
-            "Score: 2. No, Score: 3-4. Rather, Score: 4",
             "Score: 4\nAll in all the score is good.",
             "Score: 4\nScore - see above. This score reflects clarity.",
             "Score: 4\nIt is scored high; its scores, underscore: 2, are fine.",
@@ -142,6 +139,10 @@ fn the_last_label_counts() {
             "Score: 4\nOverall score: excellent",
         ],
         Outcome::Missing,
+    );
+    all_are(
+        &["Score: 2. No, Score: 3-4. Rather, Score: 4"],
+        Outcome::Conflicting,
     );
 }
 
@@ -194,6 +195,9 @@ fn two_numbers_in_place_of_one() {
             "Score: 4,5",
             "Score: <0-5>",
             "Score: 8-10",
+            "Score: 4 (not 5)",
+            "Score: 3, 4 would be too much",
+            "Score: 4 out of respect",
         ],
         Outcome::Conflicting,
     );
@@ -205,7 +209,6 @@ fn two_numbers_in_place_of_one() {
             "Score: 3... good",
             "Score: 3 (5 being the best)",
             "Score: 3 - good",
-            "Score: 3, 4 would be too much",
             "Score: 3\n- 4 mistakes",
             "Score: 3\n4",
         ],
@@ -396,6 +399,20 @@ fn reply() -> impl Strategy<Value = String> {
         "score",
         "final_",
         "max ",
+        "Total",
+        "Overall ",
+        "Relevance ",
+        "## ",
+        "the ",
+        "{\"",
+        "}",
+        "[",
+        "\\boxed{",
+        " because ",
+        " on a scale of ",
+        "+",
+        "½",
+        "|",
         ":",
         "：",
         "=",
