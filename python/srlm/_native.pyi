@@ -144,9 +144,10 @@ def parse_verdicts(
 ) -> tuple[list[str], NDArray[np.float64], NDArray[np.int64]]:
     """Parse the verdict in each judge's reply on the scale 0 to `max_score`.
 
-    Without a `pattern` the last label `Score: <number>` counts. A `pattern` is a regular expression in Rust's syntax
-    whose group `score` matches the number; its last match counts. In both cases thoughts and everything after the end
-    of the judge's turn are ignored (see `TurnMarks.split`).
+    Without a `pattern` the label of the verdict counts, such as `Score: <number>` or `Total: <number>`, by the rules in
+    docs/verdicts.md. A `pattern` is a regular expression in Rust's syntax whose group `score` matches the number; its
+    last match counts. In both cases thoughts and everything after the end of the judge's turn are ignored (see
+    `TurnMarks.split`).
 
     Returns:
         With one entry per reply: the outcomes (`scored`, `missing`, `out_of_range` or `conflicting`), the scores (NaN

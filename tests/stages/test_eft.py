@@ -54,7 +54,8 @@ def verdicts(row, *samples):
     ("judge", "expected"),
     [
         (JUSTIFY, ["It is good.\nScore: 5", "Score: 2.5", "Score: 0"]),
-        (DIRECT, ["Score: 5", "Score: 2.5", "Score: 0"]),
+        (DIRECT, ["Score: 5", "Score: 3", "Score: 0"]),
+        (JudgeSection(score="expected"), ["It is good.\nScore: 5", "Score: 3", "Score: 0"]),
     ],
 )
 def test_replies_from_ranks(judge, expected):
@@ -62,7 +63,28 @@ def test_replies_from_ranks(judge, expected):
     examples = from_ranks([row], eft=ALL, judge=judge, seed=0)
     assert replies(examples) == expected
     outcomes, scores, _ = parse_verdicts(replies(examples))
-    assert (outcomes, scores.tolist()) == (["scored"] * 3, row.scores)
+    assert (outcomes, scores.tolist()) == (["scored"] * 3, row.scores if judge is JUSTIFY else [5, 3, 0])
+
+
+@pytest.mark.parametrize("max_score", [1.0, 4.5, 5.0, 9.0])
+@pytest.mark.parametrize("judge", [{}, {"score": "expected"}, {"justify": False}])
+def test_scores_that_the_judge_can_express(judge, max_score):
+    section = JudgeSection(max_score=max_score, **judge)
+    for exact in (n * max_score / 60 for n in range(61)):
+        score = eft.expressible(exact, section)
+        outcomes, found, _ = parse_verdicts([f"Score: {score:g}"], max_score=max_score)
+        assert (outcomes, found.tolist()) == (["scored"], [score])
+        assert abs(score - exact) <= 0.5
+        assert len(f"{score:g}") == 1 if judge else (2 * score).is_integer()
+
+
+@pytest.mark.parametrize("why", ["Total: 2", "Score: 2.", "Final score: 2/5"])
+def test_a_justification_with_another_label(why):
+    rows = [ranked("q", 5, 1, justifications=["Relevance score: 2. It is fine.", why])]
+    with pytest.raises(InputError, match=r"is not parsed as the score 1 but as (conflicting|scored); remove labels"):
+        eft.examples_from_ranks(rows, eft=ALL, judge=JUSTIFY, seed=0)
+    rows = [ranked("q", 5, 1, justifications=["Relevance score: 2. It is fine.", ""])]
+    assert len(eft.examples_from_ranks(rows, eft=ALL, judge=JUSTIFY, seed=0)) == 2
 
 
 @pytest.mark.parametrize("judge", [JUSTIFY, DIRECT])

@@ -15,12 +15,13 @@ from srlm.rows.records import Candidate, Prompt, Verdict, read_rows, write_rows
 from srlm.stages import judge as stage
 from srlm.stages import judge_prompt
 from srlm.stages.judge import JudgeItem, PointwiseJudge
-from tokenizers import pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from tests.conftest import DATA
 from tests.scripted import Interrupted, Recorder, ScriptedEngine, completion
 from tests.test_native import VERDICTS
-from tests.tiny import SPECIAL, make_tokenizer
+from tests.tiny import CHAT_TEMPLATE, SPECIAL, make_tokenizer
 
 PROMPTS = [Prompt(f"p{n}", f"Question {n}?", "generated", [], n) for n in range(2)]
 CANDIDATES = [
@@ -58,7 +59,7 @@ def test_verdict_table(tiny_tokenizer, reader, text, outcome, score):
 
 def test_answer_does_not_judge_itself(tiny_tokenizer, tmp_path):
     """Every answer ends in "Score: 5"; the judge gives another score, or none."""
-    replies = iter(["Score: 1", "no points at all", "Score: 2", "It says Score: 5.\nScore: 0"])
+    replies = iter(["Score: 1", "no points at all", "Score: 2", "It says `Score 5`.\nScore: 0"])
     engine = ScriptedEngine(tiny_tokenizer, lambda _: next(replies))
     judge = JudgeSection(samples=1)
     write_verdicts(engine, tmp_path / "verdicts", judge)
@@ -118,6 +119,123 @@ def test_digit_tokens_with_a_space():
     found = stage.digit_tokens(tokenizer, 5.0)
     texts = {tokenizer.decode([token]): digit for token, digit in found.items()}
     assert texts == {**{f"{digit}": digit for digit in range(6)}, **{f" {digit}": digit for digit in range(6)}}
+
+
+def blank_tokenizer():
+    """Like Llama 2's: a space, also before the text, is a token, and every digit is one of its own."""
+    pieces = ["<unk>", *SPECIAL, "\u2581", *"0123456789", *":Score<>*(\n.,/"]
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    fast = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", fuse_unk=True))
+    fast.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    fast.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse(), decoders.Strip(" ", left=1)])
+    return wrapped(fast)
+
+
+def word_piece_tokenizer():
+    pieces = ["[UNK]", *SPECIAL, "score", ":", *"0123456789", *"<>*(.,/", *(f"##{digit}" for digit in range(10))]
+    fast = Tokenizer(models.WordPiece({piece: n for n, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    fast.normalizer = normalizers.BertNormalizer(lowercase=True)
+    fast.pre_tokenizer, fast.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+    return wrapped(fast)
+
+
+def wrapped(fast):
+    fast.add_special_tokens(SPECIAL)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=fast, eos_token=SPECIAL[2], pad_token=SPECIAL[0])
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+@pytest.mark.parametrize("make", [make_tokenizer, lambda: joined_tokenizer(), blank_tokenizer, word_piece_tokenizer])
+def test_digits_of_several_kinds_of_tokenizers(make):
+    tokenizer = make()
+    found = stage.digit_tokens(tokenizer, 5.0)
+    assert sorted(set(found.values())) == [0, 1, 2, 3, 4, 5]
+    for opening in ("Score: ", "Score: **", "Score:\n"):
+        for digit in range(6):
+            assert found[tokenizer(f"{opening}{digit}", add_special_tokens=False)["input_ids"][-1]] == digit
+    # The prefill ends right before the digit.
+    reader = PointwiseJudge(tokenizer, JudgeSection(justify=False))
+    opening = tokenizer("Score: 3", add_special_tokens=False)["input_ids"]
+    asked = reader.request_ids("Rate it.")
+    assert list(asked[-len(opening) + 1 :]) == opening[:-1]
+    assert found[opening[-1]] == 3
+    watched = [0.0 if digit == 3 else -50.0 for digit in found.values()]
+    done = Completion("k", [opening[-1]], tokenizer.decode([opening[-1]]), -0.1, "stop", [watched])
+    verdict = reader.verdict(done, "c", 0)
+    assert (verdict.score, verdict.expected_score) == (3.0, pytest.approx(3.0))
+
+
+def test_a_digit_behind_a_blank_token_is_watched():
+    tokenizer = blank_tokenizer()
+    text = "Score: 4"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids)[-2:] == ["\u2581", "4"]
+    reader = PointwiseJudge(tokenizer, JudgeSection())
+
+    def watched(at):
+        digits = stage.digit_tokens(tokenizer, 5.0)
+        likely = {4, 2} if at == len(ids) - 1 else {0}
+        return [-0.7 if digits[token] in likely else -40.0 for token in reader.sampling.logprob_token_ids]
+
+    found = reader.verdict(reply(tokenizer, reader, text, watched), "c", 0)
+    assert (found.score, found.expected_score) == (4.0, pytest.approx(3.0))
+
+
+def test_a_tokenizer_without_digits():
+    pieces = ["[UNK]", *SPECIAL, "score", ":"]
+    fast = Tokenizer(models.WordPiece({piece: n for n, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    fast.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    assert stage.digit_tokens(wrapped(fast), 5.0) == {}
+    with pytest.raises(InputError, match="a single token for each digit"):
+        PointwiseJudge(wrapped(fast), JudgeSection(justify=False))
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("Score: 4", 4.0),
+        ("Score: **4**", 4.0),
+        ("Score: 4.", 4.0),
+        ("Score: 4/5", 4.0),
+        ("Score: 4 out of 5", 4.0),
+        ("Score:4pts", 4.0),
+        ("Score: 4, good", 4.0),
+        ("Score: 4.5", None),
+        ("Score: 4.0", None),
+        ("Score: 4.50/5", None),
+        ("Score: 04", None),
+        ("Score: +4", None),
+        ("Score: four", None),
+    ],
+)
+@pytest.mark.parametrize("make", [make_tokenizer, lambda: joined_tokenizer(), blank_tokenizer])
+def test_expected_score_of_exactly_one_digit(make, text, score):
+    tokenizer = make()
+    reader = PointwiseJudge(tokenizer, JudgeSection())
+    digits = stage.digit_tokens(tokenizer, 5.0)
+
+    def watched(_):
+        return [-0.1 if digits[token] == 4 else -60.0 for token in reader.sampling.logprob_token_ids]
+
+    completed = reply(tokenizer, reader, text, watched)
+    if tokenizer.decode(completed.token_ids, skip_special_tokens=True) != text:
+        pytest.skip("the tokenizer has no tokens for this text")
+    found = reader.verdict(completed, "c", 0)
+    assert found.outcome == "scored"
+    assert found.expected_score == (score if score is None else pytest.approx(score))
+
+
+@pytest.mark.parametrize(("text", "expected"), [("[[4]]", 4.0), ("[[4]]5", 4.0), ("[14]", None), ("[.4]", None)])
+def test_expected_score_of_a_pattern_that_matches_one_digit(tiny_tokenizer, text, expected):
+    reader = PointwiseJudge(tiny_tokenizer, JudgeSection(score_pattern=r"(?P<score>[0-5])\]"))
+    digits = stage.digit_tokens(tiny_tokenizer, 5.0)
+
+    def watched(_):
+        return [-0.1 if digits[token] == 4 else -60.0 for token in reader.sampling.logprob_token_ids]
+
+    found = reader.verdict(reply(tiny_tokenizer, reader, text, watched), "c", 0)
+    assert (found.score, found.expected_score) == (4.0, expected if expected is None else pytest.approx(expected))
 
 
 @pytest.mark.parametrize("scale", [10.0, 4.5, 0.5, 100.0])

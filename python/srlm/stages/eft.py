@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from srlm.errors import InputError
 from srlm.models import chat
+from srlm.native import parse_verdicts
 from srlm.rows.records import Example, content_id, derived_seed
 from srlm.stages.judge import SCORE_PREFIX, JudgeItem
 from srlm.stages.judge_prompt import fill, read_template
@@ -62,8 +63,10 @@ def examples_from_ranks(
 ) -> EftExamples:
     """Return one example per answer: the judge prompt, and the human score (with its justification, if there is one).
 
+    The score is rounded to one that the judge's settings can express (`expressible`).
+
     Raises:
-        InputError: a score is outside the judge's scale.
+        InputError: a score is outside the judge's scale, or a justification changes the score that is read.
     """
     template = read_template(judge)
     scores = [score for row in rows for score in row.scores]
@@ -78,9 +81,32 @@ def examples_from_ranks(
         (score, _example(fill(template, row.prompt, text), _reply(score, why, judge)))
         for row in rows
         for text, exact, why in zip(row.answers, row.scores, row.justifications, strict=True)
-        for score in [round(2 * exact) / 2]  # many ranks give odd fractions; half points are fine enough for a judge
+        for score in [expressible(exact, judge)]
     ]
+    _check_readable(scored, judge)
     return downsample(scored, eft.max_share, seed)
+
+
+def expressible(score: float, judge: JudgeSection) -> float:
+    """Round a score to the closest one that the judge can express; halves are rounded up.
+
+    A single digit with `judge.score: expected` or `judge.justify: false`, which read one token, and otherwise a half
+    point: many ranks give odd fractions, and half points are fine enough for a judge. Never above `judge.max_score`.
+    """
+    step = 1.0 if judge.score == "expected" or not judge.justify else 0.5
+    return step * min(math.floor(score / step + 0.5), math.floor(judge.max_score / step))
+
+
+def _check_readable(scored: Sequence[Scored], judge: JudgeSection) -> None:
+    """Check that each reply is parsed as its score; a justification may contain another label."""
+    replies = [example.completion[0]["content"] for _, example in scored]
+    outcomes, scores, _ = parse_verdicts(replies, max_score=judge.max_score)
+    for (score, _), reply, outcome, found in zip(scored, replies, outcomes, scores.tolist(), strict=True):
+        if outcome != "scored" or found != score:
+            raise InputError(
+                f"seed_data.eft: the reply {reply[-80:]!r} is not parsed as the score {score:g} but as {outcome}; "
+                "remove labels such as `Total: 3` from its justification"
+            )
 
 
 def examples_from_judgements(

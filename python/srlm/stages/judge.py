@@ -7,6 +7,7 @@ included: the paper's multiple-choice prompt, which it found worse. `judge.promp
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -150,7 +151,7 @@ class PointwiseJudge:
         self._template, self._reader = read_template(judge), ReplyReader(tokenizer)
         self._digits = digit_tokens(tokenizer, judge.max_score)
         self._prefix = "" if judge.justify else SCORE_PREFIX
-        if not judge.justify and not self._digits:
+        if not judge.justify and not (self._digits and digits_behind(tokenizer, SCORE_PREFIX, int(judge.max_score))):
             raise InputError(
                 "judge.justify=false needs an integer judge.max_score from 1 to 9 and a tokenizer with a single token "
                 f"for each digit (judge.max_score is {judge.max_score:g}); set judge.justify=true"
@@ -172,7 +173,7 @@ class PointwiseJudge:
         if self._judge.justify:
             return chat.prompt_ids(self._tokenizer, question)
         prompt_ids = chat.prefilled_ids(self._tokenizer, question)
-        # If the tokenizer merges the space and the digit, the digit's token includes the space.
+        # The space belongs to the digit's token or has one of its own, depending on the tokenizer.
         return (*prompt_ids, *self._tokenizer(SCORE_PREFIX + "0", add_special_tokens=False)["input_ids"][:-1])
 
     def verdict(self, completion: Completion, candidate_id: str, sample: int) -> Verdict:
@@ -188,7 +189,7 @@ class PointwiseJudge:
             text=said.text,
             outcome=outcome,
             score=score,
-            expected_score=self._expected(completion, said.token_at(start)) if score is not None else None,
+            expected_score=None if score is None else self._expected(completion, said.token_at(start), said.text, start),
             thought=said.thought,
             finish_reason=said.finish_reason,
         )
@@ -196,7 +197,7 @@ class PointwiseJudge:
     def _prefilled_verdict(self, completion: Completion, candidate_id: str, sample: int) -> Verdict:
         """Parse a reply of one token behind the prefilled label."""
         text = self._prefix + completion.text.lstrip()
-        outcome, score, _ = parse_reply(text, None, self._judge)
+        outcome, score, start = parse_reply(text, None, self._judge)
         return Verdict(
             id=content_id("verdict", candidate_id, sample, text),
             candidate_id=candidate_id,
@@ -204,13 +205,18 @@ class PointwiseJudge:
             text=text,
             outcome=outcome,
             score=score,
-            expected_score=self._expected(completion, 0) if score is not None else None,
+            expected_score=None if score is None else self._expected(completion, 0, text, start),
         )
 
-    def _expected(self, completion: Completion, position: int) -> float | None:
-        """Return the mean of the digits' distribution at token `position` of the reply."""
-        if not self._digits or completion.token_ids[position] not in self._digits:
-            return None  # a score in words, or a scale that does not fit into one token
+    def _expected(self, completion: Completion, position: int, text: str, start: int) -> float | None:
+        """Return the mean of the digits' distribution at token `position` of the reply.
+
+        None unless the number at character `start` of `text` is exactly the digit of that token: not for a score in
+        words, `4.5` or `04`, whose first token says nothing about the rest.
+        """
+        digit = self._digits.get(completion.token_ids[position])
+        if digit is None or not _is_whole_number(text, start, str(digit)):
+            return None
         return expected_score(completion.requested_logprobs[position], list(self._digits.values()))
 
 
@@ -228,21 +234,42 @@ def parse_reply(
     return cast("Outcome", outcomes[0]), float(scores[0]) if outcomes[0] == "scored" else None, start
 
 
-def digit_tokens(tokenizer: PreTrainedTokenizerBase, max_score: float) -> dict[int, int]:
-    """Return {token id: digit} for the integer scores from 0 to `max_score`, with and without a leading space.
+def _is_whole_number(reply: str, start: int, digit: str) -> bool:
+    """Tell whether the number at character `start` is `digit` alone, neither continued nor the end of a longer one."""
+    before, found, after = reply[:start], reply[start : start + 1], reply[start + 1 : start + 3]
+    continues = after[:1].isnumeric() or (after[:1] in (".", ",", "\u066b") and after[1:].isnumeric())
+    return found == digit and not continues and not re.search(r"[\d.]\Z", before)
 
-    Empty if `max_score` is not a single digit, or if the tokenizer has no single token for one of the digits.
+
+# Texts before a score. Tokenizers differ in how they encode a digit after a space, a line break, a mark, or nothing.
+OPENINGS = (SCORE_PREFIX, "", " ", "Score:", "Score:\n", "Score: **", "Score: <", "(")
+
+
+def digit_tokens(tokenizer: PreTrainedTokenizerBase, max_score: float) -> dict[int, int]:
+    """Return {token id: digit} for the integer scores from 0 to `max_score`, as encoded after each of `OPENINGS`.
+
+    Empty if `max_score` is not a single digit, or if the digits are single tokens after none of the openings.
     """
     if not 1 <= max_score <= 9 or max_score != int(max_score):
         return {}
     found: dict[int, int] = {}
-    for digit in range(int(max_score) + 1):
-        encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (f"{digit}", f" {digit}")]
-        single = [ids[0] for ids in encoded if len(ids) == 1]
-        if not single:
-            return {}
-        found |= dict.fromkeys(single, digit)
+    for opening in OPENINGS:
+        found |= digits_behind(tokenizer, opening, int(max_score))
     return found
+
+
+def digits_behind(tokenizer: PreTrainedTokenizerBase, opening: str, highest: int) -> dict[int, int]:
+    """Return {token id: digit} for the digits from 0 to `highest` after the text `opening`.
+
+    A digit is the last token of the encoded text: it may follow a token for the space (SentencePiece), or contain the
+    space. Empty unless all digits are single tokens after the same tokens.
+    """
+    digits = range(highest + 1)
+    encoded = [tokenizer(f"{opening}{digit}", add_special_tokens=False)["input_ids"] for digit in digits]
+    found = {ids[-1]: digit for digit, ids in enumerate(encoded) if ids}
+    same_start = len({tuple(ids[:-1]) for ids in encoded}) == 1
+    whole = all(tokenizer.decode([token]).strip() == str(digit) for token, digit in found.items())
+    return found if same_start and whole and len(found) == len(digits) else {}
 
 
 def expected_score(logps: Sequence[float], digits: Sequence[int]) -> float:

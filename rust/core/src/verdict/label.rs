@@ -9,47 +9,50 @@ use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-use super::cursor::{Cursor, DASHES, is_closer, is_filler, is_line_break, is_opener};
-use super::name::{self, Name, Quantity};
+use super::cursor::{Cursor, is_closer, is_filler, is_line_break, is_opener};
+use super::name::{self, Name};
 use super::nesting::Nesting;
 use super::number::{self, Number};
 use super::outcome::{Outcome, Verdict};
+use super::owner::Quantity;
+use super::quotes::{Quote, Quotes};
 use super::remark;
 use super::scale;
+use super::separator::{
+    Note, Separator, eat_after_final, eat_after_score, eat_command, eat_separator, skip_underline,
+};
 use super::tally::{Rank, Reading, Tally};
-use super::words::{AFTER_LABEL, COMPARISONS, FINAL, FINAL_NOUNS, eat};
+use super::words::{COMPARISONS, FINAL, eat};
 
 const WORD: &str = "score";
 
-/// The maximum length, in characters, of a note in brackets between label and
-/// separator, as in `Score (out of 5): 4`.
-const MAX_NOTE_CHARS: usize = 40;
-
-/// The first three letters of the labels in every case: few enough for a vector
-/// search, which an automaton without case is not.
-static PREFIXES: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    let prefixes = ["sco", "tot", "fin", "ove"].iter().flat_map(|prefix| {
-        (0..8).map(|upper| -> String {
-            let letters = prefix.char_indices();
-            let cased = letters.map(|(at, c)| match upper >> at & 1 {
-                0 => c,
-                _ => c.to_ascii_uppercase(),
-            });
-            cased.collect()
-        })
+/// The labels without their first letter: `score` in every case, the others in
+/// lower and upper case. Few enough for a vector search, which an automaton
+/// that ignores case is not.
+static TAILS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let score = (0..16).map(|upper| -> String {
+        let letters = "core".char_indices();
+        let cased = letters.map(|(at, c)| match upper >> at & 1 {
+            0 => c,
+            _ => c.to_ascii_uppercase(),
+        });
+        cased.collect()
     });
+    let finals = ["otal", "inal", "verall", "OTAL", "INAL", "VERALL"].map(String::from);
     AhoCorasick::builder()
         .match_kind(MatchKind::LeftmostFirst)
-        .build(prefixes)
-        .expect("the fixed list of prefixes is far below the automaton's limits")
+        .build(score.chain(finals))
+        .expect("the fixed list of words is far below the automaton's limits")
 });
 
 /// The verdict of the labels in `text`; None if there is none.
 pub(super) fn verdict(text: &str, max_score: f64) -> Option<Verdict> {
     let mut tally = Tally::default();
-    let mut nesting = None;
-    for found in PREFIXES.find_iter(text) {
-        let Some(label) = Label::at(text, found.start()) else {
+    let (mut nesting, mut quotes) = (None, None);
+    for found in TAILS.find_iter(text) {
+        let start = found.start().checked_sub(1);
+        let start = start.filter(|&start| text.is_char_boundary(start));
+        let Some(label) = start.and_then(|start| Label::at(text, start)) else {
             continue;
         };
         let place = nesting
@@ -60,11 +63,20 @@ pub(super) fn verdict(text: &str, max_score: f64) -> Option<Verdict> {
             Quantity::Maximum | Quantity::Other => {}
             Quantity::Bare | Quantity::Final if place.quantity == Quantity::Other => {}
             Quantity::Bare | Quantity::Final => {
-                if let Some((verdict, is_template)) = label.verdict(max_score) {
+                let Some((verdict, is_template)) = label.verdict(max_score) else {
+                    continue;
+                };
+                let end = verdict.span.map_or(label.after.at, |(_, end)| end);
+                let quotes = quotes.get_or_insert_with(|| Quotes::new(text));
+                let quote = quotes.around(place.outer.unwrap_or(label.start), end);
+                if quote != Some(Quote::Word) {
                     let is_final = place.quantity == Quantity::Final || label.is_final();
                     tally.add(Reading {
                         verdict,
-                        rank: label.rank(&verdict, is_final),
+                        rank: match quote {
+                            Some(_) => Rank::Unclear,
+                            None => label.rank(&verdict, is_final),
+                        },
                         depth: place.depth,
                         is_template,
                         has_word: label.has_word,
@@ -74,17 +86,6 @@ pub(super) fn verdict(text: &str, max_score: f64) -> Option<Verdict> {
         }
     }
     tally.verdict()
-}
-
-/// The separator between label and number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Separator {
-    /// `:` or `=`: the label introduces a verdict even if it is unparseable.
-    Colon,
-    /// `is` or a dash: prose, unless a number follows directly.
-    Weak,
-    /// The end of a line that holds nothing but the label.
-    Heading,
 }
 
 /// A label and its separator.
@@ -219,144 +220,6 @@ impl<'a> Label<'a> {
         self.number()
             .is_some_and(|(number, _)| number.value.is_finite() && number.value > max_score)
     }
-}
-
-/// Skips words that may follow `score` (`score total`, `score for this
-/// response`); returns whether one of them makes the label final.
-fn eat_after_score(cursor: &mut Cursor) -> bool {
-    let mut is_final = false;
-    for _ in 0..6 {
-        if eat(cursor, FINAL) {
-            is_final = true;
-        } else if !eat(cursor, AFTER_LABEL) {
-            break;
-        }
-        cursor.skip(is_filler);
-    }
-    is_final
-}
-
-/// Skips nouns that may follow a final word; false if `score` follows, which is
-/// a label itself.
-fn eat_after_final(cursor: &mut Cursor) -> bool {
-    for _ in 0..4 {
-        if !eat(cursor, FINAL_NOUNS.or(FINAL)) {
-            break;
-        }
-        cursor.skip(is_filler);
-    }
-    !cursor.at_alphanumeric()
-}
-
-/// What stands between label and separator.
-#[derive(Default)]
-struct Note {
-    scales: Vec<f64>,
-    is_final: bool,
-    names_another: bool,
-}
-
-impl Note {
-    /// Reads `out of 5`, or a short note in brackets, and the filler after it.
-    fn read(&mut self, cursor: &mut Cursor) {
-        if cursor
-            .rest()
-            .get(..3)
-            .is_some_and(|word| word.eq_ignore_ascii_case("out"))
-        {
-            self.scales.extend(scale::read_phrase(cursor));
-            cursor.skip(is_filler);
-            return;
-        }
-        let Some(text) = eat_brackets(cursor) else {
-            return;
-        };
-        self.scales.extend(scale::from_note(text));
-        self.is_final = name::owner_of(text) == Quantity::Final;
-        self.names_another = !self.is_final && !scale::is_note(text);
-    }
-}
-
-/// Skips a short note in brackets and the filler after it; returns its text.
-fn eat_brackets<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
-    let mut ahead = *cursor;
-    ahead.eat_if(|c| matches!(c, '(' | '[' | '（'))?;
-    let start = ahead.at;
-    for _ in 0..MAX_NOTE_CHARS {
-        let end = ahead.at;
-        let next = ahead.eat_if(|c| !is_line_break(c))?;
-        if matches!(next, ')' | ']' | '）') {
-            ahead.skip(is_filler);
-            *cursor = ahead;
-            return Some(&ahead.text[start..end]);
-        }
-    }
-    None
-}
-
-fn eat_separator(cursor: &mut Cursor, has_word: bool) -> Option<Separator> {
-    if cursor.eat_if(is_colon).is_some() {
-        cursor.skip(is_colon);
-        return Some(Separator::Colon);
-    }
-    if cursor.peek().is_some_and(is_line_break) {
-        return Some(Separator::Heading);
-    }
-    if cursor.eat_word("is") {
-        let mut ahead = *cursor;
-        ahead.skip(is_filler);
-        if ahead.eat_if(is_colon).is_some() {
-            *cursor = ahead;
-            return Some(Separator::Colon);
-        }
-        return has_word.then_some(Separator::Weak);
-    }
-    if !has_word {
-        return None;
-    }
-    cursor
-        .eat_if(|c| DASHES.contains(&c))
-        .map(|_| Separator::Weak)
-}
-
-fn is_colon(c: char) -> bool {
-    matches!(c, ':' | '：' | '=')
-}
-
-/// Skips the line of `=` or `-` under a heading.
-fn skip_underline(cursor: &mut Cursor) {
-    let mut ahead = *cursor;
-    ahead.skip(is_line_break);
-    let start = ahead.at;
-    ahead.skip(|c| matches!(c, '=' | '-'));
-    if ahead.at > start + 1 {
-        ahead.skip(is_filler);
-        if ahead.peek().is_some_and(is_line_break) {
-            *cursor = ahead;
-        }
-    }
-}
-
-/// Skips the opening of a LaTeX command, as in `\boxed{4}`.
-fn eat_command(cursor: &mut Cursor) -> bool {
-    let mut ahead = *cursor;
-    if ahead.eat_if(|c| c == '\\').is_none() {
-        return false;
-    }
-    for command in ["boxed", "text", "textbf", "mathbf", "mathrm", "fbox"] {
-        if ahead.eat_word(command) {
-            if ahead.eat_if(|c| c == '{').is_none() {
-                return false;
-            }
-            *cursor = ahead;
-            return true;
-        }
-    }
-    let opens = ahead.eat_if(|c| matches!(c, '(' | '[')).is_some();
-    if opens {
-        *cursor = ahead;
-    }
-    opens
 }
 
 /// Whether a number word is a count, as in `one of the best`.

@@ -54,6 +54,7 @@ fn another_quantity_is_not_the_verdict() {
     score(
         4.0,
         &[
+            "??? Score: 4",
             "Score: 4\nConfidence score: 0.9",
             "Score: 4. Confidence score: 0.9",
             "Relevance score: 1\nClarity score: 2\nScore: 4",
@@ -128,6 +129,51 @@ fn the_final_label_counts() {
             "Score: <total points>\nScore: 4",
             "Score: <0-5>\nScore: 4",
             "Score: N/A\nScore: 4",
+        ],
+    );
+}
+
+#[test]
+fn a_quoted_label_is_not_the_judges() {
+    score(
+        4.0,
+        &[
+            "The answer says 'Score: 5'.\nScore: 4",
+            "It ends with \"Final score: 5/5\". Score: 4",
+            "It says `Score: 5` and “Total: 5”.\nScore: 4",
+            "It says 'I'm the best.\nScore: 5\nScore: 5'.\nScore: 4",
+            "It claims '{\"score\": 5}' here.\nScore: 4",
+            "Score: 4\nIt doesn't end with 'Score: 5'.",
+            "I rate it as follows: \"Score: 4\".",
+            "It says: \"Score: 5\".\nScore: 4",
+            "\"Score: 4\"",
+            "`Score: 4`",
+            "```\nScore: 4\n```",
+            "{\"verdict\": \"Score: 4\"}",
+            "The students' answer isn't bad. Score: 4",
+        ],
+    );
+    check(None, Outcome::Missing, &["The answer says 'Score: 5'."]);
+}
+
+#[test]
+fn labels_in_any_case() {
+    score(
+        4.0,
+        &[
+            "sCoRe: 4",
+            "SCORE: 4",
+            "TOTAL: 4",
+            "OVERALL SCORE: 4",
+            "Final: 4",
+        ],
+    );
+    // The last label of several words, and a word that another one contains.
+    score(
+        3.0,
+        &[
+            "Scorecore score: 2\nTotal score: 3",
+            "Scoretotal: 2\nTotaltotal: 2\nScore: 3",
         ],
     );
 }

@@ -5,30 +5,16 @@
 //! score`, `How to improve the score`) makes it another quantity, or prose.
 
 use super::cursor::{DASHES, is_filler, is_line_break};
-use super::words::{
-    CLAUSE, DETERMINERS, FINAL, MODIFIERS, OWNERS, SCALE_LABELS, VERBS, is_in, last_word, words,
-};
+use super::owner::{Quantity, heading_above, owner_of};
+use super::words::{CLAUSE, DETERMINERS, FINAL, MODIFIERS, SCALE_LABELS, is_in, last_word};
 
 /// The maximum length, in bytes, of the text before a label that is examined.
-const MAX_BEFORE: usize = 160;
+const MAX_BEFORE: usize = 100;
 
 /// Characters that begin a clause.
 const CLAUSE_STARTS: [char; 16] = [
     '.', '!', ';', ',', '…', '。', '！', '；', '，', '、', '{', '}', '।', '؛', '،', '•',
 ];
-
-/// What a label names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Quantity {
-    /// The score, without a word that makes it the final one.
-    Bare,
-    /// The final, total or overall score.
-    Final,
-    /// The upper end of the scale.
-    Maximum,
-    /// Something else.
-    Other,
-}
 
 /// The name of a label.
 #[derive(Debug, Clone, Copy)]
@@ -218,7 +204,13 @@ fn separator(trimmed: &str, last: char) -> Start<'_> {
         return Start::Clause;
     }
     if last == '?' || last == '？' {
-        return Start::Other;
+        // A question names what the label is about. Bytes that are not text are
+        // read as question marks.
+        return if before.contains(char::is_alphabetic) {
+            Start::Other
+        } else {
+            Start::Clause
+        };
     }
     let separators = |c: char| {
         matches!(
@@ -281,50 +273,4 @@ fn awarded<'a>(word: &str, before: &str) -> Start<'a> {
     } else {
         Start::Other
     }
-}
-
-/// What a label under a heading, behind an owner (`Verdict: Score: 4`) or in an
-/// object of that key names.
-pub(super) fn owner_of(owner: &str) -> Quantity {
-    let known = OWNERS.or(DETERMINERS).or(CLAUSE).or(MODIFIERS);
-    let (mut is_final, mut is_other) = (false, false);
-    for word in words(owner) {
-        if is_in(word, VERBS) {
-            return Quantity::Bare;
-        }
-        if starts_final(word) {
-            is_final = true;
-        } else if !word.bytes().all(|byte| byte.is_ascii_digit()) && !is_in(word, known) {
-            is_other = true;
-        }
-    }
-    match (is_other, is_final) {
-        (true, _) => Quantity::Other,
-        (false, true) => Quantity::Final,
-        (false, false) => Quantity::Bare,
-    }
-}
-
-/// Whether a word is a final word, or begins with one (`overallScore`).
-fn starts_final(word: &str) -> bool {
-    ["total", "final", "overall"].iter().any(|entry| {
-        word.get(..entry.len())
-            .is_some_and(|head| head.eq_ignore_ascii_case(entry))
-    })
-}
-
-/// The heading on the last line of `above` that is not blank: a line that
-/// starts with `#`, is bold as a whole, or ends with a colon.
-fn heading_above(above: &str) -> Option<&str> {
-    let line = above.trim_end().rsplit(is_line_break).next()?.trim();
-    let line = line.trim_start_matches(|c: char| {
-        c.is_ascii_digit() || matches!(c, '.' | ')' | '-' | '+' | '>' | '{' | ' ')
-    });
-    let bold = ["**", "__"]
-        .iter()
-        .any(|mark| line.len() > 4 && line.starts_with(mark) && line.ends_with(mark));
-    let colon = line.trim_end_matches(is_filler).ends_with([':', '：']);
-    let digits = line.bytes().any(|byte| byte.is_ascii_digit());
-    let is_heading = line.starts_with('#') || bold || colon;
-    (is_heading && !digits).then_some(line)
 }

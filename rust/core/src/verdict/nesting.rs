@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::name::{Quantity, owner_of};
+use super::owner::{Quantity, owner_of};
 
 /// The maximum length of a key, in bytes.
 const MAX_KEY: usize = 60;
@@ -19,6 +19,8 @@ pub(super) struct Nesting<'a> {
     /// those whose keys name the final score.
     others: usize,
     finals: usize,
+    /// The start of the outermost open bracket.
+    outer: usize,
     has_braces: bool,
 }
 
@@ -29,6 +31,8 @@ pub(super) struct Place {
     pub depth: usize,
     /// What the keys around it name.
     pub quantity: Quantity,
+    /// The first byte of the outermost of them.
+    pub outer: Option<usize>,
 }
 
 impl<'a> Nesting<'a> {
@@ -40,6 +44,7 @@ impl<'a> Nesting<'a> {
             string: None,
             others: 0,
             finals: 0,
+            outer: 0,
             has_braces: memchr(b'{', text.as_bytes()).is_some(),
         }
     }
@@ -63,10 +68,14 @@ impl<'a> Nesting<'a> {
         Place {
             depth: (self.open.len() + usize::from(value.is_some())).max(1),
             quantity,
+            outer: (!self.open.is_empty()).then_some(self.outer),
         }
     }
 
     fn push(&mut self, bracket: u8, quantity: Quantity) {
+        if self.open.is_empty() {
+            self.outer = self.at;
+        }
         self.others += usize::from(quantity == Quantity::Other);
         self.finals += usize::from(quantity == Quantity::Final);
         self.open.push((bracket, quantity));
@@ -102,10 +111,8 @@ impl<'a> Nesting<'a> {
                 self.push(b'[', self.key_before(self.at));
             }
             (b'}', None) => while self.pop().is_some_and(|open| open != b'{') {},
-            (b']', None) => {
-                if self.open.last().is_some_and(|&(open, _)| open == b'[') {
-                    self.pop();
-                }
+            (b']', None) if self.open.last().is_some_and(|&(open, _)| open == b'[') => {
+                self.pop();
             }
             _ => {}
         }

@@ -9,7 +9,7 @@ pub enum Outcome {
     Missing,
     /// A number that is not on the configured scale.
     OutOfRange,
-    /// More than one number.
+    /// More than one number, or labels that disagree.
     Conflicting,
 }
 

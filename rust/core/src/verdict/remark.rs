@@ -5,7 +5,8 @@ use super::cursor::{Cursor, DASHES, is_blank, is_closer, is_filler, is_line_brea
 use super::number;
 use super::scale;
 use super::words::{
-    ARITHMETIC, ARTICLES, FUNCTION, NUMBERS, REASONS, REMARKS, UNITS, is_in, last_word, word_at,
+    ARITHMETIC, ARTICLES, FUNCTION, NUMBERS, REASONS, REMARKS, UNITS, classes, is_in, last_word,
+    word_at,
 };
 
 /// The maximum length, in bytes, of the part of a remark that is examined.
@@ -190,9 +191,11 @@ fn has_number(cursor: Cursor) -> bool {
         let start = at + found;
         let word = word_at(Cursor::new(text, start));
         at = start + word.len();
-        gives_reason |= is_in(word, REASONS);
-        computes |= is_in(word, ARITHMETIC);
-        if !is_number(word) || is_pronoun(word, &text[..start]) {
+        let classes = classes(word);
+        gives_reason |= classes.has(REASONS);
+        computes |= classes.has(ARITHMETIC);
+        let is_number = classes.has(NUMBERS) || word.chars().any(char::is_numeric);
+        if !is_number || is_pronoun(word, &text[..start]) {
             continue;
         }
         if !gives_reason || !counts_noun(&text[..start], &text[at..]) {
@@ -214,10 +217,6 @@ fn remark_text(cursor: Cursor<'_>) -> &str {
         end.eat_if(|_| true);
     }
     &cursor.text[cursor.at..end.at]
-}
-
-fn is_number(word: &str) -> bool {
-    word.chars().any(char::is_numeric) || is_in(word, NUMBERS)
 }
 
 /// Whether `one` stands for a noun, as in `a good one`.

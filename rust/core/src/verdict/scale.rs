@@ -77,7 +77,8 @@ pub(super) fn read_phrase(cursor: &mut Cursor) -> Option<f64> {
     let is_fraction = is_marked;
     let mut numbers: Vec<f64> = Vec::new();
     for _ in 0..MAX_TOKENS {
-        ahead.skip(|c| is_opener(c) && !(c == '(' && !numbers.is_empty()));
+        let first = numbers.is_empty();
+        ahead.skip(|c| is_opener(c) && (first || c != '('));
         if let Some(found) = read_unsigned(ahead) {
             ahead.at = found.end;
             end = ahead.at;

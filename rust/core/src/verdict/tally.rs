@@ -6,7 +6,7 @@ use super::outcome::{Outcome, Verdict};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// A final label without the word `score` that does not state one number,
-    /// as in `Total: 1 + 1 + 1 = 3`.
+    /// as in `Total: 1 + 1 + 1 = 3`, or a quotation (`as follows: "Score: 4"`).
     Unclear,
     /// A label `score`.
     Bare,

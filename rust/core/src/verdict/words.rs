@@ -14,6 +14,11 @@ impl Class {
     pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
+
+    /// Whether the two sets share a class.
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
 }
 
 /// Words that make a label the final one.
@@ -206,10 +211,10 @@ static CLASSES: LazyLock<FxHashMap<&str, Class>> = LazyLock::new(|| {
     classes
 });
 
-/// Whether `word`, in any case, belongs to one of the classes.
-pub(super) fn is_in(word: &str, class: Class) -> bool {
+/// The classes of `word`, in any case.
+pub(super) fn classes(word: &str) -> Class {
     if word.len() > MAX_WORD {
-        return false;
+        return Class(0);
     }
     let found = if word.is_ascii() {
         let mut lower = [0; MAX_WORD];
@@ -222,7 +227,12 @@ pub(super) fn is_in(word: &str, class: Class) -> bool {
     } else {
         CLASSES.get(word.to_lowercase().as_str())
     };
-    found.is_some_and(|found| found.0 & class.0 != 0)
+    found.copied().unwrap_or(Class(0))
+}
+
+/// Whether `word`, in any case, belongs to one of the classes.
+pub(super) fn is_in(word: &str, class: Class) -> bool {
+    classes(word).has(class)
 }
 
 /// Skips the word at the cursor if it belongs to one of the classes.
