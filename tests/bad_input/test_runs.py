@@ -118,7 +118,7 @@ READ = [
     Case(
         "report: a page below a file",
         ("report", "run", "--out", "file/page.html"),
-        ("file", "File exists", "use another path"),
+        ("file", "is not a folder", "use another output"),
         {**RUN, "file": ""},
     ),
 ]

@@ -15,7 +15,7 @@ from srlm.evaluation.tasks import CompareThroughEndpoint
 from srlm.rows.records import Example, Prompt, RankedAnswers, read_rows
 from srlm.run.run_dir import RunDir
 from srlm.run.stage_runner import StageRunner
-from srlm.workers.jobs import Generate
+from srlm.workers.jobs import CheckModel, Generate
 
 from tests.scripted import Recorder
 
@@ -29,6 +29,8 @@ class ScriptedLauncher:
     works: list = field(default_factory=list)
 
     def run(self, work, finish):
+        if isinstance(work, CheckModel):
+            return
         self.works.append(work)
         for task in work.tasks:
             task.file.parent.mkdir(parents=True, exist_ok=True)

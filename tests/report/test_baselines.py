@@ -22,12 +22,15 @@ UNSCORED = judging(
 )  # fmt: skip
 
 
-def match(rate, controlled=NONE):
-    counts = {"prompts": 200, "wins": 90, "ties": 60, "losses": 50, "unparseable": 0}
-    return entry(9.0, 400, judge="m1", win_rate=rate, length_controlled=controlled, **counts)
-
-
 HIGH, LOW, EVEN = est(0.6, 0.55, 0.65, 200), est(0.4, 0.35, 0.45, 200), est(0.52, 0.45, 0.59, 200)
+
+
+def match(rate, controlled=NONE):
+    wins, losses = {HIGH["value"]: (90, 50), LOW["value"]: (50, 90)}.get(rate["value"], (74, 66))
+    counts = {"prompts": 200, "wins": wins, "ties": 60, "losses": losses, "unparseable": 0}
+    p_value = None if controlled is NONE else 0.6 if controlled is EVEN else 0.001
+    rates = {"win_rate": rate, "length_controlled": controlled, "length_controlled_p": p_value}
+    return entry(9.0, 400, judge="m1", **rates, **counts)
 
 
 def with_baselines(path, **changes):
@@ -84,9 +87,9 @@ def test_the_summary_begins_with_m0(path):
     assert [row.model.name for row in rows] == NAMES
     assert [row.badge.text for row in rows] == [
         "base model",
-        "no significant difference from M0",
+        "difference from M0 not shown",
         "better than M0",
-        "better than M1, possibly due to length",
+        "wins against M1, possibly due to length",
     ]
     assert rows[0].sentences == ["Judge: 0 of 60 pairs scored, as no pair has two scored answers."]
     assert rows[2].sentences == [
@@ -103,8 +106,12 @@ def test_the_summary_begins_with_m0(path):
     [
         (HIGH, HIGH, " M2 against M0, the base model: better."),
         (LOW, LOW, " M2 against M0, the base model: worse."),
-        (EVEN, EVEN, " M2 against M0, the base model: no significant difference."),
-        (HIGH, EVEN, " M2 against M0, the base model: better, possibly due to length."),
+        (
+            EVEN,
+            EVEN,
+            " M2 against M0, the base model: difference not shown (140 of 200 prompts decided: 74 won, 66 lost).",
+        ),
+        (HIGH, EVEN, " M2 against M0, the base model: wins, but longer answers alone may explain it."),
         (NONE, NONE, ""),
     ],
 )
@@ -121,8 +128,8 @@ def test_a_run_of_one_model_is_compared_with_m0(tmp_path):
 
 def test_without_a_comparison_with_m1_the_headline_is_about_m0(tmp_path):
     change_manifest(with_baselines(tmp_path), lambda found: found.pop("m2/vs_m1"))
-    text = "Unknown: no model was compared with M1. M2 against M0, the base model: better, possibly due to length."
-    assert headline(read_run(tmp_path)).text == text
+    text = "M2 against M0, the base model: wins, but longer answers alone may explain it."
+    assert headline(read_run(tmp_path)).text == f"Unknown: no model was compared with M1. {text}"
 
 
 def test_the_page_shows_both(page):

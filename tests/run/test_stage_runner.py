@@ -128,7 +128,7 @@ def test_partial_rows_are_not_resumed_with_other_settings(tmp_path):
 def test_a_run_of_another_format_is_refused(stages, tmp_path, monkeypatch):
     assert make(stages, *NAMES) == list(NAMES)
     monkeypatch.setattr("srlm.run.run_dir.FORMAT", 99)
-    with pytest.raises(InputError, match=r"run format 3, this version needs 99\); finish the run with that version"):
+    with pytest.raises(InputError, match=r"run format 4, this version needs 99\); finish the run with that version"):
         RunDir(tmp_path)
 
 

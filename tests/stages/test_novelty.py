@@ -27,7 +27,7 @@ def test_prompts_and_ranked_answers(tmp_path):
 def test_other_rows_are_errors(tmp_path):
     file = tmp_path / "candidates.jsonl"
     write_rows(file, [Candidate("c", "p", 0, "text", [1], -1.0, "stop", 0)])
-    with pytest.raises(InputError, match=r"candidates\.jsonl, line 1: unknown field 'finish_reason'; a Prompt has"):
+    with pytest.raises(InputError, match=r"candidates\.jsonl, line 1: unknown field 'answer_tokens'; a Prompt has"):
         read_known([KnownFile(file, EARLIER)])
     with pytest.raises(InputError, match=r"missing\.jsonl"):
         read_known([KnownFile(tmp_path / "missing.jsonl", EARLIER)])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import unicodedata
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from srlm.config.section import Count, Section, Share, Temperature, TopP
-from srlm.native import first_keywords
+
+HANGUL_FILLERS = "\u115f\u1160\u3164\uffa0"  # letters without a shape
 
 
 def _visible(keyword: str) -> str:
-    if first_keywords([keyword], [keyword])[0] < 0:
+    # Not in Rust, which would import numpy here.
+    if all(unicodedata.category(c)[0] in "CZ" or c in HANGUL_FILLERS for c in keyword):
         raise ValueError("a keyword without a visible character never occurs; remove it")
     return keyword
 

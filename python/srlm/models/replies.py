@@ -94,7 +94,9 @@ class ReplyReader:
         if reply.turn is not None:
             tokens = source.token_at(reply.turn)
         finish_reason = completion.finish_reason if tokens is None else "stop"
-        return Said(reply.said, reply.thought, tokens, finish_reason, reply.open, source, reply)
+        untouched = reply.turn is None and not reply.open and len(reply.said) == len(text)
+        # Text that Rust returns has no lone surrogates.
+        return Said(text if untouched else reply.said, reply.thought, tokens, finish_reason, reply.open, source, reply)
 
     def _source(self, completion: Generated) -> tuple[_Source, bool]:
         """Return the token ids before the first special token that ends the turn, and whether anything follows it."""

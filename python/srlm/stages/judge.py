@@ -189,7 +189,9 @@ class PointwiseJudge:
             text=said.text,
             outcome=outcome,
             score=score,
-            expected_score=None if score is None else self._expected(completion, said.token_at(start), said.text, start),
+            expected_score=None
+            if score is None
+            else self._expected(completion, said.token_at(start), said.text, start),
             thought=said.thought,
             finish_reason=said.finish_reason,
         )
