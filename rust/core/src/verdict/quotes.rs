@@ -26,13 +26,25 @@ pub(super) enum Quote {
 
 /// The quotations of a text that begin after other words on their line: `It
 /// says 'Score: 5'`. One at the start of a line may be the verdict itself.
-pub(super) struct Quotes {
-    /// In ascending order, without overlaps.
-    ranges: Vec<(Range<usize>, Quote)>,
+pub(super) struct Quotes<'a> {
+    text: &'a str,
+    /// The last quotation mark: most replies have none after their verdict.
+    last: Option<usize>,
+    /// In ascending order, without overlaps; built on first use.
+    ranges: Option<Vec<(Range<usize>, Quote)>>,
 }
 
-impl Quotes {
-    pub fn new(text: &str) -> Self {
+impl<'a> Quotes<'a> {
+    pub fn new(text: &'a str) -> Self {
+        let closes = |c| MARKS.iter().any(|&(_, closer)| closer == c);
+        Self {
+            text,
+            last: text.rfind(closes),
+            ranges: None,
+        }
+    }
+
+    fn ranges(text: &str) -> Vec<(Range<usize>, Quote)> {
         let mut ranges = Vec::new();
         // The mark that closes, the start, and what precedes it on its line.
         let mut open: Option<(char, usize, Option<Quote>)> = None;
@@ -62,15 +74,17 @@ impl Quotes {
             };
             before = c;
         }
-        Self { ranges }
+        ranges
     }
 
     /// The quotation that holds the bytes from `start` to `end`.
-    pub fn around(&self, start: usize, end: usize) -> Option<Quote> {
-        let after = self
-            .ranges
-            .partition_point(|(range, _)| range.start <= start);
-        let (range, quote) = self.ranges.get(after.checked_sub(1)?)?;
+    pub fn around(&mut self, start: usize, end: usize) -> Option<Quote> {
+        if self.last.is_none_or(|last| last < end) {
+            return None;
+        }
+        let ranges = self.ranges.get_or_insert_with(|| Self::ranges(self.text));
+        let after = ranges.partition_point(|(range, _)| range.start <= start);
+        let (range, quote) = ranges.get(after.checked_sub(1)?)?;
         (range.end >= end).then_some(*quote)
     }
 }

@@ -126,7 +126,7 @@ const WORDS: [(Class, &str); 21] = [
     ),
     (
         VERBS,
-        "is are was were has have had does do did gives give deserves deserve earns receives gets \
+        "rate rated is are was were has have had does do did gives give deserves deserve earns receives gets \
          meets addresses provides answers lacks misses contains includes fails seems looks could \
          can should would will must may might be been shows makes",
     ),
