@@ -65,7 +65,7 @@ def test_an_array_is_its_rows():
     "before", ["", "a", "é", "😀", "\u202e\u05e9\u05dc", "\ud800", "e\u0301", "\0", "\u2028", "\ufeff"]
 )
 def test_spans_in_any_script(before):
-    reply = f"{before}. Score: 4.5. {before}"
+    reply = f"{before}. Score: 4.5\n{before}"
     for pattern in (None, r"(?P<score>\d\S*)"):
         outcomes, scores, spans = native.parse_verdicts([reply], pattern=pattern)
         start, end = spans[0]
