@@ -48,7 +48,7 @@ def test_every_reply_becomes_a_row(tmp_path, replies):
 
 def test_configuration_field_and_overrides_apply(tmp_path):
     file, out, config = tmp_path / "in.jsonl", tmp_path / "out.jsonl", tmp_path / "c.yaml"
-    file.write_text('{"a": [{"b": "Score: 4 [[9]]"}]}\n', encoding="utf-8")
+    file.write_text('{"a": [{"b": "Score: 4\\n[[9]]"}]}\n', encoding="utf-8")
     config.write_text("model: {name: x}\njudge: {max_score: 10}\n", encoding="utf-8")
     words = ("--parse-only", "--replies", file, "--out", out, "--field", "a.0.b", "--config", config)
     assert "mean score 4.000" in judge(*words)

@@ -1,6 +1,7 @@
 """The report of a run that has evaluated M0 and the SFT baseline: both come before M1, and are compared with."""
 
 import pytest
+from srlm.evaluation.paired import write_cases
 from srlm.report.collect import read_run
 from srlm.report.compare import compare, main_metrics
 from srlm.report.cost_charts import cost_section
@@ -11,7 +12,7 @@ from srlm.report.page import write_report
 from srlm.rows.records import write_rows
 
 from tests.report.test_page import Page
-from tests.report_run import candidate, change_manifest, entry, est, instructions, judging, make_run, metrics
+from tests.report_run import candidate, cases, change_manifest, entry, est, instructions, judging, make_run, metrics
 
 NAMES = ["M0", "SFT baseline", "M1", "M2"]
 NONE = est(None, None, None, 0)
@@ -54,6 +55,8 @@ def with_baselines(path, **changes):
     for name in ("m0", "sft"):
         write_rows(path / name / "answers.jsonl", [candidate(i) for i in range(3)])
     write_rows(path / "sft" / "metrics.jsonl", metrics(1))
+    write_cases(path / "sft" / "judge_held_out.jsonl", cases("pairwise_accuracy", set(range(3)), 57, 3))
+    write_cases(path / "m0" / "instructions.jsonl", cases("prompt_strict", set(range(54)), 541))
     return path
 
 
@@ -94,8 +97,8 @@ def test_the_summary_begins_with_m0(path):
     assert rows[0].sentences == ["Judge: 0 of 60 pairs scored, as no pair has two scored answers."]
     assert rows[2].sentences == [
         "Answers: better than M0 (judge: M1).",
-        "Judge: not significantly better than the length baseline.",
-        "Instruction following: better than M0.",
+        "Judge: not shown to be better than the length baseline.",
+        "Instruction following: better than M0 (+11.5 points, +8.7 to +14.2).",
         "Against the SFT baseline, which has no EFT examples: answers worse, judge better.",
     ]
     assert [row.base is not None for row in rows] == [False, False, False, True]
@@ -139,7 +142,7 @@ def test_the_page_shows_both(page):
     for cell in ("no previous model", "made before M1", "this is M0", "0 of 60 pairs scored", "10.0 %"):
         assert cell in base
     assert "same as the previous model" in page.row("M1 better than M0")
-    assert "60.0 % 55.0 to 65.0" in page.row("M2 better than M1")
+    assert "60.0 % 55.0 to 65.0" in page.row("M2 wins against M1")
     assert "Win rate against M0" in page.text
     assert page.row("M1 against SFT baseline M1 200")
     names = [name for name, _ in page.images]

@@ -314,8 +314,9 @@ def test_optional_stages_are_recomputed_too(tiny_model, tmp_path):
 def test_a_training_depends_on_the_prompts_that_choose_its_checkpoints_only(tiny_model, tmp_path, stops):
     """It does not depend on the prompts that models are compared on, unless new prompts have to differ from them."""
     (tmp_path / "other.jsonl").write_text('"Why is the sky blue?"\n"Why is tea hot?"\n', encoding="utf-8")
-    run = finished(tmp_path, tiny_model, dpo={"eval_steps": 5 if stops else None})
-    kinds, again = changed(run, "head_to_head.prompts=3")
+    seed_data = {"eft_limit": 24, "ift_limit": 8}
+    run = finished(tmp_path, tiny_model, seed_data=seed_data, dpo={"eval_steps": 5 if stops else None})
+    kinds, again = changed(run, "head_to_head.prompts=1")
     assert kinds == {"held_out", "early_stop"} if stops else {"held_out"}
     assert ("m2/dpo" in again) is stops
     assert ("m1/judge_held_out" in again) is stops

@@ -166,6 +166,6 @@ def test_rows_from_unknown_inputs_are_not_resumed(stages, tmp_path):
 def test_a_run_of_an_older_version_is_refused_instead_of_recomputed(stages, tmp_path):
     stages.run_dir.finish("m2/a", {"cache_key": "k"}, 0.0, {"rows": 1})
     manifest = tmp_path / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 3,', ""), encoding="utf-8")
+    manifest.write_text(manifest.read_text().replace('"format": 4,', ""), encoding="utf-8")
     with pytest.raises(InputError, match=r"run format before 3, .* finish the run with that version, or start a new"):
         RunDir(tmp_path)

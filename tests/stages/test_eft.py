@@ -84,7 +84,7 @@ def test_a_justification_with_another_label(why):
     with pytest.raises(InputError, match=r"is not parsed as the score 1 but as (conflicting|scored); remove labels"):
         eft.examples_from_ranks(rows, eft=ALL, judge=JUSTIFY, seed=0)
     rows = [ranked("q", 5, 1, justifications=["Relevance score: 2. It is fine.", ""])]
-    assert len(eft.examples_from_ranks(rows, eft=ALL, judge=JUSTIFY, seed=0)) == 2
+    assert len(eft.examples_from_ranks(rows, eft=ALL, judge=JUSTIFY, seed=0).rows) == 2
 
 
 @pytest.mark.parametrize("judge", [JUSTIFY, DIRECT])

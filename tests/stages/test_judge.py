@@ -157,7 +157,7 @@ def test_digits_of_several_kinds_of_tokenizers(make):
     # The prefill ends right before the digit.
     reader = PointwiseJudge(tokenizer, JudgeSection(justify=False))
     opening = tokenizer("Score: 3", add_special_tokens=False)["input_ids"]
-    asked = reader.request_ids("Rate it.")
+    asked = reader.request_ids("Rate it.", "Two.")
     assert list(asked[-len(opening) + 1 :]) == opening[:-1]
     assert found[opening[-1]] == 3
     watched = [0.0 if digit == 3 else -50.0 for digit in found.values()]
