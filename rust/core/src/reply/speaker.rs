@@ -32,7 +32,7 @@ pub(super) struct Speaker {
 /// The speaker whose colon is at byte `colon`, which may be a full-width one.
 pub(super) fn speaker_at(text: &str, colon: usize) -> Option<Speaker> {
     let line = line_start(text, colon);
-    let window = line.unwrap_or_else(|| text.floor_char_boundary(colon.saturating_sub(MAX_LABEL)));
+    let window = line.unwrap_or_else(|| window_start(text, colon));
     let tag_end = text[window..colon]
         .rfind(['>', '▷', ']'])
         .map(|at| window + at + text[window + at..].chars().next().map_or(0, char::len_utf8));
@@ -51,6 +51,14 @@ pub(super) fn speaker_at(text: &str, colon: usize) -> Option<Speaker> {
         own,
         at_line_start,
     })
+}
+
+/// The first character boundary within [`MAX_LABEL`] bytes before `at`.
+fn window_start(text: &str, at: usize) -> usize {
+    let first = at.saturating_sub(MAX_LABEL);
+    (first..at)
+        .find(|&it| text.is_char_boundary(it))
+        .unwrap_or(at)
 }
 
 /// The start of the line, if it is at most [`MAX_LABEL`] bytes before `at`.
