@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use aho_corasick::AhoCorasick;
-use memchr::memchr3_iter;
+use memchr::memchr2_iter;
 
 use crate::Error;
 use crate::reply::{TurnMarks, is_control_at};
@@ -69,7 +69,7 @@ impl Escaper {
     pub fn escape<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut at = self.tags_and_marks(text);
         if self.control_strings {
-            let starts = memchr3_iter(b'<', b'[', b']', text.as_bytes());
+            let starts = memchr2_iter(b'<', b'[', text.as_bytes());
             at.extend(starts.filter(|&start| {
                 // `<s>` ends no reply, since it is also a tag of HTML.
                 is_control_at(text, start) || text[start..].starts_with("<s>")

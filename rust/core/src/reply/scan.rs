@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use memchr::{memchr_iter, memchr3_iter, memmem};
+use memchr::{memchr3_iter, memmem};
 
 use super::harmony::{self, Header};
 use super::lines::{is_mention, is_quoted, starts_line};
 use super::marks::TurnMarks;
-use super::speaker::{Speaker, speaker_at};
-use super::tag::{FIRST_BYTES, Tag, tag_at};
+use super::speaker::{Speaker, may_end_label, speaker_at};
+use super::tag::{Tag, may_begin, tag_at};
 
 /// Something that may change what counts as said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,47 +37,71 @@ pub(super) enum Kind {
 
 /// All events of a text, by their start.
 pub(super) fn events(text: &str, marks: &TurnMarks) -> Vec<Event> {
-    let mut found = Vec::new();
-    tags(text, &mut found);
-    speakers(text, &mut found);
-    for (range, own) in marks.find(text) {
-        push(text, range, Kind::Mark { own }, &mut found);
+    let mut scan = Scan {
+        text,
+        found: Vec::new(),
+        resume: 0,
+    };
+    let bytes = text.as_bytes();
+    for at in memchr3_iter(b'<', b'[', b':', bytes) {
+        if bytes[at] == b':' {
+            scan.speaker(at);
+        } else {
+            scan.tag(at);
+        }
     }
-    found.sort_by_key(|it| it.range.start);
+    if !text.is_ascii() {
+        memmem::find_iter(bytes, "◁").for_each(|at| scan.tag(at));
+        memmem::find_iter(bytes, "：").for_each(|at| scan.speaker(at));
+    }
+    for (range, own) in marks.find(text) {
+        scan.push(range, Kind::Mark { own });
+    }
+    let mut found = scan.found;
+    if found.len() > 1 {
+        found.sort_by_key(|it| it.range.start);
+    }
     found
 }
 
-/// Adds an event unless it is quoted.
-fn push(text: &str, range: Range<usize>, kind: Kind, found: &mut Vec<Event>) {
-    if !is_quoted(text, &range) {
-        found.push(Event { range, kind });
-    }
+struct Scan<'a> {
+    text: &'a str,
+    found: Vec<Event>,
+    /// The end of the last tag in square or angle brackets.
+    resume: usize,
 }
 
-fn tags(text: &str, found: &mut Vec<Event>) {
-    let bytes = text.as_bytes();
-    let [open, square, close, triangle] = FIRST_BYTES;
-    let mut resume = 0;
-    let mut visit = |at: usize| {
-        if at < resume {
+impl Scan<'_> {
+    /// Adds an event unless it is quoted.
+    fn push(&mut self, range: Range<usize>, kind: Kind) {
+        if !is_quoted(self.text, &range) {
+            self.found.push(Event { range, kind });
+        }
+    }
+
+    fn tag(&mut self, at: usize) {
+        let bytes = self.text.as_bytes();
+        if (at < self.resume && bytes[at].is_ascii()) || !may_begin(bytes, at) {
             return;
         }
-        if let Some((range, kind)) = tag_event(text, at) {
-            resume = range.end;
-            push(text, range, kind, found);
+        if let Some((range, kind)) = tag_event(self.text, at) {
+            self.resume = self.resume.max(range.end);
+            self.push(range, kind);
         }
-    };
-    if text.is_ascii() {
-        memchr3_iter(open, square, close, bytes).for_each(&mut visit);
-    } else {
-        let mut triangles = memchr_iter(triangle, bytes).peekable();
-        for at in memchr3_iter(open, square, close, bytes) {
-            while let Some(before) = triangles.next_if(|&it| it < at) {
-                visit(before);
-            }
-            visit(at);
+    }
+
+    fn speaker(&mut self, colon: usize) {
+        if !may_end_label(self.text.as_bytes(), colon) {
+            return;
         }
-        triangles.for_each(&mut visit);
+        if let Some(Speaker {
+            range,
+            own,
+            at_line_start,
+        }) = speaker_at(self.text, colon)
+        {
+            self.push(range, Kind::Speaker { own, at_line_start });
+        }
     }
 }
 
@@ -101,23 +125,6 @@ fn tag_event(text: &str, at: usize) -> Option<(Range<usize>, Kind)> {
         },
     };
     Some((range, kind))
-}
-
-fn speakers(text: &str, found: &mut Vec<Event>) {
-    let mut add = |colon: usize| {
-        if let Some(Speaker {
-            range,
-            own,
-            at_line_start,
-        }) = speaker_at(text, colon)
-        {
-            push(text, range, Kind::Speaker { own, at_line_start }, found);
-        }
-    };
-    memchr_iter(b':', text.as_bytes()).for_each(&mut add);
-    if !text.is_ascii() {
-        memmem::find_iter(text.as_bytes(), "：").for_each(&mut add);
-    }
 }
 
 /// Whether the tag of the paper's judge prompt (arXiv 2401.10020, figure 2)

@@ -17,6 +17,9 @@ const ASSISTANTS: [&str; 4] = ["Assistant", "ASSISTANT", "assistant", "助手"];
 const HEADED_USERS: [&str; 2] = ["Instruction", "System"];
 const HEADED_ASSISTANTS: [&str; 1] = ["Response"];
 
+/// What may stand around a name: markdown marks and brackets.
+const DECORATION: [char; 5] = ['#', '*', '_', '[', ']'];
+
 /// A speaker's label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Speaker {
@@ -29,8 +32,23 @@ pub(super) struct Speaker {
     pub at_line_start: bool,
 }
 
+/// Whether the byte before a colon may end a speaker's label: the last letter of
+/// a name, or what may follow it. Most colons follow other words.
+pub(super) fn may_end_label(bytes: &[u8], colon: usize) -> bool {
+    let before = colon.checked_sub(1).map_or(0, |at| bytes[at]);
+    !before.is_ascii()
+        || matches!(
+            before,
+            b'r' | b'R' | b'n' | b'N' | b't' | b'T' | b'e' | b'm'
+        )
+        || !before.is_ascii_alphanumeric()
+}
+
 /// The speaker whose colon is at byte `colon`, which may be a full-width one.
 pub(super) fn speaker_at(text: &str, colon: usize) -> Option<Speaker> {
+    if !ends_with_name(&text[..colon]) {
+        return None;
+    }
     let line = line_start(text, colon);
     let window = line.unwrap_or_else(|| window_start(text, colon));
     let tag_end = text[window..colon]
@@ -51,6 +69,15 @@ pub(super) fn speaker_at(text: &str, colon: usize) -> Option<Speaker> {
         own,
         at_line_start,
     })
+}
+
+/// Whether a text ends with a name, apart from what may stand around it.
+fn ends_with_name(text: &str) -> bool {
+    let inner = text.trim_end_matches(|c| is_blank(c) || DECORATION.contains(&c));
+    let groups: [&[&str]; 4] = [&USERS, &ASSISTANTS, &HEADED_USERS, &HEADED_ASSISTANTS];
+    groups
+        .iter()
+        .any(|names| names.iter().any(|name| inner.ends_with(name)))
 }
 
 /// The first character boundary within [`MAX_LABEL`] bytes before `at`.
@@ -78,7 +105,7 @@ fn line_start(text: &str, at: usize) -> Option<usize> {
 fn role(label: &str) -> Option<bool> {
     let label = label.trim_matches(is_blank);
     let headed = label.starts_with('#');
-    let name = label.trim_matches(|c| is_blank(c) || matches!(c, '#' | '*' | '_' | '[' | ']'));
+    let name = label.trim_matches(|c| is_blank(c) || DECORATION.contains(&c));
     if USERS.contains(&name) || headed && HEADED_USERS.contains(&name) {
         return Some(false);
     }

@@ -43,6 +43,17 @@ impl Reply<'_> {
             .collect()
     }
 
+    /// A reply of which all was said.
+    fn untouched(text: &str) -> Reply<'_> {
+        Reply {
+            said: Cow::Borrowed(text),
+            thought: None,
+            turn: None,
+            open: false,
+            parts: vec![(0, 0)],
+        }
+    }
+
     fn into_owned(self) -> Reply<'static> {
         Reply {
             said: Cow::Owned(self.said.into_owned()),
@@ -106,9 +117,13 @@ pub fn split<'a>(text: &'a str, marks: &TurnMarks, in_thought: bool) -> Reply<'a
 const MAX_PASSES: usize = 8;
 
 fn split_once<'a>(text: &'a str, marks: &TurnMarks, in_thought: bool) -> Reply<'a> {
+    let events = events(text, marks);
     let mut splitter = Splitter::new(text, in_thought);
+    if events.is_empty() && !splitter.thinking && splitter.start == 0 {
+        return Reply::untouched(text); // most replies
+    }
     let mut end = text.len();
-    for event in events(text, marks) {
+    for event in events {
         if event.range.start < splitter.start {
             continue; // inside something that was skipped
         }

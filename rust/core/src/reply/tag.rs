@@ -58,7 +58,7 @@ const WRAPPERS: [&str; 8] = [
 
 /// Control strings other than `<|name|>`, `<｜name｜>` and `[|name|]`: Llama 2
 /// and 3, Gemma 2 to 4, Mistral, InternLM, Baichuan, Nemotron, Kimi, MiniMax.
-const CONTROL: [&str; 32] = [
+const CONTROL: [&str; 31] = [
     "</s>",
     "<bos>",
     "<eos>",
@@ -90,7 +90,6 @@ const CONTROL: [&str; 32] = [
     "<SPECIAL_11>",
     "<SPECIAL_12>",
     "[e~[",
-    "]~b]",
 ];
 
 /// What a tag means for the reply.
@@ -121,9 +120,15 @@ static FIXED: LazyLock<AhoCorasick> = LazyLock::new(|| {
         .expect("the fixed list of tags is far below the automaton's limits")
 });
 
-/// The bytes with which a tag may begin: `<`, `[`, `]`, and the first byte of
-/// `◁`.
-pub(super) const FIRST_BYTES: [u8; 4] = [b'<', b'[', b']', 0xE2];
+/// Whether the bytes at and after `at` may begin a tag. Most brackets do not,
+/// and a look-up costs more than a comparison.
+pub(super) fn may_begin(bytes: &[u8], at: usize) -> bool {
+    let next = bytes.get(at + 1).map_or(0, u8::to_ascii_lowercase);
+    match bytes[at] {
+        b'[' => matches!(next, b'/' | b'|' | b'i' | b's' | b'a' | b't' | b'e'),
+        _ => true,
+    }
+}
 
 /// Whether a control string of a common chat template stands at byte `at`.
 pub(crate) fn is_control_at(text: &str, at: usize) -> bool {

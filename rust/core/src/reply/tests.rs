@@ -362,3 +362,58 @@ proptest! {
         split(&text, &TurnMarks::default(), in_thought);
     }
 }
+
+/// The quick look at one or two bytes rejects nothing that is a tag or a label.
+#[test]
+fn nothing_is_missed() {
+    use super::{speaker, tag};
+    for control in [
+        "[INST]",
+        "[/INST]",
+        "[SYSTEM_PROMPT]",
+        "[AVAILABLE_TOOLS]",
+        "[TOOL_CALLS]",
+        "[THINK]",
+        "[/THINK]",
+        "[|user|]",
+        "[e~[",
+        "</s>",
+        "<|im_end|>",
+        "<think>",
+        "< / think >",
+        "◁think▷",
+        "<<SYS>>",
+        "<｜User｜>",
+    ] {
+        for text in [
+            control.to_owned(),
+            control.to_ascii_lowercase(),
+            control.to_ascii_uppercase(),
+        ] {
+            assert!(tag::may_begin(text.as_bytes(), 0), "{text}");
+        }
+    }
+    for label in [
+        "User",
+        "USER",
+        "user",
+        "Human",
+        "HUMAN",
+        "Assistant",
+        "ASSISTANT",
+        "用户",
+        "### Instruction",
+        "### Response",
+        "### System",
+        "**User**",
+        "[User]",
+        "User ",
+        "_user_",
+        "user\u{200b}",
+    ] {
+        let text = format!("a\n{label}: b");
+        let colon = text.find(':').unwrap();
+        assert!(speaker::speaker_at(&text, colon).is_some(), "{label}");
+        assert!(speaker::may_end_label(text.as_bytes(), colon), "{label}");
+    }
+}
