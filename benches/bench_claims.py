@@ -142,25 +142,30 @@ def unpaired(draw: Generator, prompts: int, rate: float) -> bool:
     return compare_intervals(one, two, prompts=prompts) in ("better", "worse")
 
 
+def bound(claims: Callable[..., bool], *arguments: object) -> Callable[[Generator], bool]:
+    """Return a case with its arguments bound."""
+    return lambda draw: claims(draw, *arguments)
+
+
 def cells() -> Iterator[Cell]:
     """Yield all cases."""
     for n in DECISIVE:
-        yield Cell("win rate", f"{n} decisive prompts", lambda draw, n=n: win_rate(draw, n, 0))
-        yield Cell("win rate", f"{n} decisive, {256 - n} tied", lambda draw, n=n: win_rate(draw, n, 256 - n))
+        yield Cell("win rate", f"{n} decisive prompts", bound(win_rate, n, 0))
+        yield Cell("win rate", f"{n} decisive, {256 - n} tied", bound(win_rate, n, 256 - n))
     for n in DECISIVE:
-        yield Cell("IFEval, change", f"{n} of 541 prompts differ", lambda draw, n=n: change(draw, n, 541 - n, 1, False))
+        yield Cell("IFEval, change", f"{n} of 541 prompts differ", bound(change, n, 541 - n, 1, False))
     for n in DECISIVE:
         for word, together in (("each on its own", False), ("in one direction", True)):
             yield Cell(
                 "judge accuracy, change",
                 f"{n} of 256 prompts differ, 3 pairs each, {word}",
-                lambda draw, n=n, together=together: change(draw, n, 256 - n, 3, together),
+                bound(change, n, 256 - n, 3, together),
             )
     for n in DECISIVE:
         yield Cell(
             "win rate against M1, change; judge against the length baseline",
             f"{n} of 256 prompts may differ",
-            lambda draw, n=n: half_steps(draw, n, 256 - n),
+            bound(half_steps, n, 256 - n),
         )
     for n in DECISIVE:
         for judge in LENGTH_JUDGES:
@@ -168,25 +173,25 @@ def cells() -> Iterator[Cell]:
                 yield Cell(
                     "length-controlled win rate",
                     f"{judge}; {n} prompts, a longer in {100 * _share(shift):.0f} %",
-                    lambda draw, n=n, shift=shift, judge=judge: length_only(draw, n, shift, judge),
+                    bound(length_only, n, shift, judge),
                 )
     yield Cell(
         "length-controlled win rate",
         "soft; 256 prompts, a longer in 63 %, half of all tied",
-        lambda draw: length_only(draw, 256, 50, "soft (sigmoid of d/150)", 0.5),
+        bound(length_only, 256, 50, "soft (sigmoid of d/150)", 0.5),
     )
     for factor in (1.0, 1.3, 1.6):
         yield Cell(
             "length-controlled win rate, test only",
             f"ratio of lengths; 256 prompts, a's {factor} times as long",
-            lambda draw, factor=factor: by_ratio(draw, 256, factor),
+            bound(by_ratio, 256, factor),
         )
     for n in (5, 10, 80, 256):
         for rate in (0.5, 0.9):
             yield Cell(
                 "unpaired (`srlm compare`)",
                 f"{n} prompts each, {100 * rate:.0f} % right",
-                lambda draw, n=n, rate=rate: unpaired(draw, n, rate),
+                bound(unpaired, n, rate),
             )
 
 

@@ -18,16 +18,21 @@ MISSING: Verdict = ("missing", None)
 OUT_OF_RANGE: Verdict = ("out_of_range", None)
 CONFLICTING: Verdict = ("conflicting", None)
 
-# Starts with `<` or `[`, so `re` skips to these; this still works with IGNORECASE, since they have no case.
+# What was said in a reply (docs/replies.md), in the forms that the documented examples and the replies have. Starts
+# with `<` or `[`, so `re` skips to these; this still works with IGNORECASE, since they have no case.
 TAG = re.compile(
-    r"<(?:(?P<close>/)?(?P<think>think)>|/s>|eos>|(?:start|end)_of_turn>"
-    r"|\|(?:im_(?:start|end|sep)|user|assistant|system|eot_id|eom_id|(?:start|end)_header_id|begin_of_text"
-    r"|end_of_text|endoftext|end|eot|start|return)\|>"
-    r"|\uff5c(?:User|Assistant|end\u2581of\u2581sentence)\uff5c>)|\[INST\]",
+    r"<(?:(?P<close>/)?(?:\w+[:_-])?(?P<think>think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|monologue)"
+    r"(?:\s[^<>\n]*)?>|/s>|[eb]os>|(?:start|end)_of_turn>|</?SYS>>|\|[\w.:/-]+\|>|\uff5c[\w\u2581]+\uff5c>)"
+    r"|\[(?:(?P<closing>/)?(?P<mistral>THINK)\]|/?(?:INST|SYSTEM_PROMPT)\](?![\"'\u201d]|(?-i: [a-z]))|\|\w+\|\])",
     re.IGNORECASE,
 )
-SPEAKER = re.compile(r"\n[^\S\n]*(?:User[:\uff1a]|USER:|Human[:\uff1a]|HUMAN:|<response>)")
-OPENING_SPEAKER = re.compile(r"[^\S\n]*(?:User[:\uff1a]|USER:|Human[:\uff1a]|HUMAN:|<response>)")
+LABEL = (
+    r"[^\S\n]*(?:[#*_\[]*[^\S\n]*(?:(?P<own>Assistant|ASSISTANT|assistant)|User|USER|user|Human|HUMAN|human)"
+    r"|\#+[^\S\n]*(?:(?P<response>Response)|Instruction|System))[^\S\n]*[\]*_]*[:\uff1a][*_]*"
+)
+SPEAKER = re.compile(rf"\n(?:{LABEL}|[^\S\n]*<response>)")
+OPENING_SPEAKER = re.compile(rf"(?:{LABEL}|[^\S\n]*<response>)")
+FINAL = "assistantfinal"
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 VALUES = {word: float(n) for n, word in enumerate(NAMES)}
@@ -101,18 +106,22 @@ ALONE = re.compile(rf"(?:{CLOSE}|\.)*(?:\n|\r|\Z)")
 DIFFERENCE = re.compile(rf"{FILL}{any_of('COMPARISONS')}", re.IGNORECASE)
 
 
-def parts(text: str) -> list[str]:
-    """Return the parts of the reply that count: rules 1 and 2."""
+def said(text: str) -> str | None:
+    """Return what was said in a reply: rule 1. None if it ends inside a thought."""
+    if text.startswith("analysis"):
+        _, mark, text = text.partition(FINAL)
+        if not mark:
+            return None
     found: list[str] = []
     start, end, thinking = 0, len(text), False
-    speaker = OPENING_SPEAKER.match(text) or SPEAKER.search(text)
+    start, speaker = first_speaker(text, start, found)
     for tag in TAG.finditer(text):
         if speaker and not thinking and speaker.start() < tag.start():
             break
-        if not tag["think"]:
+        if not (tag["think"] or tag["mistral"]):
             end = tag.start()
             break
-        if not tag["close"]:
+        if not (tag["close"] or tag["closing"]):
             if not thinking:
                 found.append(text[start : tag.start()])
             thinking = True
@@ -120,15 +129,23 @@ def parts(text: str) -> list[str]:
         if not thinking:
             found.clear()
         thinking, start = False, tag.end()
-        speaker = OPENING_SPEAKER.match(text, start) or SPEAKER.search(text, start)
+        start, speaker = first_speaker(text, start, found)
     if thinking:
-        return []
+        return None
     if speaker and start <= speaker.start() < end:
-        end = speaker.start() + 1
-        if not text[start:end].strip():
-            end = start
+        end = speaker.start()
     found.append(text[start:end])
-    return found
+    return "\n".join(part.strip() for part in found if part.strip()) if len(found) > 1 else found[0]
+
+
+def first_speaker(text: str, start: int, found: list[str]) -> tuple[int, re.Match[str] | None]:
+    """Return where what is said starts, after labels of the assistant itself, and the next speaker."""
+    while (opening := OPENING_SPEAKER.match(text, start)) is not None:
+        own = opening["own"] or opening["response"]
+        if not own or any(part.strip() for part in found):
+            return start, opening
+        start = opening.end()
+    return start, SPEAKER.search(text, start)
 
 
 def value(number: str) -> float:
@@ -465,11 +482,7 @@ def read(
     """Return the verdicts of replies."""
     verdicts = []
     for reply in replies:
-        for part in reversed(parts(reply)):
-            verdict = of_part(part, max_score)
-            if verdict is not None:
-                break
-        else:
-            verdict = MISSING
-        verdicts.append(verdict)
+        text = said(reply)
+        verdict = None if text is None else of_part(text, max_score)
+        verdicts.append(MISSING if verdict is None else verdict)
     return verdicts
