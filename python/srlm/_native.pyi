@@ -340,7 +340,8 @@ class TurnMarks:
 
     Args:
         marks: Each mark as (text, whether it counts at the start of a line only, whether it begins the assistant's own
-            turn). Case-insensitive. Those of the assistant are dropped where a reply begins with them.
+            turn). Case-insensitive, except for words that count in the middle of a line. Those of the assistant are
+            dropped where a reply begins with them.
     """
 
     def __new__(cls, marks: Sequence[tuple[str, bool, bool]]) -> Self: ...

@@ -19,7 +19,8 @@ pub struct TurnMark {
     pub own: bool,
 }
 
-/// The marks of one chat template, compiled for searching. Case-insensitive.
+/// The marks of one chat template, compiled for searching. Case-insensitive,
+/// except for words that count in the middle of a line.
 #[derive(Debug, Clone, Default)]
 pub struct TurnMarks {
     marks: Vec<TurnMark>,
@@ -65,7 +66,9 @@ impl TurnMarks {
                 let counts = if mark.at_line_start {
                     starts_line(text, range.start)
                 } else {
-                    is_whole(text, &range)
+                    // `USER:` of a template is not `user:` in a sentence.
+                    let exact = text[range.clone()] == mark.text;
+                    is_whole(text, &range) && (exact || mark.text.starts_with(['<', '[']))
                 };
                 counts.then_some((range, mark.own))
             })

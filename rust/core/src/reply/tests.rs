@@ -266,6 +266,8 @@ fn the_marks_of_a_template_end_the_reply() {
         mark("### Frage:", true, false),
         mark("### Antwort:", true, true),
         mark("GPT4 Correct User:", false, false),
+        mark("USER:", false, false),
+        mark("[Q]", false, false),
     ])
     .unwrap();
     for (reply, said) in [
@@ -276,6 +278,9 @@ fn the_marks_of_a_template_end_the_reply() {
         ("a\n### Antwort:\nb", "a"),
         ("aGPT4 Correct User: b", "aGPT4 Correct User: b"),
         ("a. GPT4 Correct User: b", "a."),
+        ("a. USER: b", "a."),
+        ("the user: b", "the user: b"),
+        ("a [q] b", "a"),
         ("<think>\n### Frage:</think>a", "a"),
         ("```\n### Frage:\n```", "```\n### Frage:\n```"),
     ] {
