@@ -219,8 +219,10 @@ def test_expected_score_of_exactly_one_digit(make, text, score):
         return [-0.1 if digits[token] == 4 else -60.0 for token in reader.sampling.logprob_token_ids]
 
     completed = reply(tokenizer, reader, text, watched)
-    if tokenizer.decode(completed.token_ids, skip_special_tokens=True) != text:
+    spells = tokenizer.decode(completed.token_ids, skip_special_tokens=True) == text
+    if make is blank_tokenizer and not spells:
         pytest.skip("the tokenizer has no tokens for this text")
+    assert spells
     found = reader.verdict(completed, "c", 0)
     assert found.outcome == "scored"
     assert found.expected_score == (score if score is None else pytest.approx(score))
