@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FLOAT16_SCALE = 2.0**15
 # The torch implementation processes a tile in blocks of rows of this many elements, which stay in the CPU's cache.
 BLOCK_ELEMENTS = 1 << 20
+MIN_SHIFTED = -1e4  # the exponential of less is zero, in float64 too
 
 
 def exp_scale(dtype: torch.dtype) -> float:
@@ -39,6 +40,7 @@ def online_logsumexp(
     total: torch.Tensor,
     label_logit: torch.Tensor,
     transform: LogitTransform,
+    weighted: torch.Tensor | None = None,
 ) -> None:
     """Write one tile's exponentials and row statistics: Triton on a GPU, torch elsewhere.
 
@@ -51,13 +53,15 @@ def online_logsumexp(
         total: [R] in the product's dtype, receives sum_c exp(z - maximum).
         label_logit: [R] in the product's dtype, receives z at the label, only in rows whose label is in this tile.
         transform: maps product plus bias to z.
+        weighted: [R] in the product's dtype, receives sum_c (z - maximum) exp(z - maximum), from which the entropy of
+            the softmax follows; None: not computed.
 
     Raises:
         ValueError: a row is not contiguous.
     """
     check_rows(product, exps)
     run = online_logsumexp_triton if use_triton(product) else online_logsumexp_torch
-    run(product, bias, labels, exps, maximum, total, label_logit, transform)
+    run(product, bias, labels, exps, maximum, total, label_logit, transform, weighted)
 
 
 def online_logsumexp_torch(
@@ -69,6 +73,7 @@ def online_logsumexp_torch(
     total: torch.Tensor,
     label_logit: torch.Tensor,
     transform: LogitTransform,
+    weighted: torch.Tensor | None = None,
 ) -> None:
     """Torch implementation of `online_logsumexp_triton`: the same result, on any device."""
     rows, columns = product.shape
@@ -86,8 +91,13 @@ def online_logsumexp_torch(
         torch.amax(z, 1, out=maximum[block])
         # In a tile of only -inf, exp(-inf + inf) would be NaN: its exponentials are zero.
         shift = maximum[block].masked_fill(maximum[block] == -torch.inf, 0.0)
-        z.sub_(shift[:, None]).exp_()
+        z.sub_(shift[:, None])
+        # Clamped where the exponential is zero anyway: 0 * -inf would be NaN.
+        shifted = None if weighted is None else z.clamp(min=MIN_SHIFTED)
+        z.exp_()
         torch.sum(z, 1, out=total[block])
+        if shifted is not None and weighted is not None:
+            torch.sum(shifted.mul_(z), 1, out=weighted[block])
         if scale != 1.0:
             z.mul_(scale)
         if exps.data_ptr() != product.data_ptr():
@@ -103,6 +113,7 @@ def online_logsumexp_triton(
     total: torch.Tensor,
     label_logit: torch.Tensor,
     transform: LogitTransform,
+    weighted: torch.Tensor | None = None,
 ) -> None:
     """Launch the Triton kernel, one program per row; see `online_logsumexp`. Statistics are float32, contiguous."""
     rows, columns = product.shape
@@ -117,6 +128,7 @@ def online_logsumexp_triton(
         maximum,
         total,
         label_logit,
+        total if weighted is None else weighted,
         product.stride(0),
         exps.stride(0),
         columns,
@@ -125,6 +137,7 @@ def online_logsumexp_triton(
         exp_scale(exps.dtype),
         HAS_BIAS=bias is not None,
         HAS_CAP=transform.softcap is not None,
+        HAS_WEIGHTED=weighted is not None,
         BLOCK=block,
         num_warps=num_warps_for(block),
     )
@@ -155,6 +168,7 @@ def kernel() -> JITFunction:
         maximum,
         total,
         label_logit,
+        weighted,
         product_stride,
         exps_stride,
         columns,
@@ -163,6 +177,7 @@ def kernel() -> JITFunction:
         exp_scale,
         HAS_BIAS: tl.constexpr,
         HAS_CAP: tl.constexpr,
+        HAS_WEIGHTED: tl.constexpr,
         BLOCK: tl.constexpr,
     ):
         row = tl.program_id(0).to(tl.int64)
@@ -179,9 +194,12 @@ def kernel() -> JITFunction:
         z = tl.where(inside, z, float("-inf"))
         row_max = tl.max(z, 0)
         # In a tile of only -inf, exp(-inf + inf) would be NaN: its exponentials are zero.
-        e = tl.exp(z - tl.where(row_max == float("-inf"), 0.0, row_max))
+        z -= tl.where(row_max == float("-inf"), 0.0, row_max)
+        e = tl.exp(z)
         tl.store(maximum + row, row_max)
         tl.store(total + row, tl.sum(e, 0))
+        if HAS_WEIGHTED:
+            tl.store(weighted + row, tl.sum(tl.where(e > 0.0, z * e, 0.0), 0))  # 0 * -inf would be NaN
         tl.store(exps + row * exps_stride + column, (e * exp_scale).to(exps.dtype.element_ty), mask=inside)
 
     return _online_logsumexp

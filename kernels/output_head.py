@@ -50,6 +50,7 @@ class Statistics:
     maximum: torch.Tensor  # [T, R], per tile
     factor: torch.Tensor  # [T, R], exp(maximum) / sum_v exp(z_v), the sum over the whole vocabulary
     top1: torch.Tensor  # [R] bool, whether no token has a higher logit than the label
+    entropy: torch.Tensor | None  # [R] of the softmax, in nats, 0 where the label is -100; None if not asked for
 
 
 class OutputHead:
@@ -90,38 +91,49 @@ class OutputHead:
         if not self._in_place:
             self._products = self._exps.new_empty(max_rows * self._tile, dtype=self.acc_dtype)
 
-    def forward(self, hidden: torch.Tensor, labels: torch.Tensor) -> Statistics:
+    def forward(self, hidden: torch.Tensor, labels: torch.Tensor, *, entropy: bool = False) -> Statistics:
         """Return the statistics of a chunk; its exponentials stay in the workspace until the next call.
 
         Args:
             hidden: [R, D], R at most `chunk_rows`.
             labels: [R] int64, each in [0, V) or -100.
+            entropy: whether to compute it.
         """
         rows = hidden.shape[0]
         count = -(-self.weight.shape[0] // self._tile)
         maximum = torch.empty(count, rows, dtype=self.acc_dtype, device=hidden.device)
         total = torch.empty_like(maximum)
+        weighted = torch.empty_like(maximum) if entropy else None
         label_logit = torch.full_like(maximum[0], torch.nan)  # an out-of-range label gives NaN
         cast = self._cast(hidden)
         exps = self._exps_view(rows)
         for index, (start, end) in enumerate(self._tiles()):
             product = self._multiply(cast, start, end)
             bias = None if self.bias is None else self.bias[start:end]
-            tile = exps[:, start:end]
             online_logsumexp(
-                product, bias, labels - start, tile, maximum[index], total[index], label_logit, self.transform
+                product,
+                bias,
+                labels - start,
+                exps[:, start:end],
+                maximum[index],
+                total[index],
+                label_logit,
+                self.transform,
+                None if weighted is None else weighted[index],
             )
         # Subtract the maximum from the label logit first: added to a large maximum, the log of the sum is rounded away.
         row_max = maximum.amax(0)  # [R]
         rescale = (maximum - row_max).exp()  # [T, R]
         row_total = (total * rescale).sum(0)  # [R]
         logps = label_logit.double() - row_max.double() - row_total.double().log()
+        masked, factor = labels == IGNORED, rescale / row_total
         return Statistics(
-            logps=logps.masked_fill(labels == IGNORED, 0.0),
+            logps=logps.masked_fill(masked, 0.0),
             label_logit=label_logit,
             maximum=maximum,
-            factor=rescale / row_total,
+            factor=factor,
             top1=label_logit >= row_max,
+            entropy=None if weighted is None else _entropy(factor, total, weighted).masked_fill(masked, 0.0),
         )
 
     def backward(
@@ -258,6 +270,15 @@ class OutputHead:
             torch.addmm(total, left, right, out_dtype=self.acc_dtype, alpha=scale, out=total)
         else:
             total.addmm_(left.to(self.acc_dtype), right, alpha=scale)
+
+
+def _entropy(factor: torch.Tensor, total: torch.Tensor, weighted: torch.Tensor) -> torch.Tensor:
+    """Return the entropy [R] of the softmax from the statistics [T, R] of its tiles.
+
+    A probability is p = factor * e with e = exp(z - maximum), so that -p log p = e * entr(factor) - factor * e log e.
+    Both terms are sums of positive numbers: nothing cancels.
+    """
+    return (torch.special.entr(factor) * total - factor * weighted).sum(0)
 
 
 def new_gradients(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from srlm.kernels.finished_gradients import save_gradients, scale_gradients, wanted_gradients
 from srlm.kernels.logit_transform import LogitTransform
 from srlm.kernels.output_head import Gradients, OutputHead, check_inputs, compute_dtype, new_gradients
 from srlm.kernels.segments import IGNORED, expand_to_rows, sum_rows, validate_cu_seqlens
@@ -64,7 +65,7 @@ class _Call:
     loss_fn: Callable[[PairLogps], torch.Tensor]
     transform: LogitTransform
     budget: int | None
-    needs_grad: tuple[bool, bool, bool]  # hidden, weight, bias
+    needs_grad: tuple[bool, ...]  # hidden, weight, bias
 
 
 def preference_loss(
@@ -130,7 +131,6 @@ def preference_loss(
     lengths = _pair_tensor(rows if lengths is None else lengths, "lengths", (pairs, 2), 0.0, hidden, acc_dtype)
     if mean_chosen_length is None:
         mean_chosen_length = (rows if extra_logps is None else lengths)[:, 0].sum() / max(pairs, 1)
-    grad = torch.is_grad_enabled()
     call = _Call(
         labels=labels,
         offsets=offsets,
@@ -142,11 +142,7 @@ def preference_loss(
         loss_fn=loss_fn,
         transform=LogitTransform(softcap, logit_scale, temperature),
         budget=budget,
-        needs_grad=(
-            grad and hidden.requires_grad,
-            grad and weight.requires_grad,
-            grad and bias is not None and bias.requires_grad,
-        ),
+        needs_grad=wanted_gradients(hidden, weight, bias),
     )
     loss, *metrics = _PreferenceLoss.apply(hidden, weight, bias, call)
     return loss, PreferenceMetrics(*metrics)
@@ -186,9 +182,7 @@ class _PreferenceLoss(torch.autograd.Function):
             for group in _group_pairs(call.offsets, head.chunk_rows):
                 pair_metrics[:, group] = _process_group(head, hidden, call, group, gradients)
             loss = (pair_metrics[0] * call.weights).sum()
-        ctx.dtypes = [None if leaf is None else leaf.dtype for leaf in (hidden, weight, bias)]
-        ctx.save_for_backward(gradients.hidden, gradients.weight, gradients.bias)
-        ctx.backward_done = False
+        save_gradients(ctx, gradients, hidden, weight, bias)
         metrics = pair_metrics.unbind()
         ctx.mark_non_differentiable(*metrics)
         return loss, *metrics
@@ -196,14 +190,7 @@ class _PreferenceLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, upstream: torch.Tensor, *_: object) -> tuple[torch.Tensor | None, ...]:
-        if ctx.backward_done:  # the saved gradients were scaled in place, which avoids a copy of the weight's gradient
-            raise RuntimeError("preference_loss: backward can run only once; call preference_loss again for another")
-        ctx.backward_done = True
-        grads = [
-            None if grad is None else grad.mul_(upstream).to(dtype)
-            for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        ]
-        return *grads, None
+        return *scale_gradients(ctx, upstream, "preference_loss"), None
 
 
 def _group_pairs(offsets: list[int], max_rows: int) -> Iterator[slice]:

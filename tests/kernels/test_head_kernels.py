@@ -33,10 +33,11 @@ def run(name, *, triton):
     bias = torch.randn(columns, generator=generator).half() if with_bias == "bias" else None
     labels = torch.tensor([0, columns - 1, columns // 2, -3, columns, -100])  # three of them not in this tile
     exps = torch.zeros(rows, columns + 5, dtype=EXPS_DTYPES[exps_dtype])[:, 2 : columns + 2]
-    maximum, total, label_logit = torch.full((3, rows), -7.0).unbind()
+    maximum, total, label_logit, weighted = torch.full((4, rows), -7.0).unbind()
     run_online = online.online_logsumexp_triton if triton else online.online_logsumexp_torch
-    run_online(product.clone(), bias, labels, exps, maximum, total, label_logit, transform)
+    run_online(product.clone(), bias, labels, exps, maximum, total, label_logit, transform, weighted)
     found = {"exps": exps.clone(), "maximum": maximum, "total": total, "label": label_logit.clone()}
+    found["weighted"] = weighted
     factor = 0.6 / total  # as if there were a second tile
     label_logp = label_logit - maximum + factor.log()
     upstream = torch.linspace(-1, 2, rows)
@@ -64,13 +65,17 @@ def test_triton_and_torch_agree(interpreted, name):
 
 
 def test_online_logsumexp_by_hand():
-    """exp(z - maximum), its sum, and the label's z in rows whose label is in the tile."""
+    """exp(z - maximum), its sum, the sum of its entropy terms, and the label's z in rows whose label is in the tile."""
     product = torch.tensor([[1.0, 3.0, 2.0], [0.0, 0.0, 5.0]])
     exps, label = torch.empty(2, 3), torch.tensor([9.0, 9.0])
-    maximum, total = torch.empty(2), torch.empty(2)
-    online.online_logsumexp(product.clone(), None, torch.tensor([2, 7]), exps, maximum, total, label, LogitTransform())
+    maximum, total, weighted = torch.empty(2), torch.empty(2), torch.empty(2)
+    labels, plain = torch.tensor([2, 7]), LogitTransform()
+    online.online_logsumexp(product.clone(), None, labels, exps, maximum, total, label, plain, weighted)
     assert torch.allclose(exps, (product - torch.tensor([[3.0], [5.0]])).exp())
     assert (maximum.tolist(), label.tolist()) == ([3.0, 5.0], [2.0, 9.0])
+    assert torch.allclose(total, exps.sum(1))
+    assert torch.allclose(weighted, -torch.special.entr(exps).sum(1))
+    online.online_logsumexp(product.clone(), None, labels, exps, maximum, total.zero_(), label, plain)
     assert torch.allclose(total, exps.sum(1))
 
 
@@ -89,10 +94,10 @@ def test_rows_must_be_contiguous():
 def test_online_logsumexp_compiles_for(capability, dtype, options):
     block = online.block_size(TILE)
     signature = {"product": "*fp32", "bias": POINTERS[dtype], "labels": "*i64", "exps": POINTERS[dtype],
-                 "maximum": "*fp32", "total": "*fp32", "label_logit": "*fp32", "product_stride": "i64",
-                 "exps_stride": "i64", "columns": "i32", "slope": "fp32", "cap": "fp32",
+                 "maximum": "*fp32", "total": "*fp32", "label_logit": "*fp32", "weighted": "*fp32",
+                 "product_stride": "i64", "exps_stride": "i64", "columns": "i32", "slope": "fp32", "cap": "fp32",
                  "exp_scale": "fp32"}  # fmt: skip
-    constants = {"HAS_BIAS": options, "HAS_CAP": options, "BLOCK": block}
+    constants = {"HAS_BIAS": options, "HAS_CAP": options, "HAS_WEIGHTED": options, "BLOCK": block}
     check_compiles(online.kernel(), signature, constants, capability, online.num_warps_for(block))
 
 

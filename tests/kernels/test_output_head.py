@@ -70,10 +70,10 @@ def test_calls_on_a_gpu_are_consistent(monkeypatch, dtype, weight_dtype):
 
     calls = []
 
-    def online_logsumexp(product, bias, labels, exps, maximum, total, label_logit, transform):
+    def online_logsumexp(product, bias, labels, exps, maximum, total, label_logit, transform, weighted):
         calls.append((product.shape, product.dtype, exps.shape, exps.dtype))
         assert bias.shape == exps.shape[1:]
-        assert maximum.shape == total.shape == label_logit.shape == labels.shape == (33,)
+        assert maximum.shape == total.shape == label_logit.shape == labels.shape == weighted.shape == (33,)
 
     monkeypatch.setattr(output_head, "online_logsumexp", online_logsumexp)
     monkeypatch.setattr(output_head, "grad_logits", lambda *_: None)
@@ -84,7 +84,7 @@ def test_calls_on_a_gpu_are_consistent(monkeypatch, dtype, weight_dtype):
         labels = torch.zeros(rows, dtype=torch.int64, device="cuda")
         bias = torch.empty(vocabulary, device="cuda")
         head = OutputHead(weight, bias, LogitTransform(), dtype=dtype, rows=rows)
-        statistics = head.forward(hidden, labels)
+        statistics = head.forward(hidden, labels, entropy=True)
         gradients = Gradients(torch.zeros_like(hidden), weight.new_zeros(weight.shape, dtype=torch.float32), bias)
         head.backward(hidden, labels, statistics, torch.empty(rows, device="cuda"), gradients, slice(0, rows))
     widths = [TILE, TILE, vocabulary - 2 * TILE]
