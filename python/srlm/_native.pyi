@@ -1,4 +1,4 @@
-"""The Rust extension: chat encoding, verdicts, pairs, novelty, words, duplicates and reading JSON lines.
+"""The Rust extension: chat encoding, verdicts, pairs, novelty, words, duplicates, tries and reading JSON lines.
 
 All functions release the GIL during the computation. A lone surrogate in a `str` is treated as `?`.
 """
@@ -27,10 +27,12 @@ __all__ = [
     "near_duplicates",
     "normal_keys",
     "parse_verdicts",
+    "prefix_trie",
     "read_text_column",
     "rouge_l",
     "select_pairs",
     "select_positives",
+    "shared_prefixes",
 ]
 
 __version__: str
@@ -272,6 +274,17 @@ def select_positives(
     Raises:
         ValueError: the columns differ in length, or `perfect` is not finite.
         TypeError: a column is not a one-dimensional array of its type.
+    """
+
+def shared_prefixes(ids: NDArray[np.int64], offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sort rows of token ids, so that neighbours share the longest beginnings. `ids` and `offsets` as in `prefix_trie`.
+
+    Returns:
+        order [N], the rows in lexicographic order, equal ones in their given order; and shared [N], the number of
+        tokens that each row of `order` shares with the one before it (0 for the first).
+
+    Raises:
+        ValueError: the offsets do not start at 0, rise, and end at T.
     """
 
 def rouge_l(a: str, b: str, *, words: Literal["rouge_score", "unicode"] = "rouge_score") -> float:
@@ -549,6 +562,25 @@ class NearDuplicateIndex:
             ValueError: the file is not a saved index, has another version of the format, or is damaged.
             OSError: the file cannot be read.
         """
+
+def prefix_trie(
+    ids: NDArray[np.int64], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Lay out rows of token ids as a trie, in which every shared beginning exists once.
+
+    Nodes are in depth-first order, so node j is node i or one of its ancestors if and only if `j <= i < ends[j]`.
+
+    Args:
+        ids: [T], the tokens of all rows, one after the other.
+        offsets: [N + 1], cumulative lengths: row i is `ids[offsets[i]:offsets[i + 1]]`.
+
+    Returns:
+        tokens [M], the token of each node; depths [M], its number of ancestors; ends [M], the node behind the last one
+        below it; and nodes [T], the node of each token of `ids`.
+
+    Raises:
+        ValueError: the offsets do not start at 0, rise, and end at T.
+    """
 
 def read_text_column(path: str | PathLike[str], field: str) -> tuple[list[str], NDArray[np.int64]]:
     """Read one text field from a file of JSON lines.

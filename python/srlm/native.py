@@ -1,4 +1,4 @@
-"""The Rust extension: chat encoding, replies, verdicts, pairs, novelty, words, duplicates and JSON lines.
+"""The Rust extension: chat encoding, replies, verdicts, pairs, novelty, words, duplicates, tries and JSON lines.
 
 Every function releases the GIL during the computation, and its result does not depend on the number of threads. The
 docstrings and types are in `_native.pyi`.
@@ -21,10 +21,12 @@ from srlm._native import (
     near_duplicates,
     normal_keys,
     parse_verdicts,
+    prefix_trie,
     read_text_column,
     rouge_l,
     select_pairs,
     select_positives,
+    shared_prefixes,
 )
 
 __all__ = [
@@ -44,8 +46,10 @@ __all__ = [
     "near_duplicates",
     "normal_keys",
     "parse_verdicts",
+    "prefix_trie",
     "read_text_column",
     "rouge_l",
     "select_pairs",
     "select_positives",
+    "shared_prefixes",
 ]

@@ -51,26 +51,29 @@ def test_dpo_learns(trial):
     assert done.logged[-1]["rewards/margins"] > 0.2
     assert done.logged[-1]["loss"] < math.log(2) - 0.1
     assert done.trained.rows == 6
-    assert (done.report.starts, done.report.advanced) == ([("reference", 3, 0), ("dpo", 18, 0)], 21)
+    assert (done.report.starts, done.report.advanced) == ([("reference", 1, 0), ("dpo", 18, 0)], 19)
 
 
 def test_dpo_trains_on_the_given_ids(trial, monkeypatch):
     """The trainer's batches have the engine's token ids, not those of the tokenised text."""
     seen = []
-    original = PreferenceTrainer.compute_loss
+    original = PreferenceTrainer.pass_loss
 
-    def compute_loss(self, model, inputs, *args, **kwargs):
-        seen.append({name: value.clone() for name, value in inputs.items() if isinstance(value, torch.Tensor)})
-        return original(self, model, inputs, *args, **kwargs)
+    def pass_loss(self, model, one, totals):
+        seen.append(one)
+        return original(self, model, one, totals)
 
-    monkeypatch.setattr(PreferenceTrainer, "compute_loss", compute_loss)
+    monkeypatch.setattr(PreferenceTrainer, "pass_loss", pass_loss)
     given = [pair(number, chosen_token_ids=[97, 98, 2], rejected_token_ids=[120 + number, 2]) for number in range(2)]
     trial().dpo(given, batch_size=2, micro_batch_size=1)
-    assert len(seen) == 2
-    for batch in seen:
-        chosen, rejected = (batch["input_ids"][row][batch["completion_mask"][row].bool()].tolist() for row in (0, 1))
-        assert chosen == [97, 98, 2]
-        assert rejected in ([120, 2], [121, 2])
+    found = []
+    for one in seen:
+        tokens = one.layout.input_ids.reshape(-1)
+        for number, example in enumerate(one.examples):
+            for side in (0, 1):
+                row = tokens[one.layout.nodes[2 * number + side]].tolist()
+                found.append(row[len(example["prompt_ids"]) :])
+    assert sorted(found) == [[97, 98, 2], [97, 98, 2], [120, 2], [121, 2]]
 
 
 def test_dpo_drops_pairs_too_long(trial, tiny_tokenizer):
@@ -135,13 +138,13 @@ def test_only_pairs_of_equal_answers_are_an_error(trial, kinds):
 def test_dropout_is_in_the_policy_and_not_in_the_reference(trial, monkeypatch, lora):
     """TRL would disable it; the reference is computed without it."""
     references = []
-    original = PreferenceTrainer.compute_loss
+    original = PreferenceTrainer.pass_loss
 
-    def compute_loss(self, model, inputs, *args, **kwargs):
-        references.append([*inputs["ref_chosen_logps"].tolist(), *inputs["ref_rejected_logps"].tolist()])
-        return original(self, model, inputs, *args, **kwargs)
+    def pass_loss(self, model, one, totals):
+        references.append([row[f"ref_{side}_logps"] for row in one.examples for side in ("chosen", "rejected")])
+        return original(self, model, one, totals)
 
-    monkeypatch.setattr(PreferenceTrainer, "compute_loss", compute_loss)
+    monkeypatch.setattr(PreferenceTrainer, "pass_loss", pass_loss)
     first = [
         trial(f"{dropout}").dpo(PAIRS[:2], dropout=dropout, lora=lora, learning_rate=1e-3).logged[0]
         for dropout in (0.0, 0.5)
@@ -189,7 +192,7 @@ def test_other_losses(trial):
 def test_the_reference_is_saved_next_to_the_metrics(trial):
     """A restarted training reads it."""
     done = trial().dpo(max_steps=1)
-    assert done.report.starts == [("reference", 3, 0), ("dpo", 1, 0)]
+    assert done.report.starts == [("reference", 1, 0), ("dpo", 1, 0)]
     done.job.target.rename(done.job.target.with_name("first"))
     done.report.starts.clear()
     done.dpo(max_steps=1)

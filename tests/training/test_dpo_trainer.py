@@ -13,8 +13,9 @@ from srlm.errors import StageError
 from srlm.kernels.output_head import OutputHead
 from srlm.models import registry
 from srlm.training import reference_logps
-from srlm.training.dpo_trainer import PreferenceTrainer
-from srlm.training.preference_layout import LAYOUT_KEY
+from srlm.training.dpo_trainer import PreferenceTrainer, can_fuse
+from srlm.training.preference_layout import build_layout, pair_rows
+from srlm.training.step_order import StepOrder
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
@@ -31,7 +32,16 @@ from trl import DPOConfig, DPOTrainer
 
 
 class TrlTrainer(DPOTrainer):
-    """TRL's own trainer, without its tokenisation, and with one micro-batch per step, so that its means are right."""
+    """TRL's own trainer, without its tokenisation, with one micro-batch per step, so that its means are right.
+
+    It visits the rows in the same order, if the loss is one of those that are fused.
+    """
+
+    def _get_train_sampler(self, train_dataset=None):
+        if not plain(self.args) or not can_fuse(self.args.loss_type, self.model, self.args.router_aux_loss_coef):
+            return super()._get_train_sampler(train_dataset)
+        rows = [pair_rows(example)[0] for example in self.train_dataset]
+        return StepOrder(rows, self.args.train_batch_size, self.args.seed, lambda: int(self.state.epoch or 0))
 
     def _prepare_dataset(self, dataset, *_, **__):
         return dataset
@@ -108,6 +118,11 @@ def make(tmp_path, tiny_model, tiny_tokenizer):
         )
 
     return build
+
+
+def plain(args):
+    """Whether the arguments have none of the variants of TRL's own."""
+    return args.f_divergence_type == "reverse_kl" and args.ld_alpha is None and not args.use_weighting
 
 
 def by_micro_batch(args):
@@ -318,8 +333,9 @@ def test_the_names_of_fused_losses_agree():
 
 def head_rows(trainer):
     """Number of rows that a batch of all pairs projects with gradient, and without."""
-    batch = trainer.data_collator([trainer.train_dataset[index] for index in range(len(trainer.train_dataset))])
-    return len(batch[LAYOUT_KEY].rows), len(batch[LAYOUT_KEY].shared_rows)
+    (one,) = [trainer.planner.one(list(trainer.train_dataset))]
+    layout = build_layout(one.layout, one.examples, drop_shared_prefix=trainer._drop_shared)
+    return len(layout.rows), len(layout.shared_rows)
 
 
 def test_dropping_a_shared_prefix_changes_nothing(make):
@@ -358,13 +374,13 @@ def test_a_shared_prefix_is_kept_if_passes_differ(make, tiny_model):
 
 
 class Counting(PreferenceTrainer):
-    """Counts the batches that the reference was computed for."""
+    """Counts the pairs that the reference was computed for."""
 
     computed = 0
 
-    def compute_ref_log_probs(self, model, inputs):
-        type(self).computed += 1
-        return super().compute_ref_log_probs(model, inputs)
+    def _compute_reference(self, dataset, batch_size):
+        type(self).computed += len(dataset)
+        return super()._compute_reference(dataset, batch_size)
 
 
 def test_the_reference_is_computed_once(make, tmp_path, tiny_model):
@@ -378,14 +394,14 @@ def test_the_reference_is_computed_once(make, tmp_path, tiny_model):
 
     key = reference_logps.key_of(tiny_model, rows)
     count, first = build(key)
-    assert count == 6
+    assert count == 12
     count, again = build(key)
     assert count == 0
     assert first["ref_chosen_logps"][:] == again["ref_chosen_logps"][:]
     assert first["ref_rejected_logps"][:] == again["ref_rejected_logps"][:]
-    assert build("another")[0] == 6
+    assert build("another")[0] == 12
     file.write_bytes(b"torn")
-    assert build("another")[0] == 6
+    assert build("another")[0] == 12
 
 
 def test_the_file_is_for_the_training_rows_only(make, tmp_path):
@@ -406,7 +422,7 @@ def test_fused_and_unfused_references_are_kept_apart(make, tmp_path):
     Counting.computed = 0
     make(Counting, options=dict(options))
     make(Counting, options=dict(options), loss_type=["apo_zero"])
-    assert Counting.computed == 12
+    assert Counting.computed == 24
 
 
 def test_first_loss_is_exact(make):

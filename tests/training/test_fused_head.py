@@ -8,7 +8,7 @@ import pytest
 import torch
 from srlm.errors import StageError
 from srlm.models import registry
-from srlm.training.fused_head import add_preference_head, logit_options
+from srlm.training.fused_head import add_fused_head, logit_options
 from transformers import LlamaForCausalLM, PretrainedConfig
 
 
@@ -22,7 +22,7 @@ def test_an_unsupported_head(tiny_model):
             return outputs
 
     with pytest.raises(StageError, match=r"this model \(llama\) computes its logits in an unsupported way"):
-        add_preference_head(Odd.from_pretrained(tiny_model))
+        add_fused_head(Odd.from_pretrained(tiny_model))
 
 
 @pytest.mark.parametrize("masked", [-math.inf, torch.finfo(torch.float32).min])
@@ -37,7 +37,7 @@ def test_an_unsupported_head_with_masked_tokens(tiny_model, masked):
             return outputs
 
     with pytest.raises(StageError, match="computes its logits in an unsupported way"):
-        add_preference_head(Masking.from_pretrained(tiny_model))
+        add_fused_head(Masking.from_pretrained(tiny_model))
 
 
 def test_the_model_itself_is_unchanged(tiny_model):
@@ -48,7 +48,7 @@ def test_the_model_itself_is_unchanged(tiny_model):
     before = inspect.signature(model.forward)
     ids = torch.tensor([[5, 6, 7]])
     logits = model(ids).logits
-    add_preference_head(model)
+    add_fused_head(model)
     assert inspect.signature(model.forward) == before
     assert model.training
     assert not model.model.layers[0].training

@@ -45,6 +45,17 @@ class TrainingSection(Section):
         description="Rows (for DPO: pairs) per device and forward pass. The loss is normalised over the optimizer "
         "step, so this changes rounding only; `aot` and `aot_unpaired` are functions of a micro-batch.",
     )
+    share_prefixes: bool | None = Field(
+        None,
+        description="Compute tokens with which rows of a step begin alike once: exact, and faster. With dropout they "
+        "have the same dropout in all of these rows, so null, the default, shares only without; true: always, where "
+        "the model can; false: never.",
+    )
+    micro_batch_tokens: Count | None = Field(
+        None,
+        description="Maximum number of computed tokens per device and forward pass of rows with shared prefixes; null: "
+        "`micro_batch_size` x `max_length` (for DPO: twice as many).",
+    )
     max_length: Count = Field(
         2048, description="Maximum length of a row, in tokens; a longer one is dropped and counted, not truncated."
     )

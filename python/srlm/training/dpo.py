@@ -18,7 +18,7 @@ from srlm.models import chat, fit
 from srlm.rows.equal_answers import has_equal_sides
 from srlm.training import reference_logps, train
 from srlm.training.callbacks import Progress
-from srlm.training.dpo_trainer import PreferenceTrainer
+from srlm.training.dpo_trainer import PreferenceTrainer, can_fuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,8 +58,9 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, repor
         raise InputError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({longest}); raise it")
     model = train.load_trainable(dpo, job)
     chat.check_token_ids(model, [ids for pair in pairs for ids in (pair.chosen_token_ids, pair.rejected_token_ids)])
+    form, reference_form = train.mask_forms(model, dpo, report)
     args = DPOConfig(
-        **train.arguments(dpo, job),
+        **train.arguments(dpo, job, whole_steps=can_fuse(dpo.loss_type, model)),
         beta=dpo.beta,
         loss_type=dpo.loss_type,
         loss_weights=dpo.loss_weights,
@@ -76,6 +77,10 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, repor
         peft_config=train.lora_config(dpo.lora, dpo.dropout),
         simpo_gamma=dpo.simpo_gamma,
         report=report,
+        micro_batch_size=dpo.micro_batch_size,
+        form=form,
+        reference_form=reference_form,
+        max_nodes=train.max_nodes(dpo, 2 * longest),
         reference_file=job.reference,
         reference_key=lambda: reference_logps.key_of(job.base, fitting, str(model.dtype), args.bf16, args.fp16),
     )

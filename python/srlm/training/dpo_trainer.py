@@ -1,9 +1,10 @@
 """TRL's DPOTrainer with the fused preference loss: completion rows only, no logits, gradients in one pass.
 
-The only differences from TRL's trainer: a loss is normalised over the whole optimizer step (`step_totals`), so that it
-does not depend on the micro-batch size; only rows that predict completion tokens are projected; the gradients of the
-output head are computed in the forward pass (`srlm.kernels.preference_loss`); statistics are float32 throughout; the
-reference log-probabilities come from the same kernels and are cached in a file. TRL's own implementation runs for
+The only differences from TRL's trainer: a loss is normalised over the whole optimizer step (`whole_steps`), so that it
+does not depend on the micro-batch size; rows that begin alike, as both answers to a prompt do, share their beginnings
+(`passes`); only rows that predict completion tokens are projected; the gradients of the output head are computed in the
+forward pass (`srlm.kernels.preference_loss`); statistics are float32 throughout; the reference log-probabilities come
+from the same kernels and are cached in a file. TRL's own implementation runs for
 losses that are not a function of one pair's log-probabilities (`aot`, ...) or not in `srlm.losses`, and for mixtures of
 experts with a load-balancing loss. Of these, `aot` and `aot_unpaired` sort the pairs of a micro-batch, and the
 load-balancing loss is a function of a micro-batch's routing, so they depend on its size by definition.
@@ -12,7 +13,7 @@ load-balancing loss is a function of a micro-batch's routing, so they depend on 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from accelerate.utils import broadcast_object_list
@@ -25,31 +26,36 @@ from srlm import losses
 from srlm.errors import StageError
 from srlm.reporter import SilentReporter
 from srlm.training import reference_logps
-from srlm.training.fused_head import PreferenceRequest, add_preference_head
-from srlm.training.preference_layout import LAYOUT_KEY, PreferenceCollator
+from srlm.training.balancing import has_balancing_loss
+from srlm.training.fused_head import add_fused_head
+from srlm.training.head_requests import PreferenceRequest
+from srlm.training.passes import PassPlanner
+from srlm.training.preference_layout import build_layout, pair_rows
 from srlm.training.recent_batches import RecentBatches
+from srlm.training.sequence_readings import read_sequences
+from srlm.training.step_order import StepOrder
 from srlm.training.step_totals import STEP_KEY, NormalizedSteps
+from srlm.training.whole_steps import WholeSteps, collate, use_whole_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from datasets import Dataset
+    from torch.utils.data import Sampler
     from transformers import PreTrainedModel
     from trl import DPOConfig
 
     from srlm.kernels.preference_loss import PairLogps, PreferenceMetrics
     from srlm.reporter import Reporter
+    from srlm.training.passes import Example, Pass
+    from srlm.training.prefix_masks import MaskForm
     from srlm.training.step_totals import StepTotals
 
     LossFn = Callable[[PairLogps], torch.Tensor]
 
 
-REAL_PAIRS_KEY = "real_pairs"
-OWN_KEYS = frozenset({LAYOUT_KEY, STEP_KEY, REAL_PAIRS_KEY})  # entries of a batch that TRL does not know
-
-
-class PreferenceTrainer(RecentBatches, NormalizedSteps, DPOTrainer):
+class PreferenceTrainer(WholeSteps, RecentBatches, NormalizedSteps, DPOTrainer):
     """A DPOTrainer on rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`), which are not truncated.
 
     Takes TRL's keyword arguments. `model` must be a loaded model, `args` must have `precompute_ref_log_probs` and no
@@ -58,6 +64,10 @@ class PreferenceTrainer(RecentBatches, NormalizedSteps, DPOTrainer):
         reference_file: cache file of the reference log-probabilities, or None.
         reference_key: returns the key of the cache (`reference_logps.key_of`); called in the main process only.
         report: gets the progress of the reference computation.
+        micro_batch_size: pairs of a padded forward pass; by default TRL's `per_device_train_batch_size`.
+        form: how the model takes the mask of a trie (`prefix_sharing.find_form`); None: rows are padded, not shared.
+        reference_form: the same for the reference, which has no dropout; by default `form`.
+        max_nodes: computed tokens of a forward pass with shared rows; by default those of the longest pairs.
 
     Raises:
         ValueError: an argument has an unsupported value.
@@ -83,31 +93,50 @@ class PreferenceTrainer(RecentBatches, NormalizedSteps, DPOTrainer):
         reference_file: Path | None = None,
         reference_key: Callable[[], str] = str,
         report: Reporter | None = None,
+        micro_batch_size: int | None = None,
+        form: MaskForm | None = None,
+        reference_form: MaskForm | None = None,
+        max_nodes: int | None = None,
         **kwargs: Any,  # noqa: ANN401  TRL's
     ) -> None:
         """See the class."""
         check_arguments(kwargs)
-        config, tokenizer = kwargs["args"], kwargs["processing_class"]
+        config = kwargs["args"]
         models_given = [kwargs["model"], kwargs.get("ref_model")]
         model, ref_model = (each.get_base_model() if hasattr(each, "peft_config") else each for each in models_given)
         self._reference_file, self._reference_key = reference_file, reference_key
         self._report = report or SilentReporter()
         self._loss_fn = fused_loss(config, model, simpo_gamma)
         if self._loss_fn is not None:
-            add_preference_head(model)
+            add_fused_head(model)
             if ref_model is not None:
-                add_preference_head(ref_model)
+                add_fused_head(ref_model)
             needs_prefix = any(name not in losses.MARGIN_ONLY for name in config.loss_type)
-            kwargs["data_collator"] = PreferenceCollator(
-                pad_token_id=tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
-                pad_to_multiple_of=config.pad_to_multiple_of,
-                drop_shared_prefix=not needs_prefix and not is_stochastic(model, config, kwargs.get("peft_config")),
-            )
+            self._drop_shared = not needs_prefix and not is_stochastic(model, config, kwargs.get("peft_config"))
+            self._reference_form = reference_form or form
+            self.planner = self._planner(kwargs, micro_batch_size, form, max_nodes)
+            kwargs["data_collator"] = collate
         elif "simpo" in config.loss_type:
             raise StageError(
                 "dpo: TRL trains this mixture of experts and does not support the loss simpo; use another dpo.loss_type"
             )
         super().__init__(**kwargs)
+
+    @staticmethod
+    def _planner(
+        kwargs: dict[str, Any], micro_batch_size: int | None, form: MaskForm | None, max_nodes: int | None
+    ) -> PassPlanner:
+        tokenizer, rows = kwargs["processing_class"], use_whole_steps(kwargs["args"], micro_batch_size)
+        if max_nodes is None:
+            lengths = (sum(map(len, pair_rows(example))) for example in kwargs["train_dataset"])
+            max_nodes = rows * max(lengths, default=1)
+        return PassPlanner(
+            rows_of=pair_rows,
+            max_examples=rows,
+            pad_token_id=tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+            form=form,
+            max_nodes=max_nodes,
+        )
 
     @property
     def is_fused(self) -> bool:
@@ -116,6 +145,14 @@ class PreferenceTrainer(RecentBatches, NormalizedSteps, DPOTrainer):
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:  # noqa: ANN401  TRL's signature
         return dataset
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:  # noqa: ANN401  TRL's signature
+        if self.planner is None:
+            sampler: Sampler[int] | None = super()._get_train_sampler(train_dataset)
+            return sampler
+        rows = [pair_rows(example)[0] for example in self.train_dataset]
+        batch_size = self.args.train_batch_size * self.accelerator.num_processes
+        return StepOrder(rows, batch_size, self.args.seed, lambda: int(self.state.epoch or 0))
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """Read the reference log-probabilities from the cache, or compute and cache them; adds TRL's two columns.
@@ -137,6 +174,23 @@ class PreferenceTrainer(RecentBatches, NormalizedSteps, DPOTrainer):
         return dataset.add_column("ref_chosen_logps", logps.chosen).add_column("ref_rejected_logps", logps.rejected)
 
     def _compute_reference(self, dataset: Dataset, batch_size: int) -> reference_logps.ReferenceLogps:
+        if self.planner is not None:
+            logps = self._read_reference(self.planner, dataset)  # [N, 2]
+        else:
+            logps = self._trl_reference(dataset, batch_size)
+        chosen, rejected = logps.T.tolist()
+        return reference_logps.ReferenceLogps(chosen, rejected)
+
+    def _read_reference(self, planner: PassPlanner, dataset: Dataset) -> torch.Tensor:
+        model, pairs = self._reference_model(), list(dataset)
+        rows = [row for pair in pairs for row in pair_rows(pair)]
+        starts = [len(pair["prompt_ids"]) for pair in pairs for _ in range(2)]
+        with self._reading(model):
+            planner = planner.for_sequences(self._reference_form)
+            logps = read_sequences(model, rows, starts, planner, accelerator=self.accelerator, report=self._report)
+        return logps.view(-1, 2)
+
+    def _trl_reference(self, dataset: Dataset, batch_size: int) -> torch.Tensor:
         # With its own generator, so that training has the same dropout whether or not the reference is cached.
         loader = DataLoader(dataset, batch_size, collate_fn=self.data_collator, generator=torch.Generator())
         loader = self.accelerator.prepare(loader)
@@ -147,15 +201,14 @@ class PreferenceTrainer(RecentBatches, NormalizedSteps, DPOTrainer):
             logps = torch.stack(self.compute_ref_log_probs(model, batch), 1)  # [B, 2]
             parts.append(self.accelerator.gather_for_metrics(logps).cpu())
             self._report.advance()
-        chosen, rejected = torch.cat(parts).T.tolist()
-        return reference_logps.ReferenceLogps(chosen, rejected)
+        return torch.cat(parts)
 
     def _reference_model(self) -> Any:  # noqa: ANN401  a model, or what wraps one
         """Return the reference model: the policy before the first step, or TRL's copy of it under FSDP."""
         if self.ref_model is not None:
             if self._loss_fn is not None:
                 # Under FSDP this is TRL's copy of the policy, which was already checked and is now sharded.
-                add_preference_head(self.accelerator.unwrap_model(self.ref_model), check=False)
+                add_fused_head(self.accelerator.unwrap_model(self.ref_model), check=False)
             return self.ref_model
         if not self.is_deepspeed_enabled:
             return self.model
@@ -164,10 +217,9 @@ class PreferenceTrainer(RecentBatches, NormalizedSteps, DPOTrainer):
             self._precompute_engine = prepare_deepspeed(self.model, self.accelerator)
         return self._precompute_engine
 
-    def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
-        """Return the reference log-probabilities [B] of chosen and rejected answers, float32."""
-        if self._loss_fn is None:
-            return super().compute_ref_log_probs(model, inputs)
+    @contextlib.contextmanager
+    def _reading(self, model: Any) -> Iterator[None]:  # noqa: ANN401
+        """Compute without gradients, and without the adapter that is trained."""
         adapter = contextlib.nullcontext()
         unwrapped = self.accelerator.unwrap_model(self.model)
         if self.ref_model is None and hasattr(unwrapped, "peft_config"):
@@ -178,41 +230,79 @@ class PreferenceTrainer(RecentBatches, NormalizedSteps, DPOTrainer):
             adapter,
             self.accelerator.autocast(),
         ):
-            request = PreferenceRequest(inputs[LAYOUT_KEY])
-            logps = model(**_model_inputs(inputs), preference=request)["logps"]  # [B, 2]
-        return logps[:, 0], logps[:, 1]
+            yield
+
+    def count_examples(self, examples: Sequence[Example]) -> dict[str, float]:
+        """See `WholeSteps`."""
+        # No position predicts the first token of a row.
+        tokens = sum(len(row["chosen_ids"]) - (not row["prompt_ids"]) for row in examples)
+        return {"pairs": float(len(examples)), "chosen_tokens": float(tokens)}
+
+    def pass_loss(self, model: Any, one: Pass, totals: StepTotals) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
+        """See `WholeSteps`: the pass's share of the mean over the pairs of the step."""
+        device, count = self.args.device, len(one.examples)
+        refs = [[row["ref_chosen_logps"], row["ref_rejected_logps"]] for row in one.examples]
+        ref_logps = torch.tensor(refs, device=device).view(-1, 2)  # [B, 2]
+        layout = build_layout(one.layout, one.examples, drop_shared_prefix=self._drop_shared)
+        pairs = totals.counts["pairs"]
+        request = PreferenceRequest(
+            layout,
+            cast("LossFn", self._loss_fn),
+            ref_logps,
+            weights=torch.full((count,), float(count * totals.processes / pairs), device=device),
+            mean_chosen_length=totals.counts["chosen_tokens"] / pairs,
+        )
+        outputs = model(**one.layout.model_inputs(device), head_request=request)
+        tokens = sum(len(row) for example in one.examples for row in pair_rows(example))
+        lengths = float(layout.lengths[:, 0].sum())
+        return outputs["loss"], self._metric_sums(outputs["metrics"].metrics, ref_logps, lengths, float(tokens))
+
+    def _metric_sums(
+        self, metrics: PreferenceMetrics, refs: torch.Tensor, chosen_tokens: float, tokens: float
+    ) -> torch.Tensor:
+        """Return the sums over the pairs of the values that `store_metrics` takes."""
+        rewards = self.beta * (torch.stack([metrics.chosen_logps, metrics.rejected_logps], 1) - refs.to(metrics.losses))
+        pair_metrics = torch.stack(
+            [
+                rewards[:, 0],
+                rewards[:, 1],
+                rewards[:, 0] - rewards[:, 1],
+                (rewards[:, 0] > rewards[:, 1]).to(rewards),
+                metrics.chosen_logps,
+                metrics.rejected_logps,
+                metrics.chosen_top1.to(rewards),
+            ]
+        )  # [7, B]
+        sums = pair_metrics.double().sum(1)
+        return torch.cat([sums, sums.new_tensor([chosen_tokens, tokens, pair_metrics.shape[1]])])
+
+    def store_metrics(self, sums: list[float]) -> None:
+        """See `WholeSteps`; under TRL's names."""
+        mode = "train" if self.model.training else "eval"
+        *pair_sums, hits, chosen_tokens, tokens, count = sums
+        names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen")
+        for name, value in zip((*names, "logps/rejected"), pair_sums, strict=True):
+            self._metrics[mode][name].append(value / max(count, 1))
+        self._metrics[mode]["mean_token_accuracy"].append(hits / max(chosen_tokens, 1))
+        if mode == "train":
+            self._total_train_tokens += int(tokens) // self._tp_size
+        self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
 
     def count_batch(self, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Return the number of pairs, and of predicted tokens of their answers."""
         mask = inputs["completion_mask"][:, 1:]  # [2B, L - 1], chosen answers first; nothing predicts the first token
         pairs = len(mask) // 2
-        real = mask.new_tensor(inputs.get(REAL_PAIRS_KEY, pairs))
-        chosen, rejected = (side[:real].sum() for side in mask.split(pairs))
-        return {"pairs": real, "chosen_tokens": chosen, "rejected_tokens": rejected, "tokens": chosen + rejected}
-
-    def exclude_rows(self, inputs: dict[str, Any], real: int) -> None:
-        """See `NormalizedSteps`; TRL's implementation has no weights per pair, and counts fillers as pairs."""
-        if self._loss_fn is not None:
-            inputs[REAL_PAIRS_KEY] = real
+        chosen, rejected = (side.sum() for side in mask.split(pairs))
+        tokens = {"chosen_tokens": chosen, "rejected_tokens": rejected, "tokens": chosen + rejected}
+        return {"pairs": mask.new_tensor(pairs), **tokens}
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:  # noqa: ANN401
+        if self.planner is not None:
+            return self.whole_loss(self.planner, model, inputs)
         totals = inputs.get(STEP_KEY)
-        if self._loss_fn is None or return_outputs:  # outputs need logits, which TRL computes
-            known = {name: value for name, value in inputs.items() if name not in OWN_KEYS}
-            with contextlib.nullcontext() if totals is None else self._weighted_terms(inputs, totals):
-                return super()._compute_loss(model, known, return_outputs)
-        refs = torch.stack([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]], 1)  # [B, 2]
-        real = torch.arange(len(refs), device=refs.device) < inputs.get(REAL_PAIRS_KEY, len(refs))  # [B]
-        weights, mean_length = None, None
-        if totals is not None:
-            pairs = totals.counts["pairs"]
-            weights = real * (len(refs) * totals.processes / pairs)
-            mean_length = totals.counts["chosen_tokens"] / pairs
-        layout = inputs[LAYOUT_KEY]
-        request = PreferenceRequest(layout, self._loss_fn, refs, weights=weights, mean_chosen_length=mean_length)
-        outputs = model(**_model_inputs(inputs), preference=request)
-        self._store_pair_metrics(outputs["metrics"].metrics, refs, inputs, real)
-        return outputs["loss"]
+        known = {name: value for name, value in inputs.items() if name != STEP_KEY}
+        with contextlib.nullcontext() if totals is None else self._weighted_terms(inputs, totals):
+            return super()._compute_loss(model, known, return_outputs)
 
     @contextlib.contextmanager
     def _weighted_terms(self, inputs: dict[str, Any], totals: StepTotals) -> Iterator[None]:
@@ -232,60 +322,20 @@ class PreferenceTrainer(RecentBatches, NormalizedSteps, DPOTrainer):
         finally:
             self.loss_weights, self.router_aux_loss_coef = before
 
-    def _store_pair_metrics(
-        self, metrics: PreferenceMetrics, refs: torch.Tensor, inputs: dict[str, Any], real: torch.Tensor
-    ) -> None:
-        """Store metrics under TRL's names; a single reduce for all of them, so a single device sync.
-
-        `real` [B] is false for pairs that only fill up a micro-batch.
-        """
-        mode = "train" if self.model.training else "eval"
-        rewards = self.beta * (torch.stack([metrics.chosen_logps, metrics.rejected_logps], 1) - refs.to(metrics.losses))
-        pair_metrics = torch.stack(
-            [
-                rewards[:, 0],
-                rewards[:, 1],
-                rewards[:, 0] - rewards[:, 1],
-                (rewards[:, 0] > rewards[:, 1]).to(rewards),
-                metrics.chosen_logps,
-                metrics.rejected_logps,
-            ]
-        )  # [6, B]
-        real = real.to(pair_metrics.device)
-        pair_metrics = pair_metrics[:, real]
-        tokens = inputs["attention_mask"].sum()
-        hits = metrics.chosen_top1[real].sum()
-        lengths = inputs[LAYOUT_KEY].lengths[:, 0].to(real.device)[real].sum()
-        sums = torch.stack(
-            [*pair_metrics.double().sum(1), *(x.to(pair_metrics.device).double() for x in (hits, lengths, tokens))]
-        )
-        count = torch.full_like(sums[:1], pair_metrics.shape[1])
-        totals = self.accelerator.reduce(torch.cat([sums, count]), "sum").tolist()
-        names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen")
-        for name, value in zip((*names, "logps/rejected"), totals[:6], strict=True):
-            self._metrics[mode][name].append(value / max(totals[9], 1))
-        self._metrics[mode]["mean_token_accuracy"].append(totals[6] / max(totals[7], 1))
-        if mode == "train":
-            self._total_train_tokens += int(totals[8]) // self._tp_size
-        self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
-
 
 def fused_loss(config: DPOConfig, model: PreTrainedModel, simpo_gamma: float) -> LossFn | None:
     """Return the loss as a function of pairs, or None if TRL's own implementation is needed."""
     plain = config.f_divergence_type == "reverse_kl" and config.ld_alpha is None and not config.use_weighting
     names = list(config.loss_type)
-    if not plain or _has_router_aux_loss(config, model) or not set(names) <= losses.FUSED.keys():
+    if not plain or not can_fuse(names, model, config.router_aux_loss_coef):
         return None
     settings = losses.LossSettings(config.beta, config.label_smoothing, simpo_gamma)
     return losses.combine(names, config.loss_weights or [1.0] * len(names), settings)
 
 
-def _has_router_aux_loss(config: DPOConfig, model: PreTrainedModel) -> bool:
-    text = model.config.get_text_config()
-    coefficient = config.router_aux_loss_coef
-    if coefficient is None:
-        coefficient = getattr(text, "router_aux_loss_coef", None)
-    return hasattr(text, "output_router_logits") and bool(coefficient)
+def can_fuse(names: Sequence[str], model: PreTrainedModel, coefficient: float | None = None) -> bool:
+    """Whether the fused kernels compute these losses for the model; `coefficient` as in `has_balancing_loss`."""
+    return set(names) <= losses.FUSED.keys() and not has_balancing_loss(model, coefficient)
 
 
 def is_stochastic(model: PreTrainedModel, config: DPOConfig, peft_config: Any) -> bool:  # noqa: ANN401
@@ -320,8 +370,4 @@ def check_arguments(given: dict[str, Any]) -> None:
     if config.max_length is not None:
         raise ValueError("args.max_length must be None: rows are not truncated; drop longer rows from the dataset")
     if given.get("data_collator") is not None:
-        raise ValueError("data_collator must be None: the trainer uses PreferenceCollator or TRL's default")
-
-
-def _model_inputs(inputs: dict[str, Any]) -> dict[str, Any]:
-    return {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        raise ValueError("data_collator must be None: the trainer uses its own")

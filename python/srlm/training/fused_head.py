@@ -1,9 +1,9 @@
-"""A language model whose forward pass can return a preference loss instead of logits.
+"""A language model whose forward pass can return a loss instead of logits.
 
-`add_preference_head(model)` adds `model(..., preference=request)`: the backbone runs, `srlm.kernels` applies the output
-projection to the request's rows of the hidden states, and no logits are materialized. All of this happens inside the
-model's own forward pass, where FSDP, ZeRO-3, DDP, PEFT and autocast have gathered and cast the weights. Without a
-request the model behaves as before.
+`add_fused_head(model)` adds `model(..., head_request=request)`: the backbone runs, `srlm.kernels` applies the output
+projection to the request's rows of the hidden states (`head_requests`), and no logits are materialized. All of this
+happens inside the model's own forward pass, where FSDP, ZeRO-3, DDP, PEFT and autocast have gathered and cast the
+weights. Without a request the model behaves as before.
 """
 
 from __future__ import annotations
@@ -11,22 +11,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import types
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from srlm.errors import StageError
-from srlm.kernels.preference_loss import PreferenceMetrics, preference_loss
-from srlm.kernels.sequence_logps import sequence_logps, sequence_statistics
+from srlm.kernels.sequence_logps import sequence_logps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from srlm.kernels.preference_loss import PairLogps
-    from srlm.training.preference_layout import Layout
+    from srlm.training.head_requests import HeadRequest
 
 # Names of the logit scale in model configurations, and whether it multiplies (True) or divides the logits.
 SCALES = {"logit_scale": True, "output_multiplier": True, "lm_head_multiplier": True, "logits_scaling": False}
@@ -34,34 +31,13 @@ MULTIPLY_BY_LOGITS_SCALING = {"hyperclovax"}
 SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap")
 PROBE_TOKENS = 8
 PROBE_SIZE = 100.0  # logits beyond this do not widen the probe's tolerance
-MARKER_ATTRIBUTE = "_srlm_preference_head"
+MARKER_ATTRIBUTE = "_srlm_fused_head"
 
 
-class PreferenceRequest:
-    """The computation that the head runs on a batch's hidden states; not a dataclass, so that no wrapper casts it."""
+def add_fused_head(model: PreTrainedModel, *, check: bool = True) -> None:
+    """Make `model(input_ids, attention_mask, head_request=request)` return the request's result, a dictionary.
 
-    def __init__(
-        self,
-        layout: Layout,
-        loss_fn: Callable[[PairLogps], torch.Tensor] | None = None,
-        ref_logps: torch.Tensor | None = None,
-        *,
-        weights: torch.Tensor | None = None,
-        mean_chosen_length: torch.Tensor | None = None,
-    ) -> None:
-        """Request the loss, or without `loss_fn` the answers' log-probabilities.
-
-        `ref_logps` is [B, 2] float32; `weights` [B] and the scalar `mean_chosen_length` are those of `preference_loss`.
-        """
-        self.layout, self.loss_fn, self.ref_logps = layout, loss_fn, ref_logps
-        self.weights, self.mean_chosen_length = weights, mean_chosen_length
-
-
-def add_preference_head(model: PreTrainedModel, *, check: bool = True) -> None:
-    """Make `model(input_ids, attention_mask, preference=request)` return the request's result, a dictionary.
-
-    With a `loss_fn`: `loss`, a float32 scalar, and `metrics`, `OpaqueMetrics`. Without: `logps` [B, 2] float32. Call
-    this before PEFT, DDP or FSDP wrap the model; a model that is already sharded cannot be checked.
+    Call this before PEFT, DDP or FSDP wrap the model; a model that is already sharded cannot be checked.
 
     Raises:
         StageError: output embeddings, logit scale and softcap do not reproduce the model's logits, so a loss computed
@@ -76,26 +52,27 @@ def add_preference_head(model: PreTrainedModel, *, check: bool = True) -> None:
     original_project, original_forward = _unbound(head.forward), _unbound(model.forward)
 
     def project(
-        self: torch.nn.Module, hidden: torch.Tensor, preference: PreferenceRequest | None = None
+        self: torch.nn.Module, hidden: torch.Tensor, head_request: HeadRequest | None = None
     ) -> torch.Tensor | dict[str, Any]:
-        if preference is None:
+        if head_request is None:
             return original_project(self, hidden)
-        return _run_request(self, hidden, preference, transform)
+        rows = hidden.reshape(-1, hidden.shape[-1]).to(self.weight.device)  # [B L, D]
+        return head_request.run(rows, self.weight, bias=self.bias, **transform)
 
     @functools.wraps(type(model).forward)  # `generate` inspects the signature
     def forward(
         self: PreTrainedModel,
         *args: Any,  # noqa: ANN401
-        preference: PreferenceRequest | None = None,
+        head_request: HeadRequest | None = None,
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401  the model's own output
-        if preference is None:
+        if head_request is None:
             return original_forward(self, *args, **kwargs)
         kwargs["use_cache"] = False
-        hidden = self.base_model(*args, **kwargs).last_hidden_state  # [2B, L, D]
-        hidden = hidden[:, -preference.layout.width :]  # prompt tuning puts virtual tokens before the rows
+        hidden = self.base_model(*args, **kwargs).last_hidden_state  # [B, L, D]
+        hidden = hidden[:, -head_request.width :]  # prompt tuning puts virtual tokens before the rows
         # Call the head module, whose hooks gather its weight under FSDP and ZeRO-3.
-        return self.get_output_embeddings()(hidden, preference=preference)
+        return self.get_output_embeddings()(hidden, head_request=head_request)
 
     head.forward = types.MethodType(project, head)
     model.forward = types.MethodType(forward, model)
@@ -105,46 +82,6 @@ def add_preference_head(model: PreTrainedModel, *, check: bool = True) -> None:
 def _unbound(method: Callable[..., Any]) -> Callable[..., Any]:
     """Return a method as a function of its object, so that a copy of the model uses its own weights."""
     return getattr(method, "__func__", None) or (lambda _self, *args, **kwargs: method(*args, **kwargs))
-
-
-def _run_request(
-    head: torch.nn.Module, hidden: torch.Tensor, request: PreferenceRequest, options: dict[str, Any]
-) -> dict[str, Any]:
-    weight, options = head.weight, {"bias": head.bias, **options}
-    layout = request.layout.to(weight.device)  # the head may be on another device than the batch
-    rows = hidden.reshape(-1, hidden.shape[-1]).to(weight.device)  # [2B L, D]
-    prefix_logps, prefix_top1 = None, None
-    if len(layout.shared_rows):
-        prefixes = rows[layout.shared_rows]
-        prefix_logps, prefix_top1 = sequence_statistics(
-            prefixes, weight, layout.shared_labels, layout.shared_cu_seqlens, **options
-        )
-    if request.loss_fn is None:
-        logps = sequence_logps(rows[layout.rows], weight, layout.labels, layout.cu_seqlens, **options).view(-1, 2)
-        return {"logps": logps if prefix_logps is None else logps + prefix_logps[:, None]}
-    loss, metrics = preference_loss(
-        rows[layout.rows],
-        weight,
-        layout.labels,
-        layout.cu_seqlens,
-        request.ref_logps,
-        request.loss_fn,
-        weights=request.weights,
-        extra_logps=prefix_logps,
-        lengths=layout.lengths,
-        mean_chosen_length=request.mean_chosen_length,
-        **options,
-    )
-    if prefix_top1 is not None:
-        metrics = replace(metrics, chosen_top1=metrics.chosen_top1 + prefix_top1)
-    return {"loss": loss, "metrics": OpaqueMetrics(metrics)}
-
-
-class OpaqueMetrics:
-    """Hides metrics from the wrappers of a forward pass, which search its output for tensors to hook or cast."""
-
-    def __init__(self, metrics: PreferenceMetrics) -> None:
-        self.metrics = metrics
 
 
 def logit_options(config: PretrainedConfig) -> dict[str, Any]:
@@ -168,10 +105,10 @@ def check_head(model: PreTrainedModel, options: dict[str, Any]) -> None:
         StageError: they differ.
     """
     head = model.get_output_embeddings()
-    if head is None or any(hasattr(weight, "ds_id") or weight.is_meta for weight in model.parameters()):
+    if head is None or is_sharded(model):
         return
     ids = torch.arange(1, PROBE_TOKENS + 1, device=head.weight.device)[None] % head.weight.shape[0]
-    with _eval_mode(model), torch.no_grad():
+    with eval_mode(model), torch.no_grad():
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
         hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, :-1].to(head.weight.device)
         cu_seqlens = list(range(PROBE_TOKENS))
@@ -183,13 +120,19 @@ def check_head(model: PreTrainedModel, options: dict[str, Any]) -> None:
     if not (logits.isfinite().all() and torch.allclose(found, expected, atol=tolerance, rtol=0)):
         max_error = float((found - expected).abs().max())
         raise StageError(
-            f"dpo: this model ({model.config.model_type}) computes its logits in an unsupported way: log-probabilities "
-            f"from its hidden states and output weights are off by up to {max_error:.3g}. Use another model"
+            f"training: this model ({model.config.model_type}) computes its logits in an unsupported way: "
+            f"log-probabilities from its hidden states and output weights are off by up to {max_error:.3g}. Use another "
+            "model"
         )
 
 
+def is_sharded(model: PreTrainedModel) -> bool:
+    """Whether this process lacks some of the weights, so that it cannot run the model by itself."""
+    return any(hasattr(weight, "ds_id") or weight.is_meta for weight in model.parameters())
+
+
 @contextlib.contextmanager
-def _eval_mode(model: torch.nn.Module) -> Iterator[None]:
+def eval_mode(model: torch.nn.Module) -> Iterator[None]:
     """Switch a model to eval mode, and restore the mode of each of its modules on exit."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -1,7 +1,10 @@
-"""The rows of a batch's hidden states that predict completion tokens, pair after pair.
+"""The rows of a batch's hidden states that predict the tokens of both answers, pair after pair.
 
-TRL's collator pads a batch of B pairs on the right to [2B, L], the chosen answers first. The kernels take only the rows
-that predict completion tokens, with the rows of a pair next to each other, so prompts and padding are not projected.
+The kernels take only these rows, with those of a pair next to each other, so prompts and padding are not projected.
+
+On request, the token prefix that chosen and rejected share is dropped from the rows of both answers and listed once.
+Its hidden states are identical (without dropout), so it cancels in every function of the difference of the two
+log-probabilities, and in its gradient.
 """
 
 from __future__ import annotations
@@ -10,18 +13,20 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-LAYOUT_KEY = "preference_layout"
+    from numpy.typing import NDArray
+
+    from srlm.training.row_layouts import RowLayout
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Rows of a batch, as positions in the flattened [2B x L]."""
+class PairLayout:
+    """The rows of B pairs, as positions in the flattened hidden states."""
 
     rows: torch.Tensor  # [N] int64, positions of the hidden states
     labels: torch.Tensor  # [N] int64, the tokens that they predict
@@ -30,41 +35,26 @@ class Layout:
     shared_labels: torch.Tensor  # [M] int64
     shared_cu_seqlens: list[int]  # [B + 1]
     lengths: torch.Tensor  # [B, 2] int64, tokens of the answers, including dropped prefixes
-    width: int  # L
+    width: int  # L, tokens of a row of the batch
 
-    def to(self, device: torch.device, **options: Any) -> Layout:  # noqa: ANN401  as torch.Tensor.to takes them
+    def to(self, device: torch.device, **options: Any) -> PairLayout:  # noqa: ANN401  as torch.Tensor.to takes them
         """Return the layout on a device; the cu_seqlens stay lists."""
         names = ("rows", "labels", "shared_rows", "shared_labels", "lengths")
         return replace(self, **{name: getattr(self, name).to(device, **options) for name in names})
 
 
-@dataclass
-class PreferenceCollator(DataCollatorForPreference):
-    """TRL's collator, which adds the `Layout` to the batch.
+def build_layout(
+    layout: RowLayout, examples: Sequence[Mapping[str, Sequence[int]]], *, drop_shared_prefix: bool
+) -> PairLayout:
+    """Return the rows of pairs (`prompt_ids`, `chosen_ids`, `rejected_ids`).
 
-    With `drop_shared_prefix`, the token prefix that chosen and rejected share is dropped from the rows of both answers
-    and listed once: its hidden states are identical (without dropout), so it cancels in every function of the
-    difference of the two log-probabilities, and in its gradient.
+    `layout` has the rows of `pair_rows`: each pair's prompt with the chosen answer, then with the rejected one.
     """
-
-    drop_shared_prefix: bool = False
-
-    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Pad a batch, and add its layout."""
-        batch = super().torch_call(examples)
-        batch[LAYOUT_KEY] = build_layout(
-            examples, batch["input_ids"].shape[1], drop_shared_prefix=self.drop_shared_prefix
-        )
-        return batch
-
-
-def build_layout(examples: Sequence[Mapping[str, Sequence[int]]], width: int, *, drop_shared_prefix: bool) -> Layout:
-    """Return the layout of pairs (`prompt_ids`, `chosen_ids`, `rejected_ids`) padded on the right to `width`."""
-    rows: list[int] = []
+    rows: list[NDArray[np.int64]] = []
     labels: list[int] = []
-    cu_seqlens, shared_counts = [0], []
-    shared_rows: list[int] = []
+    shared_rows: list[NDArray[np.int64]] = []
     shared_labels: list[int] = []
+    lengths, shared_counts = [], []
     for pair, example in enumerate(examples):
         skip = 0 if example["prompt_ids"] else 1  # no row predicts the first token of a sequence
         before = len(example["prompt_ids"]) + skip - 1
@@ -75,24 +65,32 @@ def build_layout(examples: Sequence[Mapping[str, Sequence[int]]], width: int, *,
         )
         shared = max(shared, 0)
         for side, tokens in enumerate(sides):
-            first = (pair + side * len(examples)) * width + before
-            rows += range(first + shared, first + len(tokens))
+            nodes = layout.nodes[2 * pair + side][before : before + len(tokens)]
+            rows.append(nodes[shared:])
             labels += tokens[shared:]
-            cu_seqlens.append(len(rows))
-        first = pair * width + before
-        shared_rows += range(first, first + shared)
+            lengths.append(len(tokens) - shared)
+        shared_rows.append(layout.nodes[2 * pair][before : before + shared])
         shared_labels += sides[0][:shared]
         shared_counts.append(shared)
-    return Layout(
-        rows=torch.tensor(rows, dtype=torch.int64),
+    return PairLayout(
+        rows=_positions(rows),
         labels=torch.tensor(labels, dtype=torch.int64),
-        cu_seqlens=cu_seqlens,
-        shared_rows=torch.tensor(shared_rows, dtype=torch.int64),
+        cu_seqlens=[0, *accumulate(lengths)],
+        shared_rows=_positions(shared_rows),
         shared_labels=torch.tensor(shared_labels, dtype=torch.int64),
         shared_cu_seqlens=[0, *accumulate(shared_counts)],
         lengths=torch.tensor([[len(row["chosen_ids"]), len(row["rejected_ids"])] for row in examples]).view(-1, 2),
-        width=width,
+        width=layout.input_ids.shape[1],
     )
+
+
+def pair_rows(example: Mapping[str, Sequence[int]]) -> list[list[int]]:
+    """Return the two rows of a pair: prompt and chosen answer, prompt and rejected answer."""
+    return [[*example["prompt_ids"], *example[name]] for name in ("chosen_ids", "rejected_ids")]
+
+
+def _positions(parts: list[NDArray[np.int64]]) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate(parts) if parts else np.empty(0, np.int64))
 
 
 def common_prefix_length(one: Sequence[int], other: Sequence[int]) -> int:

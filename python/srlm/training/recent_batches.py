@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from srlm.training.whole_steps import PASS_KEY
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -51,8 +53,10 @@ def _row_tokens(row: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
     return tuple(row["input_ids"]) if "input_ids" in row else (*row["prompt_ids"], *row["chosen_ids"])
 
 
-def _batch_tokens(inputs: Mapping[str, torch.Tensor]) -> list[tuple[int, ...]]:
+def _batch_tokens(inputs: Mapping[str, Any]) -> list[tuple[int, ...]]:
     """Return the tokens of a batch's rows without padding; for pairs, which are [2B, L], of the chosen half."""
+    if PASS_KEY in inputs:
+        return [_row_tokens(row) for row in inputs[PASS_KEY].broken or inputs[PASS_KEY].examples]
     ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()  # [B, L]
     pairs = "completion_mask" in inputs
     count = len(ids) // 2 if pairs else len(ids)

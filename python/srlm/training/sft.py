@@ -13,7 +13,7 @@ from trl import SFTConfig
 
 from srlm.errors import InputError
 from srlm.models import chat, fit
-from srlm.training import train
+from srlm.training import balancing, train
 from srlm.training.callbacks import Progress
 from srlm.training.sft_trainer import SupervisedTrainer
 
@@ -45,10 +45,11 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: TrainingJob,
         raise InputError(f"sft: none of {len(rows)} examples fits sft.max_length ({longest}); raise it")
     model = train.load_trainable(sft, job)
     chat.check_token_ids(model, [row.completion_token_ids for row in examples])
+    form, _ = train.mask_forms(model, sft, report)
     trainer = SupervisedTrainer(
         model=model,
         args=SFTConfig(
-            **train.arguments(sft, job),
+            **train.arguments(sft, job, whole_steps=not balancing.has_balancing_loss(model)),
             packing=False,
             completion_only_loss=True,
         ),
@@ -56,6 +57,9 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: TrainingJob,
         processing_class=tokenizer,
         callbacks=[Progress("sft", job.metrics, report)],
         peft_config=train.lora_config(sft.lora, sft.dropout),
+        form=form,
+        max_nodes=train.max_nodes(sft, longest),
+        micro_batch_size=sft.micro_batch_size,
     )
     return train.run(trainer, sft, job, fitting, names=names, dropped=len(rows) - len(fitting), report=report)
 

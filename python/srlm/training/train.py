@@ -19,7 +19,7 @@ from srlm.engines import weight_check
 from srlm.errors import InputError, StageError
 from srlm.kernels.token_logps import token_logps
 from srlm.models import fit, registry
-from srlm.training import checkpoints, saving
+from srlm.training import checkpoints, prefix_sharing, saving
 from srlm.training.callbacks import Checkpointer, StopAtNaN, all_finite, can_resume, mean_loss, step_losses
 from srlm.training.recent_batches import recent_rows
 from srlm.training.training_job import TrainingJob, TrainingResult
@@ -31,10 +31,14 @@ if TYPE_CHECKING:
 
     from srlm.config import LoraSection, TrainingSection
     from srlm.reporter import Reporter
+    from srlm.training.prefix_masks import MaskForm
 
 
-def arguments(section: TrainingSection, job: TrainingJob) -> dict[str, Any]:
-    """Return the keyword arguments that TRL's SFTConfig and DPOConfig have in common."""
+def arguments(section: TrainingSection, job: TrainingJob, *, whole_steps: bool) -> dict[str, Any]:
+    """Return the keyword arguments that TRL's SFTConfig and DPOConfig have in common.
+
+    With `whole_steps` a batch is a process's share of an optimizer step (`whole_steps.WholeSteps`).
+    """
     per_step = section.micro_batch_size * job.processes
     if section.batch_size % per_step:
         raise InputError(
@@ -53,8 +57,8 @@ def arguments(section: TrainingSection, job: TrainingJob) -> dict[str, Any]:
         "warmup_steps": min(section.warmup_ratio, 1 - 1e-9),  # below 1 it is a fraction of all steps
         "num_train_epochs": section.epochs,
         "max_steps": section.max_steps or -1,
-        "per_device_train_batch_size": section.micro_batch_size,
-        "gradient_accumulation_steps": section.batch_size // per_step,
+        "per_device_train_batch_size": section.batch_size // job.processes if whole_steps else section.micro_batch_size,
+        "gradient_accumulation_steps": 1 if whole_steps else section.batch_size // per_step,
         "gradient_checkpointing": section.gradient_checkpointing,
         "weight_decay": section.weight_decay,
         "max_grad_norm": section.max_grad_norm,
@@ -110,6 +114,31 @@ def load_trainable(section: TrainingSection, job: TrainingJob) -> PreTrainedMode
         trust_remote_code=job.model.trust_remote_code,
         dropout=section.dropout,
     )
+
+
+def mask_forms(
+    model: PreTrainedModel, section: TrainingSection, report: Reporter
+) -> tuple[MaskForm | None, MaskForm | None]:
+    """Return how the model takes the mask of rows with shared prefixes, in training and without dropout; None: padding.
+
+    With dropout, tokens that rows share would have the same dropout mask in all of them, so a training shares them only
+    if `share_prefixes` says so.
+    """
+    if section.share_prefixes is False:
+        return None, None
+    form = prefix_sharing.find_form(model)
+    if isinstance(form, str):
+        report.note(f"training: this model ({model.config.model_type}) computes rows without shared prefixes: {form}")
+        return None, None
+    return (form if section.dropout == 0 or section.share_prefixes else None), form
+
+
+def max_nodes(section: TrainingSection, longest: int) -> int:
+    """Return the maximum number of computed tokens of a forward pass of rows with shared prefixes.
+
+    By default as many as those of `micro_batch_size` rows of the maximum length, which padding allows as well.
+    """
+    return section.micro_batch_tokens or section.micro_batch_size * longest
 
 
 def lora_config(lora: LoraSection | None, dropout: float) -> Any:  # noqa: ANN401  peft.LoraConfig

@@ -305,6 +305,20 @@ pub enum Error {
         field: String,
     },
 
+    /// Cumulative lengths of rows do not fit their packed ids.
+    #[error(
+        "offsets[{at}] is {value}, but offsets must start at 0, never fall, and end at the number \
+         of ids ({tokens}); pass the cumulative lengths of the rows"
+    )]
+    InvalidOffsets {
+        /// The position among the offsets.
+        at: usize,
+        /// The value as given, 0 if there is none.
+        value: i64,
+        /// The number of packed ids.
+        tokens: usize,
+    },
+
     /// A line of a file does not have the requested text.
     #[error("line {line}: {reason}")]
     InvalidLine {

@@ -15,6 +15,7 @@
 //!   (ROUGE-L),
 //! * [`jsonl`] reads a text field from JSON lines,
 //! * [`text`] normalises texts and hashes the normal form,
+//! * [`trie`] lays out rows of token ids so that shared beginnings exist once,
 //! * [`words`] counts words and finds keywords, in any script,
 //! * [`parallel`] decides when work is split over threads.
 
@@ -31,6 +32,7 @@ pub mod pair;
 pub mod parallel;
 pub mod reply;
 pub mod text;
+pub mod trie;
 pub mod verdict;
 pub mod words;
 

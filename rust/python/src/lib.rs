@@ -18,6 +18,7 @@ mod novelty;
 mod pairs;
 mod replies;
 mod texts;
+mod tries;
 mod verdicts;
 mod words;
 
@@ -45,6 +46,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pairs::select_pairs, module)?)?;
     module.add_function(wrap_pyfunction!(pairs::select_positives, module)?)?;
     module.add_function(wrap_pyfunction!(jsonl::read_text_column, module)?)?;
+    module.add_function(wrap_pyfunction!(tries::prefix_trie, module)?)?;
+    module.add_function(wrap_pyfunction!(tries::shared_prefixes, module)?)?;
     module.add_function(wrap_pyfunction!(words::count_words, module)?)?;
     module.add_function(wrap_pyfunction!(words::first_keywords, module)?)?;
     module.add_function(wrap_pyfunction!(verdicts::expected_scores, module)?)?;

@@ -1,0 +1,111 @@
+"""Whether a model computes rows as a trie exactly, and in which form it takes the mask.
+
+Architectures differ in masks (one for all layers, one per layer type), windows and position ids, and some cannot share
+(recurrent layers, positions counted inside the model). So a few short rows are computed both ways, and compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import torch
+
+from srlm.training.fused_head import eval_mode, is_sharded
+from srlm.training.prefix_masks import FULL, SLIDING, MaskForm
+from srlm.training.row_layouts import share_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from transformers import PretrainedConfig, PreTrainedModel
+
+PROBE_ROWS = [[5, 6, 7, 8, 9, 10], [5, 6, 7, 8, 11, 12, 13, 14], [5, 6, 7, 15], [16, 6, 7], [5, 6, 7, 8, 9, 10]]
+PROBE_WINDOW = 3  # shorter than the probe's rows
+# Rotary embeddings whose frequencies depend on the longest row of the pass.
+LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
+
+
+def find_form(model: PreTrainedModel) -> MaskForm | str:
+    """Return the form in which the model takes the mask of a trie, or the reason why it computes rows separately.
+
+    Call it before PEFT, DDP, FSDP or DeepSpeed wrap the model.
+    """
+    config = model.config.get_text_config()
+    windows = layer_windows(config)
+    if windows is None:
+        return "it has layers other than full and sliding-window attention"
+    if length_dependent := [kind for kind in _rope_types(config) if kind in LENGTH_DEPENDENT_ROPE]:
+        return f"its rotary embedding ({length_dependent[0]}) depends on the length of the longest row"
+    if is_sharded(model):
+        return "its weights are sharded before it could be checked"
+    attention = str(config._attn_implementation)
+    if attention not in ("sdpa", "eager"):
+        return f"its attention ({attention}) takes no mask of pairs of tokens"
+    form = MaskForm(attention, windows, model.dtype)
+    probe = MaskForm(attention, {name: window and PROBE_WINDOW for name, window in windows.items()}, model.dtype)
+    try:
+        with _window(config):
+            error = _probe_error(model, probe)
+    except Exception as reason:  # whatever an unknown architecture does with a mask
+        message = str(reason).split("\n", 1)[0]
+        return f"it does not take a mask of pairs of tokens ({type(reason).__name__}: {message})"
+    return form if error <= tolerance(model.dtype) else f"its hidden states change by {error:.2g} of their size"
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Return the error that rounding explains, relative to the largest hidden state."""
+    return max(1e-4, 4 * torch.finfo(dtype).eps)
+
+
+def layer_windows(config: PretrainedConfig) -> dict[str, int | None] | None:
+    """Return the window of each type of layers (None: all tokens), or None if there are other types of layers."""
+    types = set(getattr(config, "layer_types", None) or ())
+    window = getattr(config, "sliding_window", None)
+    if not types:
+        return {FULL: window}
+    if not types <= {FULL, SLIDING}:
+        return None
+    return {name: window if name == SLIDING else None for name in sorted(types)}
+
+
+def _rope_types(config: PretrainedConfig) -> list[str]:
+    parameters = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    nested = [value for value in parameters.values() if isinstance(value, dict)]
+    return [str(each.get("rope_type", "default")) for each in (nested or [parameters])]
+
+
+@contextlib.contextmanager
+def _window(config: PretrainedConfig) -> Iterator[None]:
+    """Give sliding-window layers the probe's window."""
+    before = getattr(config, "sliding_window", None)
+    if before is None:
+        yield
+        return
+    config.sliding_window = PROBE_WINDOW
+    try:
+        yield
+    finally:
+        config.sliding_window = before
+
+
+@torch.no_grad()
+def _probe_error(model: PreTrainedModel, form: MaskForm) -> float:
+    """Return the largest difference of hidden states between a trie and its separate rows, relative to the largest."""
+    device = model.get_input_embeddings().weight.device
+    size = model.get_input_embeddings().weight.shape[0]
+    rows = [[token % size for token in row] for row in PROBE_ROWS]
+    with eval_mode(model):
+        shared = share_rows(rows, form)
+        found = _hidden(model, shared.model_inputs(device))  # [M, D]
+        alone = [_hidden(model, {"input_ids": torch.tensor([row], device=device)}) for row in rows]
+    errors = [
+        (found[torch.from_numpy(nodes)] - row).abs().max() for nodes, row in zip(shared.nodes, alone, strict=True)
+    ]
+    largest = max(row.abs().max() for row in alone)
+    return float(max(errors) / largest)
+
+
+def _hidden(model: PreTrainedModel, inputs: Mapping[str, object]) -> torch.Tensor:
+    hidden: torch.Tensor = model.base_model(**inputs, use_cache=False).last_hidden_state[0].float()
+    return hidden
