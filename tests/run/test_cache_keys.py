@@ -57,7 +57,7 @@ def test_the_content_of_a_chat_template_counts_for_every_stage(tmp_path):
 def test_settings_of_speed_and_memory_do_not_count():
     some, other = (
         build(
-            sft={"save_steps": count, "micro_batch_size": count},
+            sft={"save_steps": count, "micro_batch_size": count, "micro_batch_tokens": count},
             dpo={"gradient_checkpointing": count == 2},
             engine={"batch_size": count, "max_num_seqs": count, "enforce_eager": count == 2},
         )
@@ -148,6 +148,8 @@ CHANGES = {
     "pairs.keep_truncated=true": {"pairs"},
     "sft.learning_rate=1": {"sft"},
     "sft.lora={rank: 4}": {"sft"},
+    "sft.share_prefixes=false": {"sft"},
+    "sft.micro_batch_tokens=99": set(),
     "dpo.beta=1": {"dpo"},
     "dpo.eval_steps=9": {"dpo", "held_out"},  # a part of the held-out prompts chooses checkpoints
     "dpo.early_stopping_patience=9": set(),  # only with eval_steps

@@ -67,6 +67,24 @@ def test_resume(tiny_model, tmp_path):
     assert report.starts == [("log-probabilities under M1", 2, 1)]
 
 
+def test_an_interrupted_stage_resumes_with_the_same_roundings(tiny_model, tmp_path):
+    draw = torch.Generator().manual_seed(2)
+    rows = [candidate(str(n), torch.randint(3, 512, (20,), generator=draw).tolist()) for n in range(8)]
+    whole = write(tiny_model, rows, tmp_path / "f.jsonl")
+    for cut in (1, 5):
+        write_rows(tmp_path / "g.jsonl", whole[:cut])
+        assert write(tiny_model, rows, tmp_path / "g.jsonl") == whole
+
+
+def test_a_model_that_does_not_share_prefixes(tiny_model, tmp_path, monkeypatch):
+    draw = torch.Generator().manual_seed(3)
+    rows = [candidate(str(n), torch.randint(3, 512, (9,), generator=draw).tolist()) for n in range(4)]
+    shared = write(tiny_model, rows, tmp_path / "f.jsonl")
+    monkeypatch.setattr(kl, "find_form", lambda model: "it cannot")
+    alone = {row.candidate_id: row.logprob_m1 for row in write(tiny_model, rows, tmp_path / "g.jsonl")}
+    assert {row.candidate_id: row.logprob_m1 for row in shared} == pytest.approx(alone, abs=1e-4)
+
+
 def test_at_most_max_answers_are_scored(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr(kl, "MAX_ANSWERS", 3)
     rows = [candidate(str(n), [40, 2]) for n in range(9)]

@@ -124,6 +124,26 @@ def test_a_training_is_retried_with_smaller_micro_batches(tmp_path):
     assert finished["m2/dpo"]["sizes"] == {"dpo.micro_batch_size": [6, 1]}
 
 
+def test_a_training_is_retried_with_fewer_tokens_at_once(tmp_path):
+    sft = {"micro_batch_size": 2, "batch_size": 4, "micro_batch_tokens": 512}
+    train = Train("m1/sft", "sft", config(sft=sft), "m0", tmp_path, tmp_path, ())
+    runs = ScriptedRuns(fault("out_of_memory"), fault("out_of_memory"))
+    finished, _, supervisor = supervise(runs, train)
+    sizes = [(work.config.sft.micro_batch_size, work.config.sft.micro_batch_tokens) for work in runs.works]
+    assert sizes == [(2, 512), (1, 256), (1, 128)]
+    assert finished["m1/sft"]["sizes"] == {"sft.micro_batch_size": [2, 1], "sft.micro_batch_tokens": [512, 128]}
+    changed = replace(train, config=config(sft={**sft, "micro_batch_tokens": None}))
+    supervisor.run(changed, finished.__setitem__)  # the user's own changes are kept
+    assert (runs.works[-1].config.sft.micro_batch_size, runs.works[-1].config.sft.micro_batch_tokens) == (1, None)
+
+
+def test_one_row_of_few_tokens_is_the_least(tmp_path):
+    sft = {"micro_batch_size": 1, "micro_batch_tokens": 200}
+    train = Train("m1/sft", "sft", config(sft=sft), "m0", tmp_path, tmp_path, ())
+    with pytest.raises(WorkerError, match="out_of_memory"):
+        supervise(ScriptedRuns(fault("out_of_memory")), train)
+
+
 @pytest.mark.parametrize(
     ("ends", "sections", "message", "tried"),
     [

@@ -42,6 +42,7 @@ NOT_IN_CACHE_KEYS = (
     "report_to",
     "pairs.min_count",
     *(f"{section}.{key}" for section in ("sft", "dpo") for key in ("save_steps", "micro_batch_size")),
+    *(f"{section}.micro_batch_tokens" for section in ("sft", "dpo")),
     *(f"{section}.gradient_checkpointing" for section in ("sft", "dpo")),
     *(f"engine.{key}" for key in ("batch_size", "tensor_parallel_size", "gpu_memory_utilization", "cpu_cache_gib")),
     *(f"engine.{key}" for key in ("max_num_seqs", "enforce_eager", "stall_seconds", "weight_check")),

@@ -58,7 +58,8 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, repor
         raise InputError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({longest}); raise it")
     model = train.load_trainable(dpo, job)
     chat.check_token_ids(model, [ids for pair in pairs for ids in (pair.chosen_token_ids, pair.rejected_token_ids)])
-    form, reference_form = train.mask_forms(model, dpo, report)
+    nodes = train.max_nodes(dpo, 2 * longest)
+    form, reference_form = train.mask_forms(model, dpo, nodes, report)
     args = DPOConfig(
         **train.arguments(dpo, job, whole_steps=can_fuse(dpo.loss_type, model)),
         beta=dpo.beta,
@@ -80,7 +81,7 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, repor
         micro_batch_size=dpo.micro_batch_size,
         form=form,
         reference_form=reference_form,
-        max_nodes=train.max_nodes(dpo, 2 * longest),
+        max_nodes=nodes,
         reference_file=job.reference,
         reference_key=lambda: reference_logps.key_of(job.base, fitting, str(model.dtype), args.bf16, args.fp16),
     )

@@ -113,7 +113,7 @@ def check_head(model: PreTrainedModel, options: dict[str, Any]) -> None:
         hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0, :-1].to(head.weight.device)
         cu_seqlens = list(range(PROBE_TOKENS))
         found = sequence_logps(hidden, head.weight, ids[0, 1:], cu_seqlens, bias=head.bias, **options)
-    expected = logits.log_softmax(-1).gather(1, ids[0, 1:, None].to(logits.device))[:, 0].to(found.device)
+    expected = logits.log_softmax(-1).gather(1, ids[0, 1:, None].to(logits.device))[:, 0].to(found)
     # Low-precision logits have a rounding error of their own.
     size = min(float(logits.abs().max()), PROBE_SIZE)
     tolerance = 1e-3 + 2 * torch.finfo(head.weight.dtype).eps * size
@@ -121,8 +121,8 @@ def check_head(model: PreTrainedModel, options: dict[str, Any]) -> None:
         max_error = float((found - expected).abs().max())
         raise StageError(
             f"training: this model ({model.config.model_type}) computes its logits in an unsupported way: "
-            f"log-probabilities from its hidden states and output weights are off by up to {max_error:.3g}. Use another "
-            "model"
+            f"log-probabilities from its hidden states and output weights are off by up to {max_error:.3g}. Use "
+            "another model"
         )
 
 

@@ -3,6 +3,8 @@
 The mean of log p_Mt - log p_M1 over their tokens estimates the Kullback-Leibler divergence KL(M_t || M1) per token. The
 answers are sampled with `candidates.temperature` and `top_p`, not at temperature 1 from the full distribution as the
 divergence requires, so the estimate covers likely answers of M_t, not all possible ones.
+
+The answers to a prompt share it in a forward pass, if the model can (`prefix_sharing`).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import heapq
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from srlm.errors import InputError
@@ -18,6 +21,9 @@ from srlm.kernels.logits_logps import logits_logps
 from srlm.models import chat, registry
 from srlm.rows.records import RowWriter, SequenceLogprob, derived_seed
 from srlm.rows.resume import resume_rows
+from srlm.training.passes import PassPlanner
+from srlm.training.prefix_sharing import find_form
+from srlm.training.token_targets import targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +32,9 @@ if TYPE_CHECKING:
     from srlm.config import ModelSection
     from srlm.reporter import Reporter
     from srlm.rows.records import Candidate, Prompt
+    from srlm.training.passes import Pass
 
+MAX_NODES = 1024  # computed tokens of a forward pass
 MAX_ANSWERS = 512  # the mean over some 10^5 tokens is precise enough to detect drift
 
 
@@ -59,23 +67,41 @@ def write_logprobs(
     dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
     m1 = registry.load_model(folder, dtype=dtype, trust_remote_code=model.trust_remote_code)
     m1.to("cuda" if cuda else "cpu").eval()
+    form = find_form(m1)
+    planner = PassPlanner(
+        rows_of=lambda example: [example["input_ids"]],
+        max_examples=1,
+        pad_token_id=0,
+        form=None if isinstance(form, str) else form,
+        max_nodes=MAX_NODES,
+    )
+    prompt_ids = {key: chat.prompt_ids(tokenizer, chat.user(text)) for key, text in texts.items()}
+    examples = [
+        {"input_ids": [*prompt_ids[row.prompt_id], *row.token_ids], "start": len(prompt_ids[row.prompt_id]), "row": row}
+        for row in sample
+    ]
     with RowWriter(file) as writer:
-        for row in sample:
-            if row.id not in done:
-                prompt_ids = chat.prompt_ids(tokenizer, chat.user(texts[row.prompt_id]))
-                writer.write(
-                    SequenceLogprob(row.id, len(row.token_ids), row.logprob, answer_logprob(m1, prompt_ids, row))
-                )
-                report.advance()
+        # The passes are those of the whole sample, so an interrupted stage resumes with the same roundings.
+        for one in planner.passes(examples):
+            rows = [example["row"] for example in one.examples]
+            if all(row.id in done for row in rows):
+                continue
+            for row, logp in zip(rows, answer_logprobs(m1, one), strict=True):
+                if row.id not in done:
+                    writer.write(SequenceLogprob(row.id, len(row.token_ids), row.logprob, logp))
+                    report.advance()
 
 
 @torch.inference_mode()
-def answer_logprob(model: torch.nn.Module, prompt_ids: Sequence[int], answer: Candidate) -> float:
-    """Return the sum of the log-probabilities of an answer's tokens given its prompt, in nats."""
-    ids = torch.tensor([[*prompt_ids, *answer.token_ids]], device=next(model.parameters()).device)  # [1, T]
-    count = len(answer.token_ids)
-    logits = model(input_ids=ids, logits_to_keep=count + 1).logits[0, :-1]  # [N, V]
-    return float(logits_logps(logits, ids[0, -count:], [0, count]).item())
+def answer_logprobs(model: torch.nn.Module, one: Pass) -> list[float]:
+    """Return the sums of the log-probabilities of answers given their prompts, in nats."""
+    device = next(model.parameters()).device
+    rows = [example["input_ids"] for example in one.examples]
+    masks = [np.arange(len(row)) >= example["start"] for row, example in zip(rows, one.examples, strict=True)]
+    targets = targets_of(one.layout, rows, masks).to(device)
+    logits = model(**one.layout.model_inputs(device), logits_to_keep=targets.rows).logits[0]  # [N, V]
+    logps: list[float] = logits_logps(logits, targets.labels, targets.cu_seqlens).tolist()
+    return logps
 
 
 def kl_from_m1(logprobs: Sequence[SequenceLogprob]) -> float | None:

@@ -30,6 +30,7 @@ class MaskForm:
     attention: str  # sdpa, eager or flex_attention
     windows: Mapping[str, int | None]
     dtype: torch.dtype = torch.float32  # of the mask that eager attention adds to its scores
+    multiple: int = 1  # nodes are filled up to a multiple of this: flex attention compiles anew for each number
 
     def mask(self, depths: torch.Tensor, ends: torch.Tensor) -> Any:  # noqa: ANN401  a tensor, a BlockMask, or a dict
         """Return the mask of a trie, see `SharedRows`."""

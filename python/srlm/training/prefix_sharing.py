@@ -7,12 +7,14 @@ Architectures differ in masks (one for all layers, one per layer type), windows 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.attention.flex_attention import flex_attention
 
 from srlm.training.fused_head import eval_mode, is_sharded
-from srlm.training.prefix_masks import FULL, SLIDING, MaskForm
+from srlm.training.prefix_masks import FULL, SLIDING, MaskForm, block_mask, dense_mask
 from srlm.training.row_layouts import share_rows
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ PROBE_ROWS = [[5, 6, 7, 8, 9, 10], [5, 6, 7, 8, 11, 12, 13, 14], [5, 6, 7, 15], 
 PROBE_WINDOW = 3  # shorter than the probe's rows
 # Rotary embeddings whose frequencies depend on the longest row of the pass.
 LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
+FLEX_BLOCK, FLEX_SIZES = 128, 8  # tokens of a block; numbers of nodes that a training may compile for
 
 
 def find_form(model: PreTrainedModel) -> MaskForm | str:
@@ -51,6 +54,44 @@ def find_form(model: PreTrainedModel) -> MaskForm | str:
         message = str(reason).split("\n", 1)[0]
         return f"it does not take a mask of pairs of tokens ({type(reason).__name__}: {message})"
     return form if error <= tolerance(model.dtype) else f"its hidden states change by {error:.2g} of their size"
+
+
+def with_flex_attention(model: PreTrainedModel, form: MaskForm, max_nodes: int) -> MaskForm:
+    """Switch the model to flex attention if it has that, and if it gives what `sdpa` gives on this GPU.
+
+    Returns the form for it, else `form`.
+    """
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    groups = heads // (getattr(config, "num_key_value_heads", None) or heads)
+    if not getattr(model, "_supports_flex_attn", False) or not flex_attention_works(groups, size, model.dtype):
+        return form
+    model.set_attn_implementation("flex_attention")
+    multiple = -(-max_nodes // (FLEX_SIZES * FLEX_BLOCK)) * FLEX_BLOCK
+    return replace(form, attention="flex_attention", multiple=multiple)
+
+
+def flex_attention_works(groups: int, head_size: int, dtype: torch.dtype) -> bool:
+    """Whether compiled flex attention and its gradients equal those of `sdpa` on this GPU, on one group of heads."""
+    rows = [list(range(200)), [*range(90), *range(300, 400)], list(range(500, 540))]
+    trie = share_rows(rows, MaskForm("flex_attention", {FULL: None}, multiple=FLEX_BLOCK))
+    depths, ends = trie.depths.cuda(), trie.ends.cuda()
+    shapes = [(1, groups, len(ends), head_size), *[(1, 1, len(ends), head_size)] * 2]
+    query, key, value = (torch.randn(shape, device="cuda", dtype=dtype, requires_grad=True) for shape in shapes)
+    mask, compiled = block_mask(depths, ends), torch.compile(flex_attention, dynamic=False)
+    dense, sdpa = dense_mask(depths, ends), torch.nn.functional.scaled_dot_product_attention
+    try:
+        flex = compiled(query, key, value, block_mask=mask, enable_gqa=groups > 1)
+        plain = sdpa(query, key, value, attn_mask=dense, enable_gqa=groups > 1)
+        found, expected = (
+            (result, *torch.autograd.grad(result.float().square().sum(), (query, key, value)))
+            for result in (flex, plain)
+        )
+    except Exception:  # whatever the compiler does on this GPU
+        return False
+    atol = 64 * torch.finfo(dtype).eps
+    return all(torch.allclose(*pair, atol=atol, rtol=0.05) for pair in zip(found, expected, strict=True))
 
 
 def tolerance(dtype: torch.dtype) -> float:

@@ -86,8 +86,11 @@ def pad_rows(rows: Sequence[Sequence[int]], pad_token_id: int) -> PaddedRows:
 
 
 def share_rows(rows: Sequence[Sequence[int]], form: MaskForm) -> SharedRows:
-    """Lay out rows as a trie; equal rows have the same nodes."""
+    """Lay out rows as a trie; equal rows have the same nodes. Nodes that fill it up attend to themselves only."""
     tokens, depths, ends, nodes = row_trie(rows)
+    filler = np.arange(len(tokens), -(-len(tokens) // form.multiple) * form.multiple)
+    columns = [(tokens, np.zeros_like(filler)), (depths, np.zeros_like(filler)), (ends, filler + 1)]
+    tokens, depths, ends = (np.concatenate(parts) for parts in columns)
     return SharedRows(torch.from_numpy(tokens)[None], torch.from_numpy(depths), torch.from_numpy(ends), nodes, form)
 
 

@@ -45,7 +45,8 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: TrainingJob,
         raise InputError(f"sft: none of {len(rows)} examples fits sft.max_length ({longest}); raise it")
     model = train.load_trainable(sft, job)
     chat.check_token_ids(model, [row.completion_token_ids for row in examples])
-    form, _ = train.mask_forms(model, sft, report)
+    nodes = train.max_nodes(sft, longest)
+    form, _ = train.mask_forms(model, sft, nodes, report)
     trainer = SupervisedTrainer(
         model=model,
         args=SFTConfig(
@@ -58,7 +59,7 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: TrainingJob,
         callbacks=[Progress("sft", job.metrics, report)],
         peft_config=train.lora_config(sft.lora, sft.dropout),
         form=form,
-        max_nodes=train.max_nodes(sft, longest),
+        max_nodes=nodes,
         micro_batch_size=sft.micro_batch_size,
     )
     return train.run(trainer, sft, job, fitting, names=names, dropped=len(rows) - len(fitting), report=report)

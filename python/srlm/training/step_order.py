@@ -2,7 +2,7 @@
 
 Rows with long common beginnings (judge examples on one question, pairs of one prompt) are computed together at little
 more than the cost of one (`row_layouts`), so they form clusters of at most half a step, which are visited together.
-Clusters are dealt out over the steps evenly along the sorted rows, so every step mixes the kinds of rows: sorting by
+Clusters are dealt out over the steps evenly along the sorted rows, so every step mixes the kinds of rows. Sorting by
 prefix alone, or grouping by length over many steps as transformers' `group_by_length` does, would make steps of judge
 examples alone and steps of answers alone.
 """
@@ -79,7 +79,9 @@ class StepOrder(Sampler[int]):
 
 
 def cluster(order: Sequence[int], shared: Sequence[int], limit: int) -> list[list[int]]:
-    """Divide sorted rows into clusters of neighbours that share much, the longest shared beginnings first.
+    """Divide sorted rows into clusters: all rows with a common beginning, if they are at most `limit`.
+
+    Rows of a larger family (judge examples with one rubric) meet anyway, because every step has some of them.
 
     Args:
         order: N rows in lexicographic order.
@@ -87,36 +89,53 @@ def cluster(order: Sequence[int], shared: Sequence[int], limit: int) -> list[lis
         limit: maximum number of rows of a cluster.
     """
     common = min(shared[1:], default=0)
-    members = [[row] for row in order]
-    home = list(range(len(order)))  # of each place in the order: the first place of its cluster
-    for place in sorted(range(1, len(order)), key=lambda place: -shared[place]):
-        if shared[place] - common < MIN_SHARED:
-            break
-        left, right = home[place - 1], home[place]
-        if len(members[left]) + len(members[right]) <= limit:
-            for moved in range(right, right + len(members[right])):
-                home[moved] = left
-            members[left] += members[right]
-            members[right] = []
-    return [rows for rows in members if rows]
+    clusters: list[list[int]] = []
+    for place, row in enumerate(order):
+        joins = place > 0 and shared[place] - common >= MIN_SHARED and _family(shared, place, limit) <= limit
+        if joins:
+            clusters[-1].append(row)
+        else:
+            clusters.append([row])
+    return clusters
+
+
+def _family(shared: Sequence[int], place: int, limit: int) -> int:
+    """Count the rows around `place` that share as much as it does with the row before it; stops above `limit`."""
+    first = last = place
+    while first > 1 and shared[first - 1] >= shared[place] and last - first < limit:
+        first -= 1
+    while last + 1 < len(shared) and shared[last + 1] >= shared[place] and last - first < limit:
+        last += 1
+    return last - first + 2
 
 
 def deal(clusters: Sequence[Sequence[int]], batch_size: int, generator: torch.Generator) -> list[list[int]]:
     """Deal clusters out over steps of `batch_size` rows (the last one has the rest), and return the steps' rows.
 
-    Large clusters first, and in the order of `clusters` among those of a size, each goes to a step that is filled the
-    least, a random one of those. A cluster that no longer fits into it is divided.
+    Clusters of several rows come first, but leave room in every step for its share of single rows.
     """
     count = sum(map(len, clusters))
-    steps: list[list[int]] = [[] for _ in range(0, count, batch_size)]
     sizes = [min(batch_size, count - start) for start in range(0, count, batch_size)]
+    steps: list[list[int]] = [[] for _ in sizes]
+    singles = [rows for rows in clusters if len(rows) == 1]
+    rooms = [size - len(singles) * size // count for size in sizes]
+    several = sorted((rows for rows in clusters if len(rows) > 1), key=len, reverse=True)
+    _fill(steps, rooms, several, generator)
+    _fill(steps, sizes, singles, generator)
+    return steps
+
+
+def _fill(
+    steps: list[list[int]], sizes: Sequence[int], clusters: Sequence[Sequence[int]], generator: torch.Generator
+) -> None:
+    """Add each cluster to a step that is filled the least, a random one of those; divide it if it does not fit."""
 
     def entry(step: int) -> tuple[float, float, int]:
         return len(steps[step]) / sizes[step], float(torch.rand((), generator=generator)), step
 
-    heap = [entry(step) for step in range(len(steps))]
+    heap = [entry(step) for step in range(len(steps)) if len(steps[step]) < sizes[step]]
     heapq.heapify(heap)
-    for rows in sorted(clusters, key=len, reverse=True):
+    for rows in clusters:
         rest = list(rows)
         while rest:
             step = heapq.heappop(heap)[2]
@@ -125,4 +144,3 @@ def deal(clusters: Sequence[Sequence[int]], batch_size: int, generator: torch.Ge
             rest = rest[room:]
             if len(steps[step]) < sizes[step]:
                 heapq.heappush(heap, entry(step))
-    return steps

@@ -117,12 +117,12 @@ def load_trainable(section: TrainingSection, job: TrainingJob) -> PreTrainedMode
 
 
 def mask_forms(
-    model: PreTrainedModel, section: TrainingSection, report: Reporter
+    model: PreTrainedModel, section: TrainingSection, nodes: int, report: Reporter
 ) -> tuple[MaskForm | None, MaskForm | None]:
     """Return how the model takes the mask of rows with shared prefixes, in training and without dropout; None: padding.
 
     With dropout, tokens that rows share would have the same dropout mask in all of them, so a training shares them only
-    if `share_prefixes` says so.
+    if `share_prefixes` says so. `nodes` is the maximum number of computed tokens of a forward pass.
     """
     if section.share_prefixes is False:
         return None, None
@@ -130,6 +130,8 @@ def mask_forms(
     if isinstance(form, str):
         report.note(f"training: this model ({model.config.model_type}) computes rows without shared prefixes: {form}")
         return None, None
+    if torch.cuda.is_available():
+        form = prefix_sharing.with_flex_attention(model, form, nodes)
     return (form if section.dropout == 0 or section.share_prefixes else None), form
 
 

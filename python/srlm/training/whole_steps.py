@@ -85,7 +85,7 @@ class WholeSteps:
         accelerator = trainer.accelerator
         table = torch.tensor([len(passes), *counts.values()], dtype=torch.float64, device=device)
         table = accelerator.gather(table[None])  # [processes, 1 + counts]
-        passes += [planner.one([])] * (int(table[:, 0].max()) - len(passes))
+        passes += [planner.one([]) for _ in range(int(table[:, 0].max()) - len(passes))]
         sums = table[:, 1:].sum(0)
         totals = StepTotals(dict(zip(counts, sums, strict=True)), accelerator.num_processes)
         return {PASSES_KEY: passes, STEP_KEY: totals}
@@ -109,10 +109,10 @@ class WholeSteps:
 
     def _find_broken(
         self,
-        model: Any,
+        model: Any,  # noqa: ANN401
         passes: Sequence[Pass],
         losses: Sequence[torch.Tensor],
-        totals: StepTotals,  # noqa: ANN401
+        totals: StepTotals,
     ) -> None:
         """Note the examples of passes with a loss that is not finite: a NaN in one row spreads to all of its pass."""
         planner = self.planner

@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     AnyWork = TypeVar("AnyWork", bound=Work)
 
 ENGINE_SIZES = ("batch_size", "max_num_seqs")
+MIN_TOKENS = 128  # a forward pass is not made smaller than this; most rows are longer
 
 
 def halved_sizes(work: Work) -> dict[str, tuple[int, int]]:
     """Return each size of a job with the next one to try; empty if there is nothing left to halve."""
     if isinstance(work, Train):
-        size = getattr(work.config, work.kind).micro_batch_size
+        section = getattr(work.config, work.kind)
+        size, tokens = section.micro_batch_size, section.micro_batch_tokens
         smaller = next((part for part in range(size // 2, 0, -1) if size % part == 0), 0)
-        return {f"{work.kind}.micro_batch_size": (size, smaller)} if smaller else {}
+        halves = {f"{work.kind}.micro_batch_size": (size, smaller)} if smaller else {}
+        if tokens is not None and tokens >= 2 * MIN_TOKENS:
+            halves[f"{work.kind}.micro_batch_tokens"] = (tokens, tokens // 2)
+        return halves
     if not isinstance(work, Generate):
         return {}
     sizes = {key: getattr(work.config.engine, key) for key in ENGINE_SIZES}
@@ -38,6 +43,7 @@ def with_sizes(work: AnyWork, sizes: dict[str, list[int]]) -> AnyWork:
     for key, (configured, size) in sizes.items():
         section, name = key.split(".")
         part = getattr(config, section)
-        if size < getattr(part, name) <= configured:
+        current = getattr(part, name)
+        if current is not None and size < current <= configured:
             config = config.model_copy(update={section: part.model_copy(update={name: size})})
     return replace(work, config=config)
