@@ -140,7 +140,7 @@ def generate(run: Path, name: str, tokens: int) -> None:
         else VerdictsTask("m2/verdicts", prompts, candidates, verdicts)
     )
     report = SilentReporter()
-    engine = FaultTolerantEngine(Engine(tokens), task.file, {}, config.engine.length, report)
+    engine = FaultTolerantEngine(Engine(tokens), task.name, task.file, {}, config.engine.length, report)
     print(name, task.run(engine, config, data_seed(config, 2), report), flush=True)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srlm.engines.base import Completion, Request, sqrt_batches
+from srlm.engines.base import Completion, Request, available, sqrt_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +25,7 @@ class ScriptedEngine:
     """Answers each request with `write(request)`: a text, or a complete `Completion`.
 
     Completions are yielded in groups of `group`, each in reverse order. After `fail_after` of them the engine raises.
+    A request for which `fails` is true is never answered.
     """
 
     name = "scripted"
@@ -37,17 +37,19 @@ class ScriptedEngine:
         *,
         group: int = 1,
         fail_after: float = math.inf,
+        fails: Callable[[Request], bool] = lambda _: False,
     ) -> None:
         self.tokenizer, self._write = tokenizer, write
         self.sizes: dict[str, list[int]] = {}
-        self._group, self._left = group, fail_after
+        self._group, self._left, self._fails = group, fail_after, fails
+        self._failed: set[str] = set()
         self.requests: list[Request] = []  # in the order received
         self.closed = False
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[Completion]:
         """See `Engine.generate`."""
-        waiting = iter(requests)
-        while group := list(islice(waiting, self._group)):
+        waiting = self._not_failing(requests)
+        while group := list(available(waiting, self._group, 0)):
             self.requests += group
             for request in reversed(group):
                 if self._left <= 0:
@@ -55,6 +57,17 @@ class ScriptedEngine:
                 self._left -= 1
                 reply = self._write(request)
                 yield completion(self.tokenizer, request, reply) if isinstance(reply, str) else reply
+
+    def _not_failing(self, requests: Iterable[Request | None]) -> Iterator[Request | None]:
+        for request in requests:
+            if request is not None and self._fails(request):
+                self._failed.add(request.key)
+            else:
+                yield request
+
+    def has_failed(self, key: str) -> bool:
+        """See `Engine.has_failed`."""
+        return key in self._failed
 
     def batches(self, requests: list[Request]) -> list[list[Request]]:
         """See `Engine.batches`."""
@@ -103,7 +116,7 @@ class Recorder:
         self.starts: list[tuple[str, int, int]] = []
         self.advanced = 0
         self.notes: list[str] = []
-        self.in_flight: set[str] = set()  # requests in flight
+        self.in_flight: set[tuple[str, str]] = set()  # requests in flight, with their stages
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """See `Reporter.start`."""
@@ -117,13 +130,13 @@ class Recorder:
         """See `Reporter.note`."""
         self.notes.append(text)
 
-    def request_started(self, key: str) -> None:
+    def request_started(self, stage: str, key: str) -> None:
         """See `Reporter.request_started`."""
-        self.in_flight.add(key)
+        self.in_flight.add((stage, key))
 
-    def request_finished(self, key: str) -> None:
+    def request_finished(self, stage: str, key: str) -> None:
         """See `Reporter.request_finished`."""
-        self.in_flight.discard(key)
+        self.in_flight.discard((stage, key))
 
 
 def folder_of(name):

@@ -37,12 +37,12 @@ class WorkerError(StageError):
     Args:
         kind: how it failed.
         text: the message for the user.
-        in_flight: keys of the requests that its engine had not answered.
+        in_flight: stage and key of each request that its engine had not answered.
         answered: whether it had answered any request before.
     """
 
     def __init__(
-        self, kind: Fault, text: str, in_flight: frozenset[str] = frozenset(), *, answered: bool = False
+        self, kind: Fault, text: str, in_flight: frozenset[tuple[str, str]] = frozenset(), *, answered: bool = False
     ) -> None:
         """See the class."""
         super().__init__(text)

@@ -24,10 +24,10 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """A message for the user, in one line."""
 
-    def request_started(self, key: str) -> None:
-        """A request was passed to the engine."""
+    def request_started(self, stage: str, key: str) -> None:
+        """A request of a stage, by its name in the manifest, was passed to the engine."""
 
-    def request_finished(self, key: str) -> None:
+    def request_finished(self, stage: str, key: str) -> None:
         """The request was answered or dropped."""
 
 
@@ -43,8 +43,8 @@ class SilentReporter:
     def note(self, text: str) -> None:
         """See `Reporter.note`."""
 
-    def request_started(self, key: str) -> None:
+    def request_started(self, stage: str, key: str) -> None:
         """See `Reporter.request_started`."""
 
-    def request_finished(self, key: str) -> None:
+    def request_finished(self, stage: str, key: str) -> None:
         """See `Reporter.request_finished`."""

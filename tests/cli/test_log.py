@@ -18,8 +18,8 @@ def test_stage_starts_and_notes_are_logged(tmp_path):
         logged.start("dpo", 9, 4)
         logged.advance(2)
         logged.note("a word")
-        logged.request_started("key")
-        logged.request_finished("key")
+        logged.request_started("m2/candidates", "key")
+        logged.request_finished("m2/candidates", "key")
     events = [json.loads(line) for line in run.path.joinpath("log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert all(event.pop("time") for event in events)
     assert events == [

@@ -24,7 +24,11 @@ def guarded(tiny_tokenizer, tmp_path):
 
     def make(write=lambda _: "yes", deaths=(), longest=100, group=1):
         engine, report = ScriptedEngine(tiny_tokenizer, write, group=group), Recorder()
-        return FaultTolerantEngine(engine, tmp_path / "rows.jsonl", dict(deaths), longest, report), engine, report
+        return (
+            FaultTolerantEngine(engine, "stage", tmp_path / "rows.jsonl", dict(deaths), longest, report),
+            engine,
+            report,
+        )
 
     return make
 
@@ -87,7 +91,7 @@ def test_requests_in_flight_are_known_when_an_engine_fails(guarded):
     some, _, report = guarded(write, group=2)
     with pytest.raises(EngineError, match="RuntimeError: CUDA error: an illegal memory access"):
         list(some.generate(request(key) for key in ("a", "b", "c", "bad", "e")))
-    assert report.in_flight == {"c", "bad"}
+    assert report.in_flight == {("stage", "c"), ("stage", "bad")}
 
 
 def test_out_of_memory_is_not_an_engine_error(guarded):
@@ -106,7 +110,7 @@ def test_a_request_too_large_for_memory_is_an_engine_error(guarded):
     some, _, report = guarded(write)
     with pytest.raises(EngineError, match="one request of 80 tokens"):
         list(some.generate([request("a")]))
-    assert report.in_flight == {"a"}
+    assert report.in_flight == {("stage", "a")}
 
 
 def test_a_stage_that_stops_early_leaves_no_request_in_flight(guarded):
@@ -123,3 +127,73 @@ def test_logits_that_are_not_finite_stop_the_stage(guarded, tiny_tokenizer, valu
     some, _, _ = guarded(lambda one: replace(completion(tiny_tokenizer, one, "yes"), logprob=value))
     with pytest.raises(StageError, match="log-probabilities of request a are not finite"):
         list(some.generate([request("a")]))
+
+
+# --- stages that wait for completions ---------------------------------------------------------------------------------
+
+
+class Chain:
+    """A stage that asks for the next keys only when the one before has been answered or has failed."""
+
+    def __init__(self, names, engine=None, width=1):
+        self.names, self.engine, self.width = names, engine, width
+        self.answered = set()
+
+    def requests(self):
+        for number, name in enumerate(self.names):
+            while not all(map(self._is_settled, self.names[: max(0, number - self.width + 1)])):
+                yield None
+            yield request(name, 13 if name.startswith("long") else 3)
+
+    def _is_settled(self, name):
+        return name in self.answered or self.engine.has_failed(name)
+
+
+def run(engine, stage):
+    """Answer a stage's requests; return the keys in the order of the answers."""
+    stage.engine, found = engine, []
+    for done in engine.generate(stage.requests()):
+        stage.answered.add(done.key)
+        found.append(done.key)
+    return found
+
+
+def test_a_stage_may_wait_for_its_completions(guarded):
+    some, engine, report = guarded(group=8)
+    assert sorted(run(some, Chain("abcdef", width=2))) == keys(engine) == list("abcdef")
+    assert report.in_flight == set()
+
+
+def test_a_stage_may_wait_for_a_suspect_or_a_failed_request(guarded):
+    """Suspects still run apart, when nothing else is in flight."""
+    batches = []
+
+    class Batched(ScriptedEngine):
+        def generate(self, requests):
+            batches.append([])
+            for done in super().generate(requests):
+                batches[-1].append(done.key)
+                yield done
+
+    names = ["a", "one", "long", "also", "b", "two", "three", "c"]
+    some, engine, _ = guarded(deaths={"one": 1, "also": 1, "two": 2, "three": 3}.items(), longest=20)
+    some._engine = Batched(engine.tokenizer, lambda _: "yes", group=2)
+    assert run(some, Chain(names, width=3)) == ["a", "one", "also", "b", "c", "two"]
+    assert batches == [["a"], ["one"], ["also"], ["b", "c"], ["two"]]
+    assert some.metrics()["failed"] == {"too_long": 1, "engine_died": 1}
+
+
+@pytest.mark.parametrize("first", [[], [request("a")]])
+def test_a_stage_that_waits_for_nothing_is_an_error_of_the_stage(guarded, first):
+    some, _, _ = guarded()
+    with pytest.raises(RuntimeError, match="waits for a completion, but no request is in flight"):
+        list(some.generate([*first, None, None]))
+
+
+def test_an_error_while_building_a_request_is_the_stages(guarded):
+    def broken():
+        yield request("a")
+        raise KeyError("p1")
+
+    with pytest.raises(KeyError, match="p1"):
+        list(guarded()[0].generate(broken()))

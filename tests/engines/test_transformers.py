@@ -189,6 +189,25 @@ def test_completions_do_not_wait_for_the_last_request(engine):
     assert len(asked) <= 16 * 4
 
 
+def test_a_stage_may_wait_for_completions(engine):
+    """The engine closes its window where a source has no request for now."""
+    some, found = requests(GREEDY, (9, 12, 7, 8, 10)), {}
+
+    def dependent():
+        for number, one in enumerate(some):
+            while len(found) < number // 2 * 2:
+                yield None
+            yield one
+
+    for done in engine.generate(dependent()):
+        found[done.key] = done
+    assert {key: done.token_ids for key, done in found.items()} == {
+        key: done.token_ids for key, done in by_key(engine, some).items()
+    }
+    with pytest.raises(RuntimeError, match="no request is in flight"):
+        list(engine.generate([some[0], None, None]))
+
+
 def test_no_requests(engine):
     assert list(engine.generate([])) == []
 

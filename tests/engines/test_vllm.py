@@ -33,11 +33,27 @@ def in_vllm(folder, connection):
     found["first"] = next(drawn).key
     drawn.close()
     found["after leaving"] = by_key(engine, requests(GREEDY, shared=20))
+    found["dependent"] = dependent(engine, requests(GREEDY, shared=20))
     found["unfinished"] = engine._llm.llm_engine.has_unfinished_requests()
     found["logprobs"] = engine.logprobs(list(requests(GREEDY, (30,))[0].prompt_ids))
     found["after reading"] = by_key(engine, requests(GREEDY, shared=20))
     connection.send(found)
     engine.close()
+
+
+def dependent(engine, some):
+    """Ask for each request only when the one before the last has been answered."""
+    found = {}
+
+    def asked():
+        for number, one in enumerate(some):
+            while len(found) < number - 1:
+                yield None
+            yield one
+
+    for done in engine.generate(asked()):
+        found[done.key] = done
+    return found
 
 
 def in_vllm_with_settings(folders, connection):
@@ -156,6 +172,9 @@ def test_vllm_stop_strings(vllm_results, engine):
 def test_vllm_aborts_requests_of_a_caller_that_stops(vllm_results):
     assert vllm_results["first"].startswith("left")
     assert vllm_results["after leaving"] == vllm_results["greedy"]
+    assert {key: done.text for key, done in vllm_results["dependent"].items()} == {
+        key: done.text for key, done in vllm_results["greedy"].items()
+    }
     assert not vllm_results["unfinished"]
 
 

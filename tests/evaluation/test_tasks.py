@@ -263,17 +263,6 @@ def compare_through(server, tmp_path):
     return results, report, files
 
 
-class FailingEngine(ScriptedEngine):
-    """Skips the requests for the prompts that contain `failing`, like `FaultTolerantEngine`."""
-
-    failing = "second"
-
-    def generate(self, requests):
-        return super().generate(
-            request for request in requests if self.failing not in self.tokenizer.decode(request.prompt_ids)
-        )
-
-
 def test_an_instruction_prompt_whose_request_failed_counts_as_not_followed(tmp_path, tiny_tokenizer):
     rows = [
         {"key": key, "prompt": f"The {key} prompt.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
@@ -282,13 +271,18 @@ def test_an_instruction_prompt_whose_request_failed_counts_as_not_followed(tmp_p
     (tmp_path / "rules.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     task = InstructionsTask("m1/instructions", tmp_path / "rules.jsonl", tmp_path / "rows.jsonl")
     report = Recorder()
-    engine = FailingEngine(tiny_tokenizer, lambda _: "fine")
+    failing = "second"
+    engine = ScriptedEngine(
+        tiny_tokenizer,
+        lambda _: "fine",
+        fails=lambda request: failing in tiny_tokenizer.decode(request.prompt_ids),
+    )
     found = task.run(engine, build(evaluate={"instructions_max_tokens": 8}), 0, report)
     assert (found["rows"], found["unanswered"]) == (3, 1)
     assert (found["prompt_strict"]["value"], found["prompt_strict"]["n"]) == (0.75, 4)
     assert found["by_kind"]["punctuation:no_comma"]["n"] == 4
     assert report.notes == ["m1/instructions: 1 of 4 prompts have no response; they count as not followed"]
     report = Recorder()
-    engine.failing = "never"
+    failing = "never"
     found = task.run(engine, build(evaluate={"instructions_max_tokens": 8}), 0, report)  # resumes: one request
     assert (found["prompt_strict"]["value"], found["unanswered"], report.notes) == (1.0, 0, [])

@@ -68,8 +68,8 @@ class ScriptedRuns:
             finish(task.name, {"rows": 1})
 
 
-def fault(kind, *out, answered=True):
-    return WorkerError(kind, f"it {kind}", frozenset(out), answered=answered)
+def fault(kind, *out, stage="m2/b", answered=True):
+    return WorkerError(kind, f"it {kind}", frozenset((stage, key) for key in out), answered=answered)
 
 
 def supervise(runs, work):

@@ -95,10 +95,10 @@ class Display:
         """See `Reporter.note`."""
         self.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
-    def request_started(self, key: str) -> None:
+    def request_started(self, stage: str, key: str) -> None:
         """See `Reporter.request_started`; the terminal shows finished rows only."""
 
-    def request_finished(self, key: str) -> None:
+    def request_finished(self, stage: str, key: str) -> None:
         """See `Reporter.request_finished`."""
 
     def say(self, text: str) -> None:

@@ -37,8 +37,8 @@ class LoggedDisplay:
         self._run_dir.log("note", text=text)
         self._display.note(text)
 
-    def request_started(self, key: str) -> None:
+    def request_started(self, stage: str, key: str) -> None:
         """See `Reporter.request_started`."""
 
-    def request_finished(self, key: str) -> None:
+    def request_finished(self, stage: str, key: str) -> None:
         """See `Reporter.request_finished`."""

@@ -1,13 +1,15 @@
 """The protocol between the stages and the inference engines.
 
 An engine takes requests as token ids and yields completions as they finish, in any order, so that a stage can write
-each one immediately. Engines know nothing of prompts, judges or files.
+each one immediately. A stage whose requests depend on completions says None where it has to wait for one. Engines know
+nothing of prompts, judges or files.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -62,6 +64,20 @@ def sqrt_batches(requests: list[Request]) -> list[list[Request]]:
     return [requests[start : start + size] for start in range(0, len(requests), size)]
 
 
+def available(requests: Iterator[Request | None], most: int, in_flight: int) -> Iterator[Request]:
+    """Yield the requests that an engine may take now: up to `most`, and none behind a None.
+
+    Raises:
+        RuntimeError: the source waits for a completion, though no request is in flight; its stage would never end.
+    """
+    for taken, request in enumerate(islice(requests, most)):
+        if request is None:
+            if not in_flight + taken:
+                raise RuntimeError("a stage waits for a completion, but no request is in flight")
+            return
+        yield request
+
+
 class Engine(Protocol):
     """A loaded model that generates completions.
 
@@ -75,11 +91,18 @@ class Engine(Protocol):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer, with the configured chat template."""
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[Completion]:
         """Generate all requests; yield completions as they finish, in any order.
 
-        Each prompt plus its `max_tokens` must fit into the engine's context.
+        Each prompt plus its `max_tokens` must fit into the engine's context. A None says that there is no request
+        until another completion has been returned; the engine goes on with what it has, and asks again then.
+
+        Raises:
+            RuntimeError: a None, though no request is in flight.
         """
+
+    def has_failed(self, key: str) -> bool:
+        """Tell whether a request that was taken will never be answered."""
 
     def batches(self, requests: list[Request]) -> list[list[Request]]:
         """Split requests into batches, to isolate one that crashes the engine, with as little effect on their

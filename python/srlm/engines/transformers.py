@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from srlm.engines.base import Completion, Request, Sampling
+from srlm.engines.base import Completion, Request, Sampling, available
 from srlm.errors import EngineError, is_out_of_memory
 from srlm.kernels.token_logps import token_logps
 from srlm.models import generation
@@ -61,14 +60,18 @@ class TransformersEngine:
             raise RuntimeError("the engine is closed")
         return self._model
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[Completion]:
         """See `Engine.generate`."""
         waiting = iter(requests)
         # Sort by length within a window, so that the first completions do not wait for the last request.
-        while window := list(islice(waiting, 16 * self._batch_size)):
+        while window := list(available(waiting, 16 * self._batch_size, 0)):
             for sampling, group in _by_sampling(window).items():
                 while group:
                     yield from self._next_batch(group, sampling)
+
+    def has_failed(self, _key: str) -> bool:
+        """See `Engine.has_failed`."""
+        return False
 
     def batches(self, requests: list[Request]) -> list[list[Request]]:
         """See `Engine.batches`: the batches of `generate`, since rounding depends on the composition of a batch."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from srlm.engines.base import Completion, Request, sqrt_batches
+from srlm.engines.base import Completion, Request, available, sqrt_batches
 from srlm.models import generation
 
 if TYPE_CHECKING:
@@ -57,24 +56,30 @@ class VllmEngine:
             **_cpu_arguments(engine),
         )
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[Completion]:
         """See `Engine.generate`."""
         core: Any = self._llm.llm_engine
         waiting = iter(requests)
         running: dict[str, Request] = {}
         try:
             while True:
-                for request in islice(waiting, self._in_flight - len(running)):
+                for request in available(waiting, self._in_flight - len(running), len(running)):
                     running[request.key] = request
                     prompt = {"prompt_token_ids": list(request.prompt_ids)}
                     core.add_request(request.key, prompt, _sampling_params(request))
                 if not running:
                     return
-                for output in core.step():
-                    if output.finished:
-                        yield _completion(running.pop(output.request_id), output.outputs[0])
+                before = len(running)
+                while len(running) == before:  # there is neither room nor a new request before one has finished
+                    for output in core.step():
+                        if output.finished:
+                            yield _completion(running.pop(output.request_id), output.outputs[0])
         finally:  # a caller may stop early; its remaining requests must not appear in the next call
             core.abort_request(list(running))
+
+    def has_failed(self, _key: str) -> bool:
+        """See `Engine.has_failed`."""
+        return False
 
     def batches(self, requests: list[Request]) -> list[list[Request]]:
         """See `Engine.batches`; with continuous batching the composition of a batch always changes."""

@@ -47,13 +47,12 @@ class Generate:
             distance = self.check_weights(engine, report)
             for task in self.tasks:
                 deaths, longest = self.deaths.get(task.name, {}), self.config.engine.length
-                tolerant = FaultTolerantEngine(engine, task.file, deaths, longest, report)
+                tolerant = FaultTolerantEngine(engine, task.name, task.file, deaths, longest, report)
                 result = task.run(tolerant, self.config, self.seed, report)
                 metrics = tolerant.metrics()
                 if "failed" in metrics:
-                    report.note(
-                        f"{task.name}: requests without an answer: {metrics['failed']}; see {tolerant.failed_file}"
-                    )
+                    file = tolerant.requests.failed_file
+                    report.note(f"{task.name}: requests without an answer: {metrics['failed']}; see {file}")
                 if distance is not None:
                     metrics["weight_distance"] = distance
                 finish(task.name, {**result, **metrics})

@@ -40,13 +40,13 @@ class Sender:
         """See `Reporter.note`."""
         self._connection.send(("note", text))
 
-    def request_started(self, key: str) -> None:
+    def request_started(self, stage: str, key: str) -> None:
         """See `Reporter.request_started`."""
-        self._connection.send(("request_started", key))
+        self._connection.send(("request_started", stage, key))
 
-    def request_finished(self, key: str) -> None:
+    def request_finished(self, stage: str, key: str) -> None:
         """See `Reporter.request_finished`."""
-        self._connection.send(("request_finished", key))
+        self._connection.send(("request_finished", stage, key))
 
     def finish(self, name: str, result: Result) -> None:
         """See `Finish`."""
@@ -55,9 +55,9 @@ class Sender:
 
 @dataclass
 class InFlight:
-    """The keys of the requests that an engine has not answered yet."""
+    """The requests that an engine has not answered yet."""
 
-    keys: set[str] = field(default_factory=set)
+    keys: set[tuple[str, str]] = field(default_factory=set)  # (stage, key)
     answered: bool = False  # whether any request was answered
 
     def fault(self, kind: Fault, text: str) -> WorkerError:
@@ -86,10 +86,10 @@ def listen(
         except (EOFError, ConnectionResetError):
             return False
         match message:
-            case ("request_started", key):
-                in_flight.keys.add(key)
-            case ("request_finished", key):
-                in_flight.keys.discard(key)
+            case ("request_started", stage, key):
+                in_flight.keys.add((stage, key))
+            case ("request_finished", stage, key):
+                in_flight.keys.discard((stage, key))
                 in_flight.answered = True
             case ("start", stage, total, done):
                 report.start(stage, total, done)
@@ -98,7 +98,7 @@ def listen(
             case ("note", text):
                 report.note(text)
             case ("result", name, result):
-                in_flight.keys.clear()
+                in_flight.keys = {(stage, key) for stage, key in in_flight.keys if stage != name}
                 in_flight.answered = True
                 finish(name, result)
             case ("done",):

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,16 +51,15 @@ class Supervisor:
             InputError, StageError: the job failed.
         """
         done: set[str] = set()
-        retries: Counter[str] = Counter()
+        retries: dict[str, Counter[str]] = defaultdict(Counter)  # by stage
         futile = 0
 
         def finished(name: str, result: Result) -> None:
             done.add(name)
             self.sizes |= result.get("sizes", {})
-            metrics: dict[str, Any] = {"retries": dict(retries)} if retries else {}
+            metrics: dict[str, Any] = {"retries": dict(retries[name])} if name in retries else {}
             metrics |= {"sizes": dict(self.sizes)} if self.sizes and isinstance(work, Generate | Train) else {}
             finish(name, {**result, **metrics})
-            retries.clear()
 
         work = with_sizes(work, self.sizes)
         while True:
@@ -72,7 +71,8 @@ class Supervisor:
                 if futile == MAX_FUTILE_FAILURES:
                     raise StageError(f"{fault} ({futile} times in a row without progress)") from fault
                 work = self._next_attempt(work, fault, done)
-                retries[fault.kind] += 1
+                for stage in _by_stage(fault) or [_name(work)]:
+                    retries[stage][fault.kind] += 1
             else:
                 return
 
@@ -86,15 +86,15 @@ class Supervisor:
             work = replace(work, tasks=tuple(task for task in work.tasks if task.name not in done))
         if fault.kind == "out_of_memory":
             return self._with_halved_sizes(work, fault)
-        if not isinstance(work, Generate) or not fault.in_flight or not work.tasks:
+        suspects = _by_stage(fault)
+        if not isinstance(work, Generate) or not suspects or not work.tasks:
             raise fault
-        stage = work.tasks[0].name
-        deaths = Counter(work.deaths.get(stage, {})) + Counter(fault.in_flight)
         self._report.note(
-            f"{stage}: the engine {FAULT_TEXTS[fault.kind]} with {len(fault.in_flight)} requests in flight; it is "
-            f"restarted and they are sent again ({fault})"
+            f"{', '.join(suspects)}: the engine {FAULT_TEXTS[fault.kind]} with {len(fault.in_flight)} requests in "
+            f"flight; it is restarted and they are sent again ({fault})"
         )
-        return replace(work, deaths={**work.deaths, stage: dict(deaths)})
+        deaths = {stage: dict(Counter(work.deaths.get(stage, {})) + Counter(keys)) for stage, keys in suspects.items()}
+        return replace(work, deaths=work.deaths | deaths)
 
     def _with_halved_sizes(self, work: Work, fault: WorkerError) -> Work:
         halves = halved_sizes(work)
@@ -105,6 +105,14 @@ class Supervisor:
         changes = ", ".join(f"{key}={half}" for key, (_, half) in halves.items())
         self._report.note(f"{_name(work)}: out of memory; retried with {changes} ({fault})")
         return with_sizes(work, self.sizes)
+
+
+def _by_stage(fault: WorkerError) -> dict[str, list[str]]:
+    """Return the keys of the requests in flight at a fault, by their stage."""
+    keys: dict[str, list[str]] = defaultdict(list)
+    for stage, key in sorted(fault.in_flight):
+        keys[stage].append(key)
+    return keys
 
 
 def _name(work: Work) -> str:
