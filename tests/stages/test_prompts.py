@@ -6,12 +6,12 @@ import random
 
 import pytest
 from srlm.config import PromptsSection
-from srlm.engines.base import Completion
+from srlm.engines.base import Completion, available
 from srlm.rows.records import DroppedPrompt, Prompt, content_id, read_rows
 from srlm.stages import prompts as stage
 from srlm.stages.novelty import EARLIER, HELD_OUT, KnownPrompt
 
-from tests.scripted import Interrupted, Recorder, ScriptedEngine
+from tests.scripted import Interrupted, Recorder, ScriptedEngine, completion
 
 TOPICS = ["bread", "tides", "chess", "owls", "glass", "rivers", "violins", "taxes", "ferns", "comets"]
 SEEDS = [Prompt(f"seed{n}", f"Tell me about {topic} in two lines", "seed", [], 0) for n, topic in enumerate(TOPICS)]
@@ -31,8 +31,8 @@ class Run:
         self.tokenizer, self.seed = tokenizer, seed
         self.section = PromptsSection(**{"count": 10, "round_size": 4, **settings})
 
-    def write(self, write=novel, known=(), **settings):
-        self.engine, self.report = ScriptedEngine(self.tokenizer, write, **settings), Recorder()
+    def write(self, write=novel, known=(), engine=ScriptedEngine, **settings):
+        self.engine, self.report = engine(self.tokenizer, write, **settings), Recorder()
         stage.write_prompts(
             self.engine,
             SEEDS,
@@ -279,15 +279,17 @@ def test_braces_in_examples_are_not_expanded(tiny_tokenizer):
     assert "Task 1: Explain {tasks} and {0} in Python\n" in asked
 
 
-def test_later_rounds_show_generated_examples(run):
+def test_later_attempts_show_generated_examples(run):
+    """Of prompts kept at least `round_size` attempts earlier."""
     one = run(count=12, round_size=4, examples_seed=3, examples_generated=2)
     one.write()
     kept = {row.id: row for row in one.kept}
     for row in one.kept:
         generated = [kept[parent] for parent in row.parents if parent in kept]
         assert len(row.parents) == len(set(row.parents)) == 5
-        assert len(generated) == (0 if row.attempt < 4 else 2)
-        assert all(parent.attempt // 4 < row.attempt // 4 for parent in generated)
+        assert len(generated) == min(2, sum(other.attempt <= row.attempt - 4 for other in one.kept))
+        assert all(parent.attempt <= row.attempt - 4 for parent in generated)
+    assert {row.attempt - kept[parent].attempt for row in one.kept for parent in row.parents if parent in kept} >= {4}
     places = {row.parents.index(parent) for row in one.kept for parent in row.parents if parent in kept}
     assert len(places) > 2  # not always the last ones shown
     assert len({tuple(row.parents) for row in one.kept}) == 12
@@ -350,6 +352,79 @@ def test_interrupted_and_resumed(run, undisturbed, after, group):
     assert one.report.starts == [("prompts", 10, written)]
     assert one.report.advanced == 10 - written
     assert one.bytes == undisturbed.bytes
+
+
+class Unordered(ScriptedEngine):
+    """Returns the completion that `choose` picks from those in flight, and takes more requests after each."""
+
+    def __init__(self, *given, choose, **settings):
+        super().__init__(*given, **settings)
+        self._choose, self.in_flight = choose, []  # the numbers of requests in flight at each completion
+
+    def generate(self, requests):
+        running, waiting = {}, self._not_failing(requests)
+        while True:
+            for request in available(waiting, 1000, len(running)):
+                self.requests.append(request)
+                running[request.key] = request
+            if not running:
+                return
+            self.in_flight.append(len(running))
+            request = running.pop(self._choose(list(running)))
+            yield completion(self.tokenizer, request, self._write(request))
+
+
+ORDERS = {
+    "first": lambda keys: keys[0],
+    "last": lambda keys: keys[-1],
+    "shuffled": random.Random(1).choice,
+    "one very late": lambda keys: next((key for key in keys if key != "3"), "3"),
+}
+
+
+@pytest.mark.parametrize("choose", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize("failing", [None, 0, 3, 13])
+def test_any_order_of_completions_gives_the_same_rows(run, choose, failing):
+    """Also where a request fails; a failed one is dropped as such."""
+    settings = {"count": 30, "round_size": 8, "examples_generated": 4}
+    fails = {"fails": lambda request: request.key == str(failing)}
+    whole, one = run("whole", **settings), run("one", **settings)
+    whole.write(sometimes_bad, **fails)
+    one.write(sometimes_bad, engine=Unordered, choose=choose, **fails)
+    assert one.bytes == whole.bytes
+    assert [row.attempt for row in one.dropped if row.reason == "failed"] == [failing] * (failing is not None)
+    assert max(one.engine.in_flight) <= 8
+
+
+def test_there_is_no_barrier(run):
+    """A new attempt is asked as soon as the one `round_size` before it has been filtered."""
+    one = run(count=60, round_size=8)
+    one.write(engine=Unordered, choose=ORDERS["first"])
+    assert set(one.engine.in_flight[:-12]) == {8}
+    late = run("late", count=60, round_size=8)
+    late.write(engine=Unordered, choose=ORDERS["one very late"])
+    assert late.engine.in_flight[:12] == [8, 8, 8, 8, 7, 6, 5, 4, 3, 2, 1, 8]
+    assert late.bytes == one.bytes
+
+
+def test_few_attempts_are_asked_in_vain(run):
+    """At the end only as many as are likely to be needed."""
+    one = run(count=40, round_size=32)
+    one.write(sometimes_bad, engine=Unordered, choose=ORDERS["first"])
+    written = len(one.kept) + len(one.dropped)
+    assert written == 60
+    assert len(one.engine.requests) <= written + 2
+    assert max(one.engine.in_flight) == 32
+
+
+def test_an_engine_that_loses_a_request_is_an_error(run):
+    class Losing(ScriptedEngine):
+        def has_failed(self, _key):
+            return False
+
+    one = run()
+    with pytest.raises(RuntimeError, match="no request is in flight"):
+        one.write(engine=Losing, fails=lambda request: request.key == "2")
 
 
 def test_interrupted_again_and_again(run, undisturbed):
@@ -424,7 +499,7 @@ def test_stops_at_max_attempts(run):
     assert (one.engine.requests, len(one.report.notes)) == ([], 1)
 
 
-def test_stops_at_max_attempts_within_a_round(run):
+def test_stops_at_max_attempts_below_round_size(run):
     one = run(count=2, round_size=64, max_attempts=3)
     one.write(lambda _: "too short")
     assert len(one.dropped) == 6

@@ -171,7 +171,10 @@ class PromptsSection(Section):
         "text alone cannot solve.",
     )
     round_size: Count = Field(
-        64, description="Attempts sampled per round; demonstrations come from earlier rounds only."
+        64,
+        description="Attempts in flight at once, at most; the demonstrations of an attempt come from prompts kept at "
+        "least this many attempts earlier. On many GPUs, raise it to a few times `engine.max_num_seqs`, "
+        "so that none waits for prompts.",
     )
     max_attempts: Count = Field(
         20, description="Stop after this many attempts per requested prompt, and continue with the prompts kept so far."

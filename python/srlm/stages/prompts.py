@@ -5,15 +5,19 @@ writes another one. Filters drop instructions that are empty, cut off, too short
 (about images and files), or that are too similar to an existing one (ROUGE-L; see `novelty`). The paper's fixed 70B
 prompt model is an option (`prompts.model`), not the default.
 
-Attempts run in rounds. The demonstrations of a round depend on earlier rounds only, and rows are written in the order
-of the attempts, so an interrupted stage resumes with the same result.
+The demonstrations of attempt n come from prompts kept among the attempts up to n - `prompts.round_size` only. So that
+many attempts can be in flight at any time, whatever their order of completion; they are filtered and written in their
+own order, so the rows are the same for any order, and an interrupted stage resumes with the same result.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import random
+from bisect import bisect_right
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from srlm.engines.base import Request, Sampling
 from srlm.models import chat
@@ -21,11 +25,13 @@ from srlm.models.replies import ReplyReader
 from srlm.native import count_words, first_keywords
 from srlm.rows.records import DroppedPrompt, Prompt, RowWriter, content_id, derived_seed, write_rows
 from srlm.rows.resume import resume_rows
+from srlm.stages import generation
 from srlm.stages.novelty import Novelty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from srlm.config import PromptsSection
     from srlm.engines.base import Completion, Engine
@@ -52,37 +58,108 @@ def write_prompts(
     report: Reporter,
     known: Sequence[KnownPrompt] = (),
 ) -> None:
-    """Append to `kept_file` until it holds `prompts.count` instructions; append filtered ones to `dropped_file`.
+    """Append to `kept_file` until it holds `prompts.count` instructions; see `PromptsStage`."""
+    files = (kept_file, dropped_file)
+    generation.run(engine, PromptsStage(engine, seeds, *files, prompts=prompts, seed=seed, report=report, known=known))
+
+
+class PromptsStage:
+    """Writes instructions to `kept_file` until it holds `prompts.count`, and filtered ones to `dropped_file`.
 
     New instructions must differ from the seeds, from `known` and from one another; `known` are no demonstrations.
     Stops early, with a note, after `prompts.max_attempts` attempts per requested prompt.
     """
-    kept, attempt = _resume(kept_file, dropped_file, report)
-    novelty, reader = Novelty(seeds, known, kept, prompts), ReplyReader(engine.tokenizer)
-    report.start("prompts", prompts.count, len(kept))
-    with RowWriter(kept_file) as keep, RowWriter(dropped_file) as drop:
-        last = prompts.count * prompts.max_attempts
-        while len(kept) < prompts.count and attempt < last:
-            round_start = attempt - attempt % prompts.round_size
-            pool = [row for row in kept if row.attempt < round_start]
-            attempts = range(attempt, min(round_start + prompts.round_size, last))
-            examples = {number: _demonstrations(seeds, pool, prompts, seed, number) for number in attempts}
-            for number, completion in _completions_in_order(engine, examples, prompts, seed):
-                said = None if completion is None else reader.read(completion, prefilled=True, stop=STOP)
-                row = _apply_filters(said, examples[number], number, prompts, novelty)
-                attempt = number + 1
-                if isinstance(row, DroppedPrompt):
-                    drop.write(row)
-                    continue
-                keep.write(row)
-                kept.append(row)
-                report.advance()
-                if len(kept) == prompts.count:
-                    return
-    if len(kept) < prompts.count:
-        report.note(
-            f"prompts: stopped at {len(kept)} of {prompts.count} after {attempt} attempts (prompts.max_attempts)"
-        )
+
+    def __init__(
+        self,
+        engine: Engine,
+        seeds: Sequence[Prompt],
+        kept_file: Path,
+        dropped_file: Path,
+        *,
+        prompts: PromptsSection,
+        seed: int,
+        report: Reporter,
+        known: Sequence[KnownPrompt] = (),
+    ) -> None:
+        """Read what an interrupted stage has left."""
+        self._engine, self._seeds, self._prompts, self._seed, self._report = engine, seeds, prompts, seed, report
+        self._kept_file, self._dropped_file, self._files = kept_file, dropped_file, contextlib.ExitStack()
+        self._kept, self._due = _resume(kept_file, dropped_file, report)  # the due attempt is filtered next
+        self._last = prompts.count * prompts.max_attempts
+        self._examples: dict[int, list[Prompt]] = {}  # of the attempts that are not filtered yet
+        self._completions: dict[int, Completion] = {}  # of the attempts behind the due one
+        self._novelty, self._reader = Novelty(seeds, known, self._kept, prompts), ReplyReader(engine.tokenizer)
+        self._sampling = Sampling(prompts.temperature, prompts.top_p, prompts.max_tokens, stop=STOP)
+        report.start("prompts", prompts.count, len(self._kept))
+
+    @property
+    def is_complete(self) -> bool:
+        """See `GenerationStage.is_complete`."""
+        return len(self._kept) >= self._prompts.count
+
+    def __enter__(self) -> Self:
+        """See `GenerationStage`."""
+        self._keep = self._files.enter_context(RowWriter(self._kept_file))
+        self._drop = self._files.enter_context(RowWriter(self._dropped_file))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """See `GenerationStage`."""
+        self._files.__exit__(kind, error, trace)
+
+    def requests(self) -> Iterator[Request | None]:
+        """See `GenerationStage.requests`."""
+        attempt = self._due
+        while not self.is_complete and self._due < self._last:
+            if attempt < min(self._due + self._useful_attempts(), self._last):
+                self._examples[attempt] = _demonstrations(self._seeds, self._kept, self._prompts, self._seed, attempt)
+                ids = request_ids(self._engine, self._examples[attempt])
+                yield Request(str(attempt), ids, self._sampling, derived_seed(self._seed, "prompt", attempt))
+                attempt += 1
+            elif not self._filter_due():
+                yield None
+        if not self.is_complete:
+            self._report.note(
+                f"prompts: stopped at {len(self._kept)} of {self._prompts.count} after {self._due} attempts "
+                "(prompts.max_attempts)"
+            )
+
+    def receive(self, completion: Completion) -> None:
+        """See `GenerationStage.receive`."""
+        self._completions[int(completion.key)] = completion
+        self._filter_due()
+
+    def _useful_attempts(self) -> int:
+        """Return how many attempts may be in flight or wait to be filtered: near the end no more than are likely to be
+        needed, half as many again as at the rate so far. What is asked in vain changes no row."""
+        missing = self._prompts.count - len(self._kept)
+        expected = missing * (self._due + 1) / (len(self._kept) + 1)
+        return min(self._prompts.round_size, math.ceil(1.5 * expected))
+
+    def _filter_due(self) -> bool:
+        """Filter and write the attempts that are answered or have failed, in order; tell whether there were any."""
+        first = self._due
+        while self._due in self._examples and not self.is_complete:
+            completion = self._completions.pop(self._due, None)
+            if completion is None and not self._engine.has_failed(str(self._due)):
+                break
+            said = None if completion is None else self._reader.read(completion, prefilled=True, stop=STOP)
+            examples = self._examples.pop(self._due)
+            row = _apply_filters(said, examples, self._due, self._prompts, self._novelty)
+            self._due += 1
+            self._write(row)
+        return self._due > first
+
+    def _write(self, row: Prompt | DroppedPrompt) -> None:
+        if isinstance(row, DroppedPrompt):
+            self._drop.write(row)
+        else:
+            self._keep.write(row)
+            self._kept.append(row)
+            self._report.advance()
 
 
 def _resume(kept_file: Path, dropped_file: Path, report: Reporter) -> tuple[list[Prompt], int]:
@@ -103,39 +180,16 @@ def _resume(kept_file: Path, dropped_file: Path, report: Reporter) -> tuple[list
 
 
 def _demonstrations(
-    seeds: Sequence[Prompt], pool: list[Prompt], prompts: PromptsSection, seed: int, attempt: int
+    seeds: Sequence[Prompt], kept: Sequence[Prompt], prompts: PromptsSection, seed: int, attempt: int
 ) -> list[Prompt]:
+    """Choose an attempt's demonstrations; `kept` has all prompts kept up to attempt - `round_size`, and maybe more."""
     rng = random.Random(derived_seed(seed, "shown", attempt))
-    generated = rng.sample(pool, min(prompts.examples_generated, len(pool)))
+    pool = bisect_right(kept, attempt - prompts.round_size, key=lambda row: row.attempt)
+    generated = [kept[index] for index in rng.sample(range(pool), min(prompts.examples_generated, pool))]
     seed_count = prompts.examples_seed + prompts.examples_generated - len(generated)
     demonstrations = [*rng.sample(list(seeds), min(seed_count, len(seeds))), *generated]
     rng.shuffle(demonstrations)
     return demonstrations
-
-
-def _completions_in_order(
-    engine: Engine, examples: dict[int, list[Prompt]], prompts: PromptsSection, seed: int
-) -> Iterator[tuple[int, Completion | None]]:
-    """Generate a round's attempts and yield them in order, each as soon as all earlier ones have finished.
-
-    A request that failed in the engine is yielded as None.
-    """
-    sampling = Sampling(prompts.temperature, prompts.top_p, prompts.max_tokens, stop=STOP)
-    requests = [
-        Request(str(number), request_ids(engine, rows), sampling, derived_seed(seed, "prompt", number))
-        for number, rows in examples.items()
-    ]
-    finished: dict[int, Completion] = {}
-    due = iter(examples)
-    number = next(due)
-    for completion in engine.generate(requests):
-        finished[int(completion.key)] = completion
-        while number in finished:
-            yield number, finished.pop(number)
-            number = next(due, -1)
-    while number >= 0:  # all requests are done; the remaining gaps have failed
-        yield number, finished.pop(number, None)
-        number = next(due, -1)
 
 
 def request_ids(engine: Engine, examples: Sequence[Prompt]) -> tuple[int, ...]:
