@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,11 +53,14 @@ class ScriptedEngine:
         while group := list(available(waiting, self._group, 0)):
             self.requests += group
             for request in reversed(group):
-                if self._left <= 0:
-                    raise Interrupted
-                self._left -= 1
-                reply = self._write(request)
-                yield completion(self.tokenizer, request, reply) if isinstance(reply, str) else reply
+                yield self._answer(request)
+
+    def _answer(self, request: Request) -> Completion:
+        if self._left <= 0:
+            raise Interrupted
+        self._left -= 1
+        reply = self._write(request)
+        return completion(self.tokenizer, request, reply) if isinstance(reply, str) else reply
 
     def _not_failing(self, requests: Iterable[Request | None]) -> Iterator[Request | None]:
         for request in requests:
@@ -84,6 +88,37 @@ class ScriptedEngine:
     def prompt_text(self, number: int) -> str:
         """Return the text of a request's prompt, special tokens included."""
         return self.tokenizer.decode(self.requests[number].prompt_ids)
+
+
+class Unordered(ScriptedEngine):
+    """Returns the completion that `choose` picks from the keys in flight, and takes more requests after each one."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        write: Callable[[Request], Reply],
+        *,
+        choose: Callable[[list[str]], str],
+        most: int = 1000,
+        fail_after: float = math.inf,
+        fails: Callable[[Request], bool] = lambda _: False,
+    ) -> None:
+        super().__init__(tokenizer, write, fail_after=fail_after, fails=fails)
+        self._choose, self._most = choose, most
+        self.in_flight: list[int] = []  # how many requests were in flight at each completion
+
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[Completion]:
+        """See `Engine.generate`."""
+        running: dict[str, Request] = {}
+        waiting = self._not_failing(requests)
+        while True:
+            for request in available(waiting, self._most - len(running), len(running)):
+                self.requests.append(request)
+                running[request.key] = request
+            if not running:
+                return
+            self.in_flight.append(len(running))
+            yield self._answer(running.pop(self._choose(list(running))))
 
 
 def completion(
@@ -115,16 +150,20 @@ class Recorder:
     def __init__(self) -> None:
         self.starts: list[tuple[str, int, int]] = []
         self.advanced = 0
+        self.current = ""
+        self.by_stage: Counter[str] = Counter()
         self.notes: list[str] = []
         self.in_flight: set[tuple[str, str]] = set()  # requests in flight, with their stages
 
-    def start(self, stage: str, total: int, done: int = 0) -> None:
+    def start(self, stage: str, total: int, done: int = 0, *, beside: bool = False) -> None:
         """See `Reporter.start`."""
         self.starts.append((stage, total, done))
+        self.current = stage
 
-    def advance(self, rows: int = 1) -> None:
+    def advance(self, rows: int = 1, stage: str | None = None) -> None:
         """See `Reporter.advance`."""
         self.advanced += rows
+        self.by_stage[stage or self.current] += rows
 
     def note(self, text: str) -> None:
         """See `Reporter.note`."""

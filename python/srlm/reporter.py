@@ -15,11 +15,14 @@ def unit(stage: str) -> str:
 class Reporter(Protocol):
     """Receives the progress of stages."""
 
-    def start(self, stage: str, total: int, done: int = 0) -> None:
-        """A stage starts: `total` rows (see `unit`), of which `done` exist from an earlier run."""
+    def start(self, stage: str, total: int, done: int = 0, *, beside: bool = False) -> None:
+        """A stage starts: `total` rows (see `unit`), of which `done` exist from an earlier run.
 
-    def advance(self, rows: int = 1) -> None:
-        """The current stage has finished `rows` more."""
+        `beside`: the stages that started before it go on.
+        """
+
+    def advance(self, rows: int = 1, stage: str | None = None) -> None:
+        """A stage, by default the one that started last, has finished `rows` more."""
 
     def note(self, text: str) -> None:
         """A message for the user, in one line."""
@@ -34,10 +37,10 @@ class Reporter(Protocol):
 class SilentReporter:
     """Ignores everything."""
 
-    def start(self, stage: str, total: int, done: int = 0) -> None:
+    def start(self, stage: str, total: int, done: int = 0, *, beside: bool = False) -> None:
         """See `Reporter.start`."""
 
-    def advance(self, rows: int = 1) -> None:
+    def advance(self, rows: int = 1, stage: str | None = None) -> None:
         """See `Reporter.advance`."""
 
     def note(self, text: str) -> None:
@@ -48,3 +51,24 @@ class SilentReporter:
 
     def request_finished(self, stage: str, key: str) -> None:
         """See `Reporter.request_finished`."""
+
+
+class SharedReporter:
+    """The reporter of one of several stages that run at the same time; `is_first` is the first one to start."""
+
+    def __init__(self, report: Reporter, *, is_first: bool) -> None:
+        self._report, self._is_first, self._stage = report, is_first, ""
+        self.note, self.request_started, self.request_finished = (
+            report.note,
+            report.request_started,
+            report.request_finished,
+        )
+
+    def start(self, stage: str, total: int, done: int = 0, *, beside: bool = True) -> None:
+        """See `Reporter.start`."""
+        self._stage = stage
+        self._report.start(stage, total, done, beside=beside and not self._is_first)
+
+    def advance(self, rows: int = 1, stage: str | None = None) -> None:
+        """See `Reporter.advance`."""
+        self._report.advance(rows, stage or self._stage)

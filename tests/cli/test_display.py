@@ -50,6 +50,34 @@ def test_a_line_for_each_stage_without_a_terminal():
     ]
 
 
+def test_stages_beside_one_another():
+    """Each has a line of its own when it is done, or when another stage starts."""
+    console = plain_console()
+    with Display(console) as display:
+        display.set_title("m2")
+        display.start("judge_held_out", 1)
+        display.start("prompts", 2)
+        display.start("candidates", 4, 1, beside=True)
+        display.start("verdicts", 8, beside=True)
+        display.advance(1, "prompts")
+        display.advance(2, "candidates")
+        display.advance(1, "prompts")
+        display.advance(3, "verdicts")
+        display.advance(1, "candidates")
+        display.advance(4)
+        display.advance(1, "prompts")  # one that has ended
+        display.start("dpo", 1)
+    lines = [re.sub(r"\d+\.\d s", "N s", line) for line in console.file.getvalue().split("\n")]
+    assert lines == [
+        "m2 judge_held_out: 0/1 rows, N s",
+        "m2 prompts: 2/2 rows, N s",
+        "m2 candidates: 4/4 rows, N s",
+        "m2 verdicts: 7/8 rows, N s",
+        "m2 dpo: 0/1 steps, N s",
+        "",
+    ]
+
+
 def test_progress_is_shown_if_a_stage_fails():
     console = plain_console()
     display = Display(console)
@@ -63,7 +91,7 @@ def test_progress_is_shown_if_a_stage_fails():
     with pytest.raises(Fault):
         work()
     assert console.file.getvalue().startswith("verdicts: 2/9 rows, ")
-    assert display._task is None
+    assert not display._running
 
 
 def test_nothing_is_shown_without_stages():

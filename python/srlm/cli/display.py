@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import (
@@ -43,6 +44,19 @@ class Rate(ProgressColumn):
         return Text(f"{rate} {task.fields['unit']}/s")
 
 
+@dataclass(slots=True)
+class _Running:
+    """A stage that is running: what it counts, what it had done `before` and when it `began`."""
+
+    name: str
+    unit: str
+    total: int
+    before: int
+    done: int
+    began: float
+    task: TaskID
+
+
 class Display:
     """A reporter that shows a progress bar per stage, or without a terminal prints a line at the end of each stage."""
 
@@ -59,8 +73,7 @@ class Display:
             disable=not console.is_terminal,
         )
         self._title = ""
-        self._task: TaskID | None = None
-        self._stage, self._unit, self._total, self._before, self._done, self._began = "", "rows", 0, 0, 0, 0.0
+        self._running: dict[str, _Running] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -69,27 +82,33 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or self._done > self._before:  # a stage that failed at once has no progress to show
-            self._end()
+        for stage, one in list(self._running.items()):
+            if kind is None or one.done > one.before:  # a stage that failed at once has no progress to show
+                self._end(stage)
         self._bars.stop()
 
     def set_title(self, title: str) -> None:
         """Prefix the names of the following stages with `title` (m1, m2, …)."""
         self._title = title
 
-    def start(self, stage: str, total: int, done: int = 0) -> None:
+    def start(self, stage: str, total: int, done: int = 0, *, beside: bool = False) -> None:
         """See `Reporter.start`."""
-        self._end()
-        self._stage, self._total, self._unit = f"{self._title} {stage}".strip(), total, unit(stage)
-        self._before = self._done = done
-        self._began = time.monotonic()
-        self._task = self._bars.add_task(self._stage, total=total, completed=done, done_before=done, unit=self._unit)
+        for before in list(self._running) if not beside else [stage] * (stage in self._running):
+            self._end(before)
+        name, counted = f"{self._title} {stage}".strip(), unit(stage)
+        task = self._bars.add_task(name, total=total, completed=done, done_before=done, unit=counted)
+        self._running[stage] = _Running(name, counted, total, done, done, time.monotonic(), task)
 
-    def advance(self, rows: int = 1) -> None:
+    def advance(self, rows: int = 1, stage: str | None = None) -> None:
         """See `Reporter.advance`."""
-        self._done += rows
-        if self._task is not None:
-            self._bars.advance(self._task, rows)
+        stage = stage or next(reversed(self._running), None)
+        if stage not in self._running:
+            return
+        one = self._running[stage]
+        one.done += rows
+        self._bars.advance(one.task, rows)
+        if one.done >= one.total and len(self._running) > 1:  # the others go on
+            self._end(stage)
 
     def note(self, text: str) -> None:
         """See `Reporter.note`."""
@@ -105,13 +124,11 @@ class Display:
         """Print a line."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def _end(self) -> None:
-        if self._task is None:
-            return
-        self._bars.stop_task(self._task)
-        self._task = None
+    def _end(self, stage: str) -> None:
+        one = self._running.pop(stage)
+        self._bars.stop_task(one.task)
         if not self.console.is_terminal:
-            self.say(f"{self._stage}: {self._done}/{self._total} {self._unit}, {time.monotonic() - self._began:.1f} s")
+            self.say(f"{one.name}: {one.done}/{one.total} {one.unit}, {time.monotonic() - one.began:.1f} s")
 
 
 def closing_table(run: RunDir, iterations: int) -> Table:

@@ -23,14 +23,14 @@ class LoggedDisplay:
         self._title = title
         self._display.set_title(title)
 
-    def start(self, stage: str, total: int, done: int = 0) -> None:
+    def start(self, stage: str, total: int, done: int = 0, *, beside: bool = False) -> None:
         """See `Reporter.start`."""
         self._run_dir.log("began", stage=f"{self._title} {stage}".strip(), total=total, done=done, unit=unit(stage))
-        self._display.start(stage, total, done)
+        self._display.start(stage, total, done, beside=beside)
 
-    def advance(self, rows: int = 1) -> None:
+    def advance(self, rows: int = 1, stage: str | None = None) -> None:
         """See `Reporter.advance`."""
-        self._display.advance(rows)
+        self._display.advance(rows, stage)
 
     def note(self, text: str) -> None:
         """See `Reporter.note`."""

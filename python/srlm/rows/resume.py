@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError
 from srlm.progress import BLOCK
-from srlm.rows.records import Row, iter_rows
+from srlm.rows.ids import IdIndex
+from srlm.rows.records import Row, iter_rows, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from srlm.reporter import Reporter
@@ -40,6 +41,20 @@ def resume_iter(path: Path, kind: type[Row], report: Reporter | None = None) -> 
         if report is not None:
             report.note(f"{path}: a partial last line was cut off; its row is recomputed")
     return iter_rows(path, kind)
+
+
+def drop_orphans(
+    path: Path, kind: type[Row], parent: Callable[[Row], str], parents: Iterable[str], report: Reporter
+) -> None:
+    """Drop the rows whose parent, by its id, is none of `parents`.
+
+    If two files are written at once, a loss of power may take more of the one than of the other.
+    """
+    known = IdIndex.of(parents)
+    orphans = sum(parent(row) not in known for row in resume_iter(path, kind, report))
+    if orphans:
+        write_rows(path, (row for row in iter_rows(path, kind) if parent(row) in known))
+        report.note(f"{path}: {orphans} rows belong to rows that are lost; they are recomputed")
 
 
 def _may_be_partial(line: bytes, kind: type[Any]) -> bool:

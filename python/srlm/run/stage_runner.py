@@ -120,6 +120,8 @@ class StageRunner:
     def finish(self, name: str, result: dict[str, Any]) -> None:
         """Record that a stage is done; `is_done` must have been called before.
 
+        `result` has the seconds of a stage that shared its worker's time with others.
+
         Raises:
             StageError: its file does not exist.
         """
@@ -127,8 +129,9 @@ class StageRunner:
         if not plan.file.exists():
             raise StageError(f"{name}: finished without writing {plan.file}; the worker's log may say why")
         content = self._content(plan.file)
-        record = plan.record(self.run_dir.path)
-        self.run_dir.finish(name, record, now - self._started, {**result, **content})
+        record, result = plan.record(self.run_dir.path), dict(result)
+        seconds = result.pop("seconds", now - self._started)
+        self.run_dir.finish(name, record, seconds, {**result, **content})
         self.on_stage_done()
         self._started = time.monotonic()
 

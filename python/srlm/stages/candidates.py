@@ -8,20 +8,25 @@ per answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import itertools
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from srlm.engines.base import Request, Sampling
 from srlm.models import chat
 from srlm.models.replies import ReplyReader
+from srlm.rows.growing_file import written
 from srlm.rows.ids import IdIndex
 from srlm.rows.records import Candidate, RowWriter, content_id, derived_seed
 from srlm.rows.resume import resume_iter
+from srlm.stages import generation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -34,7 +39,7 @@ if TYPE_CHECKING:
 
 def write_candidates(
     engine: Engine,
-    prompts: Sequence[Prompt],
+    prompts: Iterable[Prompt],
     file: Path,
     *,
     candidates: CandidatesSection,
@@ -42,25 +47,74 @@ def write_candidates(
     report: Reporter,
     stage: str = "candidates",
 ) -> None:
-    """Append the answers that `file` still lacks, each as soon as it finishes.
+    """Append the answers that `file` still lacks, each as soon as it finishes; see `CandidatesStage`."""
+    settings: Any = {"candidates": candidates, "seed": seed, "report": report, "stage": stage}
+    generation.run(engine, CandidatesStage(engine, prompts, file, **settings))
 
-    `prompts` is iterated twice and not kept in memory.
+
+class CandidatesStage:
+    """Appends the answers that `file` still lacks.
+
+    `prompts` is iterated twice and not kept in memory. It may still grow, to `expected` prompts (see `GrowingFile`).
     """
-    rows, missing = _missing(prompts, resume_iter(file, Candidate, report), candidates.per_prompt)
-    report.start(stage, missing.size, missing.size - int(missing.sum()))
-    sampling = Sampling(candidates.temperature, candidates.top_p, candidates.max_tokens)
-    requests = (
-        Request(f"{prompt.id}.{index}", prompt_ids, sampling, derived_seed(seed, "candidate", prompt.id, index))
-        for prompt, row_missing in zip(prompts, missing, strict=True)
-        if row_missing.any()
-        for prompt_ids in [chat.prompt_ids(engine.tokenizer, chat.user(prompt.text))]
-        for index in np.flatnonzero(row_missing).tolist()
-    )
-    reader = ReplyReader(engine.tokenizer)
-    with RowWriter(file, rows) as writer:
-        for completion in engine.generate(requests):
-            writer.write(_candidate(completion, reader.read(completion), seed))
-            report.advance()
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompts: Iterable[Prompt | None],
+        file: Path,
+        *,
+        candidates: CandidatesSection,
+        seed: int,
+        report: Reporter,
+        stage: str = "candidates",
+        expected: int = 0,
+    ) -> None:
+        """Find what an interrupted stage has left to do."""
+        self._engine, self._prompts, self._file, self._seed, self._report = engine, prompts, file, seed, report
+        self._per_prompt = candidates.per_prompt
+        self._sampling = Sampling(candidates.temperature, candidates.top_p, candidates.max_tokens)
+        self._reader, self._files = ReplyReader(engine.tokenizer), contextlib.ExitStack()
+        rows = resume_iter(file, Candidate, report)
+        self._rows, self._missing = _missing(written(prompts), rows, self._per_prompt)
+        total = max(self._missing.size, expected * self._per_prompt)
+        report.start(stage, total, self._missing.size - int(self._missing.sum()))
+
+    @property
+    def is_complete(self) -> bool:
+        """See `GenerationStage.is_complete`."""
+        return False
+
+    def __enter__(self) -> Self:
+        """See `GenerationStage`."""
+        self._writer = self._files.enter_context(RowWriter(self._file, self._rows))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """See `GenerationStage`."""
+        self._files.__exit__(kind, error, trace)
+
+    def requests(self) -> Iterator[Request | None]:
+        """See `GenerationStage.requests`."""
+        numbers = itertools.count()
+        for prompt in self._prompts:
+            if prompt is None:
+                yield None
+                continue
+            number = next(numbers)
+            is_new = number >= len(self._missing)
+            indices = range(self._per_prompt) if is_new else np.flatnonzero(self._missing[number]).tolist()
+            prompt_ids = chat.prompt_ids(self._engine.tokenizer, chat.user(prompt.text)) if indices else ()
+            for index in indices:
+                seed = derived_seed(self._seed, "candidate", prompt.id, index)
+                yield Request(f"{prompt.id}.{index}", prompt_ids, self._sampling, seed)
+
+    def receive(self, completion: Completion) -> None:
+        """See `GenerationStage.receive`."""
+        self._writer.write(_candidate(completion, self._reader.read(completion), self._seed))
+        self._report.advance()
 
 
 def _missing(prompts: Iterable[Prompt], done: Iterable[Candidate], per_prompt: int) -> tuple[int, NDArray[np.bool_]]:

@@ -19,7 +19,8 @@ from srlm.errors import InputError
 from srlm.models import chat
 from srlm.native import parse_verdicts
 from srlm.rows.records import Example, content_id, derived_seed
-from srlm.stages.judge import SCORE_PREFIX, JudgeItem
+from srlm.stages.judge import SCORE_PREFIX
+from srlm.stages.judge_items import JudgeItem
 from srlm.stages.judge_prompt import fill, read_template
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ included: the paper's multiple-choice prompt, which it found worse. `judge.promp
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import itertools
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
@@ -20,14 +20,18 @@ from srlm.models.replies import ReplyReader
 from srlm.models.turn_marks import turn_format
 from srlm.native import expected_scores, parse_verdicts
 from srlm.native import mean_scores as native_mean_scores
+from srlm.rows.growing_file import written
 from srlm.rows.ids import IdIndex
 from srlm.rows.records import RowWriter, Verdict, content_id, derived_seed
 from srlm.rows.resume import resume_iter
+from srlm.stages import generation
+from srlm.stages.judge_items import CandidateItems
 from srlm.stages.judge_prompt import fill, read_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
@@ -36,18 +40,10 @@ if TYPE_CHECKING:
     from srlm.engines.base import Completion, Engine
     from srlm.reporter import Reporter
     from srlm.rows.records import Candidate, FinishReason, Outcome, Prompt
+    from srlm.stages.judge_items import JudgeItem
 
 SCORE_PREFIX = "Score: "
 OUTCOMES = ("scored", "missing", "out_of_range", "conflicting")
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeItem:
-    """An answer to judge; `id` becomes the verdict's candidate_id."""
-
-    id: str
-    prompt: str
-    response: str
 
 
 def write_verdicts(
@@ -65,31 +61,13 @@ def write_verdicts(
     Raises:
         InputError: a candidate's prompt is not among `prompts`.
     """
-    answers = _CandidateItems(prompts, candidates)
+    answers = CandidateItems(prompts, candidates)
     judge_answers(engine, answers, file, judge=judge, seed=seed, report=report, stage="verdicts")
-
-
-class _CandidateItems:
-    """Candidates with their prompts' texts. Prompts are looked up lazily, so they may be on disk (`RowFile`)."""
-
-    def __init__(self, prompts: Sequence[Prompt], candidates: Iterable[Candidate]) -> None:
-        self._ids, self._candidates = IdIndex.of(prompt.id for prompt in prompts), candidates
-        # Candidates of a prompt are mostly adjacent.
-        self._text = functools.lru_cache(maxsize=1024)(lambda index: prompts[index].text)
-
-    def __iter__(self) -> Iterator[JudgeItem]:
-        for row in self._candidates:
-            if not row.text.strip() and row.thought is not None:
-                continue  # it never came to an answer, so there is nothing to judge
-            index = self._ids.index(row.prompt_id)
-            if index is None:
-                raise InputError(f"candidate {row.id}: its prompt {row.prompt_id} is not in the file of prompts")
-            yield JudgeItem(row.id, self._text(index), row.text)
 
 
 def judge_answers(
     engine: Engine,
-    answers: Sequence[JudgeItem] | _CandidateItems,
+    answers: Iterable[JudgeItem | None],
     file: Path,
     *,
     judge: JudgeSection,
@@ -97,33 +75,75 @@ def judge_answers(
     report: Reporter,
     stage: str,
 ) -> None:
-    """Append to `file` the verdicts on `answers` that it still lacks.
+    """Append to `file` the verdicts on `answers` that it still lacks; see `JudgeStage`."""
+    settings: Any = {"judge": judge, "seed": seed, "report": report, "stage": stage}
+    generation.run(engine, JudgeStage(engine, answers, file, **settings))
 
-    `answers` is iterated twice and not kept in memory; a repeated answer is judged once.
+
+class JudgeStage:
+    """Appends to `file` the verdicts on `answers` that it still lacks.
+
+    `answers` is iterated twice and not kept in memory; a repeated answer is judged once. It may still grow, to
+    `expected` answers (see `GrowingFile`).
     """
-    samples = judge.samples if judge.justify else 1  # a single greedy token: more samples would be identical
-    ids = IdIndex.of(answer.id for answer in answers)
-    missing = np.repeat(ids.is_first[:, None], samples, axis=1)  # [A, K]
-    rows, done = _mark_done(resume_iter(file, Verdict, report), ids, missing)
-    report.start(stage, int(missing.sum()) + done, done)
-    pointwise = PointwiseJudge(engine.tokenizer, judge)
-    requests = (
-        Request(
-            f"{answer.id}.{sample}",
-            prompt_ids,
-            pointwise.sampling,
-            derived_seed(seed, "verdict", answer.id, sample),
-        )
-        for answer, row_missing in zip(answers, missing, strict=True)
-        if row_missing.any()
-        for prompt_ids in [pointwise.request_ids(answer.prompt, answer.response)]
-        for sample in np.flatnonzero(row_missing).tolist()
-    )
-    with RowWriter(file, rows) as writer:
-        for completion in engine.generate(requests):
-            candidate_id, _, sample = completion.key.rpartition(".")
-            writer.write(pointwise.verdict(completion, candidate_id, int(sample)))
-            report.advance()
+
+    def __init__(
+        self,
+        engine: Engine,
+        answers: Iterable[JudgeItem | None],
+        file: Path,
+        *,
+        judge: JudgeSection,
+        seed: int,
+        report: Reporter,
+        stage: str,
+        expected: int = 0,
+    ) -> None:
+        """Find what an interrupted stage has left to do."""
+        self._answers, self._file, self._seed, self._report = answers, file, seed, report
+        self._judge, self._files = PointwiseJudge(engine.tokenizer, judge), contextlib.ExitStack()
+        self._samples = judge.samples if judge.justify else 1  # a single greedy token: more would be identical
+        ids = IdIndex.of(answer.id for answer in written(answers))
+        self._missing = np.repeat(ids.is_first[:, None], self._samples, axis=1)  # [A, K]
+        self._rows, done = _mark_done(resume_iter(file, Verdict, report), ids, self._missing)
+        report.start(stage, max(int(self._missing.sum()) + done, expected * self._samples), done)
+
+    @property
+    def is_complete(self) -> bool:
+        """See `GenerationStage.is_complete`."""
+        return False
+
+    def __enter__(self) -> Self:
+        """See `GenerationStage`."""
+        self._writer = self._files.enter_context(RowWriter(self._file, self._rows))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """See `GenerationStage`."""
+        self._files.__exit__(kind, error, trace)
+
+    def requests(self) -> Iterator[Request | None]:
+        """See `GenerationStage.requests`."""
+        numbers = itertools.count()
+        for answer in self._answers:
+            if answer is None:
+                yield None
+                continue
+            number = next(numbers)
+            is_new = number >= len(self._missing)
+            samples = range(self._samples) if is_new else np.flatnonzero(self._missing[number]).tolist()
+            prompt_ids = self._judge.request_ids(answer.prompt, answer.response) if samples else ()
+            for sample in samples:
+                seed = derived_seed(self._seed, "verdict", answer.id, sample)
+                yield Request(f"{answer.id}.{sample}", prompt_ids, self._judge.sampling, seed)
+
+    def receive(self, completion: Completion) -> None:
+        """See `GenerationStage.receive`."""
+        candidate_id, _, sample = completion.key.rpartition(".")
+        self._writer.write(self._judge.verdict(completion, candidate_id, int(sample)))
+        self._report.advance()
 
 
 def _mark_done(rows: Iterable[Verdict], ids: IdIndex, missing: NDArray[np.bool_]) -> tuple[int, int]:

@@ -5,12 +5,14 @@ A job is picklable and imports what it needs when it runs, so importing this mod
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from srlm.errors import StageError
 from srlm.rows.lazy_rows import RowFile
 from srlm.rows.records import Candidate, Example, Pair, Prompt, SequenceLogprob, read_rows
+from srlm.workers import overlap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from srlm.config import Config
     from srlm.engines.base import Engine
     from srlm.reporter import Reporter
-    from srlm.workers.tasks import Result, Task
+    from srlm.engines.fault_tolerant import FaultTolerantEngine
+    from srlm.workers.tasks import Result, StreamTask, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +45,33 @@ class Generate:
         """Run the tasks, with the engine's length known."""
         from srlm.engines.fault_tolerant import FaultTolerantEngine
 
+        began = time.monotonic()
         engine = self.load(report)
+
+        def wrap(task: Task) -> FaultTolerantEngine:
+            deaths, longest = self.deaths.get(task.name, {}), self.config.engine.length
+            return FaultTolerantEngine(engine, task.name, task.file, deaths, longest, report)
+
+        def finished(task: Task, tolerant: FaultTolerantEngine, result: Result) -> None:
+            nonlocal began
+            metrics = tolerant.metrics()
+            if "failed" in metrics:
+                file = tolerant.requests.failed_file
+                report.note(f"{task.name}: requests without an answer: {metrics['failed']}; see {file}")
+            if distance is not None:
+                metrics["weight_distance"] = distance
+            began = time.monotonic()
+            finish(task.name, {**result, **metrics})
+
         try:
             distance = self.check_weights(engine, report)
-            for task in self.tasks:
-                deaths, longest = self.deaths.get(task.name, {}), self.config.engine.length
-                tolerant = FaultTolerantEngine(engine, task.name, task.file, deaths, longest, report)
-                result = task.run(tolerant, self.config, self.seed, report)
-                metrics = tolerant.metrics()
-                if "failed" in metrics:
-                    file = tolerant.requests.failed_file
-                    report.note(f"{task.name}: requests without an answer: {metrics['failed']}; see {file}")
-                if distance is not None:
-                    metrics["weight_distance"] = distance
-                finish(task.name, {**result, **metrics})
+            for group in overlap.overlapping(self.tasks):
+                if len(group) > 1:
+                    streams = cast("list[StreamTask]", group)
+                    overlap.run_together(streams, engine, wrap, self.config, self.seed, report, finished, began)
+                else:
+                    tolerant = wrap(group[0])
+                    finished(group[0], tolerant, group[0].run(tolerant, self.config, self.seed, report))
         finally:
             engine.close()
 

@@ -28,13 +28,13 @@ class Sender:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def start(self, stage: str, total: int, done: int = 0) -> None:
+    def start(self, stage: str, total: int, done: int = 0, *, beside: bool = False) -> None:
         """See `Reporter.start`."""
-        self._connection.send(("start", stage, total, done))
+        self._connection.send(("start", stage, total, done, beside))
 
-    def advance(self, rows: int = 1) -> None:
+    def advance(self, rows: int = 1, stage: str | None = None) -> None:
         """See `Reporter.advance`."""
-        self._connection.send(("advance", rows))
+        self._connection.send(("advance", rows, stage))
 
     def note(self, text: str) -> None:
         """See `Reporter.note`."""
@@ -91,10 +91,10 @@ def listen(
             case ("request_finished", stage, key):
                 in_flight.keys.discard((stage, key))
                 in_flight.answered = True
-            case ("start", stage, total, done):
-                report.start(stage, total, done)
-            case ("advance", rows):
-                report.advance(rows)
+            case ("start", stage, total, done, beside):
+                report.start(stage, total, done, beside=beside)
+            case ("advance", rows, stage):
+                report.advance(rows, stage)
             case ("note", text):
                 report.note(text)
             case ("result", name, result):

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from srlm.progress import count_lines
+from srlm.rows.growing_file import GrowingFile, written
 from srlm.rows.lazy_rows import RowFile
-from srlm.rows.records import Candidate, Example, Prompt, RankedAnswers, read_rows
+from srlm.rows.records import Candidate, Example, Prompt, RankedAnswers, Row, Verdict, read_rows
+from srlm.rows.resume import drop_orphans
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from srlm.config import Config
     from srlm.engines.base import Engine
     from srlm.reporter import Reporter
+    from srlm.stages.generation import GenerationStage
     from srlm.stages.novelty import KnownFile
 
 Result = dict[str, Any]
@@ -35,6 +40,25 @@ class Task(Protocol):
         """Run the stage and return the fields of its manifest entry."""
 
 
+# The files that stages of this job are still writing, with whether they have ended.
+Growing = Mapping["Path", "Callable[[], bool]"]
+
+
+class StreamTask(Task, Protocol):
+    """A task that can share the engine with the one that writes its input, `source`."""
+
+    @property
+    def source(self) -> Path | None:
+        """The file that it generates from, if it is a stage's."""
+
+    def open(self, engine: Engine, config: Config, seed: int, report: Reporter, growing: Growing) -> GenerationStage:
+        """Return the stage; it waits for the rows of files in `growing`."""
+
+
+def _rows(path: Path, kind: type[Row], growing: Growing) -> GrowingFile[Row] | RowFile[Row]:
+    return GrowingFile(path, kind, growing[path]) if path in growing else RowFile(path, kind)
+
+
 @dataclass(frozen=True, slots=True)
 class PromptsTask:
     """Generate new prompts that differ from the seed prompts and from those in `known`."""
@@ -47,14 +71,23 @@ class PromptsTask:
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
+        return _run_alone(self, engine, config, seed, report)
+
+    @property
+    def source(self) -> None:
+        """See `StreamTask.source`."""
+        return
+
+    def open(self, engine: Engine, config: Config, seed: int, report: Reporter, growing: Growing) -> GenerationStage:
+        """See `StreamTask.open`."""
         from srlm.stages import novelty, prompts
         from srlm.stages import seed as seed_stage
 
         seeds, known = seed_stage.seed_prompts(read_rows(self.ift, Example)), novelty.read_known(self.known)
-        prompts.write_prompts(
-            engine, seeds, self.file, self.dropped_file, prompts=config.prompts, seed=seed, report=report, known=known
+        files = (self.file, self.dropped_file)
+        return prompts.PromptsStage(
+            engine, seeds, *files, prompts=config.prompts, seed=seed, report=report, known=known
         )
-        return {"rows": count_lines(self.file)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +100,24 @@ class CandidatesTask:
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
+        return _run_alone(self, engine, config, seed, report)
+
+    @property
+    def source(self) -> Path:
+        """See `StreamTask.source`."""
+        return self.prompts
+
+    def open(self, engine: Engine, config: Config, seed: int, report: Reporter, growing: Growing) -> GenerationStage:
+        """See `StreamTask.open`."""
         from srlm.stages import candidates
 
-        rows = RowFile(self.prompts, Prompt)
-        candidates.write_candidates(engine, rows, self.file, candidates=config.candidates, seed=seed, report=report)
-        return {"rows": count_lines(self.file)}
+        prompts, expected = _rows(self.prompts, Prompt, growing), 0
+        if self.prompts in growing:
+            expected = config.prompts.count
+            drop_orphans(self.file, Candidate, lambda row: row.prompt_id, (row.id for row in written(prompts)), report)
+        return candidates.CandidatesStage(
+            engine, prompts, self.file, candidates=config.candidates, seed=seed, report=report, expected=expected
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +131,26 @@ class VerdictsTask:
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
-        from srlm.stages import judge
+        return _run_alone(self, engine, config, seed, report)
 
-        prompts, candidates = RowFile(self.prompts, Prompt), RowFile(self.candidates, Candidate)
-        judge.write_verdicts(engine, prompts, candidates, self.file, judge=config.judge, seed=seed, report=report)
-        return {"rows": count_lines(self.file)}
+    @property
+    def source(self) -> Path:
+        """See `StreamTask.source`."""
+        return self.candidates
+
+    def open(self, engine: Engine, config: Config, seed: int, report: Reporter, growing: Growing) -> GenerationStage:
+        """See `StreamTask.open`."""
+        from srlm.stages import judge, judge_items
+
+        prompts, candidates = _rows(self.prompts, Prompt, growing), _rows(self.candidates, Candidate, growing)
+        answers, expected = judge_items.CandidateItems(prompts, candidates), 0
+        if self.candidates in growing:
+            count = config.prompts.count if self.prompts in growing else count_lines(self.prompts)
+            expected = count * config.candidates.per_prompt
+            known = (row.id for row in written(candidates))
+            drop_orphans(self.file, Verdict, lambda row: row.candidate_id, known, report)
+        settings: Any = {"judge": config.judge, "seed": seed, "report": report, "stage": "verdicts"}
+        return judge.JudgeStage(engine, answers, self.file, **settings, expected=expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +171,10 @@ class JudgementsTask:
             engine, answers, self.file, judge=sampled, seed=seed, report=report, stage="judgements of ranked answers"
         )
         return {"rows": count_lines(self.file)}
+
+
+def _run_alone(task: StreamTask, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+    from srlm.stages import generation
+
+    generation.run(engine, task.open(engine, config, seed, report, {}))
+    return {"rows": count_lines(task.file)}
