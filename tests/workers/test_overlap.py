@@ -16,7 +16,7 @@ from srlm.workers.overlap import overlapping
 from srlm.workers.supervisor import Supervisor
 from srlm.workers.tasks import CandidatesTask, JudgementsTask, PromptsTask, VerdictsTask
 
-from tests.scripted import Interrupted, Recorder, ScriptedEngine, Unordered, completion
+from tests.scripted import Interrupted, Recorder, ScriptedEngine, Unordered
 
 CONFIG = configuration.build(
     {

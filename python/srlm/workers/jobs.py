@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from srlm.config import Config
     from srlm.engines.base import Engine
-    from srlm.reporter import Reporter
     from srlm.engines.fault_tolerant import FaultTolerantEngine
+    from srlm.reporter import Reporter
     from srlm.workers.tasks import Result, StreamTask, Task
 
 
