@@ -78,3 +78,20 @@ def test_an_invalid_line_in_the_middle_is_not_a_torn_one(tmp_path):
     with pytest.raises(InputError, match="line 1: not valid JSON"):
         resume.resume_rows(file, Prompt)
     assert file.read_bytes() == b'{"id": \n' + LINE + b"\n"
+
+
+def test_rows_whose_parents_are_lost_are_dropped(tmp_path):
+    rows = [Prompt(f"r{n}", f"{n}", "generated", [f"p{n % 3}"], n) for n in range(7)]
+    file, report = write(tmp_path / "rows.jsonl", rows), Recorder()
+    file.write_bytes(file.read_bytes() + b"{")
+    resume.drop_orphans(file, Prompt, lambda row: row.parents[0], ["p0", "p1"], report)
+    assert records.read_rows(file, Prompt) == [row for row in rows if row.parents != ["p2"]]
+    assert [note.partition(": ")[2] for note in report.notes] == [
+        "a partial last line was cut off; its row is recomputed",
+        "2 rows belong to rows that are lost; they are recomputed",
+    ]
+    before, report = file.stat().st_mtime_ns, Recorder()
+    resume.drop_orphans(file, Prompt, lambda row: row.parents[0], ["p1", "p0"], report)
+    assert (file.stat().st_mtime_ns, report.notes) == (before, [])
+    resume.drop_orphans(tmp_path / "none.jsonl", Prompt, lambda row: row.id, [], report)
+    assert not (tmp_path / "none.jsonl").exists()

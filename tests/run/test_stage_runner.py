@@ -40,6 +40,16 @@ def test_a_stage_is_done_once_it_is_recorded(stages, tmp_path):
     assert stages.is_done("m1/x", file, {"a": 1})
 
 
+def test_a_stage_that_shared_its_worker_has_its_own_seconds(stages, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    stages.is_done("m1/x", file, {"a": 1})
+    file.write_text("{}\n", encoding="utf-8")
+    result = {"rows": 1, "seconds": 71.26}
+    stages.finish("m1/x", result)
+    assert stages.run_dir.entry("m1/x")["seconds"] == 71.3
+    assert result["seconds"] == 71.26
+
+
 def test_the_fields_of_a_manifest_entry_are_known(stages, tmp_path):
     stages.run_dir.environment = "environment"
     file = tmp_path / "rows.jsonl"
