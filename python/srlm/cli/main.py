@@ -22,7 +22,6 @@ from srlm.run import output_lock
 
 if TYPE_CHECKING:
     from srlm.config import Config
-    from srlm.reporter import Reporter
     from srlm.run.run_dir import RunDir
 
 # Errors of the operating system that mean a wrong path.
@@ -223,6 +222,7 @@ for command in (*COMMANDS, evaluation, export):
 def _run(config: Config, run_dir: RunDir) -> None:
     from srlm.cli.display import Display, closing_table
     from srlm.cli.log import LoggedDisplay
+    from srlm.cli.report_writer import ReportWriter
     from srlm.loop import Loop
     from srlm.report.trackers import open_curves
     from srlm.run import environment
@@ -244,22 +244,12 @@ def _run(config: Config, run_dir: RunDir) -> None:
                 report.note("model.trust_remote_code: Python code shipped with a model runs with your permissions")
             runner = StageRunner(config, run_dir, workers, report, report.set_title, lambda: curves.send(report))
             curves.send(report)  # curves that an interrupted run has not sent
-            Loop(runner, lambda _: _write_report(run_dir.path, report)).run()
+            with ReportWriter(run_dir.path, report) as writer:
+                Loop(runner, lambda _: writer.start()).run()
     finally:
         curves.finish()
     terminal.print(closing_table(run_dir, config.iterations))
     terminal.print(f"models: {run_dir.path}/m*/model; report: {run_dir.path}/report.html", highlight=False)
-
-
-def _write_report(run_dir: Path, report: Reporter) -> None:
-    """Write the report; a failure here must not end a run of many hours."""
-    from srlm.report.page import report_file, write_report
-
-    try:
-        with output_lock.held(report_file(run_dir)):
-            write_report(run_dir)
-    except Exception as error:
-        report.note(f"report not written: {type(error).__name__}: {error}; retry with `srlm report {run_dir}`")
 
 
 def main() -> None:
