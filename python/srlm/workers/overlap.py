@@ -87,6 +87,8 @@ def run_together(
             since, before = time.monotonic(), since
             order[number].receive(completion, since - before)
             _finish_ended(parts, finish)
+            if all(part.is_finished for part in parts):
+                return  # what is still in flight is not needed
         _finish_ended(parts, finish)
 
 
