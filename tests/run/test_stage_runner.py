@@ -149,6 +149,17 @@ def test_rows_changed_by_hand_stop_the_run(stages, tmp_path):
         make(StageRunner(build(), RunDir(tmp_path), ScriptedLauncher(), Recorder()), *NAMES)
 
 
+def test_a_converted_model_needs_no_worker(stages, tmp_path, monkeypatch):
+    monkeypatch.setenv("SRLM_CACHE", str(tmp_path))
+    name = "SmolLM2-135M-Instruct"
+    assert stages.resolve(name, None) == "found"  # a worker converts it
+    folder = tmp_path / "models" / name.lower()
+    folder.mkdir(parents=True)
+    (folder / "config.json").touch()
+    assert stages.resolve(name, None) == str(folder)
+    assert stages.launcher.works == [Resolve("model", name, None)]
+
+
 def test_a_folder_is_a_model_and_other_names_are_resolved(stages, tiny_model):
     assert stages.resolve(tiny_model, None) == tiny_model
     assert stages.launcher.works == []

@@ -50,7 +50,7 @@ def resolve(launcher: Launcher, name: str, revision: str | None) -> str:
     from srlm.models import registry
     from srlm.workers.jobs import Resolve
 
-    if registry.is_local(name) or registry.is_path(name):
+    if registry.is_ready(name) or registry.is_path(name):
         return registry.resolve(name)
     found: dict[str, Any] = {}
     launcher.run(Resolve("model", name, revision), lambda _, result: found.update(result))

@@ -52,6 +52,11 @@ def is_local(name: str) -> bool:
     return Path(name).is_dir()
 
 
+def is_ready(name: str) -> bool:
+    """Tell whether `resolve` finds the weights on this machine by a look at files, without a heavy package."""
+    return is_local(name) or (name.lower() == PACKAGED and (_converted_folder() / "config.json").is_file())
+
+
 def is_path(name: str) -> bool:
     """Tell whether `name` can only be a path: it starts like one, or has more parts than a hub name."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1
@@ -111,8 +116,12 @@ def _hub_folder(name: str, revision: str | None) -> str:
     return check_model_folder(Path(folder))
 
 
+def _converted_folder() -> Path:
+    return cache_dir() / "models" / PACKAGED
+
+
 def _converted_gguf() -> Path:
-    folder = cache_dir() / "models" / PACKAGED
+    folder = _converted_folder()
     if (folder / "config.json").is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -189,7 +189,7 @@ class StageRunner:
 
     def resolve(self, model: str, revision: str | None) -> str:
         """Return the folder of a model's weights."""
-        if registry.is_local(model):
+        if registry.is_ready(model):
             return registry.resolve(model)
         found: dict[str, str] = {}
         self.launcher.run(Resolve("model", model, revision), lambda _, result: found.update(result))
