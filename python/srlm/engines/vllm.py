@@ -11,6 +11,7 @@ import os
 import tempfile
 from typing import TYPE_CHECKING, Any
 
+from srlm.engines import vllm_cpu
 from srlm.engines.base import Completion, Request, available, sqrt_batches
 from srlm.models import generation
 
@@ -34,9 +35,13 @@ class VllmEngine:
         from transformers import AutoConfig
         from vllm import LLM
 
+        on_cpu = vllm_cpu.is_cpu()
+        if on_cpu:
+            vllm_cpu.keep_freed_memory()
         self.tokenizer = tokenizer
         self.sizes: dict[str, list[int]] = {}
         self._in_flight = 4 * engine.max_num_seqs
+        self._own_top_p = on_cpu  # vLLM's own is fast on a GPU
         self._settings = tempfile.TemporaryDirectory(prefix="srlm-vllm-")  # vLLM reads it again after its start
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
         end = generation.end_ids(generation.load(folder, config)[0], tokenizer)
@@ -53,12 +58,15 @@ class VllmEngine:
             enforce_eager=engine.enforce_eager,
             enable_prefix_caching=True,
             disable_log_stats=True,
-            **_cpu_arguments(engine),
+            **(vllm_cpu.arguments(engine) if on_cpu else {}),
         )
 
     def generate(self, requests: Iterable[Request | None]) -> Iterator[Completion]:
         """See `Engine.generate`."""
+        from srlm.engines.vllm_requests import completion, sampling_params
+
         core: Any = self._llm.llm_engine
+        tokenizer = self._llm.get_tokenizer()
         waiting = iter(requests)
         running: dict[str, Request] = {}
         try:
@@ -66,14 +74,14 @@ class VllmEngine:
                 for request in available(waiting, self._in_flight - len(running), len(running)):
                     running[request.key] = request
                     prompt = {"prompt_token_ids": list(request.prompt_ids)}
-                    core.add_request(request.key, prompt, _sampling_params(request))
+                    core.add_request(request.key, prompt, sampling_params(request, own_top_p=self._own_top_p))
                 if not running:
                     return
                 before = len(running)
                 while len(running) == before:  # there is neither room nor a new request before one has finished
                     for output in core.step():
                         if output.finished:
-                            yield _completion(running.pop(output.request_id), output.outputs[0])
+                            yield completion(running.pop(output.request_id), output.outputs[0], tokenizer)
         finally:  # a caller may stop early; its remaining requests must not appear in the next call
             core.abort_request(list(running))
 
@@ -100,19 +108,6 @@ class VllmEngine:
         self._settings.cleanup()
 
 
-def _cpu_arguments(engine: EngineSection) -> dict[str, Any]:
-    """Disable chunked prefill on the CPU, where it fails for seeded requests.
-
-    vLLM 0.32 reverts the sample of an unfinished chunk through the generator's offset, which torch's CPU generator
-    lacks.
-    """
-    from vllm.platforms import current_platform
-
-    if not current_platform.is_cpu():
-        return {}
-    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(engine.length, 4096)}
-
-
 def _set_environment(engine: EngineSection) -> None:
     """Set the variables that vLLM reads at start-up; values set by the user take precedence."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(engine.cpu_cache_gib))
@@ -120,37 +115,3 @@ def _set_environment(engine: EngineSection) -> None:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if engine.tensor_parallel_size == 1:
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-
-
-def _sampling_params(request: Request) -> Any:  # noqa: ANN401  vllm.SamplingParams, imported late
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    sampling = request.sampling
-    return SamplingParams(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
-        max_tokens=sampling.max_tokens,
-        seed=request.seed,
-        stop=list(sampling.stop),
-        logprobs=None if sampling.logprob_token_ids else 0,
-        logprob_token_ids=list(sampling.logprob_token_ids) or None,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
-
-
-def _completion(request: Request, output: Any) -> Completion:  # noqa: ANN401  vllm's CompletionOutput
-    token_ids = list(output.token_ids)
-    per_token = [
-        {token: entry.logprob for token, entry in position.items()} for position in output.logprobs
-    ]  # [tokens]: id -> nats
-    return Completion(
-        key=request.key,
-        token_ids=token_ids,
-        text=output.text,
-        logprob=sum(position[token] for token, position in zip(token_ids, per_token, strict=True)),
-        finish_reason="length" if output.finish_reason == "length" else "stop",
-        requested_logprobs=[
-            [position[token] for token in request.sampling.logprob_token_ids] for position in per_token
-        ],
-    )
