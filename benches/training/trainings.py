@@ -88,7 +88,7 @@ def train_sft_with_trl(
     rows = [{"input_ids": row, "completion_mask": list(map(int, mask))} for row, mask in zip(ids, masks, strict=True)]
     trainer = SFTTrainer(
         model=train.load_trainable(sft, job),
-        args=SFTConfig(**train.arguments(sft, job), packing=False, completion_only_loss=True),
+        args=SFTConfig(**train.arguments(sft, job, whole_steps=False), packing=False, completion_only_loss=True),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         callbacks=[Progress("sft", job.metrics, report)],
@@ -119,7 +119,7 @@ def train_dpo_with_trl(pairs: Sequence[Pair], *, dpo: config.DpoSection, job: Tr
 
     trainer = TokenTrainer(
         model=train.load_trainable(dpo, job),
-        args=DPOConfig(**train.arguments(dpo, job), beta=dpo.beta, precompute_ref_log_probs=True),
+        args=DPOConfig(**train.arguments(dpo, job, whole_steps=False), beta=dpo.beta, precompute_ref_log_probs=True),
         # Named after its folder, because TRL would read the log-probabilities of an equal one from its cache.
         train_dataset=Dataset(Dataset.from_list(rows).data, fingerprint=job.metrics.parent.name),
         processing_class=tokenizer,
