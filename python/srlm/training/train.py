@@ -295,7 +295,7 @@ def _save(trainer: Trainer, section: TrainingSection, job: TrainingJob, trained:
 
 @torch.no_grad()
 def _probe_logps(trainer: Trainer) -> list[float]:
-    """Return the log-probabilities of the probe text under the trained model: [T - 1], all tokens except the first."""
+    """Return the log-probabilities of the first tokens of the probe text under the trained model: [T - 1]."""
     full_weights = _has_full_weights(trainer)
     model = trainer.model_wrapped
     if full_weights:
@@ -304,7 +304,7 @@ def _probe_logps(trainer: Trainer) -> list[float]:
     was_training = model.training
     model.eval()
     ids = torch.tensor(
-        [weight_check.probe_token_ids_for(trainer.processing_class, trainer.model.config)],
+        [weight_check.probe_token_ids_for(trainer.processing_class, trainer.model.config, weight_check.TRAINER_TOKENS)],
         device=next(model.parameters()).device if full_weights else trainer.args.device,
     )
     with contextlib.nullcontext() if full_weights else trainer.compute_loss_context_manager():
