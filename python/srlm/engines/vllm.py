@@ -2,13 +2,15 @@
 
 Prefix caching is on, so a common prefix of requests (the judge's rubric, the prompt of N answers) is computed once, in
 whole cache blocks. The engine core runs inside this process, which saves its start-up time on small machines; with
-several GPUs vLLM starts its own workers.
+several GPUs vLLM starts its own workers. `vllm_cpu` and `nucleus` change what is slow on a CPU.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlm.engines import vllm_cpu
@@ -18,7 +20,7 @@ from srlm.models import generation
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from transformers import PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
     from srlm.config import EngineSection
 
@@ -42,15 +44,14 @@ class VllmEngine:
         self.sizes: dict[str, list[int]] = {}
         self._in_flight = 4 * engine.max_num_seqs
         self._own_top_p = on_cpu  # vLLM's own is fast on a GPU
-        self._settings = tempfile.TemporaryDirectory(prefix="srlm-vllm-")  # vLLM reads it again after its start
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
         end = generation.end_ids(generation.load(folder, config)[0], tokenizer)
-        generation.neutral(end, tokenizer.pad_token_id).save_pretrained(self._settings.name)
+        settings = settings_folder(generation.neutral(end, tokenizer.pad_token_id))
         self._llm = LLM(
             model=folder,
             dtype=dtype,
             trust_remote_code=trust,
-            generation_config=self._settings.name,  # the model's end tokens, none of its sampling settings
+            generation_config=settings,  # the model's end tokens, none of its sampling settings
             max_model_len=engine.length,
             max_num_seqs=engine.max_num_seqs,
             tensor_parallel_size=engine.tensor_parallel_size,
@@ -105,7 +106,23 @@ class VllmEngine:
     def close(self) -> None:
         """Shut the engine core down; without this the process would never exit."""
         self._llm.llm_engine.engine_core.shutdown()
-        self._settings.cleanup()
+
+
+def settings_folder(config: GenerationConfig) -> str:
+    """Save a generation configuration in a folder whose name depends on its content alone, and return the folder.
+
+    vLLM's cache of compiled graphs has the name in its key: with a new name at each start, it would compile each time.
+    The folder stays, because vLLM reads it again after its start.
+    """
+    root = Path(tempfile.gettempdir()) / f"srlm-vllm-{os.getuid()}"
+    root.mkdir(mode=0o700, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root) as new:
+        config.save_pretrained(new)
+        file = Path(new) / generation.FILE
+        folder = root / hashlib.sha256(file.read_bytes()).hexdigest()
+        folder.mkdir(exist_ok=True)
+        file.replace(folder / generation.FILE)  # at once: another engine may be reading it
+    return str(folder)
 
 
 def _set_environment(engine: EngineSection) -> None:
