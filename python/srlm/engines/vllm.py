@@ -38,8 +38,6 @@ class VllmEngine:
         from vllm import LLM
 
         on_cpu = vllm_cpu.is_cpu()
-        if on_cpu:
-            vllm_cpu.keep_freed_memory()
         self.tokenizer = tokenizer
         self.sizes: dict[str, list[int]] = {}
         self._in_flight = 4 * engine.max_num_seqs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,8 +9,6 @@ if TYPE_CHECKING:
 
 BLOCK_SIZE = 32  # tokens; the smallest that vLLM's CPU attention takes. vLLM's own default there is 128
 PROCESSOR = "srlm.engines.nucleus:NucleusProcessor"
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-KEPT_BYTES = 2**31 - 1  # an int's maximum
 
 
 def is_cpu() -> bool:
@@ -34,13 +31,3 @@ def arguments(engine: EngineSection) -> dict[str, Any]:
         "max_num_batched_tokens": max(engine.length, 4096),
         "logits_processors": [PROCESSOR],
     }
-
-
-def keep_freed_memory() -> bool:
-    """Let malloc reuse large blocks instead of returning them to the system at each step; False: not glibc.
-
-    The system clears the pages of a returned block before it is used again, which takes longer than many operations on
-    it. vLLM's documentation has tcmalloc preloaded for this.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all(mallopt(name, KEPT_BYTES) == 1 for name in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD))
