@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from engine.runs import Answer, Round
 
-WARM_UP = 8  # requests
+WARM_UP = 2  # requests
 HEADER = (
     "| {} | wall s | CPU s | tokens/s | requests/s | tokens through the model per request |\n|---|--:|--:|--:|--:|--:|"
 )
