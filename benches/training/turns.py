@@ -114,7 +114,8 @@ class Worker:
 
 def start_worker(case: Case, line: Line, model: str, turns: int) -> Worker:
     """Start a process that waits for its first turn."""
-    context = get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imports the libraries once
     connection, child = context.Pipe()
     process = context.Process(target=_serve, args=(child, case, line, model, turns), daemon=True)
     process.start()
