@@ -66,12 +66,13 @@ class Engine:
         self._text = " ".join(draw.choices(WORDS, k=100_000))
         self._ids = draw.choices(range(49_152), k=100_000)
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[Completion]:
         """See `srlm.engines.base.Engine.generate`."""
         waiting = iter(requests)
         while group := list(islice(waiting, WINDOW)):
             for request in reversed(group):
-                yield self._complete(request)
+                if request is not None:
+                    yield self._complete(request)
 
     def batches(self, requests: list[Request]) -> list[list[Request]]:
         """See `srlm.engines.base.Engine.batches`."""
@@ -80,6 +81,10 @@ class Engine:
     def logprobs(self, token_ids: list[int]) -> list[float]:
         """See `srlm.engines.base.Engine.logprobs`; scripted."""
         return [0.0] * (len(token_ids) - 1)
+
+    def has_failed(self, _key: str) -> bool:
+        """See `srlm.engines.base.Engine.has_failed`."""
+        return False
 
     def close(self) -> None:
         """See `srlm.engines.base.Engine.close`."""

@@ -55,7 +55,7 @@ class Turns(SilentReporter):
         self._connection.send(self._end - self._start)
         self.wait()
 
-    def start(self, stage: str, total: int, done: int = 0) -> None:
+    def start(self, stage: str, total: int, done: int = 0, *, beside: bool = False) -> None:
         """Begin to measure where the stage begins: loading a model does not count."""
         if self._measured == "reference" and stage != self._measured:
             raise ReferenceDoneError
@@ -64,7 +64,7 @@ class Turns(SilentReporter):
             Path("/proc/self/clear_refs").write_text("5")
         self._start = time.perf_counter()
 
-    def advance(self, rows: int = 1) -> None:
+    def advance(self, rows: int = 1, stage: str | None = None) -> None:
         """End the turn after a step; a reference pass has several batches."""
         self._end = time.perf_counter()
         if self._stage != self._measured:
