@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 from srlm import losses
+from srlm.training import block_attention
+from srlm.training.block_attention import NAME
 from srlm.training.fused_head import add_fused_head
 from srlm.training.head_requests import PreferenceRequest, SequenceRequest, TokenLossRequest
 from srlm.training.preference_layout import build_layout, pair_rows
 from srlm.training.prefix_masks import MaskForm
-from srlm.training.prefix_sharing import find_form, layer_windows
+from srlm.training.prefix_sharing import find_form, layer_windows, with_block_attention, with_fast_attention
 from srlm.training.row_layouts import SharedRows, share_rows
 from srlm.training.token_targets import targets_of
 from transformers import (
@@ -66,11 +68,16 @@ def check_equal(found, expected, family):
         assert torch.allclose(found[name], gradient, atol=tolerance * size, rtol=0), name
 
 
+@pytest.mark.parametrize("blocks", [False, True])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_token_loss_is_that_of_separate_rows(name):
+def test_the_token_loss_is_that_of_separate_rows(name, blocks, monkeypatch):
     model = make(name)
     form = find_form(model)
     assert isinstance(form, MaskForm), form
+    if blocks:
+        form = with_fast_attention(model, form, 99)
+        assert form.attention == NAME
+        monkeypatch.setattr(block_attention, "BLOCK", 4)
     rows = [row for row, _ in ROWS]
     separate = -sum(token_logps(model, row)[start - 1 :].sum() for row, start in ROWS) / 29
     expected = gradients(model, separate)
@@ -99,7 +106,7 @@ PAIRS = [
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_preference_loss_is_that_of_separate_rows(name, drop):
     model = make(name)
-    form = find_form(model)
+    form = with_fast_attention(model, find_form(model), 99)
     refs = torch.linspace(-9, -1, 2 * len(PAIRS), dtype=torch.float64).view(-1, 2)
     margins = []
     for example, ref in zip(PAIRS, refs, strict=True):
@@ -125,6 +132,22 @@ def test_attention_implementations(implementation):
     model = make("llama", attn_implementation=implementation)
     form = find_form(model)
     assert form == MaskForm(implementation, {"full_attention": None}, torch.float64)
+
+
+def test_a_model_that_has_eager_attention_only_keeps_it():
+    model = make("llama", attn_implementation="eager")
+    form = find_form(model)
+    assert with_block_attention(model, form) == form
+    assert model.config._attn_implementation == "eager"
+
+
+def test_block_attention_is_not_taken_if_it_changes_hidden_states(monkeypatch):
+    model = make("llama")
+    form = find_form(model)
+    original = block_attention.blocks_of
+    monkeypatch.setattr(block_attention, "blocks_of", lambda visible: original(visible | True))
+    assert with_block_attention(model, form) == form
+    assert model.config._attn_implementation == "sdpa"
 
 
 def test_nodes_that_fill_up_change_nothing():

@@ -54,7 +54,7 @@ class TrainingSection(Section):
     micro_batch_tokens: Count | None = Field(
         None,
         description="Maximum number of computed tokens per device and forward pass of rows with shared prefixes; null: "
-        "`micro_batch_size` x `max_length` (for DPO: twice as many), on a CPU at most 512 or the hidden size.",
+        "`micro_batch_size` x `max_length` (for DPO: twice as many).",
     )
     max_length: Count = Field(
         2048, description="Maximum length of a row, in tokens; a longer one is dropped and counted, not truncated."

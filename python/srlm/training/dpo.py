@@ -58,7 +58,7 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, repor
         raise InputError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({longest}); raise it")
     model = train.load_trainable(dpo, job)
     chat.check_token_ids(model, [ids for pair in pairs for ids in (pair.chosen_token_ids, pair.rejected_token_ids)])
-    nodes = train.max_nodes(dpo, 2 * longest, model)
+    nodes = train.max_nodes(dpo, 2 * longest)
     form, reference_form = train.mask_forms(model, dpo, nodes, report)
     args = DPOConfig(
         **train.arguments(dpo, job, whole_steps=can_fuse(dpo.loss_type, model)),

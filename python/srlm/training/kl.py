@@ -22,7 +22,7 @@ from srlm.models import chat, registry
 from srlm.rows.records import RowWriter, SequenceLogprob, derived_seed
 from srlm.rows.resume import resume_rows
 from srlm.training.passes import PassPlanner
-from srlm.training.prefix_sharing import find_form
+from srlm.training.prefix_sharing import find_form, with_fast_attention
 from srlm.training.token_targets import targets_of
 
 if TYPE_CHECKING:
@@ -67,12 +67,13 @@ def write_logprobs(
     dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
     m1 = registry.load_model(folder, dtype=dtype, trust_remote_code=model.trust_remote_code)
     m1.to("cuda" if cuda else "cpu").eval()
-    form = find_form(m1)
+    found = find_form(m1)
+    form = None if isinstance(found, str) else with_fast_attention(m1, found, MAX_NODES)
     planner = PassPlanner(
         rows_of=lambda example: [example["input_ids"]],
         max_examples=1,
         pad_token_id=0,
-        form=None if isinstance(form, str) else form,
+        form=form,
         max_nodes=MAX_NODES,
     )
     prompt_ids = {key: chat.prompt_ids(tokenizer, chat.user(text)) for key, text in texts.items()}

@@ -1,7 +1,7 @@
 """The attention masks of rows that are laid out as a trie, in the form that a model's attention takes.
 
-`sdpa` and `eager` attention take a mask of all pairs of nodes, `flex_attention` a mask of blocks, which skips blocks
-without a visible pair. Layers with a sliding window have a mask of their own.
+`sdpa` and `eager` attention take a mask of all pairs of nodes; `block_attention` and `flex_attention` skip what no node
+sees. Layers with a sliding window have a mask of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.attention.flex_attention import create_block_mask
+
+from srlm.training import block_attention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +29,7 @@ class MaskForm:
     by name; with one, the mask alone.
     """
 
-    attention: str  # sdpa, eager or flex_attention
+    attention: str  # sdpa, eager, flex_attention, or `block_attention.NAME`
     windows: Mapping[str, int | None]
     dtype: torch.dtype = torch.float32  # of the mask that eager attention adds to its scores
     multiple: int = 1  # nodes are filled up to a multiple of this: flex attention compiles anew for each number
@@ -43,6 +45,8 @@ class MaskForm:
         visible = dense_mask(depths, ends, window)
         if self.attention == "sdpa":
             return visible
+        if self.attention == block_attention.NAME:
+            return block_attention.with_blocks(visible)
         return torch.zeros_like(visible, dtype=self.dtype).masked_fill_(~visible, torch.finfo(self.dtype).min)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.attention.flex_attention import flex_attention
 
+from srlm.training import block_attention
 from srlm.training.fused_head import eval_mode, is_sharded
 from srlm.training.prefix_masks import FULL, SLIDING, MaskForm, block_mask, dense_mask
 from srlm.training.row_layouts import share_rows
@@ -43,7 +44,7 @@ def find_form(model: PreTrainedModel) -> MaskForm | str:
     if is_sharded(model):
         return "its weights are sharded before it could be checked"
     attention = str(config._attn_implementation)
-    if attention not in ("sdpa", "eager"):
+    if attention not in ("sdpa", "eager", block_attention.NAME):
         return f"its attention ({attention}) takes no mask of pairs of tokens"
     form = MaskForm(attention, windows, model.dtype)
     probe = MaskForm(attention, {name: window and PROBE_WINDOW for name, window in windows.items()}, model.dtype)
@@ -54,6 +55,28 @@ def find_form(model: PreTrainedModel) -> MaskForm | str:
         message = str(reason).split("\n", 1)[0]
         return f"it does not take a mask of pairs of tokens ({type(reason).__name__}: {message})"
     return form if error <= tolerance(model.dtype) else f"its hidden states change by {error:.2g} of their size"
+
+
+def with_fast_attention(model: PreTrainedModel, form: MaskForm, max_nodes: int) -> MaskForm:
+    """Switch the model to an attention that skips masked pairs, if it has one that gives the same; return the form.
+
+    `max_nodes` is the maximum number of computed tokens of a forward pass.
+    """
+    if torch.cuda.is_available():
+        return with_flex_attention(model, form, max_nodes)
+    return with_block_attention(model, form)
+
+
+def with_block_attention(model: PreTrainedModel, form: MaskForm) -> MaskForm:
+    """Switch a model with `sdpa` attention to `block_attention`, if hidden states stay the same; return the form."""
+    if form.attention != "sdpa":
+        return form
+    model.set_attn_implementation(block_attention.NAME)
+    found = find_form(model)
+    if isinstance(found, MaskForm):
+        return found
+    model.set_attn_implementation("sdpa")
+    return form
 
 
 def with_flex_attention(model: PreTrainedModel, form: MaskForm, max_nodes: int) -> MaskForm:

@@ -45,7 +45,7 @@ def train_sft(examples: Sequence[Example], *, sft: SftSection, job: TrainingJob,
         raise InputError(f"sft: none of {len(rows)} examples fits sft.max_length ({longest}); raise it")
     model = train.load_trainable(sft, job)
     chat.check_token_ids(model, [row.completion_token_ids for row in examples])
-    nodes = train.max_nodes(sft, longest, model)
+    nodes = train.max_nodes(sft, longest)
     form, _ = train.mask_forms(model, sft, nodes, report)
     trainer = SupervisedTrainer(
         model=model,

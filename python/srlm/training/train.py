@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
     from srlm.training.prefix_masks import MaskForm
 
-MIN_CPU_TOKENS = 512
-
 
 def arguments(section: TrainingSection, job: TrainingJob, *, whole_steps: bool) -> dict[str, Any]:
     """Return the keyword arguments that TRL's SFTConfig and DPOConfig have in common.
@@ -132,23 +130,16 @@ def mask_forms(
     if isinstance(form, str):
         report.note(f"training: this model ({model.config.model_type}) computes rows without shared prefixes: {form}")
         return None, None
-    if torch.cuda.is_available():
-        form = prefix_sharing.with_flex_attention(model, form, nodes)
+    form = prefix_sharing.with_fast_attention(model, form, nodes)
     return (form if section.dropout == 0 or section.share_prefixes else None), form
 
 
-def max_nodes(section: TrainingSection, longest: int, model: PreTrainedModel) -> int:
+def max_nodes(section: TrainingSection, longest: int) -> int:
     """Return the maximum number of computed tokens of a forward pass of rows with shared prefixes.
 
-    By default as many as those of `micro_batch_size` rows of the maximum length, which padding allows as well. On a
-    CPU, attention computes all pairs of tokens and masks most of them; beyond the hidden size this costs more than
-    larger matrix products save.
+    By default as many as those of `micro_batch_size` rows of the maximum length, which padding allows as well.
     """
-    if section.micro_batch_tokens is not None:
-        return section.micro_batch_tokens
-    limit = section.micro_batch_size * longest
-    hidden: int = model.config.get_text_config().hidden_size
-    return limit if torch.cuda.is_available() else min(limit, max(MIN_CPU_TOKENS, hidden))
+    return section.micro_batch_tokens or section.micro_batch_size * longest
 
 
 def lora_config(lora: LoraSection | None, dropout: float) -> Any:  # noqa: ANN401  peft.LoraConfig
