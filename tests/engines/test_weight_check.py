@@ -133,6 +133,20 @@ def test_saved_log_probabilities(trained, tiny_tokenizer):
     assert 0 < weight_check.mean_distance(kept["float32"], kept["bfloat16"]) < weight_check.TOLERANCE["bfloat16"]
 
 
+def test_without_an_engine_that_rounds_there_is_one_reference(tiny_model, tmp_path):
+    """An engine in bfloat16, on another machine, is then held against it too, within what rounding explains."""
+    first = Trial(tmp_path / "first", tiny_model, probe_dtypes=("float32",)).sft(max_steps=1)
+    again = Trial(tmp_path / "again", str(first.job.target)).sft(max_steps=1)
+    kept, later = (
+        json.loads((trial.job.target / weight_check.FILE).read_text(encoding="utf-8")) for trial in (first, again)
+    )
+    assert "bfloat16" not in kept
+    assert later["before"] is None  # it is not known what rounding made of them
+    folder = str(first.job.target)
+    assert weight_check.check(load(folder, torch.bfloat16), folder, "bfloat16") < weight_check.TOLERANCE["bfloat16"]
+    assert weight_check.rounding_warning(folder, "bfloat16") is None
+
+
 def test_the_previous_log_probabilities_of_dpo_are_those_of_sft(trained):
     sft, dpo = (json.loads((trained[name] / weight_check.FILE).read_text(encoding="utf-8")) for name in ("sft", "dpo"))
     assert dpo["before"] == {name: sft[name] for name in ("float32", "bfloat16")}

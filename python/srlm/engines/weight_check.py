@@ -63,7 +63,14 @@ def probe_token_ids_for(
 
 
 def write_logprobs(
-    folder: Path, base: str, ids: Sequence[int], *, trained: Sequence[float] | None, computed_in: str, trust: bool
+    folder: Path,
+    base: str,
+    ids: Sequence[int],
+    *,
+    trained: Sequence[float] | None,
+    computed_in: str,
+    trust: bool,
+    dtypes: Sequence[str] = ("float32", "bfloat16"),
 ) -> None:
     """Save the probe text's log-probabilities under the weights in `folder`: unrounded, and rounded to bfloat16.
 
@@ -74,11 +81,12 @@ def write_logprobs(
         trained: the trainer's own log-probabilities of the first tokens [up to T - 1] in nats, computed in
             `computed_in`, if available.
         trust: whether to run code that comes with the model.
+        dtypes: float32 first; bfloat16 only if an engine may round the weights.
 
     Raises:
         StageError: the weights in the folder differ from the trainer's.
     """
-    computed = _logprobs_on_cpu(str(folder), ids, trust=trust)
+    computed = _logprobs_on_cpu(str(folder), ids, dtypes, trust=trust)
     written = computed["float32"][: len(trained or ())]
     if trained is not None and not (distance := mean_distance(written, trained)) <= TOLERANCE[computed_in]:
         raise StageError(
@@ -86,13 +94,14 @@ def write_logprobs(
             f"{distance:.3g} nats per token, where rounding explains {TOLERANCE[computed_in]:g}"
         )
     previous = read_object(Path(base) / FILE)
-    before = {name: previous[name] for name in computed} if previous.get("token_ids") == list(ids) else None
+    comparable = previous.get("token_ids") == list(ids) and computed.keys() <= previous.keys()
+    before = {name: previous[name] for name in computed} if comparable else None
     saved = {"token_ids": list(ids), **computed, "before": before}
     (folder / FILE).write_text(json.dumps(saved) + "\n", encoding="utf-8")
 
 
-def _logprobs_on_cpu(folder: str, ids: Sequence[int], *, trust: bool) -> dict[str, list[float]]:
-    """Compute log-probabilities on the CPU in float32, with unrounded and with bfloat16-rounded weights."""
+def _logprobs_on_cpu(folder: str, ids: Sequence[int], dtypes: Sequence[str], *, trust: bool) -> dict[str, list[float]]:
+    """Compute log-probabilities on the CPU in float32, with weights rounded to each of `dtypes`."""
     import torch
 
     from srlm.kernels.token_logps import token_logps
@@ -100,7 +109,7 @@ def _logprobs_on_cpu(folder: str, ids: Sequence[int], *, trust: bool) -> dict[st
     model = registry.load_model(folder, dtype=torch.float32, trust_remote_code=trust).eval()
     inputs, found = torch.tensor([list(ids)]), {}  # [1, T]
     with torch.no_grad():
-        for name in ("float32", "bfloat16"):
+        for name in dtypes:
             for weights in model.parameters():
                 weights.copy_(weights.to(getattr(torch, name)))
             logits = model(input_ids=inputs, use_cache=False).logits[0, :-1]  # [T - 1, V]

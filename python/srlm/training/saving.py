@@ -157,7 +157,9 @@ def _finish(
     config = AutoConfig.from_pretrained(folder, trust_remote_code=job.model.trust_remote_code)
     ids = weight_check.probe_token_ids_for(tokenizer, config)
     trust = job.model.trust_remote_code
-    weight_check.write_logprobs(folder, job.base, ids, trained=probe[0], computed_in=probe[1], trust=trust)
+    weight_check.write_logprobs(
+        folder, job.base, ids, trained=probe[0], computed_in=probe[1], trust=trust, dtypes=job.probe_dtypes
+    )
 
 
 def _disable_zero3_init() -> None:

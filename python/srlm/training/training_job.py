@@ -25,6 +25,7 @@ class TrainingJob:
     pause_at: int | None = None  # optimizer step of the whole schedule after which to pause; at least 1
     pause_to: Path | None = None  # folder to save the model of that step to
     save_steps: int | None = None  # optimizer steps between checkpoints, in addition to those of pauses
+    probe_dtypes: tuple[str, ...] = ("float32", "bfloat16")  # in which the weight check keeps log-probabilities
 
     def __post_init__(self) -> None:
         min_step = min(1 if step is None else step for step in (self.pause_at, self.save_steps))

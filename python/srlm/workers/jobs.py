@@ -121,9 +121,11 @@ class Train:
 
     def run(self, report: Reporter, finish: Finish) -> None:
         """Train and save."""
+        from srlm.engines import factory
         from srlm.training.training_job import TrainingJob
 
         config = self.config
+        rounded = str(factory.weights_dtype(config.engine)) == "torch.bfloat16"
         job = TrainingJob(
             base=self.base,
             target=self.target,
@@ -135,6 +137,7 @@ class Train:
             pause_at=self.pause_at,
             pause_to=self.pause_to,
             save_steps=config.sft.save_steps if self.kind == "sft" else config.dpo.save_steps,
+            probe_dtypes=("float32", "bfloat16") if rounded else ("float32",),
         )
         if self.kind == "sft":
             from srlm.training.sft import train_sft
