@@ -78,13 +78,13 @@ def shared_groups(rows: Sequence[Sequence[Sequence[int]]], max_nodes: int) -> li
     # Depth-first order of their last nodes: neighbours share the longest beginnings.
     order = sorted(range(len(rows)), key=lambda index: (int(own[index][-1]) if len(own[index]) else -1, index))
     groups: list[list[int]] = []
-    used, count = np.zeros(len(ends), bool), max_nodes + 1
+    group_of, count = np.full(len(ends), -1), max_nodes + 1  # [M], the last group that computes each node
     for index in order:
-        new = int(np.count_nonzero(~used[own[index]]))
-        if count + new > max_nodes:
+        new = int(np.count_nonzero(group_of[own[index]] != len(groups) - 1))
+        if count + new > max_nodes or not groups:
             groups.append([])
-            used[:], count, new = False, 0, len(own[index])
+            count, new = 0, len(own[index])
         groups[-1].append(index)
-        used[own[index]] = True
+        group_of[own[index]] = len(groups) - 1
         count += new
     return groups

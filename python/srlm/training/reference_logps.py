@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-FORMAT = "2"  # version of the file format and of the computation
+FORMAT = "3"  # version of the file format, of the computation, and of the order in which trainings visit rows
 
 
 @dataclass(frozen=True, slots=True)
