@@ -141,6 +141,7 @@ def test_without_an_engine_that_rounds_there_is_one_reference(tiny_model, tmp_pa
         json.loads((trial.job.target / weight_check.FILE).read_text(encoding="utf-8")) for trial in (first, again)
     )
     assert "bfloat16" not in kept
+    assert len(kept["token_ids"]) == len(kept["float32"]) + 1 == weight_check.EXACT_TOKENS
     assert later["before"] is None  # it is not known what rounding made of them
     folder = str(first.job.target)
     assert weight_check.check(load(folder, torch.bfloat16), folder, "bfloat16") < weight_check.TOLERANCE["bfloat16"]
