@@ -228,8 +228,8 @@ def test_the_jobs_of_the_loop(bench: Bench) -> None:
     results, report = {}, Recorder()
     Launcher(bench.folder / "job" / "workers.log", report, work.config, kinds=()).run(work, results.__setitem__)
     assert results["plain"]["steps"] == STEPS
-    assert report.starts == [("reference", 2, 0), ("dpo", STEPS, 0)]
-    assert report.advanced == 2 + STEPS
+    assert report.starts == [("reference", 1, 0), ("dpo", STEPS, 0)]
+    assert report.advanced == 1 + STEPS
     lines = work.metrics.read_text(encoding="utf-8").splitlines()
     one = curve(bench.one["plain"], "loss")
     assert worst(one, [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]) < 1e-5

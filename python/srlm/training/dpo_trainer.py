@@ -187,7 +187,17 @@ class PreferenceTrainer(WholeSteps, RecentBatches, NormalizedSteps, DPOTrainer):
         starts = [len(pair["prompt_ids"]) for pair in pairs for _ in range(2)]
         with self._reading(model):
             planner = planner.for_sequences(self._reference_form)
-            logps = read_sequences(model, rows, starts, planner, accelerator=self.accelerator, report=self._report)
+            # ZeRO-3 has traced the modules of this engine at its second forward pass; the training fails without.
+            min_passes = 2 if self.is_deepspeed_enabled else 1
+            logps = read_sequences(
+                model,
+                rows,
+                starts,
+                planner,
+                accelerator=self.accelerator,
+                report=self._report,
+                min_passes=min_passes,
+            )
         return logps.view(-1, 2)
 
     def _trl_reference(self, dataset: Dataset, batch_size: int) -> torch.Tensor:

@@ -30,18 +30,20 @@ def read_sequences(
     *,
     accelerator: Accelerator,
     report: Reporter,
+    min_passes: int = 1,
 ) -> torch.Tensor:
     """Return the log-probability of each row's tokens from its start on: [N] float32 on the CPU, in nats.
 
-    Every process computes a share of the passes; all get the result.
+    Every process computes a share of the passes, at least `min_passes`; all get the result.
     """
     examples = [{"input_ids": row, "start": start, "index": index} for index, (row, start) in
                 enumerate(zip(rows, starts, strict=True))]  # fmt: skip
     passes = planner.passes(examples)
     count, first = accelerator.num_processes, accelerator.process_index
     found = torch.zeros(len(rows), dtype=torch.float64, device=accelerator.device)
-    report.start("reference", -(-len(passes) // count))
-    for start in range(0, len(passes), count):
+    rounds = max(-(-len(passes) // count), min_passes)
+    report.start("reference", rounds)
+    for start in range(0, rounds * count, count):
         # A process without a pass of its own takes part all the same: it may hold a shard of the weights.
         one = passes[start + first] if start + first < len(passes) else planner.one([])
         found[[example["index"] for example in one.examples]] = pass_logps(model, one, accelerator.device).double()
