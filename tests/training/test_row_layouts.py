@@ -84,6 +84,7 @@ def test_forms_of_masks():
     assert torch.equal(by_type["sliding_attention"], dense_mask(depths, ends, 2))
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_flex_attention_gives_what_sdpa_does():
     """Its forward pass, which is all that it has on a CPU."""
     from torch.nn.attention.flex_attention import flex_attention
