@@ -13,7 +13,6 @@ import heapq
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from srlm.errors import InputError
@@ -23,7 +22,7 @@ from srlm.rows.records import RowWriter, SequenceLogprob, derived_seed
 from srlm.rows.resume import resume_rows
 from srlm.training.passes import PassPlanner
 from srlm.training.prefix_sharing import find_form, with_fast_attention
-from srlm.training.token_targets import targets_of
+from srlm.training.sequence_readings import answer_targets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,9 +96,7 @@ def write_logprobs(
 def answer_logprobs(model: torch.nn.Module, one: Pass) -> list[float]:
     """Return the sums of the log-probabilities of answers given their prompts, in nats."""
     device = next(model.parameters()).device
-    rows = [example["input_ids"] for example in one.examples]
-    masks = [np.arange(len(row)) >= example["start"] for row, example in zip(rows, one.examples, strict=True)]
-    targets = targets_of(one.layout, rows, masks).to(device)
+    targets = answer_targets(one).to(device)
     logits = model(**one.layout.model_inputs(device), logits_to_keep=targets.rows).logits[0]  # [N, V]
     logps: list[float] = logits_logps(logits, targets.labels, targets.cu_seqlens).tolist()
     return logps

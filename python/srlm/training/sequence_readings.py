@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from srlm.reporter import Reporter
     from srlm.training.passes import Pass, PassPlanner
+    from srlm.training.token_targets import Targets
 
 
 def read_sequences(
@@ -54,8 +55,13 @@ def read_sequences(
 
 def pass_logps(model: Any, one: Pass, device: torch.device) -> torch.Tensor:  # noqa: ANN401
     """Return the log-probabilities [B] of the rows of a pass, each from the `start` of its example on."""
-    rows = [example["input_ids"] for example in one.examples]
-    masks = [np.arange(len(row)) >= example["start"] for row, example in zip(rows, one.examples, strict=True)]
-    request = SequenceRequest(targets_of(one.layout, rows, masks))
+    request = SequenceRequest(answer_targets(one))
     logps: torch.Tensor = model(**one.layout.model_inputs(device), head_request=request)["logps"]
     return logps.to(device)
+
+
+def answer_targets(one: Pass) -> Targets:
+    """Return the tokens of the rows of a pass, each from the `start` of its example on."""
+    rows = [example["input_ids"] for example in one.examples]
+    masks = [np.arange(len(row)) >= example["start"] for row, example in zip(rows, one.examples, strict=True)]
+    return targets_of(one.layout, rows, masks)
