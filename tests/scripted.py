@@ -42,6 +42,7 @@ class ScriptedEngine:
     ) -> None:
         self.tokenizer, self._write = tokenizer, write
         self.sizes: dict[str, list[int]] = {}
+        self.has_processes = False
         self._group, self._left, self._fails = group, fail_after, fails
         self._failed: set[str] = set()
         self.requests: list[Request] = []  # in the order received

@@ -212,7 +212,8 @@ class Loop:
             depends_on = (*depends_on, "seed/early_stop", *self.evaluation.judge_dependencies())
         if self.runner.is_done(name, self.run_dir.model(t), inputs, depends_on):
             return
-        work = self._training(t, "dpo", base, (self._training_file(t),))
+        candidates = tuple(self._files(t, "candidates"))
+        work = self._training(t, "dpo", base, (self._training_file(t),), candidates)
         if every is None:
             self.runner.launch(work)
         else:
@@ -232,11 +233,13 @@ class Loop:
             data = tuple(self.run_dir.seed(file).resolve() for file in files)
             self.runner.launch(self._training(model, "sft", base, data))
 
-    def _training(self, model: int | str, kind: str, base: str, data: tuple[Path, ...]) -> Train:
+    def _training(
+        self, model: int | str, kind: str, base: str, data: tuple[Path, ...], sampled: tuple[Path, ...] = ()
+    ) -> Train:
         self.runner.set_title(display_name(model))
         target, metrics, name = self.run_dir.model(model), self.run_dir.file(model, "metrics.jsonl"), model_name(model)
         card = model_card(self.config, name, iteration(name), kind, sum(count_lines(file) for file in data))
-        return Train(f"{name}/{kind}", kind, self.config, base, target, metrics, data, card)
+        return Train(f"{name}/{kind}", kind, self.config, base, target, metrics, data, sampled, card)
 
     def _training_file(self, t: int) -> Path:
         positives = self.config.pairs.method == "positives_only"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -241,6 +242,13 @@ def test_the_reference_is_kept_in_the_run(finished: Path) -> None:
     first = rows(finished / "m2" / "metrics.jsonl")[0]
     assert min(kept["chosen"]) <= first["logps/chosen"] <= max(kept["chosen"])
     assert first["rewards/margins"] == pytest.approx(0, abs=1e-5)
+
+
+def test_the_reference_of_sampled_answers_is_what_the_engine_has_computed(finished: Path) -> None:
+    kept = load_file(finished / "m2" / "reference.safetensors")["chosen"].tolist()
+    sampled = {row["id"]: row["logprob"] for row in rows(finished / "m2" / "candidates.jsonl")}
+    chosen = [sampled[row["chosen_id"]] for row in rows(finished / "m2" / "pairs.jsonl")]
+    assert kept == torch.tensor(chosen).tolist()
 
 
 def test_the_whole_loop_on_vllm(tiny_model: str, tmp_path: Path) -> None:

@@ -378,9 +378,9 @@ class Counting(PreferenceTrainer):
 
     computed = 0
 
-    def _compute_reference(self, dataset, batch_size):
+    def _compute_reference(self, dataset, *rest):
         type(self).computed += len(dataset)
-        return super()._compute_reference(dataset, batch_size)
+        return super()._compute_reference(dataset, *rest)
 
 
 def test_the_reference_is_computed_once(make, tmp_path, tiny_model):

@@ -68,9 +68,10 @@ class Trial:
         self.trained = train_sft(examples, sft=SftSection(**settings), job=self.job, report=self.report)
         return self
 
-    def dpo(self, pairs=PAIRS, **section):
+    def dpo(self, pairs=PAIRS, *, sampled=None, **section):
         settings = {"batch_size": 2, "micro_batch_size": 2, "dropout": 0.0, "max_length": 200, **section}
-        self.trained = train_dpo(pairs, dpo=DpoSection(**settings), job=self.job, report=self.report)
+        dpo = DpoSection(**settings)
+        self.trained = train_dpo(pairs, dpo=dpo, job=self.job, report=self.report, sampled=sampled or {})
         return self
 
     @property

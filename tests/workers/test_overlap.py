@@ -294,6 +294,7 @@ class Endless:
     """An engine with a few requests in flight that stores nothing."""
 
     name = "endless"
+    has_processes = False
 
     def __init__(self, tokenizer):
         self.tokenizer, self.sizes = tokenizer, {}

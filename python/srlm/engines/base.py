@@ -81,11 +81,13 @@ def available(requests: Iterator[Request | None], most: int, in_flight: int) -> 
 class Engine(Protocol):
     """A loaded model that generates completions.
 
-    `sizes` maps the configuration keys of sizes that did not fit in memory to [configured, used].
+    `sizes` maps the configuration keys of sizes that did not fit in memory to [configured, used]. `has_processes` tells
+    whether `close` ends processes; otherwise a process that is about to end need not close its engine.
     """
 
     name: str
     sizes: dict[str, list[int]]
+    has_processes: bool
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -27,6 +27,7 @@ class FaultTolerantEngine:
         """See `StageRequests`."""
         self._engine, self.requests = engine, StageRequests(stage, file, deaths, max_model_len, report)
         self.name, self.tokenizer, self.sizes = engine.name, engine.tokenizer, engine.sizes
+        self.has_processes = engine.has_processes
 
     def generate(self, requests: Iterable[Request | None]) -> Iterator[Completion]:
         """See `Engine.generate`; a request that is marked as failed yields no completion."""

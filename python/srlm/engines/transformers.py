@@ -51,6 +51,7 @@ class TransformersEngine:
         model.generation_config = generation.neutral(self._end_ids, tokenizer.pad_token_id)
         self._batch_size = self._configured_batch_size = engine.batch_size
         self.sizes: dict[str, list[int]] = {}
+        self.has_processes = False
         self._report = report or SilentReporter()
         self._prefix: tuple[tuple[int, ...], Any] = ((), None)  # token ids, their KV cache
 

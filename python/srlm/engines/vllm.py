@@ -34,12 +34,17 @@ class VllmEngine:
         self, folder: str, tokenizer: PreTrainedTokenizerBase, engine: EngineSection, *, dtype: str, trust: bool
     ) -> None:
         _set_environment(engine)
+        import torch
         from transformers import AutoConfig
-        from vllm import LLM
+        from vllm import LLM, envs
 
         on_cpu = vllm_cpu.is_cpu()
+        if on_cpu and engine.enforce_eager:
+            # vLLM compiles some small functions all the same, which takes longer at each start than they gain.
+            torch.compiler.set_stance("force_eager")
         self.tokenizer = tokenizer
         self.sizes: dict[str, list[int]] = {}
+        self.has_processes = envs.VLLM_ENABLE_V1_MULTIPROCESSING
         self._in_flight = 4 * engine.max_num_seqs
         self._own_top_p = on_cpu  # vLLM's own is fast on a GPU
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)

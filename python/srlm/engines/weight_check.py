@@ -112,8 +112,9 @@ def _logprobs_on_cpu(folder: str, ids: Sequence[int], dtypes: Sequence[str], *, 
     inputs, found = torch.tensor([list(ids)]), {}  # [1, T]
     with torch.no_grad():
         for name in dtypes:
-            for weights in model.parameters():
-                weights.copy_(weights.to(getattr(torch, name)))
+            if (dtype := getattr(torch, name)) != torch.float32:
+                for weights in model.parameters():
+                    weights.copy_(weights.to(dtype))
             logits = model(input_ids=inputs, use_cache=False).logits[0, :-1]  # [T - 1, V]
             found[name] = token_logps(logits, inputs[0, 1:]).tolist()
     return found

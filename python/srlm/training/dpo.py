@@ -19,22 +19,34 @@ from srlm.rows.equal_answers import has_equal_sides
 from srlm.training import reference_logps, train
 from srlm.training.callbacks import Progress
 from srlm.training.dpo_trainer import PreferenceTrainer, can_fuse
+from srlm.training.sampled_logps import known_logps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
     from srlm.config import DpoSection
     from srlm.reporter import Reporter
     from srlm.rows.records import Pair
+    from srlm.training.sampled_logps import SampledAnswer
     from srlm.training.training_job import TrainingJob, TrainingResult
 
     TokenRow = dict[str, list[int]]
 
 
-def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, report: Reporter) -> TrainingResult:
+def train_dpo(
+    pairs: Sequence[Pair],
+    *,
+    dpo: DpoSection,
+    job: TrainingJob,
+    report: Reporter,
+    sampled: Mapping[str, SampledAnswer] = {},
+) -> TrainingResult:
     """Train `job.base` on the pairs and save to `job.target`.
+
+    `sampled` has answers, by their candidates' ids, that an engine has sampled from `job.base` in float32: their
+    log-probabilities are not computed again.
 
     With `job.pause_at` training may stop before the end; the same call then resumes it (`train.run`).
 
@@ -53,6 +65,7 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, repor
     longest = train.max_length(dpo, job, report)
     fits = [pair_length(row) <= longest for row in rows]
     fitting = list(compress(rows, fits))
+    known = known_logps(list(compress(pairs, fits)), fitting, sampled)
     names = [f"{row.chosen_id} against {row.rejected_id}" for row in compress(pairs, fits)]
     if not fitting:
         raise InputError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({longest}); raise it")
@@ -83,7 +96,10 @@ def train_dpo(pairs: Sequence[Pair], *, dpo: DpoSection, job: TrainingJob, repor
         reference_form=reference_form,
         max_nodes=nodes,
         reference_file=job.reference,
-        reference_key=lambda: reference_logps.key_of(job.base, fitting, str(model.dtype), args.bf16, args.fp16),
+        reference_key=lambda: reference_logps.key_of(
+            job.base, fitting, str(model.dtype), args.bf16, args.fp16, [each is not None for each in known]
+        ),
+        known_reference=known,
     )
     drops = {"dropped": len(rows) - len(fitting), "dropped_equal": given - len(rows)}
     return train.run(trainer, dpo, job, fitting, names=names, **drops, report=report)

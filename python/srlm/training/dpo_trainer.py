@@ -16,23 +16,18 @@ import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
-from accelerate.utils import broadcast_object_list
-from torch.utils.data import DataLoader
 from trl import DPOTrainer
-from trl.models.utils import disable_gradient_checkpointing, prepare_deepspeed
-from trl.trainer.utils import use_adapter
 
 from srlm import losses
 from srlm.errors import StageError
 from srlm.reporter import SilentReporter
-from srlm.training import reference_logps
 from srlm.training.balancing import has_balancing_loss
 from srlm.training.fused_head import add_fused_head
 from srlm.training.head_requests import PreferenceRequest
 from srlm.training.passes import PassPlanner
 from srlm.training.preference_layout import build_layout, pair_rows
 from srlm.training.recent_batches import RecentBatches
-from srlm.training.sequence_readings import read_sequences
+from srlm.training.reference_reading import ReferenceReading, without_model_hash
 from srlm.training.step_order import StepOrder
 from srlm.training.step_totals import STEP_KEY, NormalizedSteps
 from srlm.training.whole_steps import WholeSteps, collate, use_whole_steps
@@ -50,12 +45,13 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
     from srlm.training.passes import Example, Pass
     from srlm.training.prefix_masks import MaskForm
+    from srlm.training.sampled_logps import Logps
     from srlm.training.step_totals import StepTotals
 
     LossFn = Callable[[PairLogps], torch.Tensor]
 
 
-class PreferenceTrainer(WholeSteps, RecentBatches, NormalizedSteps, DPOTrainer):
+class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedSteps, DPOTrainer):
     """A DPOTrainer on rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`), which are not truncated.
 
     Takes TRL's keyword arguments. `model` must be a loaded model, `args` must have `precompute_ref_log_probs` and no
@@ -63,6 +59,8 @@ class PreferenceTrainer(WholeSteps, RecentBatches, NormalizedSteps, DPOTrainer):
         simpo_gamma: target margin of the loss `simpo`, which TRL's configuration lacks.
         reference_file: cache file of the reference log-probabilities, or None.
         reference_key: returns the key of the cache (`reference_logps.key_of`); called in the main process only.
+        known_reference: per pair, log-probabilities of its two answers that an engine in float32 has computed under
+            the reference, or None; used if the trainer computes in float32 too, and its own of a few pairs agree.
         report: gets the progress of the reference computation.
         micro_batch_size: pairs of a padded forward pass; by default TRL's `per_device_train_batch_size`.
         form: how the model takes the mask of a trie (`prefix_sharing.find_form`); None: rows are padded, not shared.
@@ -82,8 +80,7 @@ class PreferenceTrainer(WholeSteps, RecentBatches, NormalizedSteps, DPOTrainer):
         "entropy": "tokens",
     }
     DEFAULT_COUNT: ClassVar[str] = "pairs"
-    _precompute_engine: Any  # TRL's, as the next two
-    loss_weights: list[float]
+    loss_weights: list[float]  # TRL's, as the next
     router_aux_loss_coef: float
 
     def __init__(
@@ -92,6 +89,7 @@ class PreferenceTrainer(WholeSteps, RecentBatches, NormalizedSteps, DPOTrainer):
         simpo_gamma: float = 0.5,
         reference_file: Path | None = None,
         reference_key: Callable[[], str] = str,
+        known_reference: Sequence[Logps | None] = (),
         report: Reporter | None = None,
         micro_batch_size: int | None = None,
         form: MaskForm | None = None,
@@ -105,6 +103,7 @@ class PreferenceTrainer(WholeSteps, RecentBatches, NormalizedSteps, DPOTrainer):
         models_given = [kwargs["model"], kwargs.get("ref_model")]
         model, ref_model = (each.get_base_model() if hasattr(each, "peft_config") else each for each in models_given)
         self._reference_file, self._reference_key = reference_file, reference_key
+        self._known_reference = known_reference
         self._report = report or SilentReporter()
         self._loss_fn = fused_loss(config, model, simpo_gamma)
         if self._loss_fn is not None:
@@ -120,7 +119,8 @@ class PreferenceTrainer(WholeSteps, RecentBatches, NormalizedSteps, DPOTrainer):
             raise StageError(
                 "dpo: TRL trains this mixture of experts and does not support the loss simpo; use another dpo.loss_type"
             )
-        super().__init__(**kwargs)
+        with without_model_hash():
+            super().__init__(**kwargs)
 
     @staticmethod
     def _planner(
@@ -153,94 +153,6 @@ class PreferenceTrainer(WholeSteps, RecentBatches, NormalizedSteps, DPOTrainer):
         rows = [pair_rows(example)[0] for example in self.train_dataset]
         batch_size = self.args.train_batch_size * self.accelerator.num_processes
         return StepOrder(rows, batch_size, self.args.seed, lambda: int(self.state.epoch or 0))
-
-    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        """Read the reference log-probabilities from the cache, or compute and cache them; adds TRL's two columns.
-
-        TRL's own method passes them from the main process to the others in a temporary file that those do not see.
-        """
-        file = self._reference_file if dataset is self.train_dataset else None
-        main = self.accelerator.is_main_process
-        key = f"{self._reference_key()} {self.is_fused}" if main and file is not None else ""
-        cached = [reference_logps.read(file, key, len(dataset)) if main and file is not None else None]
-        broadcast_object_list(cached, from_process=0)  # the other processes may not see the file
-        logps = cached[0]
-        if logps is None:
-            logps = self._compute_reference(dataset, batch_size)
-            if main and file is not None:
-                reference_logps.write(file, key, logps)
-        else:
-            self._report.note(f"dpo: reusing the reference log-probabilities in {file}")
-        return dataset.add_column("ref_chosen_logps", logps.chosen).add_column("ref_rejected_logps", logps.rejected)
-
-    def _compute_reference(self, dataset: Dataset, batch_size: int) -> reference_logps.ReferenceLogps:
-        if self.planner is not None:
-            logps = self._read_reference(self.planner, dataset)  # [N, 2]
-        else:
-            logps = self._trl_reference(dataset, batch_size)
-        chosen, rejected = logps.T.tolist()
-        return reference_logps.ReferenceLogps(chosen, rejected)
-
-    def _read_reference(self, planner: PassPlanner, dataset: Dataset) -> torch.Tensor:
-        model, pairs = self._reference_model(), list(dataset)
-        rows = [row for pair in pairs for row in pair_rows(pair)]
-        starts = [len(pair["prompt_ids"]) for pair in pairs for _ in range(2)]
-        with self._reading(model):
-            planner = planner.for_sequences(self._reference_form)
-            # ZeRO-3 has traced the modules of this engine at its second forward pass; the training fails without.
-            min_passes = 2 if self.is_deepspeed_enabled else 1
-            logps = read_sequences(
-                model,
-                rows,
-                starts,
-                planner,
-                accelerator=self.accelerator,
-                report=self._report,
-                min_passes=min_passes,
-            )
-        return logps.view(-1, 2)
-
-    def _trl_reference(self, dataset: Dataset, batch_size: int) -> torch.Tensor:
-        # With its own generator, so that training has the same dropout whether or not the reference is cached.
-        loader = DataLoader(dataset, batch_size, collate_fn=self.data_collator, generator=torch.Generator())
-        loader = self.accelerator.prepare(loader)
-        model = self._reference_model()
-        parts = []
-        self._report.start("reference", len(loader))
-        for batch in loader:
-            logps = torch.stack(self.compute_ref_log_probs(model, batch), 1)  # [B, 2]
-            parts.append(self.accelerator.gather_for_metrics(logps).cpu())
-            self._report.advance()
-        return torch.cat(parts)
-
-    def _reference_model(self) -> Any:  # noqa: ANN401  a model, or what wraps one
-        """Return the reference model: the policy before the first step, or TRL's copy of it under FSDP."""
-        if self.ref_model is not None:
-            if self._loss_fn is not None:
-                # Under FSDP this is TRL's copy of the policy, which was already checked and is now sharded.
-                add_fused_head(self.accelerator.unwrap_model(self.ref_model), check=False)
-            return self.ref_model
-        if not self.is_deepspeed_enabled:
-            return self.model
-        # DeepSpeed has not prepared the policy yet; this engine gathers its weights, and TRL reuses it for evaluation.
-        if self._precompute_engine is None:
-            self._precompute_engine = prepare_deepspeed(self.model, self.accelerator)
-        return self._precompute_engine
-
-    @contextlib.contextmanager
-    def _reading(self, model: Any) -> Iterator[None]:  # noqa: ANN401
-        """Compute without gradients, and without the adapter that is trained."""
-        adapter = contextlib.nullcontext()
-        unwrapped = self.accelerator.unwrap_model(self.model)
-        if self.ref_model is None and hasattr(unwrapped, "peft_config"):
-            adapter = use_adapter(unwrapped, adapter_name="ref" if "ref" in unwrapped.peft_config else None)
-        with (
-            torch.no_grad(),
-            disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs),
-            adapter,
-            self.accelerator.autocast(),
-        ):
-            yield
 
     def count_examples(self, examples: Sequence[Example]) -> dict[str, float]:
         """See `WholeSteps`."""

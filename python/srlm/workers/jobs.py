@@ -73,7 +73,8 @@ class Generate:
                     tolerant = wrap(group[0])
                     finished(group[0], tolerant, group[0].run(tolerant, self.config, self.seed, report))
         finally:
-            engine.close()
+            if engine.has_processes:  # anything else ends with this process
+                engine.close()
 
     def load(self, report: Reporter) -> Engine:
         """Load the engine."""
@@ -115,6 +116,7 @@ class Train:
     target: Path
     metrics: Path
     data: tuple[Path, ...]
+    sampled: tuple[Path, ...] = ()  # candidates that `base` sampled with the run's engine
     card: dict[str, str] = field(default_factory=dict)
     pause_at: int | None = None  # train to this optimizer step only, and save the model to `pause_to`
     pause_to: Path | None = None
@@ -125,7 +127,7 @@ class Train:
         from srlm.training.training_job import TrainingJob
 
         config = self.config
-        rounded = str(factory.weights_dtype(config.engine)) == "torch.bfloat16"
+        engine_dtype = str(factory.weights_dtype(config.engine)).removeprefix("torch.")
         job = TrainingJob(
             base=self.base,
             target=self.target,
@@ -137,7 +139,7 @@ class Train:
             pause_at=self.pause_at,
             pause_to=self.pause_to,
             save_steps=config.sft.save_steps if self.kind == "sft" else config.dpo.save_steps,
-            probe_dtypes=("float32", "bfloat16") if rounded else ("float32",),
+            probe_dtypes=("float32", "bfloat16") if engine_dtype == "bfloat16" else ("float32",),
         )
         if self.kind == "sft":
             from srlm.training.sft import train_sft
@@ -146,9 +148,11 @@ class Train:
             trained = train_sft(examples, sft=config.sft, job=job, report=report)
         else:
             from srlm.training.dpo import train_dpo
+            from srlm.training.sampled_logps import read_sampled
 
             pairs = [row for file in self.data for row in read_rows(file, Pair)]
-            trained = train_dpo(pairs, dpo=config.dpo, job=job, report=report)
+            sampled = read_sampled(self.sampled, pairs) if engine_dtype == "float32" else {}
+            trained = train_dpo(pairs, dpo=config.dpo, job=job, report=report, sampled=sampled)
         result = {name: value for name, value in asdict(trained).items() if value is not None}
         completed = result.pop("finished")  # the manifest has a time under this name
         finish(self.name, {**result, "completed": completed})

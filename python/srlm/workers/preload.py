@@ -6,6 +6,7 @@ Nothing here may initialize CUDA, start threads or run a parallel region: a fork
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 from pathlib import Path
@@ -26,3 +27,7 @@ if "trl" in os.environ.get("SRLM_PRELOAD", ""):
 if "vllm" in os.environ.get("SRLM_PRELOAD", ""):
     with contextlib.suppress(ImportError):
         from vllm import LLM  # noqa: F401
+# A worker's garbage collections need not go through what lives as long as the worker does; they would also write to
+# pages that all workers share.
+gc.collect()
+gc.freeze()
