@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from srlm import config
 from srlm.models import chat, fit, registry
 from srlm.rows.records import Example, Pair
 from srlm.stages import eft, seed_sets
+from srlm.training.step_order import StepOrder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,10 +53,13 @@ def make_cases(model: str) -> Iterator[Case]:
     """Yield all cases, for the tokenizer of a model folder."""
     tokenizer = registry.load_tokenizer(model)
     sets = seed_sets.load(config.SeedDataSection(), SEED)
-    judge = eft.examples_from_ranks(sets.train, eft=config.EftSection(), judge=config.JudgeSection(), seed=SEED).rows
-    yield sft_case("SFT, judge examples", tokenizer, sampled(judge, 8))
-    yield sft_case("SFT, judge examples", tokenizer, sampled(judge, 16))
-    yield sft_case("SFT, instructions", tokenizer, sampled(sets.ift, 8))
+    for justify, sizes in ((False, (8, 16)), (True, (8,))):
+        judge = config.JudgeSection(justify=justify)
+        rows = eft.examples_from_ranks(sets.train, eft=config.EftSection(), judge=judge, seed=SEED).rows
+        for size in sizes:
+            name = "SFT, judge examples" + " with a justification" * justify
+            yield sft_case(name, tokenizer, step_of(tokenizer, rows, size))
+    yield sft_case("SFT, instructions", tokenizer, step_of(tokenizer, sets.ift, 8))
     ids = text_ids(tokenizer, sets.ift)
     for ratio in RATIOS:
         pairs = make_pairs(tokenizer, ids, ratio, pairs=4, pairs_per_prompt=1)
@@ -72,9 +75,11 @@ def both_trainers(*micro_batch_sizes: int) -> tuple[Line, ...]:
     return tuple(Line(trainer, size) for trainer in ("srlm", "TRL") for size in micro_batch_sizes)
 
 
-def sampled(rows: Sequence[Example], count: int) -> list[Example]:
-    """Return a random sample, as a step of a shuffled epoch is."""
-    return random.Random(SEED).sample(list(rows), count)
+def step_of(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Example], count: int) -> list[Example]:
+    """Return a step of a training on `rows`, neither its first, which has the longest row, nor its last."""
+    ids, _ = fit.encode_examples(tokenizer, rows)
+    step = StepOrder(ids, count, SEED, lambda: 0).steps(0)[1]
+    return [rows[index] for index in step]
 
 
 def sft_case(name: str, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Example]) -> Case:

@@ -44,7 +44,7 @@ class VllmEngine:
             torch.compiler.set_stance("force_eager")
         self.tokenizer = tokenizer
         self.sizes: dict[str, list[int]] = {}
-        self.has_processes = envs.VLLM_ENABLE_V1_MULTIPROCESSING
+        self.has_processes = envs.VLLM_ENABLE_V1_MULTIPROCESSING or engine.tensor_parallel_size > 1
         self._in_flight = 4 * engine.max_num_seqs
         self._own_top_p = on_cpu  # vLLM's own is fast on a GPU
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
