@@ -10,6 +10,7 @@ import torch
 from srlm.config import ModelSection
 from srlm.engines import factory
 from srlm.engines.base import Request, Sampling
+from torch._dynamo.utils import counters
 
 from tests.conftest import HANG_SECONDS
 from tests.engines.drawing import GREEDY, SAMPLED, VLLM, by_key, log_probabilities, requests
@@ -37,6 +38,7 @@ def in_vllm(folder, connection):
     found["unfinished"] = engine._llm.llm_engine.has_unfinished_requests()
     found["logprobs"] = engine.logprobs(list(requests(GREEDY, (30,))[0].prompt_ids))
     found["after reading"] = by_key(engine, requests(GREEDY, shared=20))
+    found["compiled"] = dict(counters["frames"])
     connection.send(found)
     engine.close()
 
@@ -183,6 +185,11 @@ def test_vllm_logprobs_of_given_tokens_equal_transformers(vllm_results, engine):
     expected = engine.logprobs(list(requests(GREEDY, (30,))[0].prompt_ids))
     assert vllm_results["logprobs"] == pytest.approx(expected, abs=1e-3)
     assert vllm_results["after reading"] == vllm_results["greedy"]
+
+
+@pytest.mark.slow
+def test_vllm_compiles_nothing_if_it_is_eager(vllm_results):
+    assert vllm_results["compiled"] == {}
 
 
 @pytest.mark.slow

@@ -288,6 +288,13 @@ def test_heavy_packages(monkeypatch, kinds, engine, build, expected):
     assert heavy_packages(config, kinds) == expected
 
 
+def test_what_is_preloaded_is_left_out_of_garbage_collections():
+    code = "import gc, srlm.workers.preload; print(gc.get_freeze_count())"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SRLM_")}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert int(found.stdout) > 1000
+
+
 # --- several processes ------------------------------------------------------------------------------------------------
 
 

@@ -184,6 +184,14 @@ def test_the_engine_is_never_idle(run, tiny_tokenizer):
     assert sum(number < 4 for number in full.in_flight) < nearly_idle
 
 
+@pytest.mark.parametrize("has_processes", [True, False])
+def test_an_engine_is_closed_if_it_has_processes(run, tiny_tokenizer, has_processes):
+    engine = ScriptedEngine(tiny_tokenizer, write, group=2)
+    engine.has_processes = has_processes
+    run().go(engine)
+    assert engine.closed == has_processes
+
+
 def test_each_stage_is_finished_when_its_file_is_complete(run, tiny_tokenizer):
     one, seen = run(), []
     engine = ScriptedEngine(tiny_tokenizer, write, group=2)
