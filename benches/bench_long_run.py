@@ -57,6 +57,7 @@ class Engine:
     """Generates answers of `tokens` tokens of 4.5 characters, and verdicts of 300 characters with random scores."""
 
     name = "scripted"
+    has_processes = False
 
     def __init__(self, tokens: int) -> None:
         draw = random.Random(0)
