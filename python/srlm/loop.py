@@ -239,7 +239,7 @@ class Loop:
         self.runner.set_title(display_name(model))
         target, metrics, name = self.run_dir.model(model), self.run_dir.file(model, "metrics.jsonl"), model_name(model)
         card = model_card(self.config, name, iteration(name), kind, sum(count_lines(file) for file in data))
-        return Train(f"{name}/{kind}", kind, self.config, base, target, metrics, data, sampled, card)
+        return Train(f"{name}/{kind}", kind, self.config, base, target, metrics, data, card, sampled=sampled)
 
     def _training_file(self, t: int) -> Path:
         positives = self.config.pairs.method == "positives_only"

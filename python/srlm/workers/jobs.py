@@ -116,10 +116,10 @@ class Train:
     target: Path
     metrics: Path
     data: tuple[Path, ...]
-    sampled: tuple[Path, ...] = ()  # candidates that `base` sampled with the run's engine
     card: dict[str, str] = field(default_factory=dict)
     pause_at: int | None = None  # train to this optimizer step only, and save the model to `pause_to`
     pause_to: Path | None = None
+    sampled: tuple[Path, ...] = ()  # candidates that `base` sampled with the run's engine
 
     def run(self, report: Reporter, finish: Finish) -> None:
         """Train and save."""
