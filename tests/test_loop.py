@@ -65,7 +65,7 @@ ORDER = [
 def test_m0_comes_first_and_the_sft_baseline_is_loaded_once(tiny_model, tmp_path):
     launcher = ScriptedLauncher()
     works = run(tmp_path / "run", tiny_model, launcher, head_to_head={"baselines": ["base", "sft"]})
-    assert jobs(launcher) == [*ORDER, ["sft/vs_m0", "m1/vs_sft", "m1/vs_m0"]]
+    assert jobs(launcher) == [*ORDER[:4], [*ORDER[4], "sft/vs_m0", "m1/vs_sft", "m1/vs_m0"]]
     assert works[0].folder == works[1].base == works[3].base == tiny_model
     assert works[0].config.model.chat_template == "plain"  # the template that M1 is trained with
     assert works[2].folder == str(tmp_path / "run" / "sft" / "model")
@@ -85,22 +85,32 @@ def test_nothing_is_evaluated_before_m1_if_not_wanted(tiny_model, tmp_path, sour
 def test_with_ranks_there_is_no_sft_baseline(tiny_model, tmp_path):
     launcher = ScriptedLauncher()
     run(tmp_path / "run", tiny_model, launcher, eft={"from": "ranks"}, head_to_head={"baselines": ["base", "sft"]})
+    assert jobs(launcher) == [ORDER[0], ["m1/sft"], [*ORDER[4], "m1/vs_m0"]]
+
+
+def test_another_judge_is_loaded_for_the_comparisons(tiny_model, tmp_path):
+    launcher = ScriptedLauncher()
+    works = run(tmp_path / "run", tiny_model, launcher, eft={"from": "ranks"}, head_to_head={"judge": tiny_model})
     assert jobs(launcher) == [ORDER[0], ["m1/sft"], ORDER[4], ["m1/vs_m0"]]
+    assert works[3].folder == tiny_model
 
 
-@pytest.mark.parametrize("stop_at", [0, 2])
+@pytest.mark.parametrize("stop_at", [0, 2, 4])
 def test_an_interrupted_evaluation_resumes_at_its_next_stage(tiny_model, tmp_path, stop_at):
-    """Of M0, and of the SFT baseline in the job that judges the seed."""
+    """Of M0, of the SFT baseline in the job that judges the seed, and of M1, which compares answers too."""
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", tiny_model, ScriptedLauncher(stop_at))
     launcher = ScriptedLauncher()
     run(tmp_path / "run", tiny_model, launcher)
-    assert jobs(launcher) == [ORDER[stop_at][1:], *ORDER[stop_at + 1 :], ["sft/vs_m0", "m1/vs_m0"]]
+    order = [*ORDER[:4], [*ORDER[4], "sft/vs_m0", "m1/vs_m0"]]
+    assert jobs(launcher) == [order[stop_at][1:], *order[stop_at + 1 :]]
 
 
 def test_m0_judges_and_answers_with_the_tasks_of_every_model(tiny_model, tmp_path):
     works = run(tmp_path / "run", tiny_model, ScriptedLauncher(), eft={"from": "ranks"})
-    for before, after in zip(works[0].tasks, works[2].tasks, strict=True):
+    comparison = works[2].tasks[2:]
+    assert [task.name for task in comparison] == ["m1/vs_m0"]
+    for before, after in zip(works[0].tasks, works[2].tasks[:2], strict=True):
         assert type(before) is type(after)
         assert isinstance(before, evaluation_tasks.JudgeTask | evaluation_tasks.AnswersTask)
         inputs = [name for name in before.__dataclass_fields__ if name not in ("name", "file")]

@@ -79,18 +79,18 @@ def serve(name: str, options: argparse.Namespace, connection: Connection) -> Non
 
     started = time.perf_counter()
     tokenizer = registry.load_tokenizer(options.model, ModelSection(name=options.model))
-    llm, run = load_srlm(options) if name == OURS else load_vllm(options)
-    computed = count_computed(llm)
+    engine, run = load_srlm(options) if name == OURS else load_vllm(options)
+    computed = count_computed(engine)
     connection.send(time.perf_counter() - started)
     while (work := connection.recv()) is not None:
         requests = WORKLOADS[work[0]](tokenizer, work[1])
-        llm.reset_prefix_cache()
+        engine.reset_prefix_cache()
         computed.clear()
         wall, cpu = time.perf_counter(), time.process_time()
         answers = run(requests)
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
         connection.send(Round(seconds, cpu_seconds, sum(computed), answers))
-    llm.llm_engine.engine_core.shutdown()
+    engine.engine_core.shutdown()
 
 
 def load_srlm(options: argparse.Namespace) -> tuple[Any, Runner]:
@@ -107,7 +107,7 @@ def load_srlm(options: argparse.Namespace) -> tuple[Any, Runner]:
             for done in engine.generate(requests)
         }
 
-    return engine._llm, run
+    return engine._engine, run
 
 
 def load_vllm(options: argparse.Namespace) -> tuple[Any, Runner]:
@@ -148,7 +148,7 @@ def load_vllm(options: argparse.Namespace) -> tuple[Any, Runner]:
             for request, output in zip(requests, outputs, strict=True)
         }
 
-    return llm, run
+    return llm.llm_engine, run
 
 
 def vllm_answer(request: Request, output: Any) -> Answer:
@@ -159,10 +159,10 @@ def vllm_answer(request: Request, output: Any) -> Answer:
     return Answer(output.text, ids, logprob, requested)
 
 
-def count_computed(llm: Any) -> list[int]:
+def count_computed(engine: Any) -> list[int]:
     """Return a list to which the engine core adds the number of tokens of each forward pass."""
     computed: list[int] = []
-    scheduler = llm.llm_engine.engine_core.engine_core.scheduler
+    scheduler = engine.engine_core.engine_core.scheduler
     schedule = scheduler.schedule
 
     def counted(*args: object, **settings: object) -> Any:

@@ -49,8 +49,9 @@ class ChatEncoder:
     """A tokenizer and its chat template, which encode conversations into rows of token ids.
 
     Ids are identical to those of Hugging Face's `tokenizers` for every `tokenizer.json` it can load. A plain BPE uses a
-    faster lane for text on which both agree (`lane_refusal` is the reason if it does not). Only the template adds
-    tokens; there is no truncation or padding. The string of a special token inside a message is encoded as text.
+    faster lane for text on which both agree (`lane_refusal` is the reason if it does not). It is opened once
+    256 KiB are encoded, which takes some tenths of a second. Only the template adds tokens; there is no truncation or
+    padding. The string of a special token inside a message is encoded as text.
 
     A message is a dict of `role` and `content`, both str. Rows are returned as ids, int32 [T], and cumulative lengths,
     int64 [N + 1]: row i is `ids[offsets[i]:offsets[i + 1]]`. Long batches are split over threads, with the same result.
@@ -77,7 +78,7 @@ class ChatEncoder:
 
     @property
     def lane_refusal(self) -> str | None:
-        """The reason why this tokenizer has no fast lane; None if it has one."""
+        """The reason why this tokenizer has no fast lane; None if it has one. Opens it."""
 
     def render(self, messages: _Messages, *, add_generation_prompt: bool) -> str:
         """Render one conversation unchanged, including the strings of special tokens.

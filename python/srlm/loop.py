@@ -136,6 +136,7 @@ class Loop:
         self.runner.set_title(f"M{t}")
         last = t == self.config.iterations
         tasks = [*self.evaluation.tasks(t), *([] if last else self._generation_tasks(t + 1))]
+        tasks += self.evaluation.own_comparisons(t)
         if self.config.prompts.model is not None and not last:
             name = f"m{t + 1}/prompts"
             writer, tasks = [[task for task in tasks if (task.name == name) is own] for own in (True, False)]

@@ -35,7 +35,7 @@ def in_vllm(folder, connection):
     drawn.close()
     found["after leaving"] = by_key(engine, requests(GREEDY, shared=20))
     found["dependent"] = dependent(engine, requests(GREEDY, shared=20))
-    found["unfinished"] = engine._llm.llm_engine.has_unfinished_requests()
+    found["unfinished"] = engine._engine.has_unfinished_requests()
     found["logprobs"] = engine.logprobs(list(requests(GREEDY, (30,))[0].prompt_ids))
     found["after reading"] = by_key(engine, requests(GREEDY, shared=20))
     found["compiled"] = dict(counters["frames"])

@@ -8,10 +8,11 @@ import socket
 import pytest
 from srlm.errors import InputError
 from srlm.evaluation import instructions
-from srlm.evaluation.instructions import CheckResult, case_results, check, read_instructions, score, write_answers
+from srlm.evaluation.instructions import CheckResult, answers_stage, case_results, check, read_instructions, score
 from srlm.evaluation.rules import counting, language
 from srlm.models import chat
 from srlm.rows.records import Candidate, read_rows
+from srlm.stages import generation
 
 from tests.conftest import DATA
 from tests.evaluation.test_rules import CASES
@@ -218,7 +219,7 @@ def write(tmp_path, tiny_tokenizer, read):
         engine = ScriptedEngine(tiny_tokenizer, lambda request: f"answer to {request.key}", **settings)
         report, file = Recorder(), tmp_path / name
         with contextlib.suppress(Interrupted):
-            write_answers(engine, rows, file, max_tokens=30, report=report)
+            generation.run(engine, answers_stage(engine, rows, file, max_tokens=30, report=report))
         return engine, report, read_rows(file, Candidate)
 
     return rows, write

@@ -39,6 +39,7 @@ def assert_same_ids(tokenizer: Tokenizer, texts: list[str]) -> native.ChatEncode
     tokenizer.no_truncation()
     tokenizer.no_padding()
     encoder = native.ChatEncoder(tokenizer.to_str())
+    _ = encoder.lane_refusal  # opens the lane
     found = rows(*encoder.encode_texts(texts))
     expected = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
     for text, mine, theirs in zip(texts, found, expected, strict=True):

@@ -25,7 +25,7 @@ from srlm.rows.records import (
     read_rows,
     write_rows,
 )
-from srlm.stages import eft, judge, pairs, prompts
+from srlm.stages import eft, generation, judge, pairs, prompts
 from srlm.stages.candidates import write_candidates
 
 from tests.scripted import Recorder, ScriptedEngine, completion
@@ -204,7 +204,8 @@ def test_instructions_are_checked_on_what_was_said(plain, tmp_path):
     write_rows(tmp_path / "data.jsonl", [row])
     rows = instructions.read_instructions(tmp_path / "data.jsonl")
     engine = scripted(plain, "<think>Well, no.</think>{}\nUser: a, b", "Fine.")
-    instructions.write_answers(engine, rows, tmp_path / "a", max_tokens=400, report=Recorder())
+    settings = {"max_tokens": 400, "report": Recorder()}
+    generation.run(engine, instructions.answers_stage(engine, rows, tmp_path / "a", **settings))
     answers = {found.prompt_id: found.text for found in read_rows(tmp_path / "a", Candidate)}
     assert instructions.score(rows, answers).prompt_strict.value == 1.0
 

@@ -8,6 +8,7 @@ import pytest
 from srlm import config as configuration
 from srlm.engines.base import Completion
 from srlm.errors import EngineError, WorkerError
+from srlm.evaluation.tasks import AnswersTask, InstructionsTask
 from srlm.models import chat
 from srlm.rows.records import Candidate, Example, FailedRequest, Prompt, Verdict, read_rows, write_rows
 from srlm.stages import pairs
@@ -119,12 +120,11 @@ def expected(run, tiny_tokenizer):
 def test_groups(run):
     prompts, candidates, verdicts = run().tasks
     other = JudgementsTask("seed/judgements", prompts.ift, prompts.file)
-    elsewhere = replace(candidates, prompts=verdicts.file)
+    answers = AnswersTask("m1/answers", prompts.ift, prompts.file)
     assert overlapping([other, prompts, candidates, verdicts]) == [[other], [prompts, candidates, verdicts]]
+    assert overlapping([other, answers, prompts, candidates]) == [[other], [answers, prompts, candidates]]
     assert overlapping([candidates, verdicts, other]) == [[candidates, verdicts], [other]]
     assert overlapping([prompts, other, candidates]) == [[prompts], [other], [candidates]]
-    assert overlapping([prompts, elsewhere]) == [[prompts], [elsewhere]]
-    assert overlapping([prompts, verdicts]) == [[prompts], [verdicts]]
     assert overlapping([]) == []
 
 
@@ -141,6 +141,41 @@ def test_rows_and_pairs_are_those_of_stages_one_after_the_other(run, expected, t
     assert report.starts == [(stage, total, 0) for stage, total in totals.items()]
     assert report.by_stage == totals
     assert report.in_flight == set()
+
+
+@pytest.mark.parametrize("most", [1, 7, 100])
+@pytest.mark.parametrize("after", [None, 0, 12, 40])
+def test_answers_that_no_task_reads_share_the_engine(run, expected, tiny_tokenizer, tmp_path, most, after):
+    """Their rows and results are those of a task that runs alone; the other stages come first."""
+    held_out = [Prompt(f"h{number}", f"Question {number}", "seed", [], -1) for number in range(4)]
+    write_rows(tmp_path / "held_out.jsonl", held_out)
+    kinds = {"key": 1, "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    write_rows(tmp_path / "rules.jsonl", [{**kinds, "prompt": f"Say {number}"} for number in range(3)])
+
+    def tasks(one):
+        folder = one.prompts.parent
+        return (
+            AnswersTask("m1/answers", tmp_path / "held_out.jsonl", folder / "answers.jsonl"),
+            InstructionsTask("m1/instructions", tmp_path / "rules.jsonl", folder / "instructions.jsonl"),
+        )
+
+    def found(one):
+        rows = [sorted(read_rows(task.file, Candidate), key=lambda row: row.id) for task in tasks(one)]
+        return rows, [{**one.finished[task.name], "seconds": 0} for task in tasks(one)]
+
+    apart, one = run("apart"), run()
+    for task in tasks(apart):
+        apart.go(ScriptedEngine(tiny_tokenizer, write), (task,))
+    every = (*tasks(one), *one.tasks)
+    if after is not None:
+        with pytest.raises(Interrupted):
+            one.go(ScriptedEngine(tiny_tokenizer, write, fail_after=after), every)
+    engine = Unordered(tiny_tokenizer, write, choose=ORDERS["first"], most=most)
+    one.go(engine, every)
+    assert (one.rows, one.pairs) == (expected.rows, expected.pairs)
+    assert found(one) == found(apart)
+    if after is None:
+        assert engine.requests[0].sampling.stop  # a prompt's
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -36,7 +36,9 @@ class VllmEngine:
         _set_environment(engine)
         import torch
         from transformers import AutoConfig
-        from vllm import LLM, envs
+        from vllm import EngineArgs, envs
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine.llm_engine import LLMEngine
 
         on_cpu = vllm_cpu.is_cpu()
         if on_cpu and engine.enforce_eager:
@@ -50,11 +52,14 @@ class VllmEngine:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
         end = generation.end_ids(generation.load(folder, config)[0], tokenizer)
         settings = settings_folder(generation.neutral(end, tokenizer.pad_token_id))
-        self._llm = LLM(
+        # vLLM's own copy of the tokenizer takes a second to load. Only models that also take images need one.
+        own_tokenizer = config.get_text_config() is not config
+        arguments = EngineArgs(
             model=folder,
             dtype=dtype,
             trust_remote_code=trust,
             generation_config=settings,  # the model's end tokens, none of its sampling settings
+            skip_tokenizer_init=not own_tokenizer,
             max_model_len=engine.length,
             max_num_seqs=engine.max_num_seqs,
             tensor_parallel_size=engine.tensor_parallel_size,
@@ -64,13 +69,15 @@ class VllmEngine:
             disable_log_stats=True,
             **(vllm_cpu.arguments(engine) if on_cpu else {}),
         )
+        # `vllm.LLM` does no more than this, but also tries the chat template, which no request uses.
+        self._engine: Any = LLMEngine.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
+        if not own_tokenizer:
+            self._engine.output_processor.tokenizer = tokenizer  # finds stop strings
 
     def generate(self, requests: Iterable[Request | None]) -> Iterator[Completion]:
         """See `Engine.generate`."""
         from srlm.engines.vllm_requests import completion, sampling_params
 
-        core: Any = self._llm.llm_engine
-        tokenizer = self._llm.get_tokenizer()
         waiting = iter(requests)
         running: dict[str, Request] = {}
         try:
@@ -78,16 +85,16 @@ class VllmEngine:
                 for request in available(waiting, self._in_flight - len(running), len(running)):
                     running[request.key] = request
                     prompt = {"prompt_token_ids": list(request.prompt_ids)}
-                    core.add_request(request.key, prompt, sampling_params(request, own_top_p=self._own_top_p))
+                    self._engine.add_request(request.key, prompt, sampling_params(request, own_top_p=self._own_top_p))
                 if not running:
                     return
                 before = len(running)
                 while len(running) == before:  # there is neither room nor a new request before one has finished
-                    for output in core.step():
+                    for output in self._engine.step():
                         if output.finished:
-                            yield completion(running.pop(output.request_id), output.outputs[0], tokenizer)
+                            yield completion(running.pop(output.request_id), output.outputs[0], self.tokenizer)
         finally:  # a caller may stop early; its remaining requests must not appear in the next call
-            core.abort_request(list(running))
+            self._engine.abort_request(list(running))
 
     def has_failed(self, _key: str) -> bool:
         """See `Engine.has_failed`."""
@@ -102,13 +109,17 @@ class VllmEngine:
         from vllm import SamplingParams
 
         params = SamplingParams(max_tokens=1, prompt_logprobs=0, temperature=0.0)
-        (output,) = self._llm.generate([{"prompt_token_ids": token_ids}], params, use_tqdm=False)
+        self._engine.add_request("logprobs", {"prompt_token_ids": token_ids}, params)
+        outputs: list[Any] = []
+        while not (outputs and outputs[-1].finished):
+            outputs += self._engine.step()
+        output = outputs[-1]
         positions = zip(token_ids[1:], output.prompt_logprobs[1:], strict=True)
         return [float(position[token].logprob) for token, position in positions]
 
     def close(self) -> None:
         """Shut the engine core down; without this the process would never exit."""
-        self._llm.llm_engine.engine_core.shutdown()
+        self._engine.engine_core.shutdown()
 
 
 def settings_folder(config: GenerationConfig) -> str:

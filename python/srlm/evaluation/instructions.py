@@ -19,7 +19,7 @@ from srlm.evaluation.rules.arguments import read_arguments
 from srlm.evaluation.rules.registry import RULES
 from srlm.rows.json_lines import read_objects
 from srlm.rows.records import CaseResult, Prompt, content_id
-from srlm.stages.candidates import write_candidates
+from srlm.stages.candidates import CandidatesStage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,17 +137,13 @@ def case_results(rows: Sequence[InstructionPrompt], answers: Mapping[str, str]) 
     return found
 
 
-def write_answers(
+def answers_stage(
     engine: Engine, rows: Sequence[InstructionPrompt], file: Path, *, max_tokens: int, report: Reporter
-) -> None:
-    """Append the missing responses to `file`: one greedy `Candidate` per prompt, each written when it finishes.
-
-    Raises:
-        StageError: a prompt plus `max_tokens` exceeds the engine's context.
-    """
+) -> CandidatesStage:
+    """Return the stage that appends the missing responses to `file`: one greedy `Candidate` per prompt."""
     prompts = [Prompt(row.id, row.prompt, "seed", [], -1) for row in rows]
     greedy = CandidatesSection(temperature=0.0, top_p=1.0, max_tokens=max_tokens).model_copy(update={"per_prompt": 1})
-    write_candidates(engine, prompts, file, candidates=greedy, seed=0, report=report, stage="instructions")
+    return CandidatesStage(engine, prompts, file, candidates=greedy, seed=0, report=report, stage="instructions")
 
 
 def _row(value: dict[str, object], where: str) -> InstructionPrompt:

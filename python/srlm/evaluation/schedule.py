@@ -3,7 +3,7 @@
 M0 and the SFT baseline (`run.model_names`) are evaluated as M_t is.
 
 M_t's own tasks (judging, answering held-out prompts, following instructions) run while it is loaded to generate new
-data. Head to head needs the answers of two models and loads its judge, so it is a separate job.
+data, and so does head to head if M_t is its judge. Otherwise head to head loads its judge, so it is a separate job.
 """
 
 from __future__ import annotations
@@ -86,21 +86,27 @@ class Schedule:
             if not self._is_done(task, {**base, **inputs}, (*trained, *depends_on))
         ]
 
+    def own_comparisons(self, t: int) -> list[CompareTask]:
+        """Return the unfinished comparisons for which M_t, which is loaded anyway, is the judge."""
+        is_judge = run_model(self.runner.config.head_to_head.judge) == t
+        return self._comparisons(t) if is_judge else []
+
     def compare(self, t: int) -> None:
         """Run the unfinished comparisons of the models up to M_t."""
-        runner = self.runner
-        number = run_model(runner.config.head_to_head.judge)
-        if not self.has_held_out() or (number is not None and number > t):
-            return
-        tasks = [
+        number = run_model(self.runner.config.head_to_head.judge)
+        if (number is None or number <= t) and (tasks := self._comparisons(t)):
+            self.compare_all(tasks)
+
+    def _comparisons(self, t: int) -> list[CompareTask]:
+        if not self.has_held_out():
+            return []
+        return [
             task
             for number in range(1, t + 1)
-            for later, earlier in matches(runner.config, number)
+            for later, earlier in matches(self.runner.config, number)
             for task in [self._comparison(later, earlier)]
             if not self._is_done(task, self.judge_key_inputs(), self._compared(later, earlier))
         ]
-        if tasks:
-            self.compare_all(tasks)
 
     def compare_all(self, tasks: list[CompareTask]) -> None:
         """Run comparisons in one job, so that the judge is loaded once."""

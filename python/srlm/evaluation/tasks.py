@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from srlm.models import chat
 from srlm.rows.records import Candidate, Comparison, Prompt, RankedAnswers, Verdict, read_rows
+from srlm.workers.tasks import run_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from srlm.evaluation.pairwise import Judge
     from srlm.evaluation.preferences import Preferences
     from srlm.reporter import Reporter
+    from srlm.stages.generation import GenerationStage
     from srlm.workers.jobs import Finish
-    from srlm.workers.tasks import Result
+    from srlm.workers.tasks import Growing, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,10 @@ class AnswersTask:
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
+        return run_alone(self, engine, config, seed, report)
+
+    def open(self, engine: Engine, config: Config, seed: int, report: Reporter, growing: Growing) -> GenerationStage:
+        """See `StreamTask.open`."""
         from srlm.stages import candidates
 
         max_prompt_tokens = config.engine.length - config.candidates.max_tokens
@@ -95,9 +101,11 @@ class AnswersTask:
         if too_long := len(prompts) - len(fitting):
             report.note(f"{self.name}: skipped {too_long} prompts that are too long for engine.max_model_len")
         once = config.candidates.model_copy(update={"per_prompt": 1})
-        candidates.write_candidates(
-            engine, fitting, self.file, candidates=once, seed=seed, report=report, stage="answers to held-out prompts"
-        )
+        settings: Any = {"seed": seed, "report": report, "stage": "answers to held-out prompts"}
+        return candidates.CandidatesStage(engine, fitting, self.file, candidates=once, **settings)
+
+    def result(self, config: Config, report: Reporter) -> Result:
+        """See `StreamTask.result`."""
         rows = read_rows(self.file, Candidate)
         characters = sum(len(row.text) for row in rows)
         return {"rows": len(rows), "mean_length": characters / max(1, len(rows))}
@@ -113,13 +121,22 @@ class InstructionsTask:
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
+        return run_alone(self, engine, config, seed, report)
+
+    def open(self, engine: Engine, config: Config, seed: int, report: Reporter, growing: Growing) -> GenerationStage:
+        """See `StreamTask.open`."""
+        from srlm.evaluation import instructions
+
+        rows = instructions.read_instructions(self.data)
+        most = config.evaluate.instructions_max_tokens
+        return instructions.answers_stage(engine, rows, self.file, max_tokens=most, report=report)
+
+    def result(self, config: Config, report: Reporter) -> Result:
+        """See `StreamTask.result`."""
         from srlm.evaluation import instructions
         from srlm.evaluation.paired import write_cases
 
         rows = instructions.read_instructions(self.data)
-        instructions.write_answers(
-            engine, rows, self.file, max_tokens=config.evaluate.instructions_max_tokens, report=report
-        )
         answers = {row.prompt_id: row.text for row in read_rows(self.file, Candidate)}
         found = instructions.score(rows, answers)
         write_cases(self.file, instructions.case_results(rows, answers))
@@ -150,7 +167,7 @@ class CompareTask:
             return self.compare(LocalJudge(engine, config.head_to_head, config.engine.length), config, report)
         prompts, answers = self._answered()
         pointwise.write_score_comparisons(
-            engine, prompts, answers, self.file, config=config, seed=seed, report=report, stage=self._stage
+            engine, prompts, answers, self.file, config=config, seed=config.seed, report=report, stage=self._stage
         )
         return self._result(prompts, answers, config)
 

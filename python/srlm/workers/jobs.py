@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from srlm.workers.tasks import Result, StreamTask, Task
 
 
+# Engines that end with this process. If they were released before, vLLM would take a second to take them apart.
+_KEPT: list[Engine] = []
+
+
 @dataclass(frozen=True, slots=True)
 class Generate:
     """Load a model into an engine and run tasks with it."""
@@ -73,8 +77,10 @@ class Generate:
                     tolerant = wrap(group[0])
                     finished(group[0], tolerant, group[0].run(tolerant, self.config, self.seed, report))
         finally:
-            if engine.has_processes:  # anything else ends with this process
+            if engine.has_processes:
                 engine.close()
+            else:
+                _KEPT.append(engine)
 
     def load(self, report: Reporter) -> Engine:
         """Load the engine."""

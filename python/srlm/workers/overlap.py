@@ -12,9 +12,8 @@ import time
 from typing import TYPE_CHECKING
 
 from srlm.engines.together import generate_together
-from srlm.progress import count_lines
 from srlm.reporter import SharedReporter
-from srlm.workers.tasks import CandidatesTask, PromptsTask, VerdictsTask
+from srlm.workers.tasks import PromptsTask, StreamTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,21 +24,16 @@ if TYPE_CHECKING:
     from srlm.engines.fault_tolerant import FaultTolerantEngine
     from srlm.reporter import Reporter
     from srlm.stages.generation import GenerationStage
-    from srlm.workers.tasks import Result, StreamTask, Task
+    from srlm.workers.tasks import Result, Task
 
     FinishTask = Callable[[Task, FaultTolerantEngine, Result], None]
 
 
 def overlapping(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Split tasks into those that run one after the other, each alone or with those that read what it writes."""
+    """Split tasks into those that run one after the other: neighbours that can share the engine run together."""
     groups: list[list[Task]] = []
     for task in tasks:
-        before = groups[-1][-1] if groups else None
-        if (
-            isinstance(task, CandidatesTask | VerdictsTask)
-            and isinstance(before, PromptsTask | CandidatesTask)
-            and task.source == before.file
-        ):
+        if groups and isinstance(task, StreamTask) and isinstance(groups[-1][-1], StreamTask):
             groups[-1].append(task)
         else:
             groups.append([task])
@@ -56,10 +50,10 @@ def run_together(
     finish: FinishTask,
     since: float,
 ) -> None:
-    """Run tasks with one engine, of which each reads the file of the one before.
+    """Run tasks with one engine.
 
     Args:
-        tasks: in the order in which they feed one another.
+        tasks: a task that reads the file of another comes after it.
         engine: the engine that they share.
         wrap: returns the fault-tolerant engine of a task; all of them wrap `engine`.
         config: the configuration.
@@ -72,13 +66,14 @@ def run_together(
     parts: list[_Part] = []
     with contextlib.ExitStack() as files:
         for task in tasks:
-            part = _Part(task, wrap(task))
             shared = SharedReporter(report, is_first=not parts)
+            part = _Part(task, wrap(task), config, shared)
             part.start(task.open(part.engine, config, seed, shared, growing))
             files.enter_context(part.files)
             growing[task.file] = part.has_ended
             parts.append(part)
-        # Prompts come first: they feed all others, and few are in flight. Then verdicts, so that none pile up.
+        # Prompts come first: they feed others, and few are in flight. Then verdicts, so that none pile up. What no
+        # other task reads (answers to held-out prompts) comes last, and fills the engine while others wait.
         first = [part for part in parts if isinstance(part.task, PromptsTask)]
         order = [*first, *(part for part in reversed(parts) if part not in first)]
         for number, completion in generate_together(
@@ -101,8 +96,9 @@ def _finish_ended(parts: list[_Part], finish: FinishTask) -> None:
 class _Part:
     """One of the stages that share an engine."""
 
-    def __init__(self, task: StreamTask, engine: FaultTolerantEngine) -> None:
+    def __init__(self, task: StreamTask, engine: FaultTolerantEngine, config: Config, report: Reporter) -> None:
         self.task, self.engine, self.files = task, engine, contextlib.ExitStack()
+        self._config, self._report = config, report
         self.is_finished = False
         self._stage: GenerationStage | None = None
         self._is_exhausted, self._seconds = False, 0.0
@@ -133,4 +129,4 @@ class _Part:
         """Close the file, and return the fields of the manifest entry; the time is the stage's share."""
         self._stage, self.is_finished = None, True
         self.files.close()
-        return {"rows": count_lines(self.task.file), "seconds": self._seconds}
+        return {**self.task.result(self._config, self._report), "seconds": self._seconds}

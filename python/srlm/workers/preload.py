@@ -26,7 +26,8 @@ if "trl" in os.environ.get("SRLM_PRELOAD", ""):
         from trl import DPOTrainer, SFTTrainer  # noqa: F401
 if "vllm" in os.environ.get("SRLM_PRELOAD", ""):
     with contextlib.suppress(ImportError):
-        from vllm import LLM  # noqa: F401
+        import vllm.v1.engine.llm_engine
+        import vllm.v1.worker.cpu_worker  # noqa: F401
 # A worker's garbage collections need not go through what lives as long as the worker does; they would also write to
 # pages that all workers share.
 gc.collect()

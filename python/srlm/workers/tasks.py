@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from srlm.progress import count_lines
 from srlm.rows.growing_file import GrowingFile, written
@@ -44,15 +44,15 @@ class Task(Protocol):
 Growing = Mapping["Path", "Callable[[], bool]"]
 
 
+@runtime_checkable
 class StreamTask(Task, Protocol):
-    """A task that can share the engine with the one that writes its input, `source`."""
-
-    @property
-    def source(self) -> Path | None:
-        """The file that it generates from, if it is a stage's."""
+    """A task that can share the engine with others, among them the one that writes its input."""
 
     def open(self, engine: Engine, config: Config, seed: int, report: Reporter, growing: Growing) -> GenerationStage:
         """Return the stage; it waits for the rows of files in `growing`."""
+
+    def result(self, config: Config, report: Reporter) -> Result:
+        """Return the fields of its manifest entry, from its complete file."""
 
 
 def _rows(path: Path, kind: type[Row], growing: Growing) -> GrowingFile[Row] | RowFile[Row]:
@@ -71,12 +71,7 @@ class PromptsTask:
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
-        return _run_alone(self, engine, config, seed, report)
-
-    @property
-    def source(self) -> None:
-        """See `StreamTask.source`."""
-        return
+        return run_alone(self, engine, config, seed, report)
 
     def open(self, engine: Engine, config: Config, seed: int, report: Reporter, growing: Growing) -> GenerationStage:
         """See `StreamTask.open`."""
@@ -89,6 +84,10 @@ class PromptsTask:
             engine, seeds, *files, prompts=config.prompts, seed=seed, report=report, known=known
         )
 
+    def result(self, config: Config, report: Reporter) -> Result:
+        """See `StreamTask.result`."""
+        return {"rows": count_lines(self.file)}
+
 
 @dataclass(frozen=True, slots=True)
 class CandidatesTask:
@@ -100,12 +99,7 @@ class CandidatesTask:
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
-        return _run_alone(self, engine, config, seed, report)
-
-    @property
-    def source(self) -> Path:
-        """See `StreamTask.source`."""
-        return self.prompts
+        return run_alone(self, engine, config, seed, report)
 
     def open(self, engine: Engine, config: Config, seed: int, report: Reporter, growing: Growing) -> GenerationStage:
         """See `StreamTask.open`."""
@@ -119,6 +113,10 @@ class CandidatesTask:
             engine, prompts, self.file, candidates=config.candidates, seed=seed, report=report, expected=expected
         )
 
+    def result(self, config: Config, report: Reporter) -> Result:
+        """See `StreamTask.result`."""
+        return {"rows": count_lines(self.file)}
+
 
 @dataclass(frozen=True, slots=True)
 class VerdictsTask:
@@ -131,12 +129,7 @@ class VerdictsTask:
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
-        return _run_alone(self, engine, config, seed, report)
-
-    @property
-    def source(self) -> Path:
-        """See `StreamTask.source`."""
-        return self.candidates
+        return run_alone(self, engine, config, seed, report)
 
     def open(self, engine: Engine, config: Config, seed: int, report: Reporter, growing: Growing) -> GenerationStage:
         """See `StreamTask.open`."""
@@ -151,6 +144,10 @@ class VerdictsTask:
             drop_orphans(self.file, Verdict, lambda row: row.candidate_id, known, report)
         settings: Any = {"judge": config.judge, "seed": seed, "report": report, "stage": "verdicts"}
         return judge.JudgeStage(engine, answers, self.file, **settings, expected=expected)
+
+    def result(self, config: Config, report: Reporter) -> Result:
+        """See `StreamTask.result`."""
+        return {"rows": count_lines(self.file)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +170,9 @@ class JudgementsTask:
         return {"rows": count_lines(self.file)}
 
 
-def _run_alone(task: StreamTask, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+def run_alone(task: StreamTask, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+    """Run a task with the engine to itself."""
     from srlm.stages import generation
 
     generation.run(engine, task.open(engine, config, seed, report, {}))
-    return {"rows": count_lines(task.file)}
+    return task.result(config, report)

@@ -1,7 +1,8 @@
 //! From texts to token ids, identical to Hugging Face's `tokenizers`.
 
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
@@ -12,19 +13,25 @@ use super::special::{Added, SpecialTokens};
 use super::special_marks::Marks;
 use crate::{Error, parallel};
 
+/// The bytes of text after which opening the fast lane pays off: it takes as
+/// long as encoding some of them without it.
+const LANE_BYTES: usize = 1 << 18;
+
 /// The tokenizer of a `tokenizer.json`, without truncation, padding and the
 /// tokens of the post-processor (the chat template writes those).
 pub struct Tokenizer {
     json: String,
     reference: tokenizers::Tokenizer,
-    lane: Result<FastLane, LaneRefusal>,
+    lane: OnceLock<Result<FastLane, LaneRefusal>>,
+    encoded_bytes: AtomicUsize, // before the lane is open
     special: SpecialTokens,
     guarded: OnceLock<Result<GuardedTokenizer, String>>,
 }
 
 impl Tokenizer {
-    /// Loads a `tokenizer.json` and opens the fast lane if its ids agree. The
-    /// `end_token` counts as special even if `tokenizer.json` does not say so.
+    /// Loads a `tokenizer.json`. The `end_token` counts as special even if
+    /// `tokenizer.json` does not say so. The fast lane is opened once there is
+    /// enough to encode, if its ids agree.
     ///
     /// # Errors
     /// [`Error::InvalidTokenizer`].
@@ -40,19 +47,45 @@ impl Tokenizer {
         let value: Value = serde_json::from_str(json).map_err(|error| invalid(&error))?;
         let added = added_tokens(&value, end_token);
         let special = SpecialTokens::new(added, !value["normalizer"].is_null())?;
-        let lane = FastLane::open(value, &|text| encode(&reference, text).ok());
         Ok(Self {
             json: json.to_owned(),
             reference,
-            lane,
+            lane: OnceLock::new(),
+            encoded_bytes: AtomicUsize::new(0),
             special,
             guarded: OnceLock::new(),
         })
     }
 
-    /// The reason why there is no fast lane; None if there is one.
+    /// The reason why there is no fast lane; None if there is one. Opens it.
     pub fn lane_refusal(&self) -> Option<&LaneRefusal> {
-        self.lane.as_ref().err()
+        self.open_lane().as_ref().err()
+    }
+
+    fn open_lane(&self) -> &Result<FastLane, LaneRefusal> {
+        self.lane.get_or_init(|| {
+            let open = || {
+                let value = serde_json::from_str(&self.json)
+                    .map_err(|error| LaneRefusal::Unsupported(error.to_string()))?;
+                FastLane::open(value, &|text| encode(&self.reference, text).ok())
+            };
+            catch_unwind(AssertUnwindSafe(open))
+                .unwrap_or_else(|_| Err(LaneRefusal::Unsupported("it panicked".to_owned())))
+        })
+    }
+
+    /// The fast lane, if there is one and it is worth opening for `bytes` more
+    /// of text.
+    fn lane_for(&self, bytes: usize) -> Option<&FastLane> {
+        let is_worthwhile = || {
+            let before = self.encoded_bytes.fetch_add(bytes, Ordering::Relaxed);
+            before.saturating_add(bytes) >= LANE_BYTES
+        };
+        if self.lane.get().is_some() || is_worthwhile() {
+            self.open_lane().as_ref().ok()
+        } else {
+            None
+        }
     }
 
     /// The strings of the special tokens.
@@ -79,7 +112,7 @@ impl Tokenizer {
     /// [may be used](lane_is_usable).
     pub(super) fn encode_with_lane(&self, text: &str, lane: bool) -> Result<Vec<u32>, Error> {
         if lane
-            && let Ok(lane) = &self.lane
+            && let Some(lane) = self.lane_for(text.len())
             && let Some(ids) = lane.encode(text, &|text| encode(&self.reference, text).ok())
         {
             return Ok(ids);

@@ -9,6 +9,7 @@ const TEMPLATE: &str = "{% for m in messages %}{{ '<|start|>' + m.role + '\\n' +
 fn encoder(json: &str, template: &str) -> ChatEncoder {
     let template = ChatTemplate::new(template, &[]).unwrap();
     let tokenizer = Tokenizer::from_json(json, None).unwrap();
+    tokenizer.lane_refusal(); // opens the lane
     ChatEncoder::new(tokenizer, Some(template), Some("<|end|>")).unwrap()
 }
 

@@ -7,7 +7,9 @@ use super::*;
 
 static TOKENIZERS: LazyLock<Vec<(&str, Tokenizer, bool)>> = LazyLock::new(|| {
     let read = |(name, json, lane): (_, String, _)| {
-        (name, Tokenizer::from_json(&json, None).unwrap(), lane)
+        let tokenizer = Tokenizer::from_json(&json, None).unwrap();
+        tokenizer.open_lane();
+        (name, tokenizer, lane)
     };
     test_tokenizers::every().into_iter().map(read).collect()
 });
@@ -22,6 +24,25 @@ fn the_lane_is_open_where_it_agrees() {
             tokenizer.lane_refusal()
         );
     }
+}
+
+/// Few texts are not worth the time that opening it takes.
+#[test]
+fn the_lane_is_opened_for_much_text() {
+    let tokenizer = Tokenizer::from_json(&test_tokenizers::byte_level(), None).unwrap();
+    let text = "the quick brown fox ".repeat(LANE_BYTES / 20 / 4);
+    for _ in 0..3 {
+        tokenizer.encode_with_lane(&text, true).unwrap();
+    }
+    assert!(tokenizer.lane.get().is_none());
+    for _ in 0..2 {
+        tokenizer.encode_with_lane(&text, false).unwrap();
+    }
+    assert!(tokenizer.lane.get().is_none());
+    for _ in 0..2 {
+        tokenizer.encode_with_lane(&text, true).unwrap();
+    }
+    assert!(tokenizer.lane.get().is_some_and(Result::is_ok));
 }
 
 /// A difference in any part closes the lane.
@@ -63,7 +84,7 @@ fn a_lane_that_differs_is_detected() {
 #[test]
 fn a_character_that_differs_is_kept_out_of_the_lane() {
     let tokenizer = Tokenizer::from_json(&test_tokenizers::byte_level(), None).unwrap();
-    let lane = tokenizer.lane.as_ref().ok().unwrap();
+    let lane = tokenizer.open_lane().as_ref().ok().unwrap();
     let liar = |text: &str| {
         let ids = encode(&tokenizer.reference, text).ok()?;
         Some(if text.contains('\u{1f600}') {
