@@ -63,6 +63,13 @@ def fresh(make: Callable[[], Any]) -> Callable[[], Any]:
     return unused.pop
 
 
+def loaded(tokenizer_json: str) -> ChatEncoder:
+    """Return an encoder with its fast lane, which is opened at the first large batch otherwise."""
+    encoder = ChatEncoder(tokenizer_json)
+    assert encoder.lane_refusal is None
+    return encoder
+
+
 def packed(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     offsets = np.zeros(len(rows) + 1, dtype=np.int64)
     np.cumsum([len(row) for row in rows], out=offsets[1:])
@@ -74,7 +81,7 @@ def test_texts_to_packed_ids(compare: Comparison, rows: int | None) -> None:
     once = texts()
     batch = once if rows is None else (once * (rows // len(once) + 1))[:rows]
     tokenizer_json = (MODEL / "tokenizer.json").read_text("utf-8")
-    ours = fresh(lambda: ChatEncoder(tokenizer_json))
+    ours = fresh(lambda: loaded(tokenizer_json))
     flat = fresh(lambda: FastTokenizer.from_json_str(tokenizer_json))
     lists = fresh(lambda: FastTokenizer.from_json_str(tokenizer_json))
     hugging_face = fresh(lambda: Tokenizer.from_str(tokenizer_json))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from srlm.engines.base import Engine
 
 MAX_TOKENS = 1024
-EXACT_TOKENS = 256  # enough where no engine rounds the weights: a wrong model is then off by far more than the sums
+EXACT_TOKENS = 128  # enough where no engine rounds the weights: a wrong model is then off by far more than the sums
 # The trainer only shows whether the written weights are its own: a broken merge or shard changes every token.
 TRAINER_TOKENS = 128
 MAX_CHARACTERS = 8 * MAX_TOKENS
