@@ -39,6 +39,9 @@ class PairLogps:
     chosen_lengths: torch.Tensor  # tokens
     rejected_lengths: torch.Tensor
     mean_chosen_length: torch.Tensor  # scalar, over all pairs of the call or as given, not only those of the chunk
+    confidences: torch.Tensor  # probabilities that the chosen answer is the better one; ones if none were given
+    chosen_scores: torch.Tensor  # what the pairs were selected by; zeros if none were given
+    rejected_scores: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class _Call:
     extra: torch.Tensor  # [P]
     lengths: torch.Tensor  # [P, 2]
     mean_chosen_length: torch.Tensor
+    confidences: torch.Tensor  # [P]
+    scores: torch.Tensor  # [P, 2]
     loss_fn: Callable[[PairLogps], torch.Tensor]
     transform: LogitTransform
     budget: int | None
@@ -77,6 +82,8 @@ def preference_loss(
     loss_fn: Callable[[PairLogps], torch.Tensor],
     *,
     weights: torch.Tensor | None = None,
+    confidences: torch.Tensor | None = None,
+    scores: torch.Tensor | None = None,
     extra_logps: torch.Tensor | None = None,
     lengths: torch.Tensor | None = None,
     mean_chosen_length: torch.Tensor | None = None,
@@ -103,6 +110,8 @@ def preference_loss(
             pair only. Autograd differentiates it in `chosen` and `rejected` only: tensors that it closes over get no
             gradient.
         weights: [P] factors of the pairs' losses (the mean is still over P), or None.
+        confidences: [P] for `PairLogps`: probabilities that the chosen answer is the better one, or None: ones.
+        scores: [P, 2] for `PairLogps`: those of the chosen and the rejected answer, or None: zeros.
         extra_logps: [P] added to both log-probabilities before the loss, without gradient: the log-probability of the
             prefix that both answers share, if its rows are left out because they cancel.
         lengths: [P, 2] tokens of the answers, if rows were left out; by default the number of rows not masked.
@@ -139,6 +148,8 @@ def preference_loss(
         extra=_pair_tensor(extra_logps, "extra_logps", (pairs,), 0.0, hidden, acc_dtype),
         lengths=lengths,
         mean_chosen_length=mean_chosen_length.to(hidden.device, acc_dtype),
+        confidences=_pair_tensor(confidences, "confidences", (pairs,), 1.0, hidden, acc_dtype),
+        scores=_pair_tensor(scores, "scores", (pairs, 2), 0.0, hidden, acc_dtype),
         loss_fn=loss_fn,
         transform=LogitTransform(softcap, logit_scale, temperature),
         budget=budget,
@@ -242,6 +253,9 @@ def _loss_and_grad(call: _Call, sums: torch.Tensor, group: slice) -> tuple[torch
                 chosen_lengths=call.lengths[group, 0],
                 rejected_lengths=call.lengths[group, 1],
                 mean_chosen_length=call.mean_chosen_length,
+                confidences=call.confidences[group],
+                chosen_scores=call.scores[group, 0],
+                rejected_scores=call.scores[group, 1],
             )
         )
         if losses.shape != leaf.shape[:1]:

@@ -198,7 +198,13 @@ WRONG = [
     ("dpo: {loss_type: [exo_pair]}", ["dpo: the loss exo_pair needs a label_smoothing above 0"]),
     (
         "dpo: {loss_type: [simpo, apo_zero]}",
-        ["dpo: the loss simpo can be combined with these losses only: hinge, ipo, robust"],
+        ["dpo: the loss simpo can be combined with these losses only: dpop, hinge, ipo, nll"],
+    ),
+    ("dpo: {loss_type: [aot, nll]}", ["dpo: the loss nll can be combined with these losses only: dpop, hinge"]),
+    ("dpo: {dpop_lambda: -1.0}", ["dpo.dpop_lambda", "greater than or equal to 0"]),
+    (
+        "pairs: {weight: margin}\ndpo: {loss_type: [sigmoid, aot]}",
+        ["pairs.weight=margin: TRL's loss aot takes no weights; use losses among dpop"],
     ),
     ("dpo: {simpo_gamma: -1.0}", ["dpo.simpo_gamma"]),
     ("prompts: {examples_seed: 0, examples_generated: 0}", ["prompts.examples_seed", "must not both be 0"]),

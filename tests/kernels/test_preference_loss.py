@@ -27,9 +27,16 @@ def weights_of(case):
     return torch.rand(case.pairs, generator=torch.Generator().manual_seed(8)) + 0.5
 
 
+def targets_of(case):
+    """Confidences and scores of the pairs."""
+    generator = torch.Generator().manual_seed(9)
+    return torch.rand(case.pairs, generator=generator), torch.rand(case.pairs, 2, generator=generator)
+
+
 def ours(case, loss_fn=SIGMOID, scale=1.0):
     """Loss, log-probabilities and gradients: a dictionary of tensors."""
     device = case.hidden.device
+    confidences, scores = targets_of(case)
     loss, metrics = preference_loss(
         case.hidden,
         case.weight,
@@ -38,6 +45,8 @@ def ours(case, loss_fn=SIGMOID, scale=1.0):
         references(case).to(device),
         loss_fn,
         weights=weights_of(case).to(device),
+        confidences=confidences.to(device),
+        scores=scores.to(device),
         bias=case.bias,
         budget=case.budget,
         **case.options,
@@ -54,7 +63,9 @@ def plain(case, loss_fn=SIGMOID, scale=1.0):
     counts = [int((case.labels[start:end] != -100).sum()) for start, end in pairwise(case.cu_seqlens)]
     lengths = torch.tensor(counts).view(-1, 2).to(sums)
     mean = lengths[:, 0].sum() / max(len(lengths), 1)
-    pairs = PairLogps(sums[:, 0], sums[:, 1], refs[:, 0], refs[:, 1], lengths[:, 0], lengths[:, 1], mean)
+    confidences, scores = (each.to(sums) for each in targets_of(case))
+    columns = [side for each in (sums, refs, lengths) for side in each.unbind(1)]
+    pairs = PairLogps(*columns, mean, confidences, *scores.unbind(1))
     loss = (loss_fn(pairs) * weights_of(case).to(sums)).sum() / max(len(sums), 1)
     if sums.requires_grad and loss.requires_grad:
         (scale * loss).backward()
@@ -275,8 +286,9 @@ def test_a_bias_that_is_not_contiguous():
         whole = plain(replace(case, bias=bias.clone().requires_grad_()))
         refs = references(case)
         with_refs, _ = preference_loss(
-            case.hidden, case.weight, case.labels, case.cu_seqlens, refs, SIGMOID, weights=weights_of(case), bias=bias
-        )
+            case.hidden, case.weight, case.labels, case.cu_seqlens, refs, SIGMOID, weights=weights_of(case), bias=bias,
+            confidences=targets_of(case)[0],
+        )  # fmt: skip
         assert float((with_refs - whole["loss"]).detach()) == pytest.approx(0, abs=1e-12)
         assert found.isfinite()
 
@@ -380,7 +392,7 @@ def test_invalid_inputs(changes, message):
 
 def test_per_pair_values_of_a_wrong_shape():
     case = CASES["one pair"]
-    for name in ("ref_logps", "weights", "extra_logps", "lengths"):
+    for name in ("ref_logps", "weights", "confidences", "scores", "extra_logps", "lengths"):
         given = {"ref_logps": None, name: torch.zeros(3, 3)}
         with pytest.raises(ValueError, match=rf"expected {name} \[1.*\], found \[3, 3\]"):
             preference_loss(case.hidden, case.weight, case.labels, case.cu_seqlens, loss_fn=SIGMOID, **given)

@@ -145,6 +145,7 @@ CHANGES = {
     "pairs.top_k=9": set(),  # these only with methods that use them
     "pairs.rho=0.3": set(),
     "pairs.max_per_prompt=9": set(),
+    "pairs.weight=margin": {"pairs"},
     "pairs.keep_truncated=true": {"pairs"},
     "sft.learning_rate=1": {"sft"},
     "sft.lora={rank: 4}": {"sft"},

@@ -10,7 +10,7 @@ from srlm.errors import StageError
 from srlm.evaluation.data_metrics import data_metrics, row_counts
 from srlm.loop import Loop
 from srlm.reporter import SilentReporter
-from srlm.rows.records import Candidate, DroppedPrompt, Prompt, Verdict, read_rows, write_rows
+from srlm.rows.records import Candidate, DroppedPrompt, Pair, Prompt, Verdict, read_rows, write_rows
 from srlm.run.run_dir import RunDir
 from srlm.run.stage_runner import StageRunner
 from srlm.stages import pairs
@@ -37,6 +37,19 @@ def test_the_loop_writes_the_rows_of_the_method(tmp_path, method):
     file = "positives" if method == "positives_only" else "pairs"
     assert read_rows(run.file(2, f"{file}.jsonl"), type(made[0])) == made
     assert (run.entry("m2/pairs")["rows"], run.entry("m2/pairs")["drops"]) == (len(made), drops)
+
+
+@pytest.mark.parametrize(("weight", "max_score"), [("uniform", 5), ("margin", 5), ("margin", 10)])
+def test_weights_of_pairs(tmp_path, weight, max_score):
+    words = ("pairs.method=margin", f"pairs.weight={weight}", f"judge.max_score={max_score}")
+    given = rows(FOUR, FOUR)
+    prepared(tmp_path, given, *words)[0].build_pairs(2)
+    found = read_rows(tmp_path / "run" / "m2" / "pairs.jsonl", Pair)
+    margins = [pair.chosen_score - pair.rejected_score for pair in found]
+    assert len(set(margins)) > 1
+    expected = [1.0] * len(found) if weight == "uniform" else [margin / max_score for margin in margins]
+    assert [pair.weight for pair in found] == pytest.approx(expected, abs=1e-9)
+    assert {pair.confidence for pair in found} == {1.0}
 
 
 def prepared(path, given, *words):
@@ -117,17 +130,17 @@ def drawn(seed, prompts=60):
 # The file's SHA-256 by method and score. With sampled scores, whose sums are exact, these are also the files that were
 # written when every row was still held, from rows sorted by prompt, index and sample.
 WRITTEN = [
-    ("best_worst", "sampled", "39671ffbdef94156"),
-    ("best_worst", "expected", "af30c2ad30be2735"),
-    ("length_controlled", "sampled", "3b92b1db1fc0c143"),
-    ("length_controlled", "expected", "af30c2ad30be2735"),
-    ("margin", "sampled", "d7639b7d38c52653"),
-    ("margin", "expected", "75aed3d209453091"),
+    ("best_worst", "sampled", "86e88060c3ea61ef"),
+    ("best_worst", "expected", "2dc3ae1c6bec066e"),
+    ("length_controlled", "sampled", "ee61781d809b7beb"),
+    ("length_controlled", "expected", "2dc3ae1c6bec066e"),
+    ("margin", "sampled", "eebba33511d146b2"),
+    ("margin", "expected", "2e9bc1c4f45d4d60"),
     ("positives_only", "sampled", "8e2b8dbc8428a5cf"),
-    ("random", "sampled", "d5e31e94f88f3909"),
-    ("random", "expected", "f90756d115cad86a"),
-    ("top_bottom", "sampled", "5b2c6fa380fac6c2"),
-    ("top_bottom", "expected", "115d8502fa29a2a7"),
+    ("random", "sampled", "2f4f4d20143f4b27"),
+    ("random", "expected", "2c48caa3d383ee47"),
+    ("top_bottom", "sampled", "4a8619890e0c9e90"),
+    ("top_bottom", "expected", "22e63aa79c762a1d"),
 ]
 
 

@@ -26,6 +26,7 @@ from srlm.config.section import Section
 from srlm.config.training import (
     FUSED_LOSSES,
     MICRO_BATCH_LOSSES,
+    OWN_LOSSES,
     SMOOTHED_LOSSES,
     DpoSection,
     LaunchSection,
@@ -38,6 +39,7 @@ from srlm.config.training import (
 __all__ = [
     "FUSED_LOSSES",
     "MICRO_BATCH_LOSSES",
+    "OWN_LOSSES",
     "SMOOTHED_LOSSES",
     "Action",
     "CandidatesSection",

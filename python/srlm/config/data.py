@@ -244,5 +244,10 @@ class PairsSection(Section):
         None,
         description="For `margin` and `top_bottom`: keep at most this many pairs per prompt, largest margin first.",
     )
+    weight: Literal["uniform", "margin"] = Field(
+        "uniform",
+        description="Weight of a pair in the loss: 1 for all, or the difference of its two scores as a fraction of "
+        "`judge.max_score`.",
+    )
     keep_truncated: bool = Field(False, description="Also use responses truncated at `candidates.max_tokens`.")
     min_count: Count = Field(1, description="Stop the run if an iteration yields fewer pairs than this.")

@@ -19,7 +19,7 @@ from srlm.config.data import (
 )
 from srlm.config.evaluation import EndpointSection, EvaluateSection, GatesSection, HeadToHeadSection
 from srlm.config.section import Count, Section
-from srlm.config.training import DpoSection, LaunchSection, SftSection
+from srlm.config.training import FUSED_LOSSES, DpoSection, LaunchSection, SftSection
 
 
 def _one_line(value: str) -> str:
@@ -73,6 +73,11 @@ class Config(Section):
             )
         if self.judge.score == "expected" and self.pairs.method == "positives_only":
             raise ValueError("pairs.method=positives_only needs perfect scores, which judge.score=expected never gives")
+        if self.pairs.weight != "uniform" and (other := set(self.dpo.loss_type) - FUSED_LOSSES):
+            raise ValueError(
+                f"pairs.weight={self.pairs.weight}: TRL's loss {min(other)} takes no weights; use losses among "
+                f"{', '.join(sorted(FUSED_LOSSES))}, or pairs.weight=uniform"
+            )
         if self.head_to_head.judge == "endpoint" and self.endpoint.model is None:
             raise ValueError("head_to_head.judge=endpoint needs endpoint.model, the name of the model on the server")
         if self.head_to_head.judge == "endpoint" and self.head_to_head.by == "pointwise":

@@ -10,13 +10,14 @@ from srlm.config.section import Count, Section, Share
 
 LossType = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
-    "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm", "simpo",
+    "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm", "simpo", "dpop", "sppo", "nll",
 ]  # fmt: skip
 SMOOTHED_LOSSES = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
 # These sort the pairs of a micro-batch (Melnyk et al. 2024, arXiv 2406.05882), so its size changes the loss.
 MICRO_BATCH_LOSSES = frozenset({"aot", "aot_unpaired"})
-# The losses of `srlm.losses`. TRL has all of them except simpo, so simpo can only be combined with these.
-FUSED_LOSSES = frozenset({"sigmoid", "hinge", "robust", "ipo", "sigmoid_norm", "simpo", "sft"})
+# The losses of `srlm.losses`. TRL lacks some of them, which can only be combined with one another.
+OWN_LOSSES = frozenset({"simpo", "dpop", "sppo", "nll"})
+FUSED_LOSSES = frozenset({"sigmoid", "hinge", "robust", "ipo", "sigmoid_norm", "sft"}) | OWN_LOSSES
 
 
 class LoraSection(Section):
@@ -101,7 +102,8 @@ class DpoSection(TrainingSection):
         ["sigmoid"],
         min_length=1,
         description="Losses to sum, by TRL's names: `sigmoid` (DPO), `ipo`, `hinge`, `robust`, `sigmoid_norm`, `sft` "
-        "(negative log-likelihood of the chosen response) …; and `simpo`.",
+        "(negative log-likelihood per token of all chosen responses) …; and `simpo`, `dpop` (DPO-Positive), `sppo` and "
+        "`nll` (negative log-likelihood per token of each chosen response).",
     )
     loss_weights: list[Annotated[float, Field(gt=0)]] | None = Field(
         None, description="Weight of each loss in `loss_type`; null: 1 each."
@@ -111,6 +113,9 @@ class DpoSection(TrainingSection):
         description="Assumed label-flip rate of the pairs, for `robust`, `exo_pair`, `aot` and `aot_unpaired`.",
     )
     simpo_gamma: Annotated[float, Field(ge=0)] = Field(0.5, description="Target reward margin of `simpo`.")
+    dpop_lambda: Annotated[float, Field(ge=0)] = Field(
+        50.0, description="Penalty of `dpop` on a chosen response that is less likely than under the reference model."
+    )
     eval_steps: Count | None = Field(
         None,
         description="Compare with the checkpoint kept so far every this many optimizer steps, as set in "
@@ -131,9 +136,9 @@ class DpoSection(TrainingSection):
             raise ValueError(f"label_smoothing applies to these losses only: {', '.join(sorted(SMOOTHED_LOSSES))}")
         if "exo_pair" in names and self.label_smoothing == 0:
             raise ValueError("the loss exo_pair needs a label_smoothing above 0 (its paper uses 0.001)")
-        if "simpo" in names and not set(names) <= FUSED_LOSSES:
+        if (own := sorted(OWN_LOSSES & set(names))) and not set(names) <= FUSED_LOSSES:
             raise ValueError(
-                f"the loss simpo can be combined with these losses only: {', '.join(sorted(FUSED_LOSSES))}"
+                f"the loss {own[0]} can be combined with these losses only: {', '.join(sorted(FUSED_LOSSES))}"
             )
         return self
 

@@ -138,7 +138,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A preference pair in TRL's conversational format, with its candidates' ids and the engine's token ids."""
+    """A preference pair in TRL's conversational format, with its candidates' ids and the engine's token ids.
+
+    `weight` multiplies its loss; `confidence` is the probability that the chosen answer is the better one.
+    """
 
     prompt_id: str
     prompt: list[Message]
@@ -150,6 +153,16 @@ class Pair:
     rejected_score: float
     chosen_token_ids: list[Natural] | None = None
     rejected_token_ids: list[Natural] | None = None
+    weight: float = 1.0
+    confidence: float = 1.0
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the pair, or None."""
+        if self.weight < 0:
+            return f"'weight' must not be negative (found {self.weight:g})"
+        if not 0 <= self.confidence <= 1:
+            return f"'confidence' must be a probability (found {self.confidence:g})"
+        return None
 
 
 @dataclass(frozen=True, slots=True)

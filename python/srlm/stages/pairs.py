@@ -44,6 +44,7 @@ class PairSelection:
     chosen: NDArray[np.int64]  # [R]
     rejected: NDArray[np.int64] | None  # [R], None for positives
     drops: dict[str, int]
+    max_margin: float | None = None  # pairs are weighted by their margin over this; None: all alike
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -64,6 +65,7 @@ class PairSelection:
     ) -> Iterator[Pair]:
         for chosen_index, rejected_index in zip(self.chosen, rejected_indices, strict=True):
             prompt = prompts[int(self.answers.prompt[chosen_index])]
+            scores = float(self.mean[chosen_index]), float(self.mean[rejected_index])
             chosen, rejected = (candidates[int(self.answers.row[index])] for index in (chosen_index, rejected_index))
             yield Pair(
                 prompt_id=prompt.id,
@@ -72,10 +74,11 @@ class PairSelection:
                 rejected=chat.assistant(rejected.text),
                 chosen_id=chosen.id,
                 rejected_id=rejected.id,
-                chosen_score=float(self.mean[chosen_index]),
-                rejected_score=float(self.mean[rejected_index]),
+                chosen_score=scores[0],
+                rejected_score=scores[1],
                 chosen_token_ids=chosen.training_token_ids,
                 rejected_token_ids=rejected.training_token_ids,
+                weight=1.0 if self.max_margin is None else round((scores[0] - scores[1]) / self.max_margin, 9),
             )
 
     def _examples(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> Iterator[Example]:
@@ -125,7 +128,8 @@ def select(
         length=answers.length,
     )
     drops["too_few_scored"] += answers.prompts - len(np.unique(answers.prompt))
-    return PairSelection(answers, scores, mean, chosen, rejected, drops)
+    max_margin = judge.max_score if pairs.weight == "margin" else None
+    return PairSelection(answers, scores, mean, chosen, rejected, drops, max_margin)
 
 
 def write_pairs(

@@ -16,7 +16,7 @@ from trl import DPOConfig
 from srlm.errors import InputError
 from srlm.models import chat, fit
 from srlm.rows.equal_answers import has_equal_sides
-from srlm.training import reference_logps, train
+from srlm.training import pair_targets, reference_logps, train
 from srlm.training.callbacks import Progress
 from srlm.training.dpo_trainer import PreferenceTrainer, can_fuse
 from srlm.training.sampled_logps import known_logps
@@ -53,8 +53,8 @@ def train_dpo(
     Pairs whose two answers are the same, as texts or as token ids, are dropped and counted: they prefer nothing.
 
     Raises:
-        InputError: a token id is not in the model's vocabulary, no pair fits `dpo.max_length`, or the answers of all
-            pairs are the same.
+        InputError: a token id is not in the model's vocabulary, no pair fits `dpo.max_length`, the answers of all pairs
+            are the same, or a loss cannot take a pair's weight, confidence or scores.
         StageError: the model computes its logits in an unsupported way (`fused_head.check_head`).
     """
     tokenizer, given = train.load_tokenizer(job, report), len(pairs)
@@ -66,15 +66,18 @@ def train_dpo(
     fits = [pair_length(row) <= longest for row in rows]
     fitting = list(compress(rows, fits))
     known = known_logps(list(compress(pairs, fits)), fitting, sampled)
+    columns = [pair_targets.columns(pair) for pair in compress(pairs, fits)]
     names = [f"{row.chosen_id} against {row.rejected_id}" for row in compress(pairs, fits)]
     if not fitting:
         raise InputError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({longest}); raise it")
     model = train.load_trainable(dpo, job)
     chat.check_token_ids(model, [ids for pair in pairs for ids in (pair.chosen_token_ids, pair.rejected_token_ids)])
+    is_fused = can_fuse(dpo.loss_type, model)
+    pair_targets.check(pairs, dpo.loss_type, is_fused=is_fused)
     nodes = train.max_nodes(dpo, 2 * longest)
     form, reference_form = train.mask_forms(model, dpo, nodes, report)
     args = DPOConfig(
-        **train.arguments(dpo, job, whole_steps=can_fuse(dpo.loss_type, model)),
+        **train.arguments(dpo, job, whole_steps=is_fused),
         beta=dpo.beta,
         loss_type=dpo.loss_type,
         loss_weights=dpo.loss_weights,
@@ -85,11 +88,12 @@ def train_dpo(
     trainer = PreferenceTrainer(
         model=model,
         args=args,
-        train_dataset=Dataset.from_list(fitting),
+        train_dataset=Dataset.from_list([{**row, **more} for row, more in zip(fitting, columns, strict=True)]),
         processing_class=tokenizer,
         callbacks=[Progress("dpo", job.metrics, report)],
         peft_config=train.lora_config(dpo.lora, dpo.dropout),
         simpo_gamma=dpo.simpo_gamma,
+        dpop_lambda=dpo.dpop_lambda,
         report=report,
         micro_batch_size=dpo.micro_batch_size,
         form=form,

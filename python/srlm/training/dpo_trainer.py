@@ -19,8 +19,10 @@ import torch
 from trl import DPOTrainer
 
 from srlm import losses
+from srlm.config import OWN_LOSSES
 from srlm.errors import StageError
 from srlm.reporter import SilentReporter
+from srlm.training import pair_targets
 from srlm.training.balancing import has_balancing_loss
 from srlm.training.fused_head import add_fused_head
 from srlm.training.head_requests import PreferenceRequest
@@ -54,9 +56,11 @@ if TYPE_CHECKING:
 class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedSteps, DPOTrainer):
     """A DPOTrainer on rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`), which are not truncated.
 
+    Rows may also have `weight`, `confidence`, `chosen_score` and `rejected_score` (see `pair_targets`).
+
     Takes TRL's keyword arguments. `model` must be a loaded model, `args` must have `precompute_ref_log_probs` and no
     `max_length`, and `data_collator` must not be given. Additional arguments:
-        simpo_gamma: target margin of the loss `simpo`, which TRL's configuration lacks.
+        simpo_gamma, dpop_lambda: settings of the losses `simpo` and `dpop`, which TRL's configuration lacks.
         reference_file: cache file of the reference log-probabilities, or None.
         reference_key: returns the key of the cache (`reference_logps.key_of`); called in the main process only.
         known_reference: per pair, log-probabilities of its two answers that an engine in float32 has computed under
@@ -69,7 +73,7 @@ class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedS
 
     Raises:
         ValueError: an argument has an unsupported value.
-        StageError: the loss is `simpo` and the model needs TRL's own implementation, or the model computes its logits
+        StageError: TRL lacks the loss and the model needs TRL's own implementation, or the model computes its logits
             in an unsupported way.
     """
 
@@ -82,11 +86,13 @@ class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedS
     DEFAULT_COUNT: ClassVar[str] = "pairs"
     loss_weights: list[float]  # TRL's, as the next
     router_aux_loss_coef: float
+    _signature_columns: list[str] | None  # transformers'
 
     def __init__(
         self,
         *,
         simpo_gamma: float = 0.5,
+        dpop_lambda: float = 50.0,
         reference_file: Path | None = None,
         reference_key: Callable[[], str] = str,
         known_reference: Sequence[Logps | None] = (),
@@ -105,7 +111,7 @@ class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedS
         self._reference_file, self._reference_key = reference_file, reference_key
         self._known_reference = known_reference
         self._report = report or SilentReporter()
-        self._loss_fn = fused_loss(config, model, simpo_gamma)
+        self._loss_fn = fused_loss(config, model, simpo_gamma, dpop_lambda)
         if self._loss_fn is not None:
             add_fused_head(model)
             if ref_model is not None:
@@ -115,9 +121,10 @@ class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedS
             self._reference_form = reference_form or form
             self.planner = self._planner(kwargs, micro_batch_size, form, max_nodes)
             kwargs["data_collator"] = collate
-        elif "simpo" in config.loss_type:
+        elif own := sorted(OWN_LOSSES & set(config.loss_type)):
             raise StageError(
-                "dpo: TRL trains this mixture of experts and does not support the loss simpo; use another dpo.loss_type"
+                f"dpo: TRL trains this mixture of experts and does not support the loss {own[0]}; use another "
+                "dpo.loss_type"
             )
         with without_model_hash():
             super().__init__(**kwargs)
@@ -146,6 +153,11 @@ class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedS
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:  # noqa: ANN401  TRL's signature
         return dataset
 
+    def _set_signature_columns_if_needed(self) -> None:
+        if self._signature_columns is None:
+            super()._set_signature_columns_if_needed()
+            self._signature_columns = [*(self._signature_columns or ()), *pair_targets.COLUMNS]
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:  # noqa: ANN401  TRL's signature
         if self.planner is None:
             sampler: Sampler[int] | None = super()._get_train_sampler(train_dataset)
@@ -162,7 +174,8 @@ class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedS
 
     def pass_loss(self, model: Any, one: Pass, totals: StepTotals) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
         """See `WholeSteps`: the pass's share of the mean over the pairs of the step."""
-        device, count = self.args.device, len(one.examples)
+        device = self.args.device
+        weights, confidences, scores = pair_targets.tensors(one.examples, device)
         refs = [[row["ref_chosen_logps"], row["ref_rejected_logps"]] for row in one.examples]
         ref_logps = torch.tensor(refs, device=device).view(-1, 2)  # [B, 2]
         layout = build_layout(one.layout, one.examples, drop_shared_prefix=self._drop_shared)
@@ -171,7 +184,9 @@ class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedS
             layout,
             cast("LossFn", self._loss_fn),
             ref_logps,
-            weights=torch.full((count,), float(count * totals.processes / pairs), device=device),
+            weights=weights * float(len(weights) * totals.processes / pairs),
+            confidences=confidences,
+            scores=scores,
             mean_chosen_length=totals.counts["chosen_tokens"] / pairs,
         )
         outputs = model(**one.layout.model_inputs(device), head_request=request)
@@ -245,13 +260,13 @@ class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedS
             self.loss_weights, self.router_aux_loss_coef = before
 
 
-def fused_loss(config: DPOConfig, model: PreTrainedModel, simpo_gamma: float) -> LossFn | None:
+def fused_loss(config: DPOConfig, model: PreTrainedModel, simpo_gamma: float, dpop_lambda: float) -> LossFn | None:
     """Return the loss as a function of pairs, or None if TRL's own implementation is needed."""
     plain = config.f_divergence_type == "reverse_kl" and config.ld_alpha is None and not config.use_weighting
     names = list(config.loss_type)
     if not plain or not can_fuse(names, model, config.router_aux_loss_coef):
         return None
-    settings = losses.LossSettings(config.beta, config.label_smoothing, simpo_gamma)
+    settings = losses.LossSettings(config.beta, config.label_smoothing, simpo_gamma, dpop_lambda)
     return losses.combine(names, config.loss_weights or [1.0] * len(names), settings)
 
 

@@ -43,7 +43,8 @@ class OpaqueMetrics:
 
 
 class PreferenceRequest:
-    """A loss of pairs. `ref_logps` is [B, 2]; `weights` [B] and `mean_chosen_length` are those of `preference_loss`."""
+    """A loss of pairs: `ref_logps` [B, 2], `weights` [B], `confidences` [B], `scores` [B, 2] and `mean_chosen_length`
+    are those of `preference_loss`."""
 
     def __init__(
         self,
@@ -52,11 +53,14 @@ class PreferenceRequest:
         ref_logps: torch.Tensor,
         *,
         weights: torch.Tensor | None = None,
+        confidences: torch.Tensor | None = None,
+        scores: torch.Tensor | None = None,
         mean_chosen_length: torch.Tensor | None = None,
     ) -> None:
         """See the class."""
         self.layout, self.loss_fn, self.ref_logps, self.width = layout, loss_fn, ref_logps, layout.width
-        self.weights, self.mean_chosen_length = weights, mean_chosen_length
+        self.weights, self.confidences, self.scores = weights, confidences, scores
+        self.mean_chosen_length = mean_chosen_length
 
     def run(self, hidden: torch.Tensor, weight: torch.Tensor, **options: Any) -> dict[str, Any]:  # noqa: ANN401
         """Return `loss`, a float32 scalar, and `metrics`, `OpaqueMetrics` of `PreferenceMetrics`."""
@@ -74,6 +78,8 @@ class PreferenceRequest:
             self.ref_logps,
             self.loss_fn,
             weights=self.weights,
+            confidences=self.confidences,
+            scores=self.scores,
             extra_logps=prefix_logps,
             lengths=layout.lengths,
             mean_chosen_length=self.mean_chosen_length,
