@@ -184,7 +184,7 @@ class Loop:
 
     def build_pairs(self, t: int) -> None:
         """Select the preference pairs (or the perfect answers) that M_t is trained on, if they pass the gates."""
-        config, file = self.config, self._training_file(t)
+        config, file = self.config.at(t), self._training_file(t)
         if self.runner.is_done(f"m{t}/pairs", file, stage_inputs.pairs(config), (f"m{t}/verdicts",)):
             return
         rows = self._files(t, "prompts", "candidates", "verdicts")

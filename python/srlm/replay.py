@@ -215,7 +215,7 @@ def _pairs(
     name = f"m{t}/{'positives' if kind is Example else 'pairs'}.jsonl"
     kept = RowFile(run.path / name, kind)
     try:
-        selected = pairs.select(*rows, pairs=config.pairs, judge=config.judge, seed=data_seed(config, t))
+        selected = pairs.select(*rows, pairs=config.pairs.at(t), judge=config.judge, seed=data_seed(config, t))
     except InputError as error:  # a row without its prompt or candidate: nothing can be selected
         return Check(f"{name}: selected by the scores", len(kept), [str(error)])
     problems = [

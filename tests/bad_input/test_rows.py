@@ -71,6 +71,12 @@ def row(command: tuple[str, ...], file: str, good: dict[str, Any], *says: str, *
 
 
 VALUES = [
+    Case(
+        "pairs: a list over the iterations of a run",
+        (*PAIRS, "pairs.rho=[0, 0.3]"),
+        ("pairs.rho: is a list over the iterations of a run", "set one value, as pairs.rho=0.1"),
+        FILES,
+    ),
     row(EARLIER, "p.jsonl", PROMPT, "'text' must be a string (found 5)", FIX, text=5),
     row(HELD_OUT, "p.jsonl", PROMPT, "unknown field 'texts'", "a Prompt has: id, text", texts=1),
     row(HELD_OUT, "p.jsonl", PROMPT, "unknown field 'attempt'", "a RankedAnswers has", id=..., answers=["a", "b"]),

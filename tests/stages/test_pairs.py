@@ -52,14 +52,30 @@ def test_weights_of_pairs(tmp_path, weight, max_score):
     assert {pair.confidence for pair in found} == {1.0}
 
 
-def prepared(path, given, *words):
+def test_a_margin_for_each_iteration(tmp_path):
+    words = ("pairs.method=margin", "pairs.min_margin=[0, 9, 2]")
+    given, found = rows(FOUR, FOUR), []
+    for t in (2, 3, 4, 5):
+        loop, _ = prepared(tmp_path / f"{t}", given, *words, t=t)
+        if t == 3:
+            with pytest.raises(StageError, match="2 below margin"):
+                loop.build_pairs(t)
+        else:
+            loop.build_pairs(t)
+            found.append(read_rows(tmp_path / f"{t}" / "run" / f"m{t}" / "pairs.jsonl", Pair))
+    margins = [min(pair.chosen_score - pair.rejected_score for pair in some) for some in found]
+    assert margins == [1, 2, 2]
+    assert len(found[1]) == len(found[2]) < len(found[0])
+
+
+def prepared(path, given, *words, t=2):
     """Return the loop of a run with judged candidates for M2, and its reporter."""
     config = configuration.build({"model": {"name": "unused"}}, words)
     run, told = RunDir.open(path / "run", config), []
     for name, some in zip(("prompts", "candidates", "verdicts"), given, strict=True):
-        write_rows(run.file(2, f"{name}.jsonl"), some)
-    if run.entry("m2/verdicts") is None:
-        run.finish("m2/verdicts", {"cache_key": "key"}, 0.0, {"rows": len(given[2])})
+        write_rows(run.file(t, f"{name}.jsonl"), some)
+    if run.entry(f"m{t}/verdicts") is None:
+        run.finish(f"m{t}/verdicts", {"cache_key": "key"}, 0.0, {"rows": len(given[2])})
     return Loop(StageRunner(config, run, Silent(), SilentReporter()), told.append), told
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from srlm.config.section import Count, Section, Share, Temperature, TopP
+from srlm.config.section import Count, NumberByIteration, Section, Share, ShareByIteration, Temperature, TopP, value_of
 
 HANGUL_FILLERS = "\u115f\u1160\u3164\uffa0"  # letters without a shape
 
@@ -229,16 +229,19 @@ class PairsSection(Section):
         "these at random; `top_bottom`: the `pairs.top_k` best against as many worst; `positives_only`: SFT on "
         "responses with a perfect score instead of DPO.",
     )
-    min_margin: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="Minimum difference of the two scores; ties are always dropped."
+    min_margin: NumberByIteration = Field(
+        0.0,
+        description="Minimum difference of the two scores; ties are always dropped. A list has one value for M2, one "
+        "for M3 …; the last holds for all later models.",
     )
     top_k: Count = Field(
         2, description="For `top_bottom`: number of responses to take from each end, at most half of them."
     )
-    rho: Share = Field(
+    rho: ShareByIteration = Field(
         0.1,
         description="For `length_controlled`: responses within this fraction of the prompt's score range from the "
-        "best score count as good, from the worst score as bad; below 0.5 no response is both.",
+        "best score count as good, from the worst score as bad; below 0.5 no response is both. May be a list, as "
+        "`pairs.min_margin`.",
     )
     max_per_prompt: Count | None = Field(
         None,
@@ -251,3 +254,7 @@ class PairsSection(Section):
     )
     keep_truncated: bool = Field(False, description="Also use responses truncated at `candidates.max_tokens`.")
     min_count: Count = Field(1, description="Stop the run if an iteration yields fewer pairs than this.")
+
+    def at(self, t: int) -> PairsSection:
+        """Return the settings of M_t's pairs, without lists over iterations."""
+        return self.model_copy(update={"min_margin": value_of(self.min_margin, t), "rho": value_of(self.rho, t)})

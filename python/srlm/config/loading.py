@@ -13,12 +13,14 @@ from pydantic import BaseModel, ValidationError
 
 from srlm.config.renamed import current_name, use_current_names, warn
 from srlm.config.schema import Config
+from srlm.config.section import LIST, ONE_VALUE
 from srlm.config.training import LoraSection
 from srlm.errors import InputError, one_line
 from srlm.rows.checks import short_repr
 from srlm.rows.json_lines import reason_of
 
-NOT_KEYS = ("list[str]", "literal['all-linear']", "[key]")  # parts of a pydantic error location that are no keys
+# Parts of a pydantic error location that are no keys.
+NOT_KEYS = ("list[str]", "literal['all-linear']", "[key]", ONE_VALUE, LIST)
 COMMAND_LINE = "command line"  # the source of overrides, in messages
 
 

@@ -57,6 +57,10 @@ class Config(Section):
     head_to_head: HeadToHeadSection = HeadToHeadSection()
     endpoint: EndpointSection = EndpointSection()
 
+    def at(self, t: int) -> Config:
+        """Return the configuration of M_t's data (t from 2), without lists over iterations."""
+        return self.model_copy(update={"pairs": self.pairs.at(t)})
+
     @model_validator(mode="after")
     def _check(self) -> Config:
         if self.judge.score_pattern is not None and not self.judge.justify:

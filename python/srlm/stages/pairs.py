@@ -11,7 +11,7 @@ file, the answers to a prompt by their index (see `score_table`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def select(
 ) -> PairSelection:
     """Select training rows by `pairs.method`: pairs, or the answers with a perfect score (the paper's ablation).
 
-    `seed` is the sampling seed of `pairs.method: random`.
+    `pairs` are the settings of one iteration (`PairsSection.at`), `seed` is the sampling seed of `pairs.method: random`.
 
     Raises:
         InputError: a candidate's prompt, or a verdict's candidate, is not among the given rows.
@@ -120,10 +120,10 @@ def select(
         usable,
         texts,
         method=pairs.method,
-        min_margin=pairs.min_margin,
+        min_margin=cast("float", pairs.min_margin),
         seed=seed,
         k=pairs.top_k,
-        rho=pairs.rho,
+        rho=cast("float", pairs.rho),
         max_per_prompt=pairs.max_per_prompt,
         length=answers.length,
     )
