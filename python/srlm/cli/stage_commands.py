@@ -156,7 +156,9 @@ def pairs(
     loaded = stage_config(config, overrides, "unused")
     for name in ("min_margin", "rho"):
         if isinstance(getattr(loaded.pairs, name), list):
-            raise InputError(f"pairs.{name}: is a list over the iterations of a run; set one value, as pairs.{name}=0.1")
+            raise InputError(
+                f"pairs.{name}: is a list over the iterations of a run; set one value, as pairs.{name}=0.1"
+            )
     for given in (prompts, candidates, verdicts):
         if out.exists() and given.exists() and out.samefile(given):
             raise InputError(f"--out {out}: is an input file; use another --out")
