@@ -100,7 +100,7 @@ def select(
 ) -> PairSelection:
     """Select training rows by `pairs.method`: pairs, or the answers with a perfect score (the paper's ablation).
 
-    `pairs` are the settings of one iteration (`PairsSection.at`), `seed` is the sampling seed of `pairs.method: random`.
+    `pairs` are the settings of one iteration (`PairsSection.at`); `seed` is the sampling seed of `method: random`.
 
     Raises:
         InputError: a candidate's prompt, or a verdict's candidate, is not among the given rows.
