@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from srlm.errors import InputError
 from srlm.evaluation import schedule
 from srlm.models import fit, registry, shape
 from srlm.rows.json_lines import read_bytes
@@ -19,9 +20,14 @@ def preflight(config: Config) -> None:
 
     Raises:
         InputError: the judge prompt, a seed file, accelerate's file, a chat template or a local model is invalid, or
-            the configured lengths do not fit into a local model's context.
+            the configured lengths do not fit into a local model's context; or a loss cannot take the judge's scores.
     """
     judge_prompt.check(config.judge)
+    if "sppo" in config.dpo.loss_type and config.judge.max_score > 1:
+        raise InputError(
+            "dpo.loss_type: sppo takes scores that are win rates, from 0 to 1, and the judge's go up to "
+            f"{config.judge.max_score:g} (judge.max_score); use another loss, or srlm dpo with pairs of your own"
+        )
     seed_sets.load(config.seed_data, config.seed)
     if config.launch.accelerate_config is not None:
         read_bytes(Path(config.launch.accelerate_config))

@@ -36,6 +36,12 @@ YAML = [
     file("a Python object", "model: !!python/object/apply:os.getcwd []", "c.yaml", "line 1", "python/object", "fix"),
     file("a date that does not exist", MODEL + "name: 2026-02-30", "c.yaml", "not valid YAML", "day", "fix the file"),
     file("a list without end", MODEL + "seed: " + "[" * 5000, "c.yaml", "not valid YAML", "fix the file"),
+    file(
+        "scores that are no win rates",
+        MODEL + "dpo: {loss_type: [sppo]}",
+        "sppo takes scores",
+        "the judge's go up to 5",
+    ),
     file("a bomb of aliases", MODEL + BOMB + "judge: {samples: *x}", "c.yaml", "judge.samples", "valid integer"),
     file("NUL bytes", b"\0\0", "c.yaml", "not valid YAML", "fix the file"),
     Case(

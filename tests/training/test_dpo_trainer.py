@@ -1,6 +1,5 @@
 """The fused DPO trainer against TRL's: losses, gradients, logged metrics, and the fallback to TRL."""
 
-import copy
 import json
 import math
 
@@ -13,9 +12,8 @@ from srlm.errors import StageError
 from srlm.kernels.output_head import OutputHead
 from srlm.models import registry
 from srlm.training import reference_logps
-from srlm.training.dpo_trainer import PreferenceTrainer, can_fuse
-from srlm.training.preference_layout import build_layout, pair_rows
-from srlm.training.step_order import StepOrder
+from srlm.training.dpo_trainer import PreferenceTrainer
+from srlm.training.preference_layout import build_layout
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
@@ -28,120 +26,10 @@ from transformers import (
     MixtralConfig,
     MixtralForCausalLM,
 )
-from trl import DPOConfig, DPOTrainer
 
+from tests.training.dpo_trainers import TrlTrainer, arguments, curve, make_rows, train, worst
 
-class TrlTrainer(DPOTrainer):
-    """TRL's own trainer, without its tokenisation, with one micro-batch per step, so that its means are right.
-
-    It visits the rows in the same order, if the loss is one of those that are fused.
-    """
-
-    def _get_train_sampler(self, train_dataset=None):
-        if not plain(self.args) or not can_fuse(self.args.loss_type, self.model, self.args.router_aux_loss_coef):
-            return super()._get_train_sampler(train_dataset)
-        rows = [pair_rows(example)[0] for example in self.train_dataset]
-        return StepOrder(rows, self.args.train_batch_size, self.args.seed, lambda: int(self.state.epoch or 0))
-
-    def _prepare_dataset(self, dataset, *_, **__):
-        return dataset
-
-
-def make_rows(count=12, seed=0, *, shared=0):
-    """Pairs of random tokens with various lengths; the answers of a pair share a prefix of `shared` tokens."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def tokens(low, high):
-        length = int(torch.randint(low, high, (1,), generator=generator))
-        return torch.randint(3, 500, (length,), generator=generator).tolist()
-
-    rows = []
-    for _ in range(count):
-        beginning = tokens(shared, shared + 1) if shared else []
-        rows.append(
-            {
-                "prompt_ids": tokens(2, 9),
-                "chosen_ids": [*beginning, *tokens(1, 14), 2],
-                "rejected_ids": [*beginning, *tokens(1, 14), 2],
-            }
-        )
-    return rows
-
-
-def arguments(folder, **changes):
-    settings = {
-        "output_dir": str(folder),
-        "per_device_train_batch_size": 2,
-        "gradient_accumulation_steps": 2,
-        "learning_rate": 2e-3,
-        "lr_scheduler_type": "constant",
-        "max_steps": 20,
-        "precompute_ref_log_probs": True,
-        "use_cpu": True,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "max_length": None,
-        "seed": 3,
-    }
-    return DPOConfig(**{**settings, **changes})
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models this small are slower with more threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def make(tmp_path, tiny_model, tiny_tokenizer):
-    """Build a trainer of a class, from the same weights each time."""
-
-    def build(kind, rows=None, *, model=None, options=None, **changes):
-        model = registry.load_model(tiny_model, dtype=torch.float32) if model is None else copy.deepcopy(model)
-        args = arguments(tmp_path / kind.__name__, **changes)
-        if kind is TrlTrainer and not by_micro_batch(args):
-            args.per_device_train_batch_size *= args.gradient_accumulation_steps
-            args.gradient_accumulation_steps = 1
-        return kind(
-            model=model,
-            args=args,
-            train_dataset=Dataset.from_list(rows or make_rows()),
-            processing_class=tiny_tokenizer,
-            **(options or {}),
-        )
-
-    return build
-
-
-def plain(args):
-    """Whether the arguments have none of the variants of TRL's own."""
-    return args.f_divergence_type == "reverse_kl" and args.ld_alpha is None and not args.use_weighting
-
-
-def by_micro_batch(args):
-    """Whether the loss is a function of micro-batches by definition."""
-    return any(name.startswith("aot") for name in args.loss_type)
-
-
-def train(trainer):
-    """Train and return the logged metrics of each step."""
-    trainer.train()
-    return [entry for entry in trainer.state.log_history if "loss" in entry]
-
-
-def curve(steps, name="loss"):
-    return [step[name] for step in steps]
-
-
-def worst(one, other):
-    return max(abs(left - right) for left, right in zip(one, other, strict=True))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- 20 steps as with TRL ---------------------------------------------------------------------------------------------
@@ -161,8 +49,8 @@ SAME_LOSSES = {
 
 
 @pytest.mark.parametrize("name", SAME_LOSSES)
-def test_20_steps_as_with_trl(make, name):
-    ours, theirs = (make(kind, **SAME_LOSSES[name]) for kind in (PreferenceTrainer, TrlTrainer))
+def test_20_steps_as_with_trl(make_trainer, name):
+    ours, theirs = (make_trainer(kind, **SAME_LOSSES[name]) for kind in (PreferenceTrainer, TrlTrainer))
     assert ours.is_fused
     one, other = train(ours), train(theirs)
     assert len(one) == len(other) == 20
@@ -183,12 +71,12 @@ def test_20_steps_as_with_trl(make, name):
             assert torch.allclose(left, right, atol=2e-3)
 
 
-def test_lora_as_with_trl(make):
+def test_lora_as_with_trl(make_trainer):
     from peft import LoraConfig
 
     options = {"peft_config": LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")}
     curves = [
-        curve(train(make(kind, options=dict(options), gradient_checkpointing=checkpointing)))
+        curve(train(make_trainer(kind, options=dict(options), gradient_checkpointing=checkpointing)))
         for kind in (PreferenceTrainer, TrlTrainer)
         for checkpointing in (False, True)
     ]
@@ -196,9 +84,9 @@ def test_lora_as_with_trl(make):
     assert abs(curves[0][0] - curves[0][-1]) > 0.01
 
 
-def test_a_frozen_head_has_no_gradient(make, monkeypatch):
+def test_a_frozen_head_has_no_gradient(make_trainer, monkeypatch):
     monkeypatch.delattr(OutputHead, "_add_grad_weight")
-    trainer = make(PreferenceTrainer, max_steps=1)
+    trainer = make_trainer(PreferenceTrainer, max_steps=1)
     trainer.model.get_output_embeddings().weight.requires_grad_(False)
     before = trainer.model.get_output_embeddings().weight.clone()
     train(trainer)
@@ -214,7 +102,7 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_other_families(make, name):
+def test_other_families(make_trainer, name):
     kind, config, own = FAMILIES[name]
     torch.manual_seed(1)
     model = kind(
@@ -230,12 +118,14 @@ def test_other_families(make, name):
         )
     )
     torch.nn.init.normal_(model.get_output_embeddings().weight, std=0.3)  # so that scale and cap matter
-    curves = [curve(train(make(trainer, model=model, max_steps=6))) for trainer in (PreferenceTrainer, TrlTrainer)]
+    curves = [
+        curve(train(make_trainer(trainer, model=model, max_steps=6))) for trainer in (PreferenceTrainer, TrlTrainer)
+    ]
     assert worst(*curves) < 1e-5
     assert abs(curves[0][0] - curves[0][-1]) > 1e-3
 
 
-def test_a_reference_is_checked_as_well(make, tiny_model):
+def test_a_reference_is_checked_as_well(make_trainer, tiny_model):
     class Odd(LlamaForCausalLM):
         def forward(self, *args, **kwargs):
             outputs = super().forward(*args, **kwargs)
@@ -243,7 +133,7 @@ def test_a_reference_is_checked_as_well(make, tiny_model):
             return outputs
 
     with pytest.raises(StageError, match="computes its logits in an unsupported way"):
-        make(PreferenceTrainer, options={"ref_model": Odd.from_pretrained(tiny_model)})
+        make_trainer(PreferenceTrainer, options={"ref_model": Odd.from_pretrained(tiny_model)})
 
 
 # --- fallback to TRL --------------------------------------------------------------------------------------------------
@@ -251,21 +141,21 @@ def test_a_reference_is_checked_as_well(make, tiny_model):
 
 @pytest.mark.parametrize("name", ["exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero",
                                   "apo_down", "discopop"])  # fmt: skip
-def test_losses_of_trls_own(make, name):
+def test_losses_of_trls_own(make_trainer, name):
     changes = {"loss_type": [name, "sigmoid"], "label_smoothing": 0.01, "max_steps": 2}
-    ours, theirs = (make(kind, **changes) for kind in (PreferenceTrainer, TrlTrainer))
+    ours, theirs = (make_trainer(kind, **changes) for kind in (PreferenceTrainer, TrlTrainer))
     assert not ours.is_fused
     assert curve(train(ours)) == pytest.approx(curve(train(theirs)), rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("changes", [{"ld_alpha": 0.5}, {"use_weighting": True}, {"f_divergence_type": "forward_kl"}])
-def test_variants_of_trls_own(make, changes):
-    ours, theirs = (make(kind, max_steps=2, **changes) for kind in (PreferenceTrainer, TrlTrainer))
+def test_variants_of_trls_own(make_trainer, changes):
+    ours, theirs = (make_trainer(kind, max_steps=2, **changes) for kind in (PreferenceTrainer, TrlTrainer))
     assert not ours.is_fused
     assert curve(train(ours)) == pytest.approx(curve(train(theirs)), abs=1e-6)
 
 
-def test_experts_with_a_balancing_loss(make):
+def test_experts_with_a_balancing_loss(make_trainer):
     torch.manual_seed(2)
     small = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_local_experts": 2}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 512, "pad_token_id": 0}
@@ -273,12 +163,12 @@ def test_experts_with_a_balancing_loss(make):
         model = MixtralForCausalLM(MixtralConfig(**small, **heads, router_aux_loss_coef=coefficient))
         # The balancing loss is a function of micro-batches.
         steps = {"max_steps": 2, "gradient_accumulation_steps": 1}
-        ours, theirs = (make(kind, model=model, **steps) for kind in (PreferenceTrainer, TrlTrainer))
+        ours, theirs = (make_trainer(kind, model=model, **steps) for kind in (PreferenceTrainer, TrlTrainer))
         assert ours.is_fused == fused
         assert worst(curve(train(ours)), curve(train(theirs))) < 1e-5
 
 
-def test_simpo_where_trl_is_needed(make):
+def test_simpo_where_trl_is_needed(make_trainer):
     model = MixtralForCausalLM(
         MixtralConfig(
             hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_local_experts=2, num_attention_heads=2,
@@ -286,7 +176,7 @@ def test_simpo_where_trl_is_needed(make):
         )
     )  # fmt: skip
     with pytest.raises(StageError, match="TRL trains this mixture of experts and does not support the loss simpo"):
-        make(PreferenceTrainer, model=model, loss_type=["simpo"])
+        make_trainer(PreferenceTrainer, model=model, loss_type=["simpo"])
 
 
 @pytest.mark.parametrize(
@@ -297,21 +187,23 @@ def test_simpo_where_trl_is_needed(make):
         ({}, {"data_collator": print}, "data_collator"),
     ],
 )
-def test_unsupported_arguments(make, changes, options, message):
+def test_unsupported_arguments(make_trainer, changes, options, message):
     with pytest.raises(ValueError, match=message):
-        make(PreferenceTrainer, options=options, **changes)
+        make_trainer(PreferenceTrainer, options=options, **changes)
 
 
-def test_prompt_tuning_as_with_trl(make):
+def test_prompt_tuning_as_with_trl(make_trainer):
     """Virtual tokens precede the rows."""
     from peft import PromptTuningConfig
 
     options = {"peft_config": PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")}
-    curves = [curve(train(make(kind, options=dict(options), max_steps=4))) for kind in (PreferenceTrainer, TrlTrainer)]
+    curves = [
+        curve(train(make_trainer(kind, options=dict(options), max_steps=4))) for kind in (PreferenceTrainer, TrlTrainer)
+    ]
     assert worst(*curves) < 1e-5
 
 
-def test_an_existing_adapter(make, tiny_model):
+def test_an_existing_adapter(make_trainer, tiny_model):
     from peft import LoraConfig, get_peft_model
 
     curves = []
@@ -319,7 +211,7 @@ def test_an_existing_adapter(make, tiny_model):
         torch.manual_seed(6)
         lora = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
         model = get_peft_model(registry.load_model(tiny_model, dtype=torch.float32), lora)
-        curves.append(curve(train(make(kind, model=model, max_steps=4))))
+        curves.append(curve(train(make_trainer(kind, model=model, max_steps=4))))
     assert worst(*curves) < 1e-5
 
 
@@ -338,10 +230,10 @@ def head_rows(trainer):
     return len(layout.rows), len(layout.shared_rows)
 
 
-def test_dropping_a_shared_prefix_changes_nothing(make):
+def test_dropping_a_shared_prefix_changes_nothing(make_trainer):
     rows = [*make_rows(6, shared=5), *make_rows(4, seed=1)]
     rows.append({"prompt_ids": [5, 6], "chosen_ids": [7, 8, 9], "rejected_ids": [7, 8]})  # prefix of the other
-    ours, theirs = (make(kind, rows) for kind in (PreferenceTrainer, TrlTrainer))
+    ours, theirs = (make_trainer(kind, rows) for kind in (PreferenceTrainer, TrlTrainer))
     everything = sum(len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in rows)
     assert head_rows(ours) == (everything - 2 * (6 * 5 + 2), 6 * 5 + 2)
     one, other = train(ours), train(theirs)
@@ -352,22 +244,22 @@ def test_dropping_a_shared_prefix_changes_nothing(make):
 
 @pytest.mark.parametrize("kept", [{"loss_type": ["ipo"]}, {"loss_type": ["sigmoid", "sft"]},
                                   {"loss_type": ["sigmoid_norm"]}, {"loss_type": ["simpo"]}])  # fmt: skip
-def test_a_shared_prefix_is_kept_if_it_does_not_cancel(make, kept):
-    assert head_rows(make(PreferenceTrainer, make_rows(6, shared=5), **kept))[1] == 0
+def test_a_shared_prefix_is_kept_if_it_does_not_cancel(make_trainer, kept):
+    assert head_rows(make_trainer(PreferenceTrainer, make_rows(6, shared=5), **kept))[1] == 0
 
 
-def test_a_shared_prefix_is_kept_if_passes_differ(make, tiny_model):
+def test_a_shared_prefix_is_kept_if_passes_differ(make_trainer, tiny_model):
     """Two forward passes with dropout or noise differ, so the prefix does not cancel exactly."""
     from peft import LoraConfig
 
     model = registry.load_model(tiny_model, dtype=torch.float32, dropout=0.1)
     rows = make_rows(6, shared=5)
     lora = {"peft_config": LoraConfig(r=2, lora_dropout=0.1, task_type="CAUSAL_LM")}
-    assert head_rows(make(PreferenceTrainer, rows, model=model, disable_dropout=False))[1] == 0
-    assert head_rows(make(PreferenceTrainer, rows, model=model))[1] == 0  # attention dropout is not a module
-    assert head_rows(make(PreferenceTrainer, rows, neftune_noise_alpha=5.0))[1] == 0
-    assert head_rows(make(PreferenceTrainer, rows, options=lora))[1] == 0
-    assert head_rows(make(PreferenceTrainer, rows, disable_dropout=False))[1] == 30
+    assert head_rows(make_trainer(PreferenceTrainer, rows, model=model, disable_dropout=False))[1] == 0
+    assert head_rows(make_trainer(PreferenceTrainer, rows, model=model))[1] == 0  # attention dropout is not a module
+    assert head_rows(make_trainer(PreferenceTrainer, rows, neftune_noise_alpha=5.0))[1] == 0
+    assert head_rows(make_trainer(PreferenceTrainer, rows, options=lora))[1] == 0
+    assert head_rows(make_trainer(PreferenceTrainer, rows, disable_dropout=False))[1] == 30
 
 
 # --- the reference ----------------------------------------------------------------------------------------------------
@@ -383,13 +275,13 @@ class Counting(PreferenceTrainer):
         return super()._compute_reference(dataset, *rest)
 
 
-def test_the_reference_is_computed_once(make, tmp_path, tiny_model):
+def test_the_reference_is_computed_once(make_trainer, tmp_path, tiny_model):
     file = tmp_path / "m2" / "reference.safetensors"
     rows = make_rows()
 
     def build(key):
         Counting.computed = 0
-        trainer = make(Counting, rows, options={"reference_file": file, "reference_key": lambda: key})
+        trainer = make_trainer(Counting, rows, options={"reference_file": file, "reference_key": lambda: key})
         return Counting.computed, trainer.train_dataset
 
     key = reference_logps.key_of(tiny_model, rows)
@@ -404,7 +296,7 @@ def test_the_reference_is_computed_once(make, tmp_path, tiny_model):
     assert build("another")[0] == 12
 
 
-def test_the_file_is_for_the_training_rows_only(make, tmp_path):
+def test_the_file_is_for_the_training_rows_only(make_trainer, tmp_path):
     """Another dataset, whatever its name and length, has its own reference."""
     options = {
         "reference_file": tmp_path / "reference.safetensors",
@@ -412,31 +304,31 @@ def test_the_file_is_for_the_training_rows_only(make, tmp_path):
         "eval_dataset": {"train": Dataset.from_list(make_rows(seed=9))},
     }
     for _ in range(2):
-        trainer = make(PreferenceTrainer, make_rows(), options=dict(options), max_steps=1)
+        trainer = make_trainer(PreferenceTrainer, make_rows(), options=dict(options), max_steps=1)
         assert trainer.evaluate()["eval_train_loss"] == pytest.approx(math.log(2), abs=1e-5)
 
 
-def test_fused_and_unfused_references_are_kept_apart(make, tmp_path):
+def test_fused_and_unfused_references_are_kept_apart(make_trainer, tmp_path):
     """TRL's implementation gives other numbers in low precision."""
     options = {"reference_file": tmp_path / "reference.safetensors", "reference_key": lambda: "the same"}
     Counting.computed = 0
-    make(Counting, options=dict(options))
-    make(Counting, options=dict(options), loss_type=["apo_zero"])
+    make_trainer(Counting, options=dict(options))
+    make_trainer(Counting, options=dict(options), loss_type=["apo_zero"])
     assert Counting.computed == 24
 
 
-def test_first_loss_is_exact(make):
+def test_first_loss_is_exact(make_trainer):
     """Policy and reference use the same kernels, so every margin of the first step is zero up to rounding."""
     for changes in ({}, {"bf16": True}, {"per_device_train_batch_size": 1}):
-        first = train(make(PreferenceTrainer, max_steps=1, **changes))[0]
+        first = train(make_trainer(PreferenceTrainer, max_steps=1, **changes))[0]
         assert first["loss"] == pytest.approx(math.log(2), abs=1e-5)
 
 
-def test_simpo(make, tiny_model):
+def test_simpo(make_trainer, tiny_model):
     """Against a plain forward pass; TRL's DPO has no such loss."""
     rows = make_rows(2)
     options = {"simpo_gamma": 0.7}
-    trainer = make(
+    trainer = make_trainer(
         PreferenceTrainer, rows, options=options, loss_type=["simpo"], beta=2.0, max_steps=1,
         gradient_accumulation_steps=1,
     )  # fmt: skip
@@ -454,7 +346,7 @@ def test_simpo(make, tiny_model):
     assert first["loss"] == pytest.approx(torch.stack(expected).mean().item(), abs=1e-5)
 
 
-def test_evaluation_in_between(make, tiny_tokenizer, tiny_model, tmp_path):
+def test_evaluation_in_between(make_trainer, tiny_tokenizer, tiny_model, tmp_path):
     """`evaluate` uses the fused loss too, and logs under eval names."""
     trainer = PreferenceTrainer(
         model=registry.load_model(tiny_model, dtype=torch.float32),

@@ -14,8 +14,10 @@ from srlm.training import pair_targets
 from srlm.training.dpo_trainer import PreferenceTrainer
 from transformers import MixtralConfig, MixtralForCausalLM
 
-from tests.training.test_dpo_trainer import make, make_rows, one_thread, train  # noqa: F401  fixtures
+from tests.training.dpo_trainers import make_rows, train
 from tests.training.trials import PAIRS, Trial
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 BETA, GAMMA, LAMBDA = 0.3, 0.4, 2.0
 TARGETS = [(0.2, 0.9, 0.8, 0.1), (1.0, 1.0, 0.6, 0.55), (1.7, 0.3, 0.95, 0.4), (0.0, 0.5, 0.5, 0.5)]
@@ -109,11 +111,11 @@ TRIED = [(name, confident) for name, losses in CASES.items() for confident in (T
 
 @pytest.mark.parametrize("size", [1, 4])
 @pytest.mark.parametrize(("case", "confident"), TRIED)
-def test_loss_and_gradient(make, models, case, confident, size):  # noqa: F811
+def test_loss_and_gradient(make_trainer, models, case, confident, size):
     names = CASES[case]
     policy, reference = models
     rows = with_targets(make_rows(4, shared=2), confident=confident)
-    trainer = make(
+    trainer = make_trainer(
         PreferenceTrainer,
         rows,
         model=policy,
@@ -134,13 +136,13 @@ def test_loss_and_gradient(make, models, case, confident, size):  # noqa: F811
     assert first["grad_norm"] == pytest.approx(norm, rel=1e-4)
 
 
-def test_defaults_are_those_of_a_row_without_targets(make, models):  # noqa: F811
+def test_defaults_are_those_of_a_row_without_targets(make_trainer, models):
     policy, reference = models
     plain, given = make_rows(4), make_rows(4)
     for row in given:
         row |= {"weight": 1.0, "confidence": 1.0, "chosen_score": 3.0, "rejected_score": 1.0}
     curves = [
-        train(make(PreferenceTrainer, rows, model=policy, options={"ref_model": reference}, max_steps=3))
+        train(make_trainer(PreferenceTrainer, rows, model=policy, options={"ref_model": reference}, max_steps=3))
         for rows in (plain, given)
     ]
     assert [step["loss"] for step in curves[0]] == [step["loss"] for step in curves[1]]
@@ -170,6 +172,17 @@ def test_a_training_takes_them_from_its_pairs(tiny_model, tmp_path):
     assert losses("wrong again", wrong)[1] != pytest.approx(usual[1], abs=1e-3)
 
 
+def test_other_weights_are_another_training(tiny_model, tmp_path):
+    """A training that was interrupted does not go on with them."""
+    settings = {"batch_size": 2, "max_steps": 3, "dropout": 0.0, "save_steps": 1}
+    notes = []
+    for pairs in (PAIRS, [replace(pair, weight=0.5) for pair in PAIRS], PAIRS):
+        trial = Trial(tmp_path, tiny_model, pause_at=1, pause_to=tmp_path / f"paused{len(notes)}")
+        trial.dpo(pairs, **settings)
+        notes.append(" ".join(trial.report.notes))
+    assert ["of another training" in note for note in notes] == [False, True, True], notes
+
+
 REFUSED = {
     "weights in TRL's losses": (
         {"weight": 0.5}, ["nca_pair"], "the pair c3 against r3 has the weight 0.5, but TRL's own implementation",
@@ -194,13 +207,13 @@ def test_what_a_loss_can_take():
 
 
 @pytest.mark.parametrize("name", ["dpop", "sppo", "nll"])
-def test_losses_that_trl_lacks_where_trl_is_needed(make, name):  # noqa: F811
+def test_losses_that_trl_lacks_where_trl_is_needed(make_trainer, name):
     config = MixtralConfig(
         vocab_size=512, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
         num_key_value_heads=1, num_local_experts=2, pad_token_id=0, output_router_logits=True,
     )  # fmt: skip
     with pytest.raises(StageError, match=f"does not support the loss {name}"):
-        make(PreferenceTrainer, model=MixtralForCausalLM(config), loss_type=[name])
+        make_trainer(PreferenceTrainer, model=MixtralForCausalLM(config), loss_type=[name])
 
 
 @pytest.mark.parametrize(

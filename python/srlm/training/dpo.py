@@ -8,11 +8,12 @@ ids. Training uses TRL's DPOTrainer with the fused loss of `dpo_trainer`.
 from __future__ import annotations
 
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from trl import DPOConfig
 
+from srlm import losses
 from srlm.errors import InputError
 from srlm.models import chat, fit
 from srlm.rows.equal_answers import has_equal_sides
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from srlm.training.sampled_logps import SampledAnswer
     from srlm.training.training_job import TrainingJob, TrainingResult
 
-    TokenRow = dict[str, list[int]]
+    TokenRow = dict[str, Any]  # lists of token ids, and the numbers of `pair_targets`
 
 
 def train_dpo(
@@ -60,20 +61,20 @@ def train_dpo(
     tokenizer, given = train.load_tokenizer(job, report), len(pairs)
     pairs = [pair for pair in pairs if not has_equal_sides(pair)]
     _check_any(pairs, given)
-    # Encoded before the weights are loaded: a template may refuse a row.
+    # Before the weights are loaded: a loss may refuse a pair, and a template a row.
+    pair_targets.check(pairs, dpo.loss_type, is_fused=set(dpo.loss_type) <= losses.FUSED.keys())
     pairs, rows = _with_different_ids(pairs, encode(tokenizer, pairs), given, report)
     longest = train.max_length(dpo, job, report)
     fits = [pair_length(row) <= longest for row in rows]
-    fitting = list(compress(rows, fits))
+    fitting = [{**row, **pair_targets.columns(pair)} for pair, row in compress(zip(pairs, rows, strict=True), fits)]
     known = known_logps(list(compress(pairs, fits)), fitting, sampled)
-    columns = [pair_targets.columns(pair) for pair in compress(pairs, fits)]
     names = [f"{row.chosen_id} against {row.rejected_id}" for row in compress(pairs, fits)]
     if not fitting:
         raise InputError(f"dpo: none of {len(rows)} pairs fits dpo.max_length ({longest}); raise it")
     model = train.load_trainable(dpo, job)
     chat.check_token_ids(model, [ids for pair in pairs for ids in (pair.chosen_token_ids, pair.rejected_token_ids)])
     is_fused = can_fuse(dpo.loss_type, model)
-    pair_targets.check(pairs, dpo.loss_type, is_fused=is_fused)
+    pair_targets.check(pairs, dpo.loss_type, is_fused=is_fused)  # again: TRL trains a mixture of experts
     nodes = train.max_nodes(dpo, 2 * longest)
     form, reference_form = train.mask_forms(model, dpo, nodes, report)
     args = DPOConfig(
@@ -88,7 +89,7 @@ def train_dpo(
     trainer = PreferenceTrainer(
         model=model,
         args=args,
-        train_dataset=Dataset.from_list([{**row, **more} for row, more in zip(fitting, columns, strict=True)]),
+        train_dataset=Dataset.from_list(fitting),
         processing_class=tokenizer,
         callbacks=[Progress("dpo", job.metrics, report)],
         peft_config=train.lora_config(dpo.lora, dpo.dropout),

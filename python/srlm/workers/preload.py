@@ -25,9 +25,9 @@ if "trl" in os.environ.get("SRLM_PRELOAD", ""):
         from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
         from trl import DPOTrainer, SFTTrainer  # noqa: F401
 if "vllm" in os.environ.get("SRLM_PRELOAD", ""):
-    with contextlib.suppress(ImportError):
-        import vllm.v1.engine.llm_engine
-        import vllm.v1.worker.cpu_worker  # noqa: F401
+    for name in ("vllm.v1.engine.llm_engine", "vllm.v1.worker.cpu_worker"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 # A worker's garbage collections need not go through what lives as long as the worker does; they would also write to
 # pages that all workers share.
 gc.collect()
