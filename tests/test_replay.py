@@ -57,10 +57,10 @@ def verdict(row):
     return Verdict(content_id("verdict", row.id, 0, text), row.id, 0, text, outcome, score, None)
 
 
-@pytest.fixture(params=["best_worst", "positives_only"])
+@pytest.fixture(params=["dpo", "sft"])
 def run(request, tmp_path):
     """A run with data for M2, a model, and M2 compared with M1."""
-    config = configuration.build({"model": {"name": "m"}, "iterations": 2, "pairs": {"method": request.param}})
+    config = configuration.build({"model": {"name": "m"}, "iterations": 2, "train": {"kind": request.param}})
     folder = tmp_path / "run"
     stages = StageRunner(config, RunDir.open(folder, config), None, Recorder())
 
@@ -72,8 +72,9 @@ def run(request, tmp_path):
     prompts = [prompt(text) for text in TEXTS]
     candidates = [candidate(row, n, text, seed) for row in prompts for n, text in enumerate(TEXTS[row.text])]
     verdicts = [verdict(row) for row in candidates]
-    made, drops = made_of(prompts, candidates, verdicts, pairs=config.pairs, judge=config.judge, seed=seed)
-    kind = "positives" if request.param == "positives_only" else "pairs"
+    settings = {"pairs": config.pairs, "judge": config.judge, "seed": seed, "winners": request.param == "sft"}
+    made, drops = made_of(prompts, candidates, verdicts, **settings)
+    kind = "positives" if request.param == "sft" else "pairs"
     files = {"prompts": prompts, "candidates": candidates, "verdicts": verdicts, kind: list(made)}
     for name, rows in files.items():
         file = stages.run_dir.file(2, f"{name}.jsonl")

@@ -216,6 +216,8 @@ def select_pairs(
     rho: float = 0.1,
     max_per_prompt: int | None = None,
     length: NDArray[np.int64] | None = None,
+    may_be_chosen: NDArray[np.bool_] | None = None,
+    may_be_rejected: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, int]]:
     """Select pairs of a better and a worse answer to the same prompt.
 
@@ -223,6 +225,8 @@ def select_pairs(
     is fastest). Answers that are not `usable` or have no `score` (NaN) are ignored. Ties are broken by `expected` (the
     higher one is better; an answer without one, NaN, comes last both as best and as worst), then by the lower row. The
     two scores of a pair differ, by at least `min_margin`. Without `texts`, answers with the same text are not detected.
+    `may_be_chosen` and `may_be_rejected` limit which answers may be the chosen or the rejected one of a pair, and best
+    and worst are those among them; one that may be neither is not usable.
     The arrays must not change during the call.
 
     The methods:
@@ -236,14 +240,16 @@ def select_pairs(
         `random`: one of these pairs, sampled uniformly. It depends only on `seed` and the prompt's number, not on the
             rows of other prompts: with the finaliser `mix` of SplitMix64 and n pairs in ascending order of rows, the
             pair at index (mix(mix(seed) + prompt) * n) >> 64, with sums modulo 2**64.
-        `top_bottom`: each of the `k` best against each of the `k` worst, no answer on both sides. With fewer than 2 `k`
-            answers, the better half against the worse half (without the middle answer of an odd number).
+        `top_bottom`: each of the `k` best against each of the `k` worst; of equally bad answers those that are not
+            among the best come first. With fewer than 2 `k` answers, the better half against the worse half (without
+            the middle answer of an odd number).
 
     Returns:
         The rows of the chosen and of the rejected answers, prompts in order of first appearance, and the number of
         prompts without a pair by reason: `too_few_scored`, `too_few_usable` (two or more scored answers, but fewer than
-        two of them usable), `tied`, `below_margin` and `same_text` (the pairs that reach the margin differ at most in
-        surrounding white space). All reasons are present, and every prompt has pairs or counts under one reason.
+        two of them usable, or none that may be chosen, or none that may be rejected), `tied`, `below_margin` and
+        `same_text` (the pairs that reach the margin differ at most in surrounding white space). All reasons are
+        present, and every prompt has pairs or counts under one reason.
 
         `margin` and `top_bottom` give several pairs per prompt, ordered by difference (largest first, rounded to nine
         decimals), then by chosen row, then by rejected row. Only the first `max_per_prompt` of them are kept; the
@@ -263,8 +269,11 @@ def select_positives(
     texts: Sequence[str] | None = None,
     *,
     perfect: float,
+    may_be_chosen: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
-    """Select all usable answers with a score of at least `perfect`, each of the `texts` once per prompt.
+    """Select all usable answers that `may_be_chosen` with a score of at least `perfect`.
+
+    Each of the `texts` is selected once per prompt.
 
     The arrays must not change during the call.
 

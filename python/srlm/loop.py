@@ -2,7 +2,7 @@
 
     seed: IFT + EFT -- SFT on M0 --> M1
     for t = 1 .. T-1:
-        M_t --> new prompts --> N candidates each --> K verdicts each (M_t judges itself) --> preference pairs
+        M_t --> new prompts --> N candidates each --> scores of a signal (M_t judges itself) --> preference pairs
         M_t + pairs -- DPO, reference M_t --> M_t+1
     every model, M0 too, is evaluated: as a judge, head to head against earlier ones, and on instruction following
 
@@ -13,6 +13,7 @@ This runs in the driver process and imports nothing heavy: everything that needs
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from srlm.early_stop import EarlyStop
@@ -20,13 +21,15 @@ from srlm.errors import StageError
 from srlm.evaluation import gates, schedule
 from srlm.evaluation.baselines import has_sft_baseline
 from srlm.progress import count_lines
-from srlm.rows.records import RankedAnswers, Verdict, read_rows, write_rows
+from srlm.rows.records import Prompt, RankedAnswers, Verdict, read_rows, write_rows
 from srlm.run import stage_inputs
 from srlm.run.model_names import SFT_BASELINE, display_name, iteration, model_name
 from srlm.run.stage_runner import data_seed
-from srlm.stages import eft, pairs, seed_sets
+from srlm.signals.registry import signal_of
+from srlm.signals.stage_names import stage_of
+from srlm.stages import eft, pairs, prompt_files, prompt_sources, seed_sets
 from srlm.workers.jobs import Generate, Train, model_card
-from srlm.workers.tasks import CandidatesTask, JudgementsTask, PromptsTask, Task, VerdictsTask
+from srlm.workers.tasks import CandidatesTask, JudgementsTask, PromptsTask, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +62,10 @@ class Loop:
         self.evaluation.measure_base()
         self.train_m1()
         for t in range(1, self.config.iterations):
+            self.take_prompts(t + 1)
             self.generate(t)
             self.evaluate(t)
+            self.score(t + 1)
             self.build_pairs(t + 1)
             self.train_next(t + 1)
         self.generate(self.config.iterations)
@@ -131,17 +136,37 @@ class Loop:
 
     # --- M_t -> its own data -> M_t+1 ---------------------------------------------------------------------------------
 
+    def take_prompts(self, t: int) -> None:
+        """Take the next slice of the user's prompts for M_t's data, if prompts come from files."""
+        config, file = self.config, self.run_dir.file(t, "file_prompts.jsonl")
+        if not prompt_sources.from_files(config.prompts):
+            return
+        held_out = [*read_rows(self.run_dir.seed("eft_valid.jsonl"), RankedAnswers)]
+        texts = [row.prompt for row in held_out]
+        for name in ("held_out", "early_stop"):
+            if self.run_dir.entry(f"seed/{name}") is not None:
+                texts += [row.text for row in read_rows(self.run_dir.seed(f"{name}.jsonl"), Prompt)]
+        rows = prompt_files.slice_for(t, self._file_prompts, config.prompts, texts, config.seed)
+        if not self.runner.is_done(f"m{t}/file_prompts", file, {"prompts.files": [row.id for row in rows]}):
+            write_rows(file, rows)
+            self.runner.finish(f"m{t}/file_prompts", {"rows": len(rows)})
+
+    @cached_property
+    def _file_prompts(self) -> list[Prompt]:
+        return prompt_files.read_prompt_files(self.config.prompts.files)
+
     def generate(self, t: int) -> None:
-        """Load M_t once: evaluate it, and generate prompts, candidates and verdicts for M_t+1."""
+        """Load M_t once: evaluate it, and generate prompts, candidates and their scores for M_t+1."""
         self.runner.set_title(f"M{t}")
         last = t == self.config.iterations
         tasks = [*self.evaluation.tasks(t), *([] if last else self._generation_tasks(t + 1))]
         tasks += self.evaluation.own_comparisons(t)
-        if self.config.prompts.model is not None and not last:
+        other = prompt_sources.writer(self.config.prompts)
+        if other is not None and not last:
             name = f"m{t + 1}/prompts"
             writer, tasks = [[task for task in tasks if (task.name == name) is own] for own in (True, False)]
             if writer:
-                folder = self.runner.resolve(self.config.prompts.model, None)
+                folder = self.runner.resolve(other, None)
                 config = schedule.other_model(self.config)
                 self.runner.launch(Generate(config, folder, data_seed(self.config, t + 1), tuple(writer)))
         if tasks:
@@ -150,13 +175,17 @@ class Loop:
 
     def _generation_tasks(self, t: int) -> list[Task]:
         """Return the stages of M_t's data that are not done yet."""
-        prompts, candidates, verdicts, dropped = self._files(t, "prompts", "candidates", "verdicts", "prompts_dropped")
-        config, policy = self.config, self.runner.training_stage(t - 1)
-        writer, known = config.prompts.model, stage_inputs.known_prompts(config, self.run_dir, t)
-        seeds = ("seed/ift", *known)
-        stages: list[tuple[Task, dict[str, Any], tuple[str, ...]]] = [
+        prompts, candidates, dropped = self._files(t, "prompts", "candidates", "prompts_dropped")
+        config, policy, signal = self.config, self.runner.training_stage(t - 1), signal_of(self.config.at(t))
+        writer, known = prompt_sources.writer(config.prompts), stage_inputs.known_prompts(config, self.run_dir, t)
+        given = self.run_dir.file(t, "file_prompts.jsonl") if prompt_sources.from_files(config.prompts) else None
+        seeds = ("seed/ift", *known, *([f"m{t}/file_prompts"] if given else []))
+        scores = f"m{t}/{signal.stage}"
+        stages: list[tuple[Task | None, dict[str, Any], tuple[str, ...]]] = [
             (
-                PromptsTask(f"m{t}/prompts", self.run_dir.seed("ift.jsonl"), prompts, dropped, tuple(known.values())),
+                PromptsTask(
+                    f"m{t}/prompts", self.run_dir.seed("ift.jsonl"), prompts, dropped, tuple(known.values()), given
+                ),
                 stage_inputs.prompts(config, None if writer is None else self.runner.local_weights(writer)),
                 (*seeds, policy) if writer is None else seeds,
             ),
@@ -166,16 +195,25 @@ class Loop:
                 (f"m{t}/prompts", policy),
             ),
             (
-                VerdictsTask(f"m{t}/verdicts", prompts, candidates, verdicts),
-                stage_inputs.verdicts(config),
+                signal.task(scores, prompts, candidates, self._scores_file(t)),
+                signal.stage_inputs(),
                 (f"m{t}/candidates", policy),
             ),
         ]
         return [
             task
             for task, inputs, depends_on in stages
-            if not self.runner.is_done(task.name, task.file, inputs, depends_on)
+            if task is not None and not self.runner.is_done(task.name, task.file, inputs, depends_on)
         ]
+
+    def score(self, t: int) -> None:
+        """Score the answers for M_t's data, where the signal needs no engine."""
+        signal, file = signal_of(self.config.at(t)), self._scores_file(t)
+        prompts, candidates = self._files(t, "prompts", "candidates")
+        name, seed = f"m{t}/{signal.stage}", data_seed(self.config, t)
+        job = signal.job(name, prompts, candidates, file, seed)
+        if job is not None and not self.runner.is_done(name, file, signal.stage_inputs(), (f"m{t}/candidates",)):
+            self.runner.launch(job)
 
     def evaluate(self, t: int) -> None:
         """Compare M_t head to head with earlier models, and report."""
@@ -183,13 +221,16 @@ class Loop:
         self.on_evaluated(t)
 
     def build_pairs(self, t: int) -> None:
-        """Select the preference pairs (or the perfect answers) that M_t is trained on, if they pass the gates."""
+        """Select the preference pairs (or the winners) that M_t is trained on, if they pass the gates."""
         config, file = self.config.at(t), self._training_file(t)
-        if self.runner.is_done(f"m{t}/pairs", file, stage_inputs.pairs(config), (f"m{t}/verdicts",)):
+        signal, scores = signal_of(config), self._scores_file(t)
+        inputs = stage_inputs.pairs(config) | signal.pairs_inputs()
+        if self.runner.is_done(f"m{t}/pairs", file, inputs, (f"m{t}/{signal.stage}",)):
             return
-        rows = self._files(t, "prompts", "candidates", "verdicts")
+        prompts, candidates = self._files(t, "prompts", "candidates")
+        settings: Any = {"pairs": config.pairs, "winners": self._by_sft, "seed": data_seed(config, t)}
         selected = pairs.write_pairs(
-            rows[0], rows[1], rows[2], file, pairs=config.pairs, judge=config.judge, seed=data_seed(config, t)
+            prompts, candidates, file, lambda answers: signal.read(answers, scores), **settings
         )
         kl_from_m1 = self.evaluation.kl_from_m1(t) if len(selected) >= config.pairs.min_count else None
         folder, report = file.parent, self.runner.report
@@ -201,10 +242,10 @@ class Loop:
         self.runner.finish(f"m{t}/pairs", result)
 
     def train_next(self, t: int) -> None:
-        """Train M_t from M_t-1 with DPO on its pairs, or with SFT on its perfect answers."""
+        """Train M_t from M_t-1 with DPO on its pairs, or with SFT on its winners."""
         base, name = str(self.run_dir.model(t - 1)), f"m{t}/dpo"
         depends_on: tuple[str, ...] = (f"m{t}/pairs", self.runner.training_stage(t - 1))
-        if self.config.pairs.method == "positives_only":
+        if self._by_sft:
             self.train_sft(t, base, depends_on, (f"../m{t}/positives.jsonl",))
             return
         inputs, every = stage_inputs.dpo(self.config), self.config.dpo.eval_steps
@@ -243,8 +284,14 @@ class Loop:
         return Train(f"{name}/{kind}", kind, self.config, base, target, metrics, data, card, sampled=sampled)
 
     def _training_file(self, t: int) -> Path:
-        positives = self.config.pairs.method == "positives_only"
-        return self.run_dir.file(t, "positives.jsonl" if positives else "pairs.jsonl")
+        return self.run_dir.file(t, "positives.jsonl" if self._by_sft else "pairs.jsonl")
+
+    def _scores_file(self, t: int) -> Path:
+        return self.run_dir.file(t, f"{stage_of(self.config.signal.kind)}.jsonl")
+
+    @property
+    def _by_sft(self) -> bool:
+        return self.config.train.kind == "sft"
 
     def _files(self, t: int, *names: str) -> list[Path]:
         return [self.run_dir.file(t, f"{name}.jsonl") for name in names]

@@ -9,7 +9,9 @@ from srlm.errors import InputError
 from srlm.evaluation import schedule
 from srlm.models import fit, registry, shape
 from srlm.rows.json_lines import read_bytes
-from srlm.stages import judge_prompt, seed_sets
+from srlm.signals.registry import signal_of
+from srlm.stages import judge_prompt, prompt_files, seed_sets
+from srlm.stages.prompt_sources import from_files
 
 if TYPE_CHECKING:
     from srlm.config import Config
@@ -20,14 +22,11 @@ def preflight(config: Config) -> None:
 
     Raises:
         InputError: the judge prompt, a seed file, accelerate's file, a chat template or a local model is invalid, or
-            the configured lengths do not fit into a local model's context; or a loss cannot take the judge's scores.
+            the configured lengths do not fit into a local model's context; prompts from files are too few or lack what
+            the signal reads; or a loss cannot take the signal's scores.
     """
     judge_prompt.check(config.judge)
-    if "sppo" in config.dpo.loss_type and config.judge.max_score > 1:
-        raise InputError(
-            "dpo.loss_type: sppo takes scores that are win rates, from 0 to 1, and the judge's go up to "
-            f"{config.judge.max_score:g} (judge.max_score); use another loss, or srlm dpo with pairs of your own"
-        )
+    _check_signal(config)
     seed_sets.load(config.seed_data, config.seed)
     if config.launch.accelerate_config is not None:
         read_bytes(Path(config.launch.accelerate_config))
@@ -38,3 +37,24 @@ def preflight(config: Config) -> None:
             found = shape.read_shape(registry.resolve(name))
             fit.check_room(config, found, f"the model {name!r}", only_prompts=name != config.model.name)
     schedule.preflight(config)
+
+
+def _check_signal(config: Config) -> None:
+    """Check the signal, the prompts from files that it reads, and the loss that takes its scores."""
+    signal, prompts = signal_of(config.at(2)), config.prompts
+    rows = prompt_files.read_prompt_files(prompts.files) if prompts.files else []
+    if config.signal.kind == "rules" and not from_files(prompts):
+        raise InputError(
+            "signal.kind=rules reads instructions or answers from the rows of prompts, which self-written ones lack; "
+            "set prompts.source=files and prompts.files"
+        )
+    signal.check(rows)
+    if rows:
+        count = from_files(prompts)
+        prompt_files.check_count(len(rows), count, count * (config.iterations - 1), prompts)
+    if "sppo" in config.dpo.loss_type and (signal.max_score is None or signal.max_score > 1):
+        found = "have no limit" if signal.max_score is None else f"go up to {signal.max_score:g}"
+        raise InputError(
+            f"dpo.loss_type: sppo takes scores that are win rates, from 0 to 1, and those of signal.kind="
+            f"{config.signal.kind} {found}; use another loss, another signal, or srlm dpo with pairs of your own"
+        )

@@ -27,6 +27,7 @@ from srlm.rows.records import (
     Example,
     Pair,
     Prompt,
+    Score,
     Verdict,
     content_id,
     derived_seed,
@@ -36,9 +37,12 @@ from srlm.rows.records import (
 from srlm.run import stage_inputs
 from srlm.run.run_dir import RunDir, read_config
 from srlm.run.stage_runner import data_seed
+from srlm.signals.per_prompt import PerPromptSignal
+from srlm.signals.registry import signal_of
 from srlm.stages import pairs
 from srlm.stages.judge import parse_reply
 from srlm.stages.novelty import REASONS, Novelty, read_known
+from srlm.stages.score_table import read_answers
 from srlm.stages.seed import seed_prompts
 
 if TYPE_CHECKING:
@@ -70,7 +74,7 @@ def replay(path: Path) -> list[Check]:
     config, run = read_config(path), RunDir(path)
     checks = [*_files(run)]
     for t in range(2, config.iterations + 1):
-        if run.entry(f"m{t}/verdicts") is not None:
+        if run.entry(f"m{t}/{signal_of(config.at(t)).stage}") is not None:
             checks += _readable(f"m{t}", partial(_iteration, config, run, t))
     for stage in run.stages():
         if stage.partition("/")[2].startswith("vs_"):
@@ -103,13 +107,12 @@ def _files(run: RunDir) -> Iterable[Check]:
 
 
 def _iteration(config: Config, run: RunDir, t: int) -> list[Check]:
-    """Check the rows of M_t's data: prompts, candidates, verdicts, pairs.
+    """Check the rows of M_t's data: prompts, candidates, scores, pairs.
 
-    Of candidates and verdicts only ids are held in memory.
+    Of candidates and scores only ids are held in memory.
     """
     prompts = RowFile(run.file(t, "prompts.jsonl"), Prompt)
     candidates = RowFile(run.file(t, "candidates.jsonl"), Candidate)
-    verdicts = RowFile(run.file(t, "verdicts.jsonl"), Verdict)
     prompt_ids, candidate_ids = (IdIndex.of(row.id for row in rows) for rows in (prompts, candidates))
     checks = [
         _rows(f"m{t}/prompts.jsonl: ids", prompts, lambda row: row.id, _prompt_problem),
@@ -119,18 +122,39 @@ def _iteration(config: Config, run: RunDir, t: int) -> list[Check]:
             lambda row: (row.prompt_id, row.index),
             _candidate_problem(prompt_ids, data_seed(config, t)),
         ),
-        _rows(
-            f"m{t}/verdicts.jsonl: ids, scores",
-            verdicts,
-            lambda row: (row.candidate_id, row.sample),
-            _verdict_problem(config, candidate_ids),
-        ),
+        _scores(config, run, t, prompts, candidates, candidate_ids),
     ]
     if run.entry("seed/ift") is not None:
         checks.append(_novelty(config, run, t))
     if run.entry(f"m{t}/pairs") is not None:
-        checks.append(_pairs(config, run, t, (prompts, candidates, verdicts)))
+        checks.append(_pairs(config, run, t, prompts, candidates))
     return checks
+
+
+def _scores(
+    config: Config,
+    run: RunDir,
+    t: int,
+    prompts: Sequence[Prompt],
+    candidates: Sequence[Candidate],
+    candidate_ids: IdIndex,
+) -> Check:
+    """Check the judge's verdicts against their texts, or derive the scores of another signal again."""
+    signal = signal_of(config.at(t))
+    file = run.file(t, f"{signal.stage}.jsonl")
+    if not isinstance(signal, PerPromptSignal):
+        verdicts, problem = RowFile(file, Verdict), _verdict_problem(config, candidate_ids)
+        return _rows(f"m{t}/{file.name}: ids, scores", verdicts, lambda row: (row.candidate_id, row.sample), problem)
+    found = {row.candidate_id: row for row in RowFile(file, Score)}
+    problems, count = [], 0
+    for rows in signal.score_rows(prompts, candidates, data_seed(config, t)):
+        for row in rows:
+            count += 1
+            if found.get(row.candidate_id) != row:
+                problems.append(f"candidate {row.candidate_id}: recorded {found.get(row.candidate_id)}, found {row}")
+    if len(found) != count:
+        problems.append(f"{len(found)} rows for {count} candidates")
+    return Check(f"m{t}/{file.name}: derived again", len(found), problems)
 
 
 def _rows(
@@ -193,8 +217,9 @@ def _novelty(config: Config, run: RunDir, t: int) -> Check:
     known = read_known(stage_inputs.known_prompts(config, run, t).values())
     kept, file = read_rows(run.file(t, "prompts.jsonl"), Prompt), run.file(t, "prompts_dropped.jsonl")
     dropped = read_rows(file, DroppedPrompt) if file.exists() else []
-    rows: list[Prompt | DroppedPrompt] = [*kept, *(row for row in dropped if row.reason in REASONS)]
-    novelty, problems = Novelty(seeds, known, [], config.prompts), []
+    given, written = ([row for row in kept if (row.source == "file") is own] for own in (True, False))
+    rows: list[Prompt | DroppedPrompt] = [*written, *(row for row in dropped if row.reason in REASONS)]
+    novelty, problems = Novelty(seeds, known, given, config.prompts), []
     for row in sorted(rows, key=lambda row: row.attempt):
         recorded = (row.reason, row.similarity, row.similar_to) if isinstance(row, DroppedPrompt) else None
         found = novelty.add(Prompt(row.id, row.text, "generated", [], row.attempt))
@@ -207,20 +232,22 @@ def _near(found: tuple[str, float | None, str | None] | None) -> str:
     return "novel" if found is None else f"{found[0]} (similarity {found[1]} to {found[2]})"
 
 
-def _pairs(
-    config: Config, run: RunDir, t: int, rows: tuple[Sequence[Prompt], Sequence[Candidate], Sequence[Verdict]]
-) -> Check:
-    """Check that pairs (or perfect answers) and dropped prompts are those that the scores select."""
-    kind: type[Pair | Example] = Example if config.pairs.method == "positives_only" else Pair
+def _pairs(config: Config, run: RunDir, t: int, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> Check:
+    """Check that pairs (or winners) and dropped prompts are those that the scores select."""
+    config, by_sft = config.at(t), config.train.kind == "sft"
+    kind: type[Pair | Example] = Example if by_sft else Pair
+    signal = signal_of(config)
     name = f"m{t}/{'positives' if kind is Example else 'pairs'}.jsonl"
     kept = RowFile(run.path / name, kind)
     try:
-        selected = pairs.select(*rows, pairs=config.pairs.at(t), judge=config.judge, seed=data_seed(config, t))
+        answers = read_answers(prompts, candidates)
+        scores = signal.read(answers, run.file(t, f"{signal.stage}.jsonl"))
+        selected = pairs.select(answers, scores, pairs=config.pairs, winners=by_sft, seed=data_seed(config, t))
     except InputError as error:  # a row without its prompt or candidate: nothing can be selected
         return Check(f"{name}: selected by the scores", len(kept), [str(error)])
     problems = [
         f"line {number}: the scores select another row here"
-        for number, (one, other) in enumerate(zip(kept, selected.rows(*rows[:2]), strict=False), 1)
+        for number, (one, other) in enumerate(zip(kept, selected.rows(prompts, candidates), strict=False), 1)
         if one != other
     ]
     if len(kept) != len(selected):

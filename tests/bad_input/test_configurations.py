@@ -40,7 +40,7 @@ YAML = [
         "scores that are no win rates",
         MODEL + "dpo: {loss_type: [sppo]}",
         "sppo takes scores",
-        "the judge's go up to 5",
+        "signal.kind=judge go up to 5",
     ),
     file("a bomb of aliases", MODEL + BOMB + "judge: {samples: *x}", "c.yaml", "judge.samples", "valid integer"),
     file("NUL bytes", b"\0\0", "c.yaml", "not valid YAML", "fix the file"),

@@ -5,11 +5,13 @@ import re
 
 import pytest
 from rich.console import Console
-from srlm.cli.display import ROWS, Display, Rate, closing_table
+from srlm.cli.display import OF_SIGNALS, ROWS, Display, Rate, closing_table
 from srlm.evaluation.paired import write_cases
 from srlm.run.run_dir import RunDir
 
 from tests.report_run import cases
+
+JUDGED = [name for name in ROWS if name not in OF_SIGNALS]
 
 
 class Fault(Exception):  # noqa: N818
@@ -207,7 +209,7 @@ def table(tmp_path):
 
 def test_columns_are_the_trained_models(table):
     assert list(cells(table)) == ["M1", "M2"]
-    assert list(table.columns[0].cells) == list(ROWS)
+    assert list(table.columns[0].cells) == list(JUDGED)
 
 
 def test_first_model(table):
@@ -228,7 +230,7 @@ def test_first_model(table):
         "'longer is better', same pairs": "73.9%",
         "judge ties / pairs": "5.0% of 20",
     }
-    assert first == {name: expected.get(name, "-") for name in ROWS}
+    assert first == {name: expected.get(name, "-") for name in JUDGED}
 
 
 def test_second_model(table):
@@ -339,7 +341,7 @@ def test_the_table_begins_with_m0_and_the_sft_baseline(tmp_path):
     console.print(closing_table(RunDir(tmp_path), 3))
     lines = console.file.getvalue().split("\n")
     assert max(map(len, lines)) <= 80
-    for name in ROWS:  # the rows keep their names in a terminal of 80 columns
+    for name in JUDGED:  # the rows keep their names in a terminal of 80 columns
         assert sum(line.split("│")[1].strip() == name for line in lines if "│" in line) == 1
     base, sft, first = shown.values()
     expected = {
@@ -351,7 +353,7 @@ def test_the_table_begins_with_m0_and_the_sft_baseline(tmp_path):
         "retried requests": "0",
         "minutes": "1.1",
     }
-    assert base == {name: expected.get(name, "-") for name in ROWS}
+    assert base == {name: expected.get(name, "-") for name in JUDGED}
     assert (sft["trained by"], sft["train loss"]) == ("SFT", "1.235")
     assert sft["judge accuracy, held-out"] == "70.1%\n(50% to 91%)"
     assert sft["vs. M0: win / tie / loss"].startswith("5 / 3 / 2")
@@ -377,3 +379,14 @@ def test_title_is_not_markup(tmp_path):
     console = Console(file=io.StringIO(), width=300)
     console.print(closing_table(RunDir(path), 1))
     assert "runs[red]" in "".join(console.file.getvalue().split())  # a long title is broken
+
+
+def test_scores_of_another_signal_than_the_judge(tmp_path):
+    entries = {
+        "m1/sft": (1.0, TRAINING),
+        "m2/dpo": (1.0, TRAINING),
+        "m2/pairs": (1.0, {**PAIRS, "verdicts": {"scored": 30, "missing": 2}}),
+    }
+    shown = cells(closing_table(make_run(tmp_path, entries), 2))["M2"]
+    assert (shown["answers scored"], shown["answers without a score"]) == ("30", "2")
+    assert shown["verdicts scored"] == "-"

@@ -221,10 +221,10 @@ WRONG = [
     ("head_to_head: {judge: m4}", ["head_to_head.judge=m4", "m1 to m3"]),
     ("head_to_head: {judge: endpoint}", ["head_to_head.judge=endpoint needs endpoint.model"]),
     ("head_to_head: {judge: endpoint, by: pointwise}\nendpoint: {model: m}", ["head_to_head.by=pointwise", "endpoint"]),
-    ("dpo: {eval_steps: 5}\npairs: {method: positives_only}", ["dpo.eval_steps", "positives_only"]),
+    ("dpo: {eval_steps: 5}\ntrain: {kind: sft}", ["dpo.eval_steps", "train.kind=sft"]),
     ("dpo: {eval_steps: 5}\nhead_to_head: {prompts: 0}", ["dpo.eval_steps", "head_to_head.prompts"]),
     ("dpo: {eval_steps: 5}\nhead_to_head: {judge: m2}", ["dpo.eval_steps needs its judge while M2 is trained"]),
-    ("judge: {score: expected}\npairs: {method: positives_only}", ["pairs.method=positives_only", "judge.score"]),
+    ("judge: {score: expected}\ntrain: {kind: sft}", ["train.kind=sft", "judge.score"]),
 ]
 
 

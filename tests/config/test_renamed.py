@@ -45,6 +45,16 @@ def test_an_old_value_is_accepted_with_a_warning(old, new, caplog):
     assert f"head_to_head.by={old} is now called {new}" in caplog.text
 
 
+@pytest.mark.parametrize("by_override", [False, True])
+def test_a_value_that_has_moved_to_another_key(by_override, caplog):
+    words = ("pairs.method=positives_only",) if by_override else ()
+    values = {} if by_override else {"pairs": {"method": "positives_only", "min_margin": 1.0}}
+    config = configuration.build({**MODEL, **values, "judge": {"samples": 2}}, words)
+    assert (config.train.kind, config.pairs.method) == ("sft", "best_worst")
+    assert config.pairs.min_margin == (0.0 if by_override else 1.0)
+    assert "pairs.method=positives_only is now called train.kind=sft" in caplog.text
+
+
 def test_new_names_give_no_warning(caplog):
     configuration.build({**MODEL, "head_to_head": {"by": "pointwise", "baselines": []}})
     assert caplog.records == []

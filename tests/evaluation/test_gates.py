@@ -6,14 +6,14 @@ import pytest
 from srlm.config import GatesSection, JudgeSection
 from srlm.evaluation.data_metrics import data_metrics
 from srlm.evaluation.gates import failed_gates
-from srlm.rows.records import Candidate, Prompt, Verdict
-from srlm.stages.score_table import read_answers, read_scores
+from srlm.rows.records import Candidate, Prompt, Score, Verdict
+from srlm.stages.score_table import read_answers, read_scores, read_verdicts
 
 JUDGE = JudgeSection()
 
 
 def candidate(key, prompt, tokens):
-    return Candidate(key, prompt, 0, "text", [1] * tokens, -1.0, "stop", 0)
+    return Candidate(key, prompt, 0, f"text {key}", [1] * tokens, -1.0, "stop", 0)
 
 
 def verdict(key, score, outcome="scored"):
@@ -36,9 +36,10 @@ VERDICTS = [
 PROMPTS = [Prompt(key, "", "generated", [], 0) for key in "pqr"]
 
 
-def metrics(prompts, candidates, verdicts, prompts_with_pair, **settings):
+def metrics(prompts, candidates, verdicts, prompts_with_pair, *, judge, **settings):
     answers = read_answers(PROMPTS[:prompts], candidates)
-    return data_metrics(answers, read_scores(answers, verdicts), prompts_with_pair, **settings)
+    scores = read_verdicts(answers, verdicts, score=judge.score, max_score=judge.max_score)
+    return data_metrics(answers, scores, prompts_with_pair, **settings)
 
 
 def test_figures_by_hand():
@@ -85,6 +86,7 @@ def test_expected_scores_order_but_written_ones_are_counted():
         ("length_correlation", 1.0, 0.4, ["1.00", "length_controlled"]),
         ("pairs_kept", 0.3, 0.5, ["33%", "reasons"]),
         ("kl_from_m1", 0.8, 0.6, ["0.70", "dpo.beta"]),
+        ("distinct_answers", 2.3, 2.4, ["2.33", "candidates.temperature"]),  # 3, 2 and 2
     ],
 )
 @pytest.mark.parametrize("action", ["warn", "stop"])
@@ -96,6 +98,39 @@ def test_gates(gate, met, missed, words, action):
     assert (gate_found.gate, gate_found.limit, gate_found.action) == (gate, missed, action)
     assert all(word in gate_found.text for word in [f"gates.{gate}", f"limit {missed:g}", *words])
     assert "\n" not in gate_found.text
+
+
+# Votes for final answers: of p two for 4 and one for 5; of q both for 4; of r one for 7, and one without an answer.
+VOTES = [Score(f"s{row.id}", row.id, 0.5, answer=final) for row, final in zip(CANDIDATES, "4454447", strict=True)]
+VOTES[6] = Score("sr2", "r2", 0.0)
+VOTES[5] = Score("sr1", "r1", 0.5, answer="7")
+
+
+@pytest.mark.parametrize(
+    ("gate", "met", "missed", "words"),
+    [
+        ("distinct_answers", 1.3, 1.4, ["1.33 different answers per prompt"]),
+        ("vote_share", 0.9, 0.8, ["89% of a prompt's answers agree", "candidates.temperature"]),  # 2/3, 1 and 1
+        ("top_final_answer", 0.7, 0.6, ["67% of the prompts have the same majority answer", "dpo.learning_rate"]),
+    ],
+)
+def test_gates_against_collapse(gate, met, missed, words):
+    answers = read_answers(PROMPTS, CANDIDATES)
+    found = data_metrics(answers, read_scores(answers, VOTES, max_score=1.0), 1)
+    off = dict.fromkeys(("tied_prompts", "score_entropy", "distinct_answers"))
+    assert failed_gates(found, GatesSection(**{**off, gate: met})) == []
+    [failed] = failed_gates(found, GatesSection(**{**off, gate: missed}))
+    assert failed.gate == gate
+    assert all(word in failed.text for word in words)
+
+
+def test_scores_without_a_largest_one_have_a_histogram():
+    answers = read_answers(PROMPTS[:1], CANDIDATES[:3])
+    rows = [Score(str(number), row.id, number - 1.0) for number, row in enumerate(CANDIDATES[:3])]
+    found = data_metrics(answers, read_scores(answers, rows, max_score=None), 1).score_histogram
+    assert len(found) == 10
+    assert list(found.values()) == [1, 0, 0, 0, 0, 1, 0, 0, 0, 1]
+    assert next(iter(found)) == "-1"
 
 
 def test_a_limit_that_is_just_met_is_met():

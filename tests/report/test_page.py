@@ -366,7 +366,7 @@ def test_the_same_run_gives_the_same_page(tmp_path):
 
 def test_a_run_with_positives_only_has_no_pairs(tmp_path):
     make_run(tmp_path)
-    settings = yaml.safe_load((tmp_path / "config.yaml").read_text()) | {"pairs": {"method": "positives_only"}}
+    settings = yaml.safe_load((tmp_path / "config.yaml").read_text()) | {"train": {"kind": "sft"}}
     write_text(tmp_path / "config.yaml", yaml.safe_dump(settings))
     (tmp_path / "m2" / "pairs.jsonl").unlink()
 

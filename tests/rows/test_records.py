@@ -20,6 +20,7 @@ from srlm.rows.records import (
     Prompt,
     RankedAnswers,
     RowWriter,
+    Score,
     SequenceLogprob,
     Verdict,
 )
@@ -36,6 +37,8 @@ ROWS = [
     FailedRequest(TRICKY, "too_long", 5000, 256),
     Verdict("1", "2", 0, TRICKY, "scored", 4.5, 4.25),
     Verdict("1", "2", 1, TRICKY, "missing", None, None),
+    Score("1", "2", 0.5, 0.25, TRICKY, TRICKY),
+    Score("1", "2", None),
     Pair("1", MESSAGES, MESSAGES, MESSAGES, "2", "3", 5.0, 0.1, [1], [2, 3]),
     Pair("1", MESSAGES, MESSAGES, MESSAGES, "2", "3", 5.0, 0.1),
     Example("1", MESSAGES, MESSAGES, [4, 5]),
@@ -45,6 +48,7 @@ ROWS = [
     Comparison("1", "2", "a", "", "missing", None),
     CaseResult("win_rate", "1", TRICKY, 0.5),
     SequenceLogprob("1", 3, -1.5, -1.75),
+    Prompt("1", TRICKY, "file", [], -1, columns={"answer": TRICKY, "kwargs": [{"n": None}]}),
 ]
 PROMPTS = [Prompt(str(n), f"{n} {TRICKY}", "seed", [], -1) for n in range(3)]
 
@@ -166,7 +170,8 @@ def test_unknown_fields_are_rejected(change, problem, tmp_path):
     file.write_bytes(LINE + b"\n" + json.dumps(values).encode())
     with pytest.raises(InputError) as error:
         records.read_rows(file, Prompt)
-    assert str(error.value) == f"{file}, line 2: {problem}; a Prompt has: id, text, source, parents, attempt, thought"
+    fields = "id, text, source, parents, attempt, thought, columns"
+    assert str(error.value) == f"{file}, line 2: {problem}; a Prompt has: {fields}"
 
 
 def test_fields_with_a_default_may_be_missing(tmp_path):

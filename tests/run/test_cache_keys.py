@@ -149,6 +149,11 @@ CHANGES = {
     "pairs.max_per_prompt=9": set(),
     "pairs.weight=margin": {"pairs"},
     "pairs.keep_truncated=true": {"pairs"},
+    "train.kind=sft": {"pairs"},
+    "signal.min_votes=0.5": set(),  # only with the signals that use them
+    "signal.answer_pattern='(?P<answer>.)'": set(),
+    "gates.distinct_answers=3": set(),
+    "prompts.cycle=true": set(),  # only with prompts from files
     "sft.learning_rate=1": {"sft"},
     "sft.lora={rank: 4}": {"sft"},
     "sft.share_prefixes=false": {"sft"},
@@ -185,6 +190,7 @@ CHANGES = {
 BY_CONTENT = {"seed_data.ift", "seed_data.eft", "model.name", "model.revision", "model.chat_template", "name"}
 BY_CONTENT |= {"judge.prompt_file", "head_to_head.prompt_file", "evaluate.preferences", "evaluate.instructions"}
 ELSEWHERE = {"judge.score_pattern", "endpoint.model", "dpo.simpo_gamma"}  # below
+ELSEWHERE |= {"signal.kind", "signal.function", "signal.max_score"}  # in the tests of the signals
 WHOLE_SECTIONS = ("sft.", "dpo.", "prompts.")  # one key represents the others
 
 

@@ -60,17 +60,17 @@ def test_the_fields_of_a_manifest_entry_are_known(stages, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model", "method", "name"),
+    ("model", "kind", "name"),
     [
-        (1, "random", "m1/sft"),
-        (2, "random", "m2/dpo"),
-        (2, "positives_only", "m2/sft"),
-        ("sft", "random", "sft/sft"),
-        ("m3", "random", "m3/dpo"),
+        (1, "dpo", "m1/sft"),
+        (2, "dpo", "m2/dpo"),
+        (2, "sft", "m2/sft"),
+        ("sft", "dpo", "sft/sft"),
+        ("m3", "dpo", "m3/dpo"),
     ],
 )
-def test_the_training_stage_of_a_model(tmp_path, model, method, name):
-    stages = StageRunner(build(pairs={"method": method}), RunDir(tmp_path), ScriptedLauncher(), Recorder())
+def test_the_training_stage_of_a_model(tmp_path, model, kind, name):
+    stages = StageRunner(build(train={"kind": kind}), RunDir(tmp_path), ScriptedLauncher(), Recorder())
     assert stages.training_stage(model) == name
 
 

@@ -12,8 +12,10 @@ from srlm.config import JudgeSection, PairsSection
 from srlm.errors import InputError
 from srlm.evaluation.gates import too_few_pairs
 from srlm.models import chat
+from srlm.rows.lazy_rows import RowFile
 from srlm.rows.records import Candidate, Pair, Prompt, Verdict, content_id, read_rows, write_rows
 from srlm.stages import pairs
+from srlm.stages.score_table import read_answers, read_verdicts
 from trl.data_utils import is_conversational
 
 PLAIN, SAMPLED, EXPECTED = PairsSection(), JudgeSection(), JudgeSection(score="expected")
@@ -44,16 +46,31 @@ def rows(*prompts):
     return asked, answers, verdicts
 
 
+def select(prompts, candidates, verdicts, *, judge, **settings):
+    answers = read_answers(prompts, candidates)
+    scores = read_verdicts(answers, verdicts, score=judge.score, max_score=judge.max_score)
+    return pairs.select(answers, scores, **settings)
+
+
 def made_of(prompts, candidates, verdicts, **settings):
     """Return the selected rows, and the number of dropped prompts by reason."""
-    chosen = pairs.select(prompts, candidates, verdicts, **settings)
+    chosen = select(prompts, candidates, verdicts, **settings)
     made = list(chosen.rows(prompts, candidates))
     assert len(made) == len(chosen)
     return made, chosen.drops
 
 
-def build(*prompts, judge=SAMPLED, **settings):
-    return made_of(*rows(*prompts), pairs=PairsSection(**settings), judge=judge)
+def build(*prompts, judge=SAMPLED, winners=False, **settings):
+    return made_of(*rows(*prompts), pairs=PairsSection(**settings), judge=judge, winners=winners)
+
+
+def reader(file, judge=SAMPLED):
+    """What reads the scores of a file of verdicts."""
+
+    def read(answers):
+        return read_verdicts(answers, RowFile(file, Verdict), score=judge.score, max_score=judge.max_score)
+
+    return read
 
 
 def names(found):
@@ -76,14 +93,14 @@ def test_prompts_come_in_any_order():
     }
 
 
-@pytest.mark.parametrize("method", ["best_worst", "positives_only"])
-def test_orphans_are_named(method):
+@pytest.mark.parametrize("winners", [False, True])
+def test_orphans_are_named(winners):
     prompts, candidates, verdicts = rows([answer(5), answer(1)], [answer(5), answer(1)])
-    settings = {"pairs": PairsSection(method=method), "judge": SAMPLED}
+    settings = {"pairs": PLAIN, "winners": winners, "judge": SAMPLED}
     with pytest.raises(InputError, match="candidate p1a0: its prompt p1 is not in the file of prompts"):
-        pairs.select(prompts[:1], candidates, verdicts, **settings)
+        select(prompts[:1], candidates, verdicts, **settings)
     with pytest.raises(InputError, match="verdict p1a1v0: its candidate p1a1 is not in the file of candidates"):
-        pairs.select(prompts, candidates[:3], verdicts, **settings)
+        select(prompts, candidates[:3], verdicts, **settings)
 
 
 # --- best against worst -----------------------------------------------------------------------------------------------
@@ -304,7 +321,9 @@ def test_files_are_not_kept_in_memory(tmp_path):
         (Verdict(f"v{n}", f"c{n}", 0, score[n % 6], "scored", float(n % 6), None) for n in range(count)),
     )
     tracemalloc.start()
-    made = pairs.write_pairs(*files.values(), pairs=PLAIN, judge=SAMPLED, seed=0)
+    made = pairs.write_pairs(
+        files["prompts"], files["candidates"], files["pairs"], reader(files["verdicts"]), pairs=PLAIN, seed=0
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(read_rows(files["pairs"], Pair)) == len(made) == count // 4
@@ -315,7 +334,7 @@ def test_files_are_not_kept_in_memory(tmp_path):
 
 
 def positives(*prompts, judge=SAMPLED, **settings):
-    return build(*prompts, judge=judge, method="positives_only", **settings)
+    return build(*prompts, judge=judge, winners=True, **settings)
 
 
 def test_positives():
@@ -404,7 +423,7 @@ def test_the_command_samples_by_the_seed(on_files):
 
 
 def test_write_pairs_writes_positives():
-    made, drops = made_of(*rows(FOUR), pairs=PairsSection(method="positives_only"), judge=SAMPLED, seed=0)
+    made, drops = made_of(*rows(FOUR), pairs=PLAIN, winners=True, judge=SAMPLED, seed=0)
     assert [row.completion[0]["content"] for row in made] == ["text p0a0"]
     assert drops == {"no_perfect_answer": 0, "same_text": 0}
 

@@ -15,26 +15,33 @@ from srlm.run.run_dir import RunDir
 from srlm.run.stage_runner import StageRunner
 from srlm.stages import pairs
 
-from tests.stages.test_pair_selection import FOUR, answer, made_of, rows
+from tests.stages.test_pair_selection import FOUR, answer, made_of, reader, rows
 
 
 class Silent:
     """A reporter, and a launcher that must not be called."""
 
 
-@pytest.mark.parametrize(
-    "method", ["best_worst", "length_controlled", "margin", "positives_only", "random", "top_bottom"]
-)
+METHODS = ("best_worst", "length_controlled", "margin", "random", "top_bottom", "winners")
+
+
+def method_word(method):
+    """The setting of a pairing method, or of training on the winners."""
+    return "train.kind=sft" if method == "winners" else f"pairs.method={method}"
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_loop_writes_the_rows_of_the_method(tmp_path, method):
-    words = (f"pairs.method={method}", "pairs.max_per_prompt=2", "seed=3")
+    words = (method_word(method), "pairs.max_per_prompt=2", "seed=3")
     config = configuration.build({"model": {"name": "unused"}}, words)
     run, given = RunDir.open(tmp_path / "run", config), rows(*[FOUR] * 9, [answer(2), answer(2)])
     for name, some in zip(("prompts", "candidates", "verdicts"), given, strict=True):
         write_rows(run.file(2, f"{name}.jsonl"), some)
     run.finish("m2/verdicts", {"cache_key": "key"}, 0.0, {"rows": len(given[2])})
     Loop(StageRunner(config, run, Silent(), Silent())).build_pairs(2)
-    made, drops = made_of(*given, pairs=config.pairs, judge=config.judge, seed=3002)
-    file = "positives" if method == "positives_only" else "pairs"
+    winners = method == "winners"
+    made, drops = made_of(*given, pairs=config.pairs, winners=winners, judge=config.judge, seed=3002)
+    file = "positives" if winners else "pairs"
     assert read_rows(run.file(2, f"{file}.jsonl"), type(made[0])) == made
     assert (run.entry("m2/pairs")["rows"], run.entry("m2/pairs")["drops"]) == (len(made), drops)
 
@@ -112,7 +119,7 @@ def test_the_gates_file_is_deleted_when_the_run_continues(tmp_path):
 
 def test_repeated_positives_are_not_prompts_without_one(tmp_path):
     given = rows([answer(5, text="twice")] * 3, [answer(2)])
-    loop, _ = prepared(tmp_path, given, "pairs.method=positives_only")
+    loop, _ = prepared(tmp_path, given, "train.kind=sft")
     loop.build_pairs(2)
     entry = loop.run_dir.entry("m2/pairs")
     assert entry["drops"] == {"no_perfect_answer": 1, "same_text": 2}
@@ -152,11 +159,11 @@ WRITTEN = [
     ("length_controlled", "expected", "2dc3ae1c6bec066e"),
     ("margin", "sampled", "eebba33511d146b2"),
     ("margin", "expected", "2e9bc1c4f45d4d60"),
-    ("positives_only", "sampled", "8e2b8dbc8428a5cf"),
     ("random", "sampled", "2f4f4d20143f4b27"),
     ("random", "expected", "2c48caa3d383ee47"),
     ("top_bottom", "sampled", "4a8619890e0c9e90"),
     ("top_bottom", "expected", "22e63aa79c762a1d"),
+    ("winners", "sampled", "8e2b8dbc8428a5cf"),
 ]
 
 
@@ -170,13 +177,10 @@ def loop_of(path, *words):
 
 @pytest.mark.parametrize(("method", "score", "digest"), WRITTEN)
 def test_streamed_rows_give_the_recorded_output(tmp_path, method, score, digest):
-    loop = loop_of(tmp_path, f"pairs.method={method}", f"judge.score={score}")
+    loop = loop_of(tmp_path, method_word(method), f"judge.score={score}")
     loop.build_pairs(2)
     [found] = loop.run_dir.entry("m2/pairs")["sha256"].values()
     assert found.startswith(digest)
-
-
-METHODS = ("best_worst", "length_controlled", "margin", "positives_only", "random", "top_bottom")
 
 
 def decimals(seed):
@@ -196,13 +200,13 @@ def decimals(seed):
 
 
 CHOICES = [(method, score) for method in METHODS for score in ("sampled", "expected")]
-CHOICES.remove(("positives_only", "expected"))
+CHOICES.remove(("winners", "expected"))
 
 
 @pytest.mark.parametrize(("method", "score"), CHOICES)
 def test_the_order_of_rows_changes_nothing(tmp_path, method, score):
     """Rows are written in the order in which requests finish, which no two runs share."""
-    words = (f"pairs.method={method}", f"judge.score={score}", "pairs.max_per_prompt=2", "judge.max_score=1")
+    words = (method_word(method), f"judge.score={score}", "pairs.max_per_prompt=2", "judge.max_score=1")
     config = configuration.build({"model": {"name": "unused"}}, words)
     draw, files = random.Random(0), [tmp_path / name for name in ("prompts", "candidates", "verdicts", "out")]
     for seed in range(8):
@@ -211,9 +215,11 @@ def test_the_order_of_rows_changes_nothing(tmp_path, method, score):
         for _ in range(4):
             for file, some in zip(files[1:3], given[1:], strict=True):
                 write_rows(file, draw.sample(some, len(some)))
-            made = pairs.write_pairs(*files, pairs=config.pairs, judge=config.judge, seed=seed)
-            metrics = data_metrics(made.answers, made.scores, made.prompts_with_pair, judge=config.judge)
-            counts = row_counts(made, config.judge, tmp_path / "none")
+            read = reader(files[2], config.judge)
+            settings = {"pairs": config.pairs, "winners": method == "winners", "seed": seed}
+            made = pairs.write_pairs(files[0], files[1], files[3], read, **settings)
+            metrics = data_metrics(made.answers, made.scores, made.prompts_with_pair)
+            counts = row_counts(made, tmp_path / "none")
             assert len(made) > 0
             found.add((files[3].read_bytes(), json.dumps([asdict(metrics), counts, made.drops])))
         assert len(found) == 1, seed

@@ -31,7 +31,7 @@ class Run:
         self.tokenizer, self.seed = tokenizer, seed
         self.section = PromptsSection(**{"count": 10, "round_size": 4, **settings})
 
-    def write(self, write=novel, known=(), engine=ScriptedEngine, **settings):
+    def write(self, write=novel, known=(), given=(), engine=ScriptedEngine, **settings):
         self.engine, self.report = engine(self.tokenizer, write, **settings), Recorder()
         stage.write_prompts(
             self.engine,
@@ -42,6 +42,7 @@ class Run:
             seed=self.seed,
             report=self.report,
             known=known,
+            given=given,
         )
 
     @property
@@ -483,3 +484,51 @@ def test_stops_at_max_attempts_below_round_size(run):
     one = run(count=2, round_size=64, max_attempts=3)
     one.write(lambda _: "too short")
     assert len(one.dropped) == 6
+
+
+# --- prompts from files -----------------------------------------------------------------------------------------------
+
+GIVEN = [
+    Prompt(content_id("prompt", text), text, "file", [], -1, columns={"answer": text})
+    for text in ("How high is that hill over there", "Name the capital cities of five countries")
+]
+
+
+def test_given_prompts_come_first_and_count(run):
+    one = run(count=4)
+    one.write(given=GIVEN)
+    assert one.kept[:2] == GIVEN
+    assert [row.source for row in one.kept] == ["file", "file", "generated", "generated"]
+
+
+def test_only_given_prompts_ask_nothing(run):
+    one = run(count=2)
+    one.write(given=GIVEN)
+    assert one.kept == GIVEN
+    assert one.engine.requests == []
+
+
+def test_new_prompts_differ_from_the_given_ones_which_are_demonstrations(run):
+    one = run(count=4, round_size=1, max_rouge_l=0.5, examples_generated=2)
+    one.write(lambda request: GIVEN[1].text if request.key == "0" else novel(request), given=GIVEN)
+    assert [(row.attempt, row.reason, row.similar_to) for row in one.dropped] == [(0, "not_novel", GIVEN[1].id)]
+    assert all({row.id for row in GIVEN} & set(row.parents) for row in one.kept[2:])
+
+
+@pytest.mark.parametrize("fail_after", [0, 1, 2])
+def test_an_interrupted_mixture_resumes(run, fail_after):
+    whole, one = run("whole", count=5), run("one", count=5)
+    whole.write(given=GIVEN)
+    with pytest.raises(Interrupted):
+        one.write(given=GIVEN, fail_after=fail_after)
+    one.write(given=GIVEN)
+    assert one.bytes == whole.bytes
+
+
+def test_given_prompts_that_a_crash_cut_off_are_written_again(run):
+    one = run(count=2)
+    one.write(given=GIVEN)
+    before = one.kept_file.read_bytes()
+    one.kept_file.write_bytes(before[: before.index(b"\n") + 9])
+    one.write(given=GIVEN)
+    assert one.kept_file.read_bytes() == before

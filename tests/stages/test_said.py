@@ -25,10 +25,11 @@ from srlm.rows.records import (
     read_rows,
     write_rows,
 )
-from srlm.stages import eft, generation, judge, pairs, prompts
+from srlm.stages import eft, generation, judge, prompts
 from srlm.stages.candidates import write_candidates
 
 from tests.scripted import Recorder, ScriptedEngine, completion
+from tests.stages.test_pair_selection import select
 
 PROMPTS = [Prompt(f"p{n}", f"Question {n}?", "generated", [], n) for n in range(2)]
 BABBLE = {
@@ -67,7 +68,7 @@ def test_candidates_and_pairs(form, thought, plain, tmp_path):
     }
     babbles = not form.endswith("{}")
     verdicts = [Verdict(f"v{n}", row.id, 0, "", "scored", float(row.index), None) for n, row in enumerate(rows)]
-    selected = pairs.select(PROMPTS, rows, verdicts, pairs=PairsSection(), judge=JudgeSection())
+    selected = select(PROMPTS, rows, verdicts, pairs=PairsSection(), judge=JudgeSection())
     for pair in selected.rows(PROMPTS, rows):
         assert pair.chosen == chat.assistant(f"Answer {pair.prompt_id}.1.")
         if not babbles:

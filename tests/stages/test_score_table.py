@@ -10,14 +10,14 @@ from srlm.native import select_pairs, select_positives
 from srlm.rows.ids import id_number
 from srlm.rows.records import Candidate, Prompt
 from srlm.stages.judge import mean_scores
-from srlm.stages.score_table import WHITE_SPACE, read_answers, read_scores, text_keys
+from srlm.stages.score_table import WHITE_SPACE, read_answers, read_verdicts, text_keys
 
 from tests.stages.test_pair_selection import answer, rows
 
 
-def columns(prompts, candidates, verdicts):
+def columns(prompts, candidates, verdicts, score="sampled"):
     answers = read_answers(prompts, candidates)
-    return answers, read_scores(answers, verdicts)
+    return answers, read_verdicts(answers, verdicts, score=score, max_score=5.0)
 
 
 def test_columns():
@@ -32,11 +32,11 @@ def test_columns():
     assert answers.length.tolist() == [3] * 6
     assert answers.cut_off.tolist() == [False, False, False, True, False, False]
     assert answers.blank.tolist() == [False, False, False, False, True, False]
-    np.testing.assert_equal(scores.sampled, [4.5, 2.0, np.nan, 3.0, 1.0, np.nan])
-    np.testing.assert_equal(scores.expected, [4.25, 1.5, np.nan, np.nan, np.nan, np.nan])
+    np.testing.assert_equal(scores.score, [4.5, 2.0, np.nan, 3.0, 1.0, np.nan])
+    np.testing.assert_equal(scores.tie_break, [4.25, 1.5, np.nan, np.nan, np.nan, np.nan])
     assert scores.outcomes == {"scored": 5, "missing": 2, "out_of_range": 0, "conflicting": 1}
     assert scores.written == {5.0: 1, 4.0: 1, 2.0: 1, 3.0: 1, 1.0: 1}
-    assert [column.dtype for column in (answers.prompt, scores.sampled, scores.expected, answers.blank)] == [
+    assert [column.dtype for column in (answers.prompt, scores.score, scores.tie_break, answers.blank)] == [
         np.int64,
         np.float64,
         np.float64,
@@ -47,7 +47,7 @@ def test_columns():
 def test_no_rows():
     answers, scores = columns([], [], [])
     assert text_keys(answers) == []
-    assert len(scores.means("sampled")) == len(answers.prompt) == 0
+    assert len(scores.means()) == len(answers.prompt) == 0
 
 
 def test_columns_are_in_the_order_of_the_prompts_and_of_the_answers():
@@ -59,7 +59,7 @@ def test_columns_are_in_the_order_of_the_prompts_and_of_the_answers():
         answers, scores = columns(prompts[::-1], shuffled, verdicts)
         assert answers.prompt.tolist() == [0, 0, 0, 1, 1]
         assert [shuffled[row].id for row in answers.row] == ["p1a0", "p1a1", "p1a2", "p0a0", "p0a1"]
-        np.testing.assert_equal(scores.sampled, [1.0, 5.0, np.nan, 5.0, 1.0])
+        np.testing.assert_equal(scores.score, [1.0, 5.0, np.nan, 5.0, 1.0])
         assert scores.judged.tolist() == [0, 1, 3, 4]
         assert list(scores.written) == [1.0, 5.0]
 
@@ -85,16 +85,16 @@ def test_means_are_those_of_the_judge_metrics():
     draw.shuffle(given[2])
     _, scores = columns(*given)
     means = mean_scores(given[2], expected=False)
-    assert scores.means("sampled").tolist() == [means[row.id] for row in given[1] if row.id in means]
-    for row, score in zip(given[1], scores.sampled, strict=True):
+    assert scores.means().tolist() == [means[row.id] for row in given[1] if row.id in means]
+    for row, score in zip(given[1], scores.score, strict=True):
         assert score == pytest.approx(means.get(row.id, math.nan), rel=1e-15, nan_ok=True)
 
 
 def test_candidates_that_share_an_id_share_their_verdicts():
     prompts, candidates, verdicts = rows([answer(5), answer(1)])
     _, scores = columns(prompts, [*candidates, candidates[0]], verdicts)
-    assert scores.sampled.tolist() == [5.0, 5.0, 1.0]
-    assert scores.means("sampled").tolist() == [5.0, 1.0]
+    assert scores.score.tolist() == [5.0, 5.0, 1.0]
+    assert scores.means().tolist() == [5.0, 1.0]
 
 
 # --- texts ------------------------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def test_a_model_that_takes_no_item_count(trial, gradients, monkeypatch):
 
 
 def test_positives_only(trial, gradients):
-    """Responses with token ids of the engine, as `pairs.method: positives_only` trains on."""
+    """Responses with token ids of the engine, as `train.kind: sft` trains on."""
     rows = [
         Example(f"e{number}", chat.user(sentence(number, 4)), chat.assistant("x"), [*range(97, 97 + number * 5), 2])
         for number in range(1, 7)

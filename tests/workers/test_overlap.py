@@ -18,6 +18,7 @@ from srlm.workers.supervisor import Supervisor
 from srlm.workers.tasks import CandidatesTask, JudgementsTask, PromptsTask, VerdictsTask
 
 from tests.scripted import Interrupted, Recorder, ScriptedEngine, Unordered
+from tests.stages.test_pair_selection import reader
 
 CONFIG = configuration.build(
     {
@@ -97,7 +98,8 @@ class Run:
     @property
     def pairs(self):
         file = self.prompts.with_name("pairs.jsonl")
-        pairs.write_pairs(*self.files.values(), file, pairs=CONFIG.pairs, judge=CONFIG.judge, seed=0)
+        read = reader(self.verdicts, CONFIG.judge)
+        pairs.write_pairs(self.prompts, self.candidates, file, read, pairs=CONFIG.pairs, seed=0)
         return file.read_bytes()
 
 

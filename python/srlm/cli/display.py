@@ -144,6 +144,8 @@ def closing_table(run: RunDir, iterations: int) -> Table:
     for name in models:
         table.add_column("SFT" if name == SFT_BASELINE else name.upper(), justify="right", overflow="fold")
     for name in ROWS:
+        if name in OF_SIGNALS and not any(name in column for column in columns):
+            continue
         table.add_row(name, *(column.get(name, "-") for column in columns))
     return table
 
@@ -168,6 +170,8 @@ ROWS = (
     "verdicts missing",
     "verdicts out of range",
     "verdicts conflicting",
+    "answers scored",
+    "answers without a score",
     "pairs kept",
     "prompts without a pair",
     "mean score",
@@ -189,6 +193,9 @@ ROWS = (
     "retried requests",
     "minutes",
 )
+
+
+OF_SIGNALS = frozenset({"answers scored", "answers without a score"})  # other than the judge
 
 
 def _column(run: RunDir, model: str) -> dict[str, str]:
@@ -253,15 +260,19 @@ def _data_rows(entry: dict[str, Any]) -> dict[str, str]:
         "prompts dropped": _reasons(entry["prompts_dropped"]),
         "candidates": str(entry["candidates"]),
         "candidates truncated": str(entry["truncated"]),
-        "verdicts scored": str(verdicts["scored"]),
-        "verdicts missing": str(verdicts["missing"]),
-        "verdicts out of range": str(verdicts["out_of_range"]),
-        "verdicts conflicting": str(verdicts["conflicting"]),
+        **_outcome_rows(verdicts),
         "pairs kept": f"{entry['rows']} (+{over_cap} over cap)" if over_cap else str(entry["rows"]),
         "prompts without a pair": _reasons(drops),
         "mean score": _number(entry["mean_score"], ".2f"),
         "mean answer length (tokens)": _number(entry["mean_length"], ".0f"),
     }
+
+
+def _outcome_rows(outcomes: dict[str, int]) -> dict[str, str]:
+    """Return the counts of verdicts by outcome, or those of another signal's scores, which have two outcomes."""
+    if "out_of_range" not in outcomes:
+        return {"answers scored": str(outcomes["scored"]), "answers without a score": str(outcomes["missing"])}
+    return {f"verdicts {name.replace('_', ' ')}": str(count) for name, count in outcomes.items()}
 
 
 def _accuracy_rows(entry: dict[str, Any]) -> dict[str, str]:

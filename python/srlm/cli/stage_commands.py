@@ -1,4 +1,4 @@
-"""The commands that run one stage on files: prompts, generate, judge, pairs, sft and dpo."""
+"""The commands that run one stage on files: prompts, generate, judge, score, pairs, sft and dpo."""
 
 from __future__ import annotations
 
@@ -140,25 +140,55 @@ def judge(
 @click.command()
 @click.option("--prompts", type=FILE, required=True, help="Input file of prompts.")
 @click.option("--candidates", type=FILE, required=True, help="Input file of candidates.")
-@click.option("--verdicts", type=FILE, required=True, help="Input file of verdicts.")
+@click.option("--out", type=FILE, required=True, help="Output file of scores; existing rows are reused (resume).")
+@_config_option("signal")
+@OVERRIDES
+def score(prompts: Path, candidates: Path, out: Path, config: str | None, overrides: tuple[str, ...]) -> None:
+    """Score candidates by a signal that needs no model: signal.kind=rules, majority, function or random."""
+    from srlm.rows.records import Candidate, Prompt, read_rows
+    from srlm.signals.registry import signal_of
+
+    loaded = stage_config(config, overrides, "unused")
+    signal = signal_of(loaded)
+    files = rows_in(prompts, Prompt), rows_in(candidates, Candidate)
+    signal.check([row for row in read_rows(prompts, Prompt) if row.source == "file"])
+    job, result = signal.job("scores", *files, writable(out), loaded.seed), dict[str, Any]()
+    if job is None:
+        raise InputError("signal.kind=judge needs a model, so it is not used here; use srlm judge")
+    with output_lock.held(out), launcher(None, ()) as workers:
+        workers.run(job, lambda _, counts: result.update(counts))
+    click.echo(f"{out}: {result['rows']} rows")
+
+
+@click.command()
+@click.option("--prompts", type=FILE, required=True, help="Input file of prompts.")
+@click.option("--candidates", type=FILE, required=True, help="Input file of candidates.")
+@click.option(
+    "--verdicts",
+    "--scores",
+    type=FILE,
+    required=True,
+    help="Input file of verdicts, or of the scores of another signal.kind.",
+)
 @click.option("--out", type=FILE, required=True, help="Output file of pairs; it is overwritten.")
 @_config_option("pairs")
 @OVERRIDES
 def pairs(
     prompts: Path, candidates: Path, verdicts: Path, out: Path, config: str | None, overrides: tuple[str, ...]
 ) -> None:
-    """Build preference pairs from verdicts.
+    """Build preference pairs from verdicts or other scores.
 
-    With pairs.method=positives_only: responses with a perfect score instead. pairs.method=random samples with seed=N.
+    With train.kind=sft: the winners instead, for the judge responses with a perfect score. pairs.method=random samples
+    with seed=N.
     """
+    from srlm.signals.registry import signal_of
     from srlm.stages import pairs as stage
 
     loaded = stage_config(config, overrides, "unused")
-    for name in ("min_margin", "rho"):
-        if isinstance(getattr(loaded.pairs, name), list):
-            raise InputError(
-                f"pairs.{name}: is a list over the iterations of a run; set one value, as pairs.{name}=0.1"
-            )
+    for section, name in ((loaded.pairs, "min_margin"), (loaded.pairs, "rho"), (loaded.signal, "min_votes")):
+        if isinstance(getattr(section, name), list):
+            key = f"{'signal' if name == 'min_votes' else 'pairs'}.{name}"
+            raise InputError(f"{key}: is a list over the iterations of a run; set one value, as {key}=0.1")
     for given in (prompts, candidates, verdicts):
         if out.exists() and given.exists() and out.samefile(given):
             raise InputError(f"--out {out}: is an input file; use another --out")
@@ -166,10 +196,10 @@ def pairs(
         made = stage.write_pairs(
             prompts,
             candidates,
-            verdicts,
             out,
+            lambda answers: signal_of(loaded).read(answers, verdicts),
             pairs=loaded.pairs,
-            judge=loaded.judge,
+            winners=loaded.train.kind == "sft",
             seed=loaded.seed,
         )
     click.echo(f"{out}: {len(made)} rows; dropped: {', '.join(f'{reason} {n}' for reason, n in made.drops.items())}")
@@ -200,7 +230,7 @@ def dpo(model: str, pairs: Path, out: Path, config: str | None, overrides: tuple
     run_training("dpo", model, (pairs,), out, config, overrides)
 
 
-COMMANDS = (prompts, generate, judge, pairs, sft, dpo)
+COMMANDS = (prompts, generate, judge, score, pairs, sft, dpo)
 
 
 def run_generation(model: str, task: Task, config: str | None, overrides: tuple[str, ...], *more_outputs: Path) -> None:

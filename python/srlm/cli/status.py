@@ -12,6 +12,8 @@ from srlm.progress import rows_so_far
 from srlm.run import archive_folders
 from srlm.run.model_names import BASE, SFT_BASELINE
 from srlm.run.run_dir import RunDir
+from srlm.signals.stage_names import stage_of
+from srlm.stages.prompt_sources import from_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -32,13 +34,14 @@ def stage_names(config: Config) -> list[str]:
     if SFT_BASELINE in measured_before_m1(config):
         names += _evaluation(config, SFT_BASELINE)
     names += ["seed/eft_train", "m1/sft"]
-    training = "sft" if config.pairs.method == "positives_only" else "dpo"
+    training = config.train.kind
     for t in range(1, config.iterations + 1):
         names += _evaluation(config, f"m{t}")
         names += [f"{later}/vs_{earlier}" for later, earlier in matches(config, t) if _answers(config)]
         if t < config.iterations:
             logprobs = ["m1_logprobs"] if t > 1 and config.gates.kl_from_m1 is not None else []
-            stages = ("prompts", "candidates", "verdicts", *logprobs, "pairs", training)
+            given = ["file_prompts"] if from_files(config.prompts) else []
+            stages = (*given, "prompts", "candidates", stage_of(config.signal.kind), *logprobs, "pairs", training)
             names += [f"m{t + 1}/{stage}" for stage in stages]
     return names
 

@@ -18,6 +18,7 @@ from srlm.config.data import (
     PairsSection,
     PromptsSection,
     SeedDataSection,
+    SignalSection,
 )
 from srlm.config.evaluation import Action, EndpointSection, EvaluateSection, GatesSection, HeadToHeadSection
 from srlm.config.loading import build, changes, describe, load, packaged_names, to_yaml
@@ -34,6 +35,7 @@ from srlm.config.training import (
     LossType,
     SftSection,
     TrainingSection,
+    TrainSection,
 )
 
 __all__ = [
@@ -61,6 +63,8 @@ __all__ = [
     "Section",
     "SeedDataSection",
     "SftSection",
+    "SignalSection",
+    "TrainSection",
     "TrainingSection",
     "build",
     "changes",

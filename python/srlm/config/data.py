@@ -6,7 +6,7 @@ import datetime
 import unicodedata
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from srlm.config.section import Count, NumberByIteration, Section, Share, ShareByIteration, Temperature, TopP, value_of
 
@@ -136,6 +136,22 @@ class EngineSection(Section):
 class PromptsSection(Section):
     """Self-instruct: the model writes new prompts from few-shot demonstrations, and filters drop unsuitable ones."""
 
+    source: Literal["self_instruct", "files"] = Field(
+        "self_instruct",
+        description="`self_instruct`: the model writes them; `files`: those of `prompts.files`, other ones in every "
+        "iteration.",
+    )
+    files: list[str] = Field(
+        [],
+        description="Files of prompts, JSON lines: `prompt`, and any other columns, which signals read. They are "
+        "shuffled with the run's seed; held-out prompts are left out.",
+    )
+    cycle: bool = Field(
+        False, description="Begin again at the first prompt once all are used, instead of refusing to run short."
+    )
+    self_instruct_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="With `prompts.source: files`: share of `prompts.count` that the model writes itself."
+    )
     model: str | None = Field(
         None, description="The model that writes prompts; null: M_t itself. The paper's main runs used a fixed one."
     )
@@ -219,15 +235,58 @@ class JudgeSection(Section):
     max_score: Annotated[float, Field(gt=0, le=100)] = Field(5.0, description="Maximum score of the judge prompt.")
 
 
+class SignalSection(Section):
+    """What says which of a prompt's responses are better."""
+
+    kind: Literal["judge", "rules", "majority", "function", "random"] = Field(
+        "judge",
+        description="`judge`: M_t as LLM judge (the paper); `rules`: whether a response follows the instructions of "
+        "its prompt's row or gives its answer; `majority`: the share of the prompt's responses with the same final "
+        "answer; `function`: your own Python function; `random`: chance, the control of every other signal.",
+    )
+    function: str | None = Field(
+        None,
+        description="For `function`: `package.module:name` or `path/to/file.py:name`. It is called with a prompt (a "
+        "dict of its columns, the text as `prompt`) and the list of responses, and returns a number or None for each.",
+    )
+    max_score: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="For `function`: its largest score, which must not be exceeded; null: no limit."
+    )
+    answer_pattern: str | None = Field(
+        None,
+        description="For `majority`, and for the `answer` of `rules`: regular expression with the group `answer`; its "
+        "last match in a response is the final answer. null: the last `\\boxed{}`, else what follows the last "
+        "`answer is` or `####`, else the last number.",
+    )
+    min_votes: ShareByIteration = Field(
+        0.0,
+        description="For `majority`: minimum share of a prompt's responses with the same final answer for one of them "
+        "to be chosen. May be a list, as `pairs.min_margin`.",
+    )
+
+    def at(self, t: int) -> SignalSection:
+        """Return the settings of M_t's data, without lists over iterations."""
+        return self.model_copy(update={"min_votes": value_of(self.min_votes, t)})
+
+    @model_validator(mode="after")
+    def _check(self) -> SignalSection:
+        if (self.kind == "function") != (self.function is not None):
+            raise ValueError(
+                "signal.kind=function needs signal.function, as `package.module:name` or `path/to/file.py:name`"
+                if self.kind == "function"
+                else f"signal.function is used by signal.kind=function only, and signal.kind is {self.kind}"
+            )
+        return self
+
+
 class PairsSection(Section):
     """Preference pairs from scored responses."""
 
-    method: Literal["best_worst", "length_controlled", "margin", "positives_only", "random", "top_bottom"] = Field(
+    method: Literal["best_worst", "length_controlled", "margin", "random", "top_bottom"] = Field(
         "best_worst",
         description="`best_worst`: the best against the worst response; `length_controlled`: the shortest good against "
         "the longest bad response; `margin`: all pairs with a margin of at least `pairs.min_margin`; `random`: one of "
-        "these at random; `top_bottom`: the `pairs.top_k` best against as many worst; `positives_only`: SFT on "
-        "responses with a perfect score instead of DPO.",
+        "these at random; `top_bottom`: the `pairs.top_k` best against as many worst.",
     )
     min_margin: NumberByIteration = Field(
         0.0,
@@ -250,7 +309,7 @@ class PairsSection(Section):
     weight: Literal["uniform", "margin"] = Field(
         "uniform",
         description="Weight of a pair in the loss: 1 for all, or the difference of its two scores as a fraction of "
-        "`judge.max_score`.",
+        "the signal's largest score.",
     )
     keep_truncated: bool = Field(False, description="Also use responses truncated at `candidates.max_tokens`.")
     min_count: Count = Field(1, description="Stop the run if an iteration yields fewer pairs than this.")

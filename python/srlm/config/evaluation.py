@@ -122,6 +122,20 @@ class GatesSection(Section):
     length_correlation_action: Action = Field("warn", description="Action if the correlation is above the maximum.")
     pairs_kept: Share | None = Field(0.05, description="Minimum share of prompts that give a pair.")
     pairs_kept_action: Action = Field("warn", description="Action if the share is below the minimum.")
+    distinct_answers: Annotated[float, Field(ge=1)] | None = Field(
+        1.5,
+        description="Minimum number of different responses per prompt, averaged over prompts; of different final "
+        "answers, where the signal reads them.",
+    )
+    distinct_answers_action: Action = Field("warn", description="Action if the number is below the minimum.")
+    vote_share: Share | None = Field(
+        0.95, description="Maximum share of a prompt's most common final answer, averaged over prompts."
+    )
+    vote_share_action: Action = Field("warn", description="Action if the share is above the maximum.")
+    top_final_answer: Share | None = Field(
+        0.9, description="Maximum share of prompts whose majority answer is the most common one of all prompts."
+    )
+    top_final_answer_action: Action = Field("warn", description="Action if the share is above the maximum.")
     kl_from_m1: Annotated[float, Field(gt=0)] | None = Field(
         None,
         description="Maximum KL divergence of M_t from M1 on M_t's own responses, in nats per token; null: not "

@@ -16,6 +16,8 @@ KEYS = {
     "prompts.rouge_words": "prompts.rouge_tokenizer",
 }
 VALUES = {("head_to_head.by", "comparison"): "pairwise", ("head_to_head.by", "scores"): "pointwise"}
+# A value that has become a value of another key.
+MOVED = {("pairs.method", "positives_only"): ("train.kind", "sft")}
 
 
 REMOVAL = "the old name will be removed in the next release"
@@ -52,3 +54,11 @@ def use_current_names(values: dict[str, Any], where: str) -> None:
         if isinstance(content, dict) and content.get(key) == old_value:
             values[section] = {**content, key: new_value}
             warn(where, f"{full_key}={old_value}", new_value)
+    for (full_key, old_value), (new, new_value) in MOVED.items():
+        section, _, key = full_key.partition(".")
+        content = values.get(section)
+        if isinstance(content, dict) and content.get(key) == old_value:
+            new_section, _, new_key = new.partition(".")
+            values[section] = {name: value for name, value in content.items() if name != key}
+            values[new_section] = {**(values.get(new_section) or {}), new_key: new_value}
+            warn(where, f"{full_key}={old_value}", f"{new}={new_value}")

@@ -16,10 +16,11 @@ from srlm.config.data import (
     PairsSection,
     PromptsSection,
     SeedDataSection,
+    SignalSection,
 )
 from srlm.config.evaluation import EndpointSection, EvaluateSection, GatesSection, HeadToHeadSection
 from srlm.config.section import Count, Section
-from srlm.config.training import FUSED_LOSSES, DpoSection, LaunchSection, SftSection
+from srlm.config.training import FUSED_LOSSES, DpoSection, LaunchSection, SftSection, TrainSection
 
 
 def _one_line(value: str) -> str:
@@ -50,7 +51,9 @@ class Config(Section):
     prompts: PromptsSection = PromptsSection()
     candidates: CandidatesSection = CandidatesSection()
     judge: JudgeSection = JudgeSection()
+    signal: SignalSection = SignalSection()
     pairs: PairsSection = PairsSection()
+    train: TrainSection = TrainSection()
     dpo: DpoSection = DpoSection()
     gates: GatesSection = GatesSection()
     evaluate: EvaluateSection = EvaluateSection()
@@ -59,7 +62,7 @@ class Config(Section):
 
     def at(self, t: int) -> Config:
         """Return the configuration of M_t's data (t from 2), without lists over iterations."""
-        return self.model_copy(update={"pairs": self.pairs.at(t)})
+        return self.model_copy(update={"pairs": self.pairs.at(t), "signal": self.signal.at(t)})
 
     @model_validator(mode="after")
     def _check(self) -> Config:
@@ -75,8 +78,9 @@ class Config(Section):
             raise ValueError(
                 "judge.score=expected needs single-digit integer scores (a whole judge.max_score of at most 9)"
             )
-        if self.judge.score == "expected" and self.pairs.method == "positives_only":
-            raise ValueError("pairs.method=positives_only needs perfect scores, which judge.score=expected never gives")
+        if self.judge.score == "expected" and self.signal.kind == "judge" and self.train.kind == "sft":
+            raise ValueError("train.kind=sft needs perfect scores, which judge.score=expected never gives")
+        self._check_prompts()
         if self.pairs.weight != "uniform" and (other := set(self.dpo.loss_type) - FUSED_LOSSES):
             raise ValueError(
                 f"pairs.weight={self.pairs.weight}: TRL's loss {min(other)} takes no weights; use losses among "
@@ -95,6 +99,17 @@ class Config(Section):
             raise ValueError("prompts.examples_seed and prompts.examples_generated must not both be 0")
         return self
 
+    def _check_prompts(self) -> None:
+        prompts = self.prompts
+        if (prompts.source == "files") != bool(prompts.files):
+            raise ValueError(
+                "prompts.source=files needs prompts.files, a list of JSONL files"
+                if prompts.source == "files"
+                else "prompts.files is used by prompts.source=files only; set that, or remove the files"
+            )
+        if self.pairs.weight == "margin" and self.signal.kind == "function" and self.signal.max_score is None:
+            raise ValueError("pairs.weight=margin needs signal.max_score, the largest score of signal.function")
+
     def _check_judge(self) -> None:
         found = re.fullmatch(r"m([0-9]+)", self.head_to_head.judge)
         if found is not None and self.head_to_head.prompts and not 1 <= int(found[1]) <= self.iterations:
@@ -104,10 +119,8 @@ class Config(Section):
             )
 
     def _check_early_stop(self) -> None:
-        if self.pairs.method == "positives_only":
-            raise ValueError(
-                "dpo.eval_steps compares checkpoints of DPO, but pairs.method=positives_only trains by SFT"
-            )
+        if self.train.kind == "sft":
+            raise ValueError("dpo.eval_steps compares checkpoints of DPO, but train.kind=sft trains by SFT")
         if self.head_to_head.prompts == 0 or not (self.seed_data.eft or self.head_to_head.prompt_files):
             raise ValueError(
                 "dpo.eval_steps compares answers to held-out prompts: set head_to_head.prompts above 0, and "

@@ -20,6 +20,17 @@ OWN_LOSSES = frozenset({"simpo", "dpop", "sppo", "nll"})
 FUSED_LOSSES = frozenset({"sigmoid", "hinge", "robust", "ipo", "sigmoid_norm", "sft"}) | OWN_LOSSES
 
 
+class TrainSection(Section):
+    """How the models after M1 are trained."""
+
+    kind: Literal["dpo", "sft"] = Field(
+        "dpo",
+        description="`dpo`: preference optimization on pairs (section `dpo`); `sft`: supervised fine-tuning (section "
+        "`sft`) on the winners: responses with the judge's perfect score, or that follow all rules, or with the "
+        "majority's answer; for `function` and `random` the best response to each prompt.",
+    )
+
+
 class LoraSection(Section):
     """LoRA (PEFT); the adapter is merged into the saved weights."""
 

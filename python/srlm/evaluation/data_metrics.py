@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from srlm.config import JudgeSection
     from srlm.stages.pairs import PairSelection
     from srlm.stages.score_table import Answers, Scores
 
 LENGTH_BINS = 24
+SCORE_BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +35,37 @@ class DataMetrics:
     length_correlation: float | None
     pairs_kept: float | None
     kl_from_m1: float | None
-    score_histogram: dict[str, int]  # mean scores of candidates, rounded to halves
+    distinct_answers: float | None  # mean number of different answers to a prompt; final answers where they are read
+    vote_share: float | None  # mean share of a prompt's most common final answer
+    top_final_answer: float | None  # share of prompts that have the run's most common majority answer
+    score_histogram: dict[str, int]  # scores of candidates, rounded to a tenth of the largest
     length_histogram: dict[str, list[int]]  # of candidates, in tokens: `counts` of the bins between `edges`
 
 
 def data_metrics(
-    answers: Answers,
-    scores: Scores,
-    prompts_with_pair: int,
-    *,
-    judge: JudgeSection,
-    kl_from_m1: float | None = None,
+    answers: Answers, scores: Scores, prompts_with_pair: int, *, kl_from_m1: float | None = None
 ) -> DataMetrics:
-    """Return the metrics of an iteration's answers and verdicts; `prompts_with_pair` of its prompts gave a pair."""
-    written, verdicts = scores.written, sum(scores.outcomes.values())
-    groups = _by_prompt(answers, scores.by(judge.score))
+    """Return the metrics of an iteration's answers and scores; `prompts_with_pair` of its prompts gave a pair."""
+    written, rows = scores.written, sum(scores.outcomes.values())
+    groups, votes = _by_prompt(answers, scores.score), _votes(answers, scores)
     return DataMetrics(
-        parse_rate=written.total() / verdicts if verdicts else None,
+        parse_rate=written.total() / rows if rows else None,
         tied_prompts=float(groups.tied.mean()) if len(groups.tied) else None,
         score_entropy=entropy(written),
         length_correlation=_length_correlation(groups),
         pairs_kept=prompts_with_pair / answers.prompts if answers.prompts else None,
         kl_from_m1=kl_from_m1,
-        score_histogram=_score_histogram(scores.means(judge.score), judge.max_score),
+        distinct_answers=_mean([len(found) for found in votes or _texts(answers)]),
+        vote_share=_mean([max(found.values()) / found.total() for found in votes]),
+        top_final_answer=_top_final_answer(votes),
+        score_histogram=_score_histogram(scores.means(), scores.max_score),
         length_histogram=_length_histogram(answers.length),
     )
 
 
-def row_counts(selected: PairSelection, judge: JudgeSection, dropped_file: Path) -> dict[str, Any]:
+def row_counts(selected: PairSelection, dropped_file: Path) -> dict[str, Any]:
     """Return the counts of an iteration's rows and the mean score and length, as the closing table shows them."""
-    answers, means = selected.answers, selected.scores.means(judge.score)
+    answers, means = selected.answers, selected.scores.means()
     reasons = Counter(row.reason for row in iter_rows(dropped_file, DroppedPrompt)) if dropped_file.exists() else {}
     return {
         "prompts": answers.prompts,
@@ -114,11 +115,39 @@ def _length_correlation(groups: _Groups) -> float | None:
     return math.fsum(found) / len(found) if len(found) else None
 
 
-def _score_histogram(scores: NDArray[np.float64], max_score: float) -> dict[str, int]:
-    values, counts = np.unique(np.floor(2 * scores + 0.5) / 2, return_counts=True)
+def _votes(answers: Answers, scores: Scores) -> list[Counter[str]]:
+    """Return the final answers to each prompt that has any, with how many of its answers end in them."""
+    found: dict[int, Counter[str]] = {}
+    for prompt, final in zip(answers.prompt.tolist(), scores.final or (), strict=scores.final is not None):
+        if final is not None:
+            found.setdefault(prompt, Counter())[final] += 1
+    return list(found.values())
+
+
+def _texts(answers: Answers) -> list[Counter[int]]:
+    found: dict[int, Counter[int]] = {}
+    for prompt, text in zip(answers.prompt.tolist(), answers.text.tolist(), strict=True):
+        found.setdefault(prompt, Counter())[text] += 1
+    return list(found.values())
+
+
+def _mean(values: list[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _top_final_answer(votes: list[Counter[str]]) -> float | None:
+    majorities = Counter(found.most_common(1)[0][0] for found in votes)
+    return majorities.most_common(1)[0][1] / len(votes) if votes else None
+
+
+def _score_histogram(scores: NDArray[np.float64], max_score: float | None) -> dict[str, int]:
+    if max_score is None:
+        counts, edges = np.histogram(scores, bins=SCORE_BINS)
+        return {f"{edge:.3g}": count for edge, count in zip(edges.tolist(), counts.tolist(), strict=False)}
+    step = max_score / SCORE_BINS
+    values, counts = np.unique(np.floor(scores / step + 0.5).astype(np.int64), return_counts=True)
     found = dict(zip(values.tolist(), counts.tolist(), strict=True))
-    steps = [step / 2 for step in range(int(2 * max_score) + 1)]
-    return {f"{step:g}": found.get(step, 0) for step in steps}
+    return {f"{number * step:g}": found.get(number, 0) for number in range(SCORE_BINS + 1)}
 
 
 def _length_histogram(lengths: NDArray[np.int64]) -> dict[str, list[int]]:

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from srlm.stages.pairs import PairSelection
 
 FILE = "gates.json"  # the metrics of data that stopped the run
-LOWER_LIMITS = frozenset({"parse_rate", "score_entropy", "pairs_kept"})  # the other limits are upper ones
-AS_PERCENT = frozenset({"parse_rate", "tied_prompts", "pairs_kept"})
+# The other limits are upper ones.
+LOWER_LIMITS = frozenset({"parse_rate", "score_entropy", "pairs_kept", "distinct_answers"})
+AS_PERCENT = frozenset({"parse_rate", "tied_prompts", "pairs_kept", "vote_share", "top_final_answer"})
 ADVICE = {
-    "parse_rate": "of the verdicts have a parseable score; read some in verdicts.jsonl, then raise judge.max_tokens, "
-    "set judge.justify=false, or train the judge on more EFT examples",
+    "parse_rate": "of the answers have a score that could be read; look into verdicts.jsonl (or scores.jsonl), then "
+    "raise judge.max_tokens, set judge.justify=false, or train the judge on more EFT examples",
     "tied_prompts": "of the prompts have only tied answers; raise judge.samples or candidates.temperature, or set "
     "judge.score=expected",
     "score_entropy": "bits of entropy in the scores: the judge nearly always gives the same one; lower eft.max_share "
@@ -37,6 +38,12 @@ ADVICE = {
     "length_correlation": "rank correlation of score and length: training would mostly make answers longer; set "
     "pairs.method=length_controlled",
     "pairs_kept": "of the prompts give a pair; the closing table has the reasons for the others",
+    "distinct_answers": "different answers per prompt: the model has collapsed; raise candidates.temperature, or set "
+    "fewer iterations",
+    "vote_share": "of a prompt's answers agree on average, so votes tell few answers apart; raise "
+    "candidates.temperature, or use harder prompts",
+    "top_final_answer": "of the prompts have the same majority answer: the model may have collapsed to it; read some "
+    "of scores.jsonl, lower dpo.learning_rate, or set fewer iterations",
     "kl_from_m1": "nats per token between this model and M1: the policy has drifted far; raise dpo.beta, lower "
     "dpo.learning_rate, or set fewer iterations",
 }
@@ -48,7 +55,7 @@ MORE_PAIRS = {
     "too_few_usable": "raise candidates.max_tokens or set pairs.keep_truncated=true: answers are truncated or empty",
     "below_margin": "lower pairs.min_margin",
     "same_text": "raise candidates.temperature",
-    "no_perfect_answer": "set pairs.method=best_worst: no answer has a perfect score",
+    "no_perfect_answer": "set train.kind=dpo: no answer has a perfect score",
 }
 
 
@@ -71,6 +78,9 @@ def failed_gates(metrics: DataMetrics, gates: GatesSection) -> list[FailedGate]:
         ("score_entropy", metrics.score_entropy, gates.score_entropy, gates.score_entropy_action),
         ("length_correlation", metrics.length_correlation, gates.length_correlation, gates.length_correlation_action),
         ("pairs_kept", metrics.pairs_kept, gates.pairs_kept, gates.pairs_kept_action),
+        ("distinct_answers", metrics.distinct_answers, gates.distinct_answers, gates.distinct_answers_action),
+        ("vote_share", metrics.vote_share, gates.vote_share, gates.vote_share_action),
+        ("top_final_answer", metrics.top_final_answer, gates.top_final_answer, gates.top_final_answer_action),
         ("kl_from_m1", metrics.kl_from_m1, gates.kl_from_m1, gates.kl_from_m1_action),
     ]
     return [
@@ -88,7 +98,7 @@ def check_data(
     Args:
         t: the model that would be trained on the data.
         selected: the selected pairs or positives.
-        config: for the gates, the judge and `pairs.min_count`.
+        config: for the gates and `pairs.min_count`.
         kl_from_m1: the KL divergence of the model that generated the data from M1, in nats per token, if measured.
         folder: M_t's folder; if the run stops, `gates.json` there gets the metrics and the reason.
         report: gets one note per gate that only warns.
@@ -96,11 +106,9 @@ def check_data(
     Raises:
         StageError: the run stops. Its pairs do not count as done, so the same command checks the gates again.
     """
-    metrics = data_metrics(
-        selected.answers, selected.scores, selected.prompts_with_pair, judge=config.judge, kl_from_m1=kl_from_m1
-    )
+    metrics = data_metrics(selected.answers, selected.scores, selected.prompts_with_pair, kl_from_m1=kl_from_m1)
     failed, file = failed_gates(metrics, config.gates), folder / FILE
-    counts = row_counts(selected, config.judge, folder / "prompts_dropped.jsonl")
+    counts = row_counts(selected, folder / "prompts_dropped.jsonl")
     kept = {**asdict(metrics), "gates": [asdict(gate) for gate in failed]}
     result = {"rows": len(selected), "drops": selected.drops, **counts, "data_metrics": kept}
     for gate in failed:

@@ -79,7 +79,7 @@ def read_instructions(path: Path) -> list[InstructionPrompt]:
     """
     rows: dict[str, InstructionPrompt] = {}
     for number, value in read_objects(path):
-        row = _row(value, f"{path}, line {number}")
+        row = instruction_row(value, f"{path}, line {number}")
         if row.id in rows:
             raise InputError(
                 f"{path}, line {number}: the same prompt and instructions appear twice; remove one of them"
@@ -146,7 +146,12 @@ def answers_stage(
     return CandidatesStage(engine, prompts, file, candidates=greedy, seed=0, report=report, stage="instructions")
 
 
-def _row(value: dict[str, object], where: str) -> InstructionPrompt:
+def instruction_row(value: dict[str, object], where: str) -> InstructionPrompt:
+    """Return one row of the benchmark's format; `where` names it in errors.
+
+    Raises:
+        InputError: see `read_instructions`.
+    """
     for name in FIELDS:
         if name not in value:
             raise InputError(f"{where}: field {name!r} is missing; a row has: {', '.join(FIELDS)}")

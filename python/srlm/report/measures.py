@@ -84,7 +84,7 @@ DATA_METRICS: Labels = {
 }
 # Fields with counts by reason.
 COUNTS_BY_REASON = {"prompts_dropped": "prompts dropped", "drops": "no pair", "verdicts": "verdicts"}
-# Labels that differ with pairs.method=positives_only.
+# Labels that differ with train.kind=sft.
 POSITIVES_ONLY_LABELS = {"rows": "perfect answers", "pairs_kept": "prompts with a perfect answer", "drops": "dropped"}
 # With dpo.eval_steps, DPO is split into stages such as `step_200`, and each checkpoint is evaluated.
 _TRAINING_STAGE = re.compile(r"sft|dpo|step_\d+")

@@ -18,7 +18,7 @@ import numpy as np
 from srlm.report.collect import RESTORE, complete_lines
 from srlm.rows.ids import id_number
 from srlm.rows.json_lines import parse_line
-from srlm.rows.records import Pair, Verdict, derived_seed, row_from_json
+from srlm.rows.records import Pair, Score, Verdict, derived_seed, row_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +69,7 @@ def read_samples(run: RunData, count: int) -> Samples:
     for t in generated:
         rows = [row for number, row in sampled.rows if number == t]
         wanted = {str(row[key]).encode() for row in rows for key in ("chosen_id", "rejected_id")}
-        scored, verdicts = _read_verdicts(run.path / f"m{t}" / "verdicts.jsonl", wanted)
+        scored, verdicts = _read_scores(run.path / f"m{t}", wanted)
         pairs += [_pair_record(t, row, verdicts) for row in rows]
         outcomes[t] = _candidate_outcomes(run.path / f"m{t}" / "candidates.jsonl", scored, sampled.paired[t])
     return Samples(sampled.total, pairs, outcomes)
@@ -96,15 +96,20 @@ def _sample_pairs(files: Iterable[tuple[int, Path]], count: int, seed: int) -> _
     return _SampledPairs(total, [(t, _parsed(line, file, number, Pair)) for _, t, file, number, line in kept], paired)
 
 
-def _parsed(line: bytes, file: Path, number: int, kind: type[Pair | Verdict]) -> dict[str, Any]:
+def _parsed(line: bytes, file: Path, number: int, kind: type[Pair | Score | Verdict]) -> dict[str, Any]:
     row = parse_line(line, file, number, RESTORE) or {}
     row_from_json(row, kind, f"{file}, line {number}")
     return row
 
 
-def _read_verdicts(file: Path, wanted: set[bytes]) -> tuple[NDArray[np.uint64], dict[str, list[dict[str, Any]]]]:
-    """Return the ids of all scored candidates, and the verdicts on the `wanted` candidates by candidate id."""
-    scored = array("Q")
+def _read_scores(folder: Path, wanted: set[bytes]) -> tuple[NDArray[np.uint64], dict[str, list[dict[str, Any]]]]:
+    """Return the ids of all scored candidates, and the verdicts on the `wanted` candidates by candidate id.
+
+    The scores of another signal are shown as verdicts, with their details as texts.
+    """
+    file, scored = folder / "verdicts.jsonl", array("Q")
+    if not file.exists() and (folder / "scores.jsonl").exists():
+        return _read_signal_scores(folder / "scores.jsonl", wanted)
     verdicts: dict[str, list[dict[str, Any]]] = {}
     for number, line in complete_lines(file):
         found = _CANDIDATE.search(line)
@@ -116,6 +121,19 @@ def _read_verdicts(file: Path, wanted: set[bytes]) -> tuple[NDArray[np.uint64], 
             row = _parsed(line, file, number, Verdict)
             verdicts.setdefault(row["candidate_id"], []).append(row)
     return np.array(scored), verdicts
+
+
+def _read_signal_scores(file: Path, wanted: set[bytes]) -> tuple[NDArray[np.uint64], dict[str, list[dict[str, Any]]]]:
+    scored, shown = array("Q"), dict[str, list[dict[str, Any]]]()
+    for number, line in complete_lines(file):
+        row = _parsed(line, file, number, Score)
+        if row["score"] is not None:
+            scored.append(id_number(row["candidate_id"]))
+        if row["candidate_id"].encode() in wanted:
+            parts = [f"final answer: {row['answer']}" if row["answer"] is not None else None, row["detail"]]
+            text, outcome = "; ".join(filter(None, parts)), "missing" if row["score"] is None else "scored"
+            shown[row["candidate_id"]] = [{"sample": 0, "outcome": outcome, "score": row["score"], "text": text}]
+    return np.array(scored), shown
 
 
 def _candidate_outcomes(file: Path, scored: NDArray[np.uint64], paired: NDArray[np.uint64]) -> dict[str, int]:

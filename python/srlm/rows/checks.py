@@ -58,6 +58,8 @@ def _check(hint: Any) -> tuple[Predicate, str]:  # noqa: ANN401  any annotation
         return lambda value: type(value) is str and value in names, "one of " + ", ".join(map(repr, parts))
     if origin is list:
         return _list(parts[0])
+    if origin is dict:
+        return lambda value: type(value) is dict, "an object"
     if origin in (Union, types.UnionType):
         tests, descriptions = zip(*map(_check, parts), strict=True)
         return lambda value: any(test(value) for test in tests), " or ".join(descriptions)

@@ -42,15 +42,17 @@ SYNC_SECONDS = 1.0
 class Prompt:
     """An instruction. `parents` are the ids of its few-shot demonstrations; `attempt` is the index of the attempt.
 
-    `thought` is what the model thought before it wrote the instruction (None: nothing).
+    `thought` is what the model thought before it wrote the instruction (None: nothing). `columns` are the other columns
+    of a prompt from a file (`prompts.files`), by name, for signals that need them.
     """
 
     id: str
     text: str
-    source: Literal["seed", "generated"]
+    source: Literal["seed", "generated", "file"]
     parents: list[str]
     attempt: int
     thought: str | None = None
+    columns: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +234,24 @@ class SequenceLogprob:
     logprob_m1: float
 
 
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a signal other than the judge says of a candidate; see `srlm.signals`.
+
+    `score` is None if it gives none. Between equal scores `tie_break` decides. `answer` is the final answer that the
+    signal read (None: none, or not read), `detail` a few words on the score.
+    """
+
+    id: str
+    candidate_id: str
+    score: float | None
+    tie_break: float | None = None
+    answer: str | None = None
+    detail: str | None = None
+
+
 # Row types that other rows reference by id: a repeated id would merge two rows.
-WITH_UNIQUE_IDS = frozenset({Prompt, Candidate, Verdict, Comparison})
+WITH_UNIQUE_IDS = frozenset({Prompt, Candidate, Verdict, Score, Comparison})
 
 
 def content_id(*parts: object) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from srlm.models import registry
 from srlm.run.run_dir import NOT_IN_CACHE_KEYS
 from srlm.stages import judge_prompt
+from srlm.stages.prompt_sources import from_files
 
 if TYPE_CHECKING:
-    from srlm.config import Config, JudgeSection, PairsSection
+    from srlm.config import Config, JudgeSection, PairsSection, PromptsSection
 
 # Keys that name a file whose content is an input of its own: the same file elsewhere is the same input.
 FILE_NAMES = ("judge.prompt_file", "head_to_head.prompt_file", "model.chat_template")
@@ -85,6 +86,16 @@ def unused_sampling_keys(judge: JudgeSection) -> tuple[str, ...]:
     if judge.justify:
         return ()
     return ("judge.samples", "judge.temperature", "judge.top_p", "judge.max_tokens", "eft.samples")
+
+
+def unused_prompt_keys(prompts: PromptsSection) -> tuple[str, ...]:
+    """Return the keys that do not decide self-written prompts: those of files, whose rows are inputs themselves."""
+    of_files = ("prompts.files", "prompts.cycle")
+    if prompts.source == "self_instruct":
+        return (*of_files, "prompts.source", "prompts.self_instruct_share")
+    if from_files(prompts) < prompts.count:
+        return of_files
+    return tuple(f"prompts.{name}" for name in type(prompts).model_fields)
 
 
 def unused_pairing_keys(pairs: PairsSection) -> tuple[str, ...]:

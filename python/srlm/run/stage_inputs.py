@@ -44,9 +44,10 @@ def base_model(config: Config, base_weights: str | None, *, prints_date: bool) -
 
 def prompts(config: Config, writer_weights: str | None) -> dict[str, Any]:
     """Return the inputs of generating prompts; `writer_weights` is the hash of a local `prompts.model`."""
+    unused = cache_keys.unused_prompt_keys(config.prompts)
     if writer_weights is None:
-        return key_inputs(config, "engine", "prompts")
-    inputs = key_inputs(config, "engine", "prompts", exclude=("prompts.model",))
+        return key_inputs(config, "engine", "prompts", exclude=unused)
+    inputs = key_inputs(config, "engine", "prompts", exclude=("prompts.model", *unused))
     return inputs | {cache_keys.WRITER_WEIGHTS: writer_weights}
 
 
@@ -90,9 +91,9 @@ def held_out_verdicts(config: Config) -> dict[str, Any]:
 
 
 def pairs(config: Config) -> dict[str, Any]:
-    """Return the inputs of selecting preference pairs."""
+    """Return the inputs of selecting preference pairs, without those of the signal."""
     unused = cache_keys.unused_pairing_keys(config.pairs)
-    return key_inputs(config, "pairs", "judge.score", "judge.max_score", exclude=unused)
+    return key_inputs(config, "pairs", "train.kind", exclude=unused)
 
 
 def dpo(config: Config) -> dict[str, Any]:

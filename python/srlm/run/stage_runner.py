@@ -175,7 +175,7 @@ class StageRunner:
     def training_stage(self, model: int | str) -> str:
         """Return the name of the stage that trains M_t, or the SFT baseline by its name."""
         name = model_name(model)
-        by_sft = iteration(name) < 2 or self.config.pairs.method == "positives_only"
+        by_sft = iteration(name) < 2 or self.config.train.kind == "sft"
         return f"{name}/sft" if by_sft else f"{name}/dpo"
 
     @cached_property

@@ -1,6 +1,6 @@
 """Preference pairs: the best against the worst answer of each prompt (paper, section 2.3), or another pairing method.
 
-Pairs are selected in Rust from columns. Answers without a scored verdict are excluded, ties are dropped, and every
+Pairs are selected in Rust from columns. Answers without a score are excluded, ties are dropped, and every
 prompt without a pair is counted under one reason. `srlm.native.select_pairs` documents each `pairs.method`. The texts
 of the selected answers are then read from disk one by one, since they may not fit in memory.
 
@@ -18,16 +18,16 @@ import numpy as np
 from srlm.models import chat
 from srlm.native import select_pairs, select_positives
 from srlm.rows.lazy_rows import RowFile
-from srlm.rows.records import Candidate, Example, Pair, Prompt, Verdict, content_id, write_rows
-from srlm.stages.score_table import read_answers, read_scores, text_keys
+from srlm.rows.records import Candidate, Example, Pair, Prompt, content_id, write_rows
+from srlm.stages.score_table import read_answers, text_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from srlm.config import JudgeSection, PairsSection
+    from srlm.config import PairsSection
     from srlm.stages.score_table import Answers, Scores
 
 
@@ -40,7 +40,6 @@ class PairSelection:
 
     answers: Answers
     scores: Scores
-    mean: NDArray[np.float64]  # [C] the mean scores that pairs are selected by
     chosen: NDArray[np.int64]  # [R]
     rejected: NDArray[np.int64] | None  # [R], None for positives
     drops: dict[str, int]
@@ -65,7 +64,7 @@ class PairSelection:
     ) -> Iterator[Pair]:
         for chosen_index, rejected_index in zip(self.chosen, rejected_indices, strict=True):
             prompt = prompts[int(self.answers.prompt[chosen_index])]
-            scores = float(self.mean[chosen_index]), float(self.mean[rejected_index])
+            scores = float(self.scores.score[chosen_index]), float(self.scores.score[rejected_index])
             chosen, rejected = (candidates[int(self.answers.row[index])] for index in (chosen_index, rejected_index))
             yield Pair(
                 prompt_id=prompt.id,
@@ -90,33 +89,24 @@ class PairSelection:
 
 
 def select(
-    prompts: Sequence[Prompt],
-    candidates: Sequence[Candidate],
-    verdicts: Sequence[Verdict],
-    *,
-    pairs: PairsSection,
-    judge: JudgeSection,
-    seed: int = 0,
+    answers: Answers, scores: Scores, *, pairs: PairsSection, winners: bool = False, seed: int = 0
 ) -> PairSelection:
-    """Select training rows by `pairs.method`: pairs, or the answers with a perfect score (the paper's ablation).
+    """Select training rows from columns: pairs by `pairs.method`, or the `winners` alone.
 
     `pairs` are the settings of one iteration (`PairsSection.at`); `seed` is the sampling seed of `method: random`.
-
-    Raises:
-        InputError: a candidate's prompt, or a verdict's candidate, is not among the given rows.
     """
-    answers = read_answers(prompts, candidates)
-    scores = read_scores(answers, verdicts)
-    mean = scores.by(judge.score)
     usable = ~answers.blank if pairs.keep_truncated else ~(answers.blank | answers.cut_off)
     texts = text_keys(answers)
-    if pairs.method == "positives_only":
-        chosen, drops = select_positives(answers.prompt, mean, usable, texts, perfect=judge.max_score)
-        return PairSelection(answers, scores, mean, chosen, None, drops)
+    if winners:
+        won = np.where(np.isnan(scores.score), np.nan, scores.winner)  # [C]
+        chosen, drops = select_positives(
+            answers.prompt, won, usable, texts, perfect=1.0, may_be_chosen=scores.may_be_chosen
+        )
+        return PairSelection(answers, scores, chosen, None, drops)
     chosen, rejected, drops = select_pairs(
         answers.prompt,
-        mean,
-        scores.expected,
+        scores.score,
+        scores.tie_break,
         usable,
         texts,
         method=pairs.method,
@@ -126,18 +116,35 @@ def select(
         rho=cast("float", pairs.rho),
         max_per_prompt=pairs.max_per_prompt,
         length=answers.length,
+        may_be_chosen=scores.may_be_chosen,
+        may_be_rejected=scores.may_be_rejected,
     )
     drops["too_few_scored"] += answers.prompts - len(np.unique(answers.prompt))
-    max_margin = judge.max_score if pairs.weight == "margin" else None
-    return PairSelection(answers, scores, mean, chosen, rejected, drops, max_margin)
+    return PairSelection(
+        answers, scores, chosen, rejected, drops, scores.max_score if pairs.weight == "margin" else None
+    )
 
 
 def write_pairs(
-    prompts: Path, candidates: Path, verdicts: Path, file: Path, *, pairs: PairsSection, judge: JudgeSection, seed: int
+    prompts: Path,
+    candidates: Path,
+    file: Path,
+    read_scores: Callable[[Answers], Scores],
+    *,
+    pairs: PairsSection,
+    winners: bool = False,
+    seed: int,
 ) -> PairSelection:
-    """Select from files of rows and write the training rows to `file`, without loading the texts into memory."""
+    """Select from files of rows and write the training rows to `file`, without loading the texts into memory.
+
+    `read_scores` returns a signal's columns for the candidates.
+
+    Raises:
+        InputError: a candidate's prompt, or a score's candidate, is not among the rows.
+    """
     prompt_rows, candidate_rows = RowFile(prompts, Prompt), RowFile(candidates, Candidate)
-    selection = select(prompt_rows, candidate_rows, RowFile(verdicts, Verdict), pairs=pairs, judge=judge, seed=seed)
+    answers = read_answers(prompt_rows, candidate_rows)
+    selection = select(answers, read_scores(answers), pairs=pairs, winners=winners, seed=seed)
     write_rows(file, selection.rows(prompt_rows, candidate_rows))
     return selection
 

@@ -17,7 +17,7 @@ import math
 import random
 from bisect import bisect_right
 from itertools import count
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from srlm.engines.base import Request, Sampling
 from srlm.models import chat
@@ -57,16 +57,18 @@ def write_prompts(
     seed: int,
     report: Reporter,
     known: Sequence[KnownPrompt] = (),
+    given: Sequence[Prompt] = (),
 ) -> None:
     """Append to `kept_file` until it holds `prompts.count` instructions; see `PromptsStage`."""
-    files = (kept_file, dropped_file)
-    generation.run(engine, PromptsStage(engine, seeds, *files, prompts=prompts, seed=seed, report=report, known=known))
+    settings: Any = {"prompts": prompts, "seed": seed, "report": report, "known": known, "given": given}
+    generation.run(engine, PromptsStage(engine, seeds, kept_file, dropped_file, **settings))
 
 
 class PromptsStage:
     """Writes instructions to `kept_file` until it holds `prompts.count`, and filtered ones to `dropped_file`.
 
-    New instructions must differ from the seeds, from `known` and from one another; `known` are no demonstrations.
+    New instructions must differ from the seeds, from `known`, from `given` and from one another. `given` are those from
+    the user's files: they come first, count, and are demonstrations as well; `known` are not.
     Stops early, with a note, after `prompts.max_attempts` attempts per requested prompt.
     """
 
@@ -81,11 +83,14 @@ class PromptsStage:
         seed: int,
         report: Reporter,
         known: Sequence[KnownPrompt] = (),
+        given: Sequence[Prompt] = (),
     ) -> None:
         """Read what an interrupted stage has left."""
         self._engine, self._seeds, self._prompts, self._seed, self._report = engine, seeds, prompts, seed, report
         self._kept_file, self._dropped_file, self._files = kept_file, dropped_file, contextlib.ExitStack()
         self._kept, self._due = _resume(kept_file, dropped_file, report)  # the due attempt is filtered next
+        self._given = len(given)
+        self._add_given(given)
         self._last = prompts.count * prompts.max_attempts
         self._examples: dict[int, list[Prompt]] = {}  # of the attempts that are not filtered yet
         self._completions: dict[int, Completion] = {}  # of the attempts behind the due one
@@ -136,8 +141,17 @@ class PromptsStage:
         """Return how many attempts may be in flight or wait to be filtered: near the end no more than are likely to be
         needed, half as many again as at the rate so far. What is asked in vain changes no row."""
         missing = self._prompts.count - len(self._kept)
-        expected = missing * (self._due + 1) / (len(self._kept) + 1)
+        expected = missing * (self._due + 1) / (len(self._kept) - self._given + 1)
         return min(self._prompts.round_size, math.ceil(1.5 * expected))
+
+    def _add_given(self, given: Sequence[Prompt]) -> None:
+        """Write the given prompts that an interrupted stage has not written; they precede every attempt."""
+        written = {row.id for row in self._kept}
+        with RowWriter(self._kept_file) as file:
+            for row in given:
+                if row.id not in written:
+                    file.write(row)
+                    self._kept.append(row)
 
     def _filter_due(self) -> bool:
         """Filter and write the attempts that are answered or have failed, in order; tell whether there were any."""

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from srlm.rows.records import Candidate, Prompt, Verdict
+    from srlm.rows.records import Candidate, Prompt, Score, Verdict
+
+    _Ints = NDArray[np.int64]
 
 # White space as Rust's `trim` defines it: Unicode's White_Space. Python's `str.strip` also removes \x1c to \x1f.
 WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
@@ -51,21 +53,22 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The scores of each candidate, and statistics of all verdicts."""
+    """What a signal says of the candidates: the columns that pairs, gates and reports read, and statistics."""
 
-    sampled: NDArray[np.float64]  # [C] mean of the sampled scores, NaN without a scored verdict
-    expected: NDArray[np.float64]  # [C] mean of the expected scores, NaN if there is none
-    judged: NDArray[np.int64]  # [J] the candidates with a verdict, ascending; one of those that share an id
-    outcomes: dict[str, int]
-    written: Counter[float]  # number of verdicts with each sampled score
+    score: NDArray[np.float64]  # [C] NaN: no score
+    judged: NDArray[np.int64]  # [J] the candidates with a row, ascending; one of those that share an id
+    outcomes: dict[str, int]  # number of rows by outcome, with `scored` and `missing` among them
+    written: Counter[float]  # number of rows with each score as it was given
+    max_score: float | None  # None: unknown
+    winner: NDArray[np.bool_]  # [C] whether the answer is one that supervised fine-tuning may learn from
+    tie_break: NDArray[np.float64] | None = None  # [C] NaN: none
+    may_be_chosen: NDArray[np.bool_] | None = None  # [C] None: every answer may
+    may_be_rejected: NDArray[np.bool_] | None = None  # [C] None: every answer may
+    final: list[str | None] | None = None  # [C] final answers; None: not read
 
-    def by(self, score: Literal["sampled", "expected"]) -> NDArray[np.float64]:
-        """Return the mean scores of the kind that `judge.score` selects: [C]."""
-        return self.expected if score == "expected" else self.sampled
-
-    def means(self, score: Literal["sampled", "expected"]) -> NDArray[np.float64]:
-        """Return the mean scores of the distinct scored candidates, in the order of the columns."""
-        found = self.by(score)[self.judged]
+    def means(self) -> NDArray[np.float64]:
+        """Return the scores of the distinct scored candidates, in the order of the columns."""
+        found = self.score[self.judged]
         return found[~np.isnan(found)]
 
 
@@ -103,29 +106,89 @@ def read_answers(prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> 
     )
 
 
-def read_scores(answers: Answers, verdicts: Sequence[Verdict]) -> Scores:
-    """Average the verdicts on each candidate; candidates that share an id share their verdicts.
+def read_verdicts(
+    answers: Answers, verdicts: Sequence[Verdict], *, score: Literal["sampled", "expected"], max_score: float
+) -> Scores:
+    """Average the judge's verdicts on each candidate; candidates that share an id share their verdicts.
+
+    `score` is `judge.score`, which selects the means that pairs are selected by; the expected ones break ties.
 
     Raises:
         InputError: a verdict's candidate is not among the candidates.
     """
-    judged, score, expected = array("Q"), array("d"), array("d")
+    judged, sampled, expected = array("Q"), array("d"), array("d")
     outcomes, written = dict.fromkeys(OUTCOMES, 0), Counter[float]()
     for row in verdicts:
         judged.append(id_number(row.candidate_id))
         scored = row.outcome == "scored"
-        score.append(math.nan if row.score is None or not scored else row.score)
+        sampled.append(math.nan if row.score is None or not scored else row.score)
         expected.append(math.nan if row.expected_score is None or not scored else row.expected_score)
         outcomes[row.outcome] += 1
         if row.score is not None:
             written[row.score] += 1
-    index = answers.ids.indices(np.array(judged))  # [V]
-    if (index < 0).any():
-        orphan = verdicts[int(index.argmin())]
-        raise InputError(f"verdict {orphan.id}: its candidate {orphan.candidate_id} is not in the file of candidates")
+    index = _candidates(answers, judged, verdicts, "verdict")  # [V]
     first = answers.ids.indices(answers.ids.numbers)  # [C] the first candidate with this id
-    sampled, means = (mean_scores(index, np.array(some), candidates=len(first))[0][first] for some in (score, expected))
-    return Scores(sampled, means, np.unique(index), outcomes, Counter(dict(sorted(written.items()))))
+    means = [mean_scores(index, np.array(some), candidates=len(first))[0][first] for some in (sampled, expected)]
+    found = means[score == "expected"]
+    return Scores(
+        score=found,
+        judged=np.unique(index),
+        outcomes=outcomes,
+        written=Counter(dict(sorted(written.items()))),
+        max_score=max_score,
+        winner=found >= max_score,
+        tie_break=means[1],
+    )
+
+
+def read_scores(answers: Answers, rows: Sequence[Score], *, max_score: float | None) -> Scores:
+    """Return the columns of a signal that scores each candidate once; the best answers of a prompt are its winners.
+
+    Raises:
+        InputError: a score's candidate is not among the candidates.
+    """
+    ids, score, tie_break = array("Q"), array("d"), array("d")
+    outcomes, written = {"scored": 0, "missing": 0}, Counter[float]()
+    final: list[str | None] = []
+    for row in rows:
+        ids.append(id_number(row.candidate_id))
+        score.append(math.nan if row.score is None else row.score)
+        tie_break.append(math.nan if row.tie_break is None else row.tie_break)
+        final.append(row.answer)
+        outcomes["missing" if row.score is None else "scored"] += 1
+        if row.score is not None:
+            written[row.score] += 1
+    final.append(None)  # of a candidate without a row, at position -1
+    index = _candidates(answers, ids, rows, "score")  # [S]
+    position = np.full(len(answers.length), -1)  # [C] the row of each candidate
+    position[index] = np.arange(len(index))
+    position = position[answers.ids.indices(answers.ids.numbers)]  # those that share an id share their score
+    columns = [np.append(some, math.nan)[position] for some in (score, tie_break)]  # [C] each
+    return Scores(
+        score=columns[0],
+        judged=np.unique(index),
+        outcomes=outcomes,
+        written=Counter(dict(sorted(written.items()))),
+        max_score=max_score,
+        winner=_best_of_prompts(answers.prompt, columns[0], answers.prompts),
+        tie_break=columns[1],
+        final=[final[at] for at in position.tolist()],
+    )
+
+
+def _candidates(answers: Answers, ids: array[int], rows: Sequence[Verdict] | Sequence[Score], kind: str) -> _Ints:
+    index = answers.ids.indices(np.array(ids, dtype=np.uint64))
+    if (index < 0).any():
+        orphan = rows[int(index.argmin())]
+        raise InputError(f"{kind} {orphan.id}: its candidate {orphan.candidate_id} is not in the file of candidates")
+    return index
+
+
+def _best_of_prompts(prompt: _Ints, score: NDArray[np.float64], prompts: int) -> NDArray[np.bool_]:
+    best = np.full(prompts, -math.inf)  # [P]
+    np.maximum.at(best, prompt, np.where(np.isnan(score), -math.inf, score))
+    winner: NDArray[np.bool_] = score >= best[prompt]
+    return winner
 
 
 def text_keys(answers: Answers) -> list[str]:

@@ -68,6 +68,7 @@ class PromptsTask:
     file: Path
     dropped_file: Path
     known: tuple[KnownFile, ...] = ()
+    given: Path | None = None  # prompts from the user's files, which come first and count
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
@@ -79,10 +80,9 @@ class PromptsTask:
         from srlm.stages import seed as seed_stage
 
         seeds, known = seed_stage.seed_prompts(read_rows(self.ift, Example)), novelty.read_known(self.known)
-        files = (self.file, self.dropped_file)
-        return prompts.PromptsStage(
-            engine, seeds, *files, prompts=config.prompts, seed=seed, report=report, known=known
-        )
+        given = read_rows(self.given, Prompt) if self.given is not None else []
+        settings: Any = {"prompts": config.prompts, "seed": seed, "report": report, "known": known, "given": given}
+        return prompts.PromptsStage(engine, seeds, self.file, self.dropped_file, **settings)
 
     def result(self, config: Config, report: Reporter) -> Result:
         """See `StreamTask.result`."""

@@ -31,6 +31,8 @@ fn methods(c: &mut Criterion) {
         score: &score,
         expected: Some(&expected),
         usable: Some(&usable),
+        may_be_chosen: None,
+        may_be_rejected: None,
         texts: Some(&texts),
         length: None,
     };

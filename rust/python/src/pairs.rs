@@ -17,7 +17,7 @@ type Ints<'py> = Bound<'py, PyArray1<i64>>;
 #[pyfunction]
 #[pyo3(signature = (
     prompt, score, expected = None, usable = None, texts = None, *, min_margin = 0.0, method = "best_worst",
-    seed = 0, k = 2, rho = 0.1, max_per_prompt = None, length = None
+    seed = 0, k = 2, rho = 0.1, max_per_prompt = None, length = None, may_be_chosen = None, may_be_rejected = None
 ))]
 #[allow(clippy::too_many_arguments)] // one for each argument in Python
 pub fn select_pairs<'py>(
@@ -34,6 +34,8 @@ pub fn select_pairs<'py>(
     rho: f64,
     max_per_prompt: Option<i64>,
     length: Option<&Bound<'py, PyAny>>,
+    may_be_chosen: Option<&Bound<'py, PyAny>>,
+    may_be_rejected: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<(Ints<'py>, Ints<'py>, Bound<'py, PyDict>)> {
     let rules = Rules {
         method: read_method(method, seed, k, rho)?,
@@ -46,11 +48,15 @@ pub fn select_pairs<'py>(
     let usable = read_optional("usable", "bool", usable)?;
     let texts = read_optional_texts(texts)?;
     let length = read_optional("length", "int64", length)?;
+    let may_be_chosen = read_optional("may_be_chosen", "bool", may_be_chosen)?;
+    let may_be_rejected = read_optional("may_be_rejected", "bool", may_be_rejected)?;
     let columns = Columns {
         prompt: &read_column("prompt", "int64", prompt)?,
         score: &read_column("score", "float64", score)?,
         expected: expected.as_deref(),
         usable: usable.as_deref(),
+        may_be_chosen: may_be_chosen.as_deref(),
+        may_be_rejected: may_be_rejected.as_deref(),
         texts: texts.as_deref(),
         length: length.as_deref(),
     };
@@ -70,7 +76,7 @@ pub fn select_pairs<'py>(
 
 /// The perfect answers of each prompt.
 #[pyfunction]
-#[pyo3(signature = (prompt, score, usable = None, texts = None, *, perfect))]
+#[pyo3(signature = (prompt, score, usable = None, texts = None, *, perfect, may_be_chosen = None))]
 pub fn select_positives<'py>(
     py: Python<'py>,
     prompt: &Bound<'py, PyAny>,
@@ -78,14 +84,18 @@ pub fn select_positives<'py>(
     usable: Option<&Bound<'py, PyAny>>,
     texts: Option<&Bound<'py, PyAny>>,
     perfect: f64,
+    may_be_chosen: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<(Ints<'py>, Bound<'py, PyDict>)> {
     let usable = read_optional("usable", "bool", usable)?;
+    let may_be_chosen = read_optional("may_be_chosen", "bool", may_be_chosen)?;
     let texts = read_optional_texts(texts)?;
     let columns = Columns {
         prompt: &read_column("prompt", "int64", prompt)?,
         score: &read_column("score", "float64", score)?,
         expected: None,
         usable: usable.as_deref(),
+        may_be_chosen: may_be_chosen.as_deref(),
+        may_be_rejected: None,
         texts: texts.as_deref(),
         length: None,
     };

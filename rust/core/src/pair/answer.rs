@@ -7,7 +7,8 @@ use super::columns::Columns;
 use super::drops::Drop;
 use super::groups::Rows;
 
-/// An eligible answer: it is usable and its score is finite.
+/// An eligible answer: it is usable, its score is finite, and it may be chosen
+/// or rejected.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answer {
     pub row: usize,
@@ -69,15 +70,17 @@ impl<T> Columns<'_, T> {
 }
 
 /// Compares two numbers that are not NaN.
-fn order(left: f64, right: f64) -> Ordering {
+pub(super) fn order(left: f64, right: f64) -> Ordering {
     left.partial_cmp(&right).unwrap_or(Ordering::Equal)
 }
 
 /// Calls `each` with every eligible row of `rows`, in ascending order, and
-/// returns the best and the worst answer.
+/// returns the best answer that may be chosen and the worst one that may be
+/// rejected.
 ///
 /// # Errors
-/// The reason, if fewer than two answers are eligible.
+/// The reason, if fewer than two answers are eligible, none of them may be
+/// chosen, or none may be rejected.
 pub(super) fn best_and_worst<T>(
     columns: &Columns<T>,
     rows: Rows<'_>,
@@ -99,15 +102,19 @@ fn best_and_worst_in_order<T>(
     let (mut best, mut worst) = (f64::NEG_INFINITY, f64::INFINITY);
     let (mut best_row, mut worst_row) = (0, 0);
     let (mut scored, mut eligible) = (0_usize, 0_usize);
+    let (mut chosen, mut rejected) = (false, false);
     for row in rows {
         let score = columns.score[row];
         scored += usize::from(score.is_finite());
-        if score.is_finite() && columns.is_usable(row) {
+        let (choose, reject) = (columns.may_be_chosen(row), columns.may_be_rejected(row));
+        if score.is_finite() && columns.is_usable(row) && (choose | reject) {
             eligible += 1;
-            let is_best =
+            let better =
                 (score > best) | (has_ties && score == best && columns.is_better(row, best_row));
-            let is_worst =
+            let worse =
                 (score < worst) | (has_ties && score == worst && columns.is_worse(row, worst_row));
+            let (is_best, is_worst) = (choose & better, reject & worse);
+            (chosen, rejected) = (chosen | choose, rejected | reject);
             // Whether an answer is the new best is close to random, so a branch
             // would often be mispredicted.
             best = select_unpredictable(is_best, score, best);
@@ -120,6 +127,7 @@ fn best_and_worst_in_order<T>(
     match eligible {
         _ if scored < 2 => Err(Drop::TooFewScored),
         0 | 1 => Err(Drop::TooFewUsable),
+        _ if !(chosen && rejected) => Err(Drop::TooFewUsable),
         _ => Ok((columns.answer(best_row), columns.answer(worst_row))),
     }
 }

@@ -17,6 +17,12 @@ pub struct Columns<'a, T> {
     /// Whether the answer may be used; false for a truncated one. Without this
     /// column every answer is usable.
     pub usable: Option<&'a [bool]>,
+    /// Whether the answer may be the chosen one of a pair. Without this column
+    /// every answer may.
+    pub may_be_chosen: Option<&'a [bool]>,
+    /// Whether the answer may be the rejected one of a pair. Without this
+    /// column every answer may.
+    pub may_be_rejected: Option<&'a [bool]>,
     /// The answers. Without them no two answers count as the same text.
     pub texts: Option<&'a [T]>,
     /// The lengths of the answers, in any unit. Default: code points of
@@ -32,6 +38,8 @@ impl<T> Columns<'_, T> {
             ("score", Some(self.score.len())),
             ("expected", self.expected.map(<[f64]>::len)),
             ("usable", self.usable.map(<[bool]>::len)),
+            ("may_be_chosen", self.may_be_chosen.map(<[bool]>::len)),
+            ("may_be_rejected", self.may_be_rejected.map(<[bool]>::len)),
             ("texts", self.texts.map(<[T]>::len)),
             ("length", self.length.map(<[i64]>::len)),
         ];
@@ -51,6 +59,16 @@ impl<T> Columns<'_, T> {
     /// Whether the answer of the row is usable.
     pub(super) fn is_usable(&self, row: usize) -> bool {
         self.usable.is_none_or(|usable| usable[row])
+    }
+
+    /// Whether the answer of the row may be the chosen one of a pair.
+    pub(super) fn may_be_chosen(&self, row: usize) -> bool {
+        self.may_be_chosen.is_none_or(|allowed| allowed[row])
+    }
+
+    /// Whether the answer of the row may be the rejected one of a pair.
+    pub(super) fn may_be_rejected(&self, row: usize) -> bool {
+        self.may_be_rejected.is_none_or(|allowed| allowed[row])
     }
 }
 
@@ -87,6 +105,8 @@ mod tests {
             score: &[1.0, 2.0],
             expected: Some(&[1.0]),
             usable: None,
+            may_be_chosen: None,
+            may_be_rejected: None,
             texts: Some(&["a", "b"]),
             length: None,
         };
@@ -111,6 +131,8 @@ mod tests {
             score: &[1.0, 2.0],
             expected: None,
             usable: None,
+            may_be_chosen: None,
+            may_be_rejected: None,
             texts: Some(&[" é😀", "a"]),
             length: None,
         };

@@ -6,9 +6,10 @@ pub enum Drop {
     /// Fewer than two answers have a score.
     TooFewScored,
     /// Two or more answers have a score, but fewer than two of these are
-    /// usable.
+    /// usable, or none of these may be chosen, or none rejected.
     TooFewUsable,
-    /// The best and the worst score are equal, or, with
+    /// The best score that may be chosen is not above the worst one that may be
+    /// rejected, or, with
     /// [`Method::LengthControlled`](super::Method::LengthControlled), the
     /// chosen answer does not have the higher score.
     Tied,

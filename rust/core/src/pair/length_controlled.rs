@@ -31,11 +31,12 @@ pub(super) fn by_length<T: AsRef<str>>(
         let length = columns.length(answer.row);
         let shorter =
             (length, answer.best_first(&shortest)) < (min_length, std::cmp::Ordering::Equal);
-        if answer.score >= good && shorter {
+        if answer.score >= good && shorter && columns.may_be_chosen(answer.row) {
             (shortest, min_length) = (*answer, length);
         }
         let key = (Reverse(length), answer.worst_first(&longest));
-        if answer.score <= bad && key < (Reverse(max_length), std::cmp::Ordering::Equal) {
+        let longer = key < (Reverse(max_length), std::cmp::Ordering::Equal);
+        if answer.score <= bad && longer && columns.may_be_rejected(answer.row) {
             (longest, max_length) = (*answer, length);
         }
     }

@@ -38,8 +38,8 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    /// Replaces the pairs by all combinations of a chosen and a rejected answer
-    /// that reach the margin and are not the same text.
+    /// Replaces the pairs by all allowed combinations of a chosen and a rejected
+    /// answer that reach the margin and are not the same text.
     pub fn collect<T: AsRef<str>>(
         &mut self,
         columns: &Columns<T>,
@@ -49,8 +49,9 @@ impl Pairs {
     ) {
         self.pairs.clear();
         self.found = 0;
-        for good in chosen {
-            for bad in rejected {
+        let is_rejectable = |bad: &&Answer| columns.may_be_rejected(bad.row);
+        for good in chosen.iter().filter(|good| columns.may_be_chosen(good.row)) {
+            for bad in rejected.iter().filter(is_rejectable) {
                 let margin = good.score - bad.score;
                 if rules.reaches(margin) && !columns.same_text(good.row, bad.row) {
                     self.pairs.push(Pair {

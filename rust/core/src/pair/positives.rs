@@ -23,7 +23,7 @@ pub struct Positives {
     pub same_text: usize,
 }
 
-/// All usable answers with a score of at least `perfect`, each text once per
+/// All usable answers that may be chosen, with a score of at least `perfect`, each text once per
 /// prompt. Expected scores are ignored.
 ///
 /// # Errors
@@ -45,7 +45,8 @@ pub fn positives<T: AsRef<str> + Sync>(
             let mut perfect_answers = 0;
             rows.for_each(|row| {
                 let score = columns.score[row];
-                if !(columns.is_usable(row) && score.is_finite() && score >= perfect) {
+                let allowed = columns.is_usable(row) && columns.may_be_chosen(row);
+                if !(allowed && score.is_finite() && score >= perfect) {
                     return;
                 }
                 perfect_answers += 1;
@@ -79,6 +80,8 @@ mod tests {
             score: &[5.0, 5.0, 5.0, 4.9, f64::NAN, 5.0, 5.0, 1.0],
             expected: None,
             usable: Some(&[true, true, true, true, true, false, true, true]),
+            may_be_chosen: None,
+            may_be_rejected: None,
             texts: Some(&["a", "a", " a ", "b", "c", "d", "e", "f"]),
             length: None,
         };
@@ -99,6 +102,8 @@ mod tests {
             score: &[],
             expected: None,
             usable: None,
+            may_be_chosen: None,
+            may_be_rejected: None,
             texts: None,
             length: None,
         };

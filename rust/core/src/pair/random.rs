@@ -9,11 +9,11 @@ use super::rules::Rules;
 /// Samples pairs, with reusable buffers.
 #[derive(Debug, Default)]
 pub(super) struct PairSampler<'a> {
-    /// The scores of the answers, ascending.
+    /// The scores of the answers that may be rejected, ascending.
     scores: Vec<f64>,
     /// The number of each answer's text.
     texts: Vec<usize>,
-    /// Text number and score of each answer, ascending.
+    /// Text number and score of each answer that may be rejected, ascending.
     by_text: Vec<(usize, f64)>,
     number_of: FxHashMap<&'a str, usize>,
     /// The number of pairs in which each answer is the chosen one.
@@ -34,7 +34,11 @@ impl<'a> PairSampler<'a> {
         self.prepare(columns, answers);
         self.weights.clear();
         for (at, answer) in answers.iter().enumerate() {
-            let weight = self.partners(rules, answer, self.texts[at]);
+            let weight = if columns.may_be_chosen(answer.row) {
+                self.partners(rules, answer, self.texts[at])
+            } else {
+                0
+            };
             self.weights.push(weight);
         }
         let mut left = random_below(self.weights.iter().sum(), key)?;
@@ -45,16 +49,23 @@ impl<'a> PairSampler<'a> {
         })?;
         let good = answers[chosen];
         let mut partners = answers.iter().zip(&self.texts).filter(|(bad, text)| {
-            rules.reaches(good.score - bad.score) && **text != self.texts[chosen]
+            rules.reaches(good.score - bad.score)
+                && **text != self.texts[chosen]
+                && columns.may_be_rejected(bad.row)
         });
         let (bad, _) = partners.nth(left as usize)?;
         Some((good.row, bad.row))
     }
 
     fn prepare<T: AsRef<str>>(&mut self, columns: &Columns<'a, T>, answers: &[Answer]) {
+        let may_be_rejected = |answer: &&Answer| columns.may_be_rejected(answer.row);
         self.scores.clear();
-        self.scores
-            .extend(answers.iter().map(|answer| answer.score));
+        self.scores.extend(
+            answers
+                .iter()
+                .filter(may_be_rejected)
+                .map(|answer| answer.score),
+        );
         self.scores.sort_unstable_by(f64::total_cmp);
         self.number_of.clear();
         self.texts.clear();
@@ -64,8 +75,12 @@ impl<'a> PairSampler<'a> {
             self.texts.push(number);
         }
         self.by_text.clear();
-        let scores = answers.iter().map(|answer| answer.score);
-        self.by_text.extend(self.texts.iter().copied().zip(scores));
+        let with_text = answers.iter().zip(&self.texts);
+        self.by_text.extend(
+            with_text
+                .filter(|(answer, _)| may_be_rejected(answer))
+                .map(|(answer, text)| (*text, answer.score)),
+        );
         self.by_text
             .sort_unstable_by(|left, right| left.0.cmp(&right.0).then(left.1.total_cmp(&right.1)));
     }

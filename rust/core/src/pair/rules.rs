@@ -17,7 +17,8 @@ pub(super) const SCORE_TOLERANCE: f64 = 1e-9;
 /// expected score, then by the lowest row. The worst answer has the lowest
 /// score; ties are broken by the lowest expected score, then by the lowest row.
 /// In both orders an answer without an expected score comes after those that
-/// have one.
+/// have one. Only an answer that may be chosen is the best, or the chosen one
+/// of a pair, and only one that may be rejected the worst, or the rejected one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Method {
     /// The best against the worst (arXiv 2401.10020, section 2.3).
@@ -50,7 +51,8 @@ pub enum Method {
         seed: u64,
     },
     /// Each of the `k` best against each of the `k` worst answers, for pairs
-    /// that reach the minimum margin. With fewer than 2 `k` answers, the better
+    /// that reach the minimum margin. Of equally bad answers those that are not
+    /// among the best come first. With fewer than 2 `k` answers, the better
     /// half against the worse half (without the middle answer of an odd
     /// number).
     TopBottom {

@@ -1,6 +1,6 @@
 //! Selection of the pairs of all prompts.
 
-use super::answer::{Answer, best_and_worst};
+use super::answer::{Answer, best_and_worst, order};
 use super::columns::Columns;
 use super::drops::Drop;
 use super::groups::{Groups, Rows};
@@ -38,6 +38,7 @@ struct Selector<'a, T> {
     columns: &'a Columns<'a, T>,
     rules: &'a Rules,
     answers: Vec<Answer>,
+    bottom: Vec<Answer>,
     sampler: PairSampler<'a>,
     pairs: Pairs,
     selection: Selection,
@@ -49,6 +50,7 @@ impl<'a, T: AsRef<str>> Selector<'a, T> {
             columns,
             rules,
             answers: Vec::new(),
+            bottom: Vec::new(),
             sampler: PairSampler::default(),
             pairs: Pairs::default(),
             selection: Selection::default(),
@@ -69,6 +71,9 @@ impl<'a, T: AsRef<str>> Selector<'a, T> {
             self.answers.clear();
             best_and_worst(columns, rows, |row| self.answers.push(columns.answer(row)))?
         };
+        if chosen.score <= rejected.score {
+            return Err(Drop::Tied);
+        }
         if let Method::LengthControlled { rho } = rules.method {
             (chosen, rejected) = by_length(columns, &self.answers, chosen, rejected, rho);
         }
@@ -85,8 +90,8 @@ impl<'a, T: AsRef<str>> Selector<'a, T> {
                 return self.pairs.move_to(&mut self.selection, rules);
             }
             Method::TopBottom { k } => {
-                let (top, bottom) = top_bottom(&mut self.answers, k);
-                self.pairs.collect(columns, rules, top, bottom);
+                let top = top_bottom(columns, &mut self.answers, &mut self.bottom, k);
+                self.pairs.collect(columns, rules, top, &self.bottom);
                 return self.pairs.move_to(&mut self.selection, rules);
             }
         };
@@ -98,12 +103,39 @@ impl<'a, T: AsRef<str>> Selector<'a, T> {
     }
 }
 
-/// The `k` best and, from the others, the `k` worst answers; fewer if there are
-/// fewer than 2 `k` answers.
-fn top_bottom(answers: &mut [Answer], k: usize) -> (&[Answer], &[Answer]) {
+/// Sorts the `k` best answers that may be chosen to the front of `answers`, and
+/// fills `bottom` with the `k` worst ones that may be rejected; returns the
+/// best. Both are fewer if there are fewer than 2 `k` answers.
+fn top_bottom<'a, T>(
+    columns: &Columns<T>,
+    answers: &'a mut [Answer],
+    bottom: &mut Vec<Answer>,
+    k: usize,
+) -> &'a [Answer] {
     let k = k.min(answers.len() / 2);
-    answers.sort_unstable_by(Answer::best_first);
-    let (top, others) = answers.split_at_mut(k);
-    others.sort_unstable_by(Answer::worst_first);
-    (top, &others[..k])
+    let may_be_chosen = |answer: &Answer| columns.may_be_chosen(answer.row);
+    answers.sort_unstable_by(|one, other| {
+        let those_first = may_be_chosen(other).cmp(&may_be_chosen(one));
+        those_first.then_with(|| one.best_first(other))
+    });
+    let count = answers
+        .iter()
+        .take(k)
+        .filter(|one| may_be_chosen(one))
+        .count();
+    let top = &answers[..count];
+    let is_best = |answer: &Answer| top.iter().any(|best| best.row == answer.row);
+    let rejectable = answers
+        .iter()
+        .filter(|one| columns.may_be_rejected(one.row));
+    bottom.clear();
+    bottom.extend(rejectable);
+    bottom.sort_unstable_by(|one, other| {
+        let by_score = order(one.score, other.score);
+        by_score
+            .then_with(|| is_best(one).cmp(&is_best(other)))
+            .then_with(|| one.worst_first(other))
+    });
+    bottom.truncate(k);
+    top
 }

@@ -15,6 +15,8 @@ struct Table {
     score: Vec<f64>,
     expected: Vec<f64>,
     usable: Vec<bool>,
+    may_be_chosen: Option<Vec<bool>>,
+    may_be_rejected: Option<Vec<bool>>,
     texts: Vec<String>,
     length: Option<Vec<i64>>,
 }
@@ -28,6 +30,8 @@ impl Table {
             score: rows.iter().map(|row| row.0).collect(),
             expected: rows.iter().map(|row| row.1).collect(),
             usable: rows.iter().map(|row| row.2).collect(),
+            may_be_chosen: None,
+            may_be_rejected: None,
             texts: (0..rows.len()).map(|row| row.to_string()).collect(),
             length: None,
         }
@@ -49,9 +53,23 @@ impl Table {
             score: &self.score,
             expected: Some(&self.expected),
             usable: Some(&self.usable),
+            may_be_chosen: self.may_be_chosen.as_deref(),
+            may_be_rejected: self.may_be_rejected.as_deref(),
             texts: Some(&self.texts),
             length: self.length.as_deref(),
         }
+    }
+
+    fn may(allowed: Option<&Vec<bool>>, row: usize) -> bool {
+        allowed.is_none_or(|allowed| allowed[row])
+    }
+
+    fn choosable(&self, row: usize) -> bool {
+        Self::may(self.may_be_chosen.as_ref(), row)
+    }
+
+    fn rejectable(&self, row: usize) -> bool {
+        Self::may(self.may_be_rejected.as_ref(), row)
     }
 
     fn select(&self, rules: &Rules) -> Selection {

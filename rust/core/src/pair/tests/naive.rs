@@ -35,6 +35,20 @@ impl One<'_> {
         rows
     }
 
+    /// The answers that may be chosen, from best to worst.
+    fn choosable(&self) -> Vec<usize> {
+        let mut rows = self.ranked(1.0);
+        rows.retain(|&row| self.table.choosable(row));
+        rows
+    }
+
+    /// The answers that may be rejected, from worst to best.
+    fn rejectable(&self) -> Vec<usize> {
+        let mut rows = self.ranked(-1.0);
+        rows.retain(|&row| self.table.rejectable(row));
+        rows
+    }
+
     fn reaches(&self, chosen: usize, rejected: usize) -> bool {
         let margin = self.score(chosen) - self.score(rejected);
         margin > 0.0 && margin >= self.min_margin - 1e-9
@@ -58,6 +72,7 @@ impl One<'_> {
             .flat_map(|&one| bad.iter().map(move |&other| (one, other)));
         let mut pairs: Vec<_> = all
             .filter(|&(one, other)| self.reaches(one, other) && self.differ(one, other))
+            .filter(|&(one, other)| self.table.choosable(one) && self.table.rejectable(other))
             .collect();
         pairs.sort_unstable();
         pairs.sort_by(|left, right| {
@@ -70,7 +85,7 @@ impl One<'_> {
     }
 
     fn by_length(&self, rho: f64) -> (usize, usize) {
-        let (good, bad) = (self.ranked(1.0), self.ranked(-1.0));
+        let (good, bad) = (self.choosable(), self.rejectable());
         let (best, worst) = (self.score(good[0]), self.score(bad[0]));
         let top = (1.0 - rho) * best + rho * worst - 1e-9;
         let bottom = (1.0 - rho) * worst + rho * best + 1e-9;
@@ -83,7 +98,13 @@ impl One<'_> {
     }
 
     fn find(&self, prompt: i64, method: Method) -> Found {
-        let (best, worst) = (self.ranked(1.0), self.ranked(-1.0));
+        let (best, worst) = (self.choosable(), self.rejectable());
+        if best.is_empty() || worst.is_empty() {
+            return Err("too_few_usable");
+        }
+        if self.score(best[0]) <= self.score(worst[0]) {
+            return Err("tied");
+        }
         let (chosen, rejected) = match method {
             Method::LengthControlled { rho } => self.by_length(rho),
             _ => (best[0], worst[0]),
@@ -98,10 +119,15 @@ impl One<'_> {
             }
             Method::Margin => self.among(&self.rows, &self.rows),
             Method::TopBottom { k } => {
-                let k = k.min(best.len() / 2);
-                let top = &best[..k];
-                let others: Vec<_> = worst.into_iter().filter(|row| !top.contains(row)).collect();
-                self.among(top, &others[..k])
+                let k = k.min(self.rows.len() / 2);
+                let top: Vec<_> = best.into_iter().take(k).collect();
+                let mut bottom = worst;
+                bottom.sort_by(|&one, &other| {
+                    let key = |row| (self.score(row), f64::from(u8::from(top.contains(&row))));
+                    key(one).partial_cmp(&key(other)).unwrap()
+                });
+                bottom.truncate(k);
+                self.among(&top, &bottom)
             }
             Method::Random { seed } => {
                 let mut all = self.among(&self.rows, &self.rows);
@@ -133,7 +159,7 @@ fn one(table: &Table, prompt: i64, rules: &Rules) -> Found {
     if rows.len() < 2 {
         return Err("too_few_scored");
     }
-    rows.retain(|&row| table.usable[row]);
+    rows.retain(|&row| table.usable[row] && (table.choosable(row) || table.rejectable(row)));
     if rows.len() < 2 {
         return Err("too_few_usable");
     }
@@ -195,6 +221,8 @@ prop_compose! {
         prompts in prop_oneof![Just(1_i64), Just(20)],
         sorted: bool,
         has_length: bool,
+        masks in prop::collection::vec((prop::bool::weighted(0.7), prop::bool::weighted(0.7)), 60),
+        masked: (bool, bool),
     ) -> Table {
         let mut rows = rows;
         if sorted {
@@ -205,6 +233,8 @@ prop_compose! {
             score: rows.iter().map(|row| row.1).collect(),
             expected: rows.iter().map(|row| row.2).collect(),
             usable: rows.iter().map(|row| row.3).collect(),
+            may_be_chosen: masked.0.then(|| masks[..rows.len()].iter().map(|mask| mask.0).collect()),
+            may_be_rejected: masked.1.then(|| masks[..rows.len()].iter().map(|mask| mask.1).collect()),
             length: has_length.then(|| rows.iter().map(|row| row.5).collect()),
             texts: rows.into_iter().map(|row| row.4).collect(),
         }
@@ -220,6 +250,10 @@ fn method() -> impl Strategy<Value = Method> {
         (1_usize..40).prop_map(|k| Method::TopBottom { k }),
         rho.prop_map(|rho| Method::LengthControlled { rho }),
     ]
+}
+
+fn part_of(column: Option<&Vec<bool>>, rows: &[usize]) -> Option<Vec<bool>> {
+    column.map(|column| rows.iter().map(|&row| column[row]).collect())
 }
 
 proptest! {
@@ -258,6 +292,8 @@ proptest! {
                 score: rows.iter().map(|&row| table.score[row]).collect(),
                 expected: rows.iter().map(|&row| table.expected[row]).collect(),
                 usable: rows.iter().map(|&row| table.usable[row]).collect(),
+                may_be_chosen: part_of(table.may_be_chosen.as_ref(), &rows),
+                may_be_rejected: part_of(table.may_be_rejected.as_ref(), &rows),
                 texts: rows.iter().map(|&row| table.texts[row].clone()).collect(),
                 length: None,
             };
