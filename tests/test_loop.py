@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 import pytest
 from srlm import config as configuration
 from srlm.evaluation import tasks as evaluation_tasks
+from srlm.evaluation.implicit_preferences import ReadPreferences
 from srlm.loop import Loop
 from srlm.run.run_dir import RunDir
 from srlm.run.stage_runner import StageRunner
 from srlm.stages import eft
-from srlm.workers.jobs import CheckModel, Train
+from srlm.workers.jobs import CheckModel, Generate, Train
 
 from tests.scripted import Recorder
 
@@ -25,6 +26,11 @@ class ScriptedLauncher:
         if isinstance(work, CheckModel):
             return
         self.works.append(work)
+        if isinstance(work, ReadPreferences):
+            work.file.parent.mkdir(parents=True, exist_ok=True)
+            work.file.write_text("", encoding="utf-8")
+            finish(work.name, {"rows": 0})
+            return
         if isinstance(work, Train):
             work.target.mkdir(parents=True)
             (work.target / "config.json").write_text("{}", encoding="utf-8")
@@ -40,11 +46,13 @@ class ScriptedLauncher:
 
 def jobs(launcher):
     """Return the stages of each job."""
-    return [[work.name] if isinstance(work, Train) else [task.name for task in work.tasks] for work in launcher.works]
+    works = launcher.works
+    return [[task.name for task in work.tasks] if isinstance(work, Generate) else [work.name] for work in works]
 
 
 def run(path, model, launcher, **sections):
     values = {"model": {"name": model, "chat_template": "plain"}, "iterations": 1, **sections}
+    values["evaluate"] = {"implicit_preferences": False, **sections.get("evaluate", {})}
     config = configuration.build({**values, "seed_data": {"eft_limit": 8, "ift_limit": 8}})
     with pytest.MonkeyPatch.context() as patch:  # there are no judgements
         patch.setattr(eft, "examples_from_judgements", lambda rows, _, **how: eft.examples_from_ranks(rows, **how))
@@ -115,3 +123,12 @@ def test_m0_judges_and_answers_with_the_tasks_of_every_model(tiny_model, tmp_pat
         assert isinstance(before, evaluation_tasks.JudgeTask | evaluation_tasks.AnswersTask)
         inputs = [name for name in before.__dataclass_fields__ if name not in ("name", "file")]
         assert [getattr(before, name) for name in inputs] == [getattr(after, name) for name in inputs]
+
+
+def test_ranked_answers_are_read_under_m0_and_every_later_model(tiny_model, tmp_path):
+    launcher = ScriptedLauncher()
+    works = run(tmp_path / "run", tiny_model, launcher, eft={"from": "ranks"}, evaluate={"implicit_preferences": True})
+    evaluated = [*ORDER[4], "m1/vs_m0"]
+    assert jobs(launcher) == [ORDER[0], ["m0/implicit_preferences"], ["m1/sft"], evaluated, ["m1/implicit_preferences"]]
+    assert (works[1].folder, works[1].base) == (tiny_model, None)
+    assert (works[4].folder, works[4].base) == (str(tmp_path / "run" / "m1" / "model"), works[1].file)

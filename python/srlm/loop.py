@@ -216,7 +216,8 @@ class Loop:
             self.runner.launch(job)
 
     def evaluate(self, t: int) -> None:
-        """Compare M_t head to head with earlier models, and report."""
+        """Compare M_t with human preferences and, head to head, with earlier models, and report."""
+        self.evaluation.read_preferences(t)
         self.evaluation.compare(t)
         self.on_evaluated(t)
 

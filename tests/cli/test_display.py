@@ -5,13 +5,13 @@ import re
 
 import pytest
 from rich.console import Console
-from srlm.cli.display import OF_SIGNALS, ROWS, Display, Rate, closing_table
+from srlm.cli.display import OPTIONAL, ROWS, Display, Rate, closing_table
 from srlm.evaluation.paired import write_cases
 from srlm.run.run_dir import RunDir
 
 from tests.report_run import cases
 
-JUDGED = [name for name in ROWS if name not in OF_SIGNALS]
+JUDGED = [name for name in ROWS if name not in OPTIONAL]
 
 
 class Fault(Exception):  # noqa: N818
@@ -390,3 +390,18 @@ def test_scores_of_another_signal_than_the_judge(tmp_path):
     shown = cells(closing_table(make_run(tmp_path, entries), 2))["M2"]
     assert (shown["answers scored"], shown["answers without a score"]) == ("30", "2")
     assert shown["verdicts scored"] == "-"
+
+
+def test_implicit_preferences(tmp_path):
+    estimate = {"value": 0.6, "low": 0.5, "high": 0.7, "n": 200}
+    entries = {f"m{t}/sft": (1.0, TRAINING) for t in (1, 2)}
+    entries |= {f"m{t}/implicit_preferences": (1.0, {"log_ratio_per_token": estimate}) for t in (1, 2)}
+    entries["m0/implicit_preferences"] = (1.0, {"log_ratio_per_token": NOTHING})
+    run = make_run(tmp_path, entries)
+    for t, right in ((1, range(100)), (2, range(120))):
+        write_cases(run.file(t, "implicit_preferences.jsonl"), cases("implicit_accuracy", set(right), 200))
+    base, first, second = (cells(closing_table(run, 2))[name] for name in ("M0", "M1", "M2"))
+    assert base["implicit preferences, held-out"] == "-"
+    assert first["implicit preferences, held-out"] == "60.0%\n(50% to 70%)"
+    assert first["change from previous, implicit"] == "-"
+    assert second["change from previous, implicit"].startswith("+10.0 points")

@@ -43,6 +43,7 @@ def make(path: Path, **sections) -> tuple[Schedule, ScriptedLauncher]:
     base = path.with_name("m0-weights")
     if not base.exists():
         save_weights(base)
+    sections["evaluate"] = {"implicit_preferences": False, **sections.get("evaluate", {})}
     config = configuration.build({"model": {"name": str(base)}} | sections)
     launcher = ScriptedLauncher()
     stages = StageRunner(config, RunDir(path), launcher, Recorder())

@@ -24,9 +24,9 @@ def prepare(model: str, folder: Path, signal: dict[str, object], **sections: dic
     """Write a configuration with prompts from a file, and return its name."""
     file = config(model, folder, "transformers")
     values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    no_comma = {"instruction_id_list": ["length_constraints:number_words"]}
-    no_comma |= {"kwargs": [{"relation": "less than", "num_words": 3}]}
-    given = [{"prompt": f"Say the word {word} once.", "answer": word, **no_comma} for word in WORDS]
+    few_words = {"instruction_id_list": ["length_constraints:number_words"]}
+    few_words |= {"kwargs": [{"relation": "less than", "num_words": 3}]}
+    given = [{"prompt": f"Say the word {word} once.", "answer": word, **few_words} for word in WORDS]
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given), encoding="utf-8")
     (folder / "mine.py").write_text(SOURCE, encoding="utf-8")
     values["prompts"] |= {"source": "files", "files": [str(folder / "prompts.jsonl")], "count": 6}
@@ -62,6 +62,11 @@ def test_the_whole_loop(tiny_model: str, tmp_path: Path, kind: str) -> None:
 def test_rules_winners_and_self_written_prompts(tiny_model: str, tmp_path: Path) -> None:
     """Half of the prompts are self-written, get no score by rules, and give no training rows."""
     file, run = prepare(tiny_model, tmp_path, {"kind": "rules"}, train={"kind": "sft"}), tmp_path / "run"
+    lines = [
+        json.dumps({name: value for name, value in row.items() if name != "answer"}) + "\n"
+        for row in rows(tmp_path / "prompts.jsonl")
+    ]
+    (tmp_path / "prompts.jsonl").write_text("".join(lines), encoding="utf-8")
     words = ("prompts.self_instruct_share=0.5", "iterations=2", "gates.parse_rate=0.2", "candidates.per_prompt=24")
     srlm("run", file, *words, "--run-dir", str(run))
     prompts = {row["id"]: row["source"] for row in rows(run / "m2" / "prompts.jsonl")}

@@ -10,6 +10,7 @@ import pytest
 from srlm.errors import InputError
 from srlm.rows import json_lines, records
 from srlm.rows.records import (
+    AnswerLogprob,
     Candidate,
     CaseResult,
     Comparison,
@@ -48,6 +49,7 @@ ROWS = [
     Comparison("1", "2", "a", "", "missing", None),
     CaseResult("win_rate", "1", TRICKY, 0.5),
     SequenceLogprob("1", 3, -1.5, -1.75),
+    AnswerLogprob("1.0", 3, -1.5),
     Prompt("1", TRICKY, "file", [], -1, columns={"answer": TRICKY, "kwargs": [{"n": None}]}),
 ]
 PROMPTS = [Prompt(str(n), f"{n} {TRICKY}", "seed", [], -1) for n in range(3)]

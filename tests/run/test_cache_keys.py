@@ -114,10 +114,16 @@ def run(tiny_model, tmp_path_factory):
 JUDGED = {"verdicts", "judge_held_out"}
 COMPARED = {"vs_m0", "vs_m1"}
 GENERATED = {"prompts", "candidates", "verdicts", "judge_held_out", "answers", *COMPARED}
-BASE_MODEL = {"sft", "judge_held_out", "answers"}  # what is trained from M0, and M0's evaluation
+BASE_MODEL = {
+    "sft",
+    "judge_held_out",
+    "answers",
+    "implicit_preferences",
+}  # what is trained from M0, and M0's evaluation
 # The kinds of stages whose own key a setting changes; their dependents are recomputed too.
 CHANGES = {
-    "seed=1": {*GENERATED, "ift", "eft_ranked", "eft_valid", "eft_train", "held_out", "sft", "pairs", "dpo"},
+    "seed=1": {*GENERATED, "ift", "eft_ranked", "eft_valid", "eft_train", "held_out", "sft", "pairs", "dpo"}
+    | {"implicit_preferences"},
     "model.trust_remote_code=true": BASE_MODEL,
     "model.date=2020-01-31": set(),  # only if the chat template prints a date
     "eft.from=judgements": {"eft_train"},
@@ -163,6 +169,7 @@ CHANGES = {
     "dpo.early_stopping_patience=9": set(),  # only with eval_steps
     "evaluate.instructions_max_tokens=9": set(),  # only with instructions
     "evaluate.base=false": set(),
+    "evaluate.implicit_preferences=false": set(),
     "evaluate.judge_prompts=9": {"judge_held_out"},
     "head_to_head.prompts=1": {"held_out"},
     "head_to_head.baselines=[first]": set(),
@@ -208,7 +215,7 @@ def test_every_setting_is_tested():
 def test_dependents_of_another_number_of_verdicts(run):
     """M1, its prompts, its answers and M0's are kept."""
     _, again = changed(run, "judge.samples=9")
-    later = {"m2/verdicts", "m2/pairs", "m2/dpo", "m2/answers", "m2/vs_m1", "m2/vs_m0"}
+    later = {"m2/verdicts", "m2/pairs", "m2/dpo", "m2/answers", "m2/vs_m1", "m2/vs_m0", "m2/implicit_preferences"}
     assert again == {"m0/judge_held_out", "m1/judge_held_out", "m2/judge_held_out", *later}
 
 

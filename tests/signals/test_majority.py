@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 from srlm.rows.records import Score, write_rows
 from srlm.signals.registry import signal_of
-from srlm.stages import pairs
 from srlm.stages.score_table import read_answers
 
 from tests.signals.answers import build, candidates, prompt, scored
+from tests.signals.answers import select as select_by
 
 ROW = prompt("How much is 2 + 2?")
+
+
+def select(*args, **settings):
+    return select_by("majority", *args, **settings)
+
+
 TEXTS = ("It is 4.", "4.0", "The answer is 5", "no idea", "#### 4", "5", "3", "four")
 
 
@@ -19,20 +25,6 @@ def test_votes_are_shares_of_all_answers():
     assert [each.answer for each in found] == ["4", "4", "5", None, "4", "5", "3", None]
     assert found[0].detail == "3 of 8 votes"
     assert found[3].detail == "no final answer"
-
-
-def select(tmp_path, rows, given, kind="majority", **settings):
-    """Selected pairs of texts, from score rows in a file."""
-    config = build(kind, **settings).at(2)
-    signal, file = signal_of(config), tmp_path / "scores.jsonl"
-    write_rows(file, [row for some in signal.score_rows(rows, given, 0) for row in some])
-    answers = read_answers(rows, given)
-    by_sft = config.train.kind == "sft"
-    chosen = pairs.select(answers, signal.read(answers, file), pairs=config.pairs, winners=by_sft, seed=0)
-    texts = [given[row].text for row in answers.row]
-    if by_sft:
-        return [texts[index] for index in chosen.chosen]
-    return [(texts[one], texts[other]) for one, other in zip(chosen.chosen, chosen.rejected, strict=True)]
 
 
 def test_the_majority_against_the_fewest_votes(tmp_path):
@@ -63,13 +55,13 @@ def test_a_third_reaches_a_third(tmp_path):
 def test_no_answer_is_never_chosen(tmp_path):
     given = candidates(ROW, "no idea", "none", "dunno", "what?")
     assert select(tmp_path, [ROW], given) == []
-    assert select(tmp_path, [ROW], given, train={"kind": "sft"}) == []
+    assert select(tmp_path, [ROW], given, train="sft") == []
 
 
 def test_the_winners_have_the_majority_answer(tmp_path):
     given = candidates(ROW, *TEXTS)
-    assert select(tmp_path, [ROW], given, train={"kind": "sft"}) == ["It is 4.", "4.0", "#### 4"]
-    assert select(tmp_path, [ROW], given, train={"kind": "sft"}, min_votes=0.5) == []
+    assert select(tmp_path, [ROW], given, train="sft") == ["It is 4.", "4.0", "#### 4"]
+    assert select(tmp_path, [ROW], given, train="sft", min_votes=0.5) == []
 
 
 def test_columns(tmp_path):

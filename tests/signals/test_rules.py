@@ -4,7 +4,7 @@ import pytest
 from srlm.errors import InputError
 from srlm.signals.registry import signal_of
 
-from tests.signals.answers import build, prompt, scored
+from tests.signals.answers import build, candidates, prompt, scored, select
 
 NO_COMMA = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
 BOTH = {
@@ -41,6 +41,13 @@ def test_both_must_hold():
 
 def test_a_prompt_without_columns_gets_no_score():
     assert [each.score for each in scored("rules", prompt("Hello"), "a", "b")] == [None, None]
+
+
+def test_pairs_and_winners(tmp_path):
+    rows = [prompt("First", answer=1), prompt("Second", answer=1)]
+    given = [*candidates(rows[0], "1", "2", "is 1"), *candidates(rows[1], "3", "4", "5")]
+    assert select("rules", tmp_path, rows, given, method="margin") == [("1", "2"), ("is 1", "2")]
+    assert select("rules", tmp_path, rows, given, train="sft") == ["1", "is 1"]  # none of the second prompt
 
 
 WRONG = [

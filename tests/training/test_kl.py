@@ -9,7 +9,7 @@ from srlm.config import ModelSection
 from srlm.models import chat, registry
 from srlm.rows.lazy_rows import RowFile
 from srlm.rows.records import Candidate, Prompt, SequenceLogprob, read_rows, write_rows
-from srlm.training import kl
+from srlm.training import answer_readings, kl
 
 from tests.scripted import Recorder
 from tests.tiny import save_tiny_model
@@ -80,7 +80,7 @@ def test_a_model_that_does_not_share_prefixes(tiny_model, tmp_path, monkeypatch)
     draw = torch.Generator().manual_seed(3)
     rows = [candidate(str(n), torch.randint(3, 512, (9,), generator=draw).tolist()) for n in range(4)]
     shared = write(tiny_model, rows, tmp_path / "f.jsonl")
-    monkeypatch.setattr(kl, "find_form", lambda model: "it cannot")
+    monkeypatch.setattr(answer_readings, "find_form", lambda model: "it cannot")
     alone = {row.candidate_id: row.logprob_m1 for row in write(tiny_model, rows, tmp_path / "g.jsonl")}
     assert {row.candidate_id: row.logprob_m1 for row in shared} == pytest.approx(alone, abs=1e-4)
 

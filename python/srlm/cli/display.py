@@ -21,6 +21,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from srlm.evaluation.baselines import READINGS
+from srlm.evaluation.implicit_preferences import METRIC
 from srlm.evaluation.summary import change, record, share
 from srlm.reporter import unit
 from srlm.run.model_names import BASE, SFT_BASELINE, iteration, model_name
@@ -144,7 +146,7 @@ def closing_table(run: RunDir, iterations: int) -> Table:
     for name in models:
         table.add_column("SFT" if name == SFT_BASELINE else name.upper(), justify="right", overflow="fold")
     for name in ROWS:
-        if name in OF_SIGNALS and not any(name in column for column in columns):
+        if name in OPTIONAL and not any(name in column for column in columns):
             continue
         table.add_row(name, *(column.get(name, "-") for column in columns))
     return table
@@ -180,6 +182,8 @@ ROWS = (
     "change from previous, same pairs",
     "'longer is better', same pairs",
     "judge ties / pairs",
+    "implicit preferences, held-out",
+    "change from previous, implicit",
     "instructions followed (strict)",
     "change from previous, same prompts",
     "vs. M0: win / tie / loss",
@@ -195,7 +199,15 @@ ROWS = (
 )
 
 
-OF_SIGNALS = frozenset({"answers scored", "answers without a score"})  # other than the judge
+# Rows of the table that only some runs have.
+OPTIONAL = frozenset(
+    {
+        "answers scored",
+        "answers without a score",
+        "implicit preferences, held-out",
+        "change from previous, implicit",
+    }
+)
 
 
 def _column(run: RunDir, model: str) -> dict[str, str]:
@@ -233,6 +245,10 @@ def _column(run: RunDir, model: str) -> dict[str, str]:
     for name, other in (("M0", BASE), ("SFT", SFT_BASELINE), ("M1", "m1")):
         if match := run.entry(f"{model}/vs_{other}"):
             column[f"vs. {name}: win / tie / loss"] = record(match)
+    if readings := run.entry(f"{model}/{READINGS}"):
+        column["implicit preferences, held-out"] = share(readings["log_ratio_per_token"])
+        if t > 1:
+            column["change from previous, implicit"] = _change(run, model, READINGS, METRIC)
     if t > 2 and (before := run.entry(f"m{t}/vs_m{t - 1}")):
         column["vs. previous: win / tie / loss"] = record(before)
     return column

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from srlm.evaluation.baselines import has_sft_baseline, matches, measured_before_m1, wants_held_out
+from srlm.evaluation.baselines import (
+    READINGS,
+    has_sft_baseline,
+    matches,
+    measured_before_m1,
+    wants_held_out,
+    wants_readings,
+)
 from srlm.progress import rows_so_far
 from srlm.run import archive_folders
 from srlm.run.model_names import BASE, SFT_BASELINE
@@ -28,7 +35,7 @@ def stage_names(config: Config) -> list[str]:
     if wants_held_out(config):
         names += ["seed/held_out", *(["seed/early_stop"] if config.dpo.eval_steps is not None else [])]
     if BASE in measured_before_m1(config):
-        names += _evaluation(config, BASE)
+        names += [*_evaluation(config, BASE), *_readings(config, BASE)]
     if has_sft_baseline(config):
         names += [f"{SFT_BASELINE}/sft", "seed/judgements"]
     if SFT_BASELINE in measured_before_m1(config):
@@ -36,7 +43,7 @@ def stage_names(config: Config) -> list[str]:
     names += ["seed/eft_train", "m1/sft"]
     training = config.train.kind
     for t in range(1, config.iterations + 1):
-        names += _evaluation(config, f"m{t}")
+        names += [*_evaluation(config, f"m{t}"), *_readings(config, f"m{t}")]
         names += [f"{later}/vs_{earlier}" for later, earlier in matches(config, t) if _answers(config)]
         if t < config.iterations:
             logprobs = ["m1_logprobs"] if t > 1 and config.gates.kl_from_m1 is not None else []
@@ -54,6 +61,10 @@ def _evaluation(config: Config, model: str) -> list[str]:
     stages += ["answers"] if _answers(config) else []
     stages += ["instructions"] if evaluate.instructions is not None else []
     return [f"{model}/{stage}" for stage in stages]
+
+
+def _readings(config: Config, model: str) -> list[str]:
+    return [f"{model}/{READINGS}"] if wants_readings(config) else []
 
 
 def _answers(config: Config) -> bool:

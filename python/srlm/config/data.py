@@ -144,7 +144,8 @@ class PromptsSection(Section):
     files: list[str] = Field(
         [],
         description="Files of prompts, JSON lines: `prompt`, and any other columns, which signals read. They are "
-        "shuffled with the run's seed; held-out prompts are left out.",
+        "shuffled with the run's seed; held-out prompts are left out. `packaged:checks/train`: prompts with "
+        "instructions that rules can check.",
     )
     cycle: bool = Field(
         False, description="Begin again at the first prompt once all are used, instead of refusing to run short."

@@ -36,8 +36,14 @@ class EvaluateSection(Section):
         description="More preference sets for judge evaluation, as `name: file`: Open Assistant trees, LLMBar, PandaLM "
         "or JSONL of ranked answers. The name held_out is reserved.",
     )
+    implicit_preferences: bool = Field(
+        True,
+        description="Measure how often the log-ratio of M_t to M0 orders held-out ranked answers as humans did; needs "
+        "a forward pass of M0 and of every M_t over them.",
+    )
     instructions: str | None = Field(
-        None, description="File of prompts with verifiable instructions, in IFEval's format."
+        None,
+        description="File of prompts with verifiable instructions, in IFEval's format, or `packaged:checks/held_out`.",
     )
     instructions_max_tokens: Count = Field(
         1280, description="Maximum length of a response to one of these prompts, in tokens."

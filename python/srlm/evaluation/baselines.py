@@ -45,3 +45,11 @@ def wants_held_out(config: Config) -> bool:
     exists = {"base": BASE in measured, "sft": SFT_BASELINE in measured}
     compares = any(exists.get(name, True) for name in config.head_to_head.baselines)
     return config.head_to_head.prompts > 0 and (compares or config.dpo.eval_steps is not None)
+
+
+READINGS = "implicit_preferences"  # the stage, and the stem of its file, that reads ranked answers under a model
+
+
+def wants_readings(config: Config) -> bool:
+    """Return whether held-out ranked answers are read under M0 and every later model, if there are any."""
+    return config.evaluate.implicit_preferences and config.evaluate.base and bool(config.seed_data.eft)

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlm.evaluation import held_out, pairwise
-from srlm.evaluation.baselines import matches, measured_before_m1, wants_held_out
+from srlm.evaluation.baselines import READINGS, matches, measured_before_m1, wants_held_out, wants_readings
 from srlm.evaluation.comparison_key import ENDPOINT, comparison_key_inputs
+from srlm.evaluation.implicit_preferences import ReadPreferences
 from srlm.evaluation.tasks import AnswersTask, CompareTask, CompareThroughEndpoint, InstructionsTask, JudgeTask
 from srlm.models import registry
 from srlm.rows.records import file_hash, write_rows
+from srlm.rows.sources import data_file
 from srlm.run import stage_inputs
 from srlm.run.model_names import BASE, display_name, iteration, model_name
 from srlm.run.stage_runner import data_seed
@@ -72,6 +74,7 @@ class Schedule:
         if tasks := self.tasks(BASE):
             runner.check_base()
             runner.launch(Generate(runner.config, runner.base, data_seed(runner.config, 1), tuple(tasks)))
+        self.read_preferences(BASE)
 
     def tasks(self, model: int | str) -> list[Task]:
         """Return the unfinished tasks that need M_t, or another model by its name, loaded."""
@@ -85,6 +88,20 @@ class Schedule:
             for task, inputs, depends_on in self._planned(name)
             if not self._is_done(task, {**base, **inputs}, (*trained, *depends_on))
         ]
+
+    def read_preferences(self, model: int | str) -> None:
+        """Read the held-out ranked answers under M_t, or another model by its name, and compare with M0's readings."""
+        name, runner = model_name(model), self.runner
+        if not wants_readings(runner.config) or not (runner.run_dir.entry("seed/eft_valid") or {}).get("rows"):
+            return
+        stage, file, is_base = f"{name}/{READINGS}", runner.run_dir.file(name, f"{READINGS}.jsonl"), name == BASE
+        depends_on = ("seed/eft_valid", *(() if is_base else (runner.training_stage(name), f"{BASE}/{READINGS}")))
+        inputs = {**runner.key_inputs(), **(runner.base_inputs() if is_base else {})}
+        if not runner.is_done(stage, file, inputs, depends_on):
+            folder = runner.base if is_base else str(runner.run_dir.model(name))
+            base = None if is_base else runner.run_dir.file(BASE, f"{READINGS}.jsonl")
+            data = runner.run_dir.seed("eft_valid.jsonl")
+            runner.launch(ReadPreferences(stage, runner.config, folder, data, file, base))
 
     def own_comparisons(self, t: int) -> list[CompareTask]:
         """Return the unfinished comparisons for which M_t, which is loaded anyway, is the judge."""
@@ -189,10 +206,10 @@ class Schedule:
             answers = AnswersTask(f"{model}/answers", runner.run_dir.seed("held_out.jsonl"), folder / "answers.jsonl")
             planned.append((answers, stage_inputs.held_out_answers(runner.config), ("seed/held_out",)))
         if evaluate.instructions is not None:
-            source = evaluate.instructions
-            rules = InstructionsTask(f"{model}/instructions", Path(source).absolute(), folder / "instructions.jsonl")
+            prompts_file = data_file(evaluate.instructions).absolute()
+            rules = InstructionsTask(f"{model}/instructions", prompts_file, folder / "instructions.jsonl")
             length = {"evaluate.instructions_max_tokens": evaluate.instructions_max_tokens}
-            inputs = {**runner.key_inputs("engine"), **length, "evaluate.instructions": file_hash(Path(source))}
+            inputs = {**runner.key_inputs("engine"), **length, "evaluate.instructions": file_hash(prompts_file)}
             planned.append((rules, inputs, ()))
         return planned
 
@@ -245,7 +262,7 @@ def preflight(config: Config) -> None:
     for source in evaluate.preferences.values():
         read_preferences(Path(source))
     if evaluate.instructions is not None:
-        read_instructions(Path(evaluate.instructions))
+        read_instructions(data_file(evaluate.instructions))
     for name in head_to_head.prompt_files:
         held_out.read_prompts(Path(name))
     judge = head_to_head.judge

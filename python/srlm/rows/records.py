@@ -250,6 +250,15 @@ class Score:
     detail: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerLogprob:
+    """The log-probability of a human-ranked answer under a model, in nats; see `evaluation.implicit_preferences`."""
+
+    candidate_id: str
+    tokens: Natural
+    logprob: float
+
+
 # Row types that other rows reference by id: a repeated id would merge two rows.
 WITH_UNIQUE_IDS = frozenset({Prompt, Candidate, Verdict, Score, Comparison})
 

@@ -7,19 +7,19 @@ most common against the least common final answer.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from srlm.run.cache_keys import key_inputs
 from srlm.signals.final_answers import reader_of
 from srlm.signals.per_prompt import PerPromptSignal, Scored
-from srlm.stages.score_table import Scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from srlm.rows.records import Candidate, Prompt
-    from srlm.stages.score_table import Answers
+    from srlm.stages.score_table import Answers, Scores
 
 TOLERANCE = 1e-9  # votes are fractions
 
@@ -54,14 +54,4 @@ class MajoritySignal(PerPromptSignal):
         found = super().read(answers, file)
         least = cast("float", self._config.signal.min_votes) - TOLERANCE
         enough = found.score >= max(least, TOLERANCE)  # [C]
-        return Scores(
-            score=found.score,
-            judged=found.judged,
-            outcomes=found.outcomes,
-            written=found.written,
-            max_score=found.max_score,
-            winner=found.winner & enough,
-            tie_break=found.tie_break,
-            may_be_chosen=enough,
-            final=found.final,
-        )
+        return replace(found, winner=found.winner & enough, may_be_chosen=enough)

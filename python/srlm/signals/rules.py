@@ -6,6 +6,7 @@ which must then both hold. Iterative RPO (Pang et al. 2024, arXiv 2404.19733) pa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from srlm.errors import InputError
@@ -15,8 +16,10 @@ from srlm.signals.per_prompt import PerPromptSignal, Scored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from srlm.rows.records import Candidate, Prompt
+    from srlm.stages.score_table import Answers, Scores
 
 INSTRUCTIONS, ANSWER = "instruction_id_list", "answer"
 
@@ -59,6 +62,11 @@ class RulesSignal(PerPromptSignal):
             detail = f"not followed: {', '.join(details)}" if details else None
             found.append(Scored(float(all(results)) if results else None, final, detail))
         return found
+
+    def read(self, answers: Answers, file: Path) -> Scores:
+        """See `Signal.read`. Only answers that follow are winners, not the best of a prompt where none does."""
+        found = super().read(answers, file)
+        return replace(found, winner=found.score >= 1)
 
 
 def _gold(value: object, where: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError
 from srlm.native import normal_keys
 from srlm.rows.json_lines import read_objects
 from srlm.rows.records import Prompt, content_id, derived_seed
+from srlm.rows.sources import data_file
 from srlm.stages.prompt_sources import from_files
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def read_prompt_files(names: Sequence[str]) -> list[Prompt]:
     """
     found: dict[str, tuple[str, Prompt]] = {}
     for name in names:
-        for number, value in read_objects(Path(name)):
+        for number, value in read_objects(data_file(name)):
             where = f"{name}, line {number}"
             row = _prompt(value, where)
             first, other = found.setdefault(row.id, (where, row))

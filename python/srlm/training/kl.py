@@ -13,16 +13,11 @@ import heapq
 import math
 from typing import TYPE_CHECKING
 
-import torch
-
 from srlm.errors import InputError
-from srlm.kernels.logits_logps import logits_logps
 from srlm.models import chat, registry
 from srlm.rows.records import RowWriter, SequenceLogprob, derived_seed
 from srlm.rows.resume import resume_rows
-from srlm.training.passes import PassPlanner
-from srlm.training.prefix_sharing import find_form, with_fast_attention
-from srlm.training.sequence_readings import answer_targets
+from srlm.training.answer_readings import Answer, read_answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +26,7 @@ if TYPE_CHECKING:
     from srlm.config import ModelSection
     from srlm.reporter import Reporter
     from srlm.rows.records import Candidate, Prompt
-    from srlm.training.passes import Pass
 
-MAX_NODES = 1024  # computed tokens of a forward pass
 MAX_ANSWERS = 512  # the mean over some 10^5 tokens is precise enough to detect drift
 
 
@@ -62,44 +55,13 @@ def write_logprobs(
     done = {row.candidate_id for row in resume_rows(file, SequenceLogprob, report)}
     report.start("log-probabilities under M1", len(sample), len(done))
     tokenizer = registry.load_tokenizer(folder, model)
-    cuda = torch.cuda.is_available()
-    dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
-    m1 = registry.load_model(folder, dtype=dtype, trust_remote_code=model.trust_remote_code)
-    m1.to("cuda" if cuda else "cpu").eval()
-    found = find_form(m1)
-    form = None if isinstance(found, str) else with_fast_attention(m1, found, MAX_NODES)
-    planner = PassPlanner(
-        rows_of=lambda example: [example["input_ids"]],
-        max_examples=1,
-        pad_token_id=0,
-        form=form,
-        max_nodes=MAX_NODES,
-    )
     prompt_ids = {key: chat.prompt_ids(tokenizer, chat.user(text)) for key, text in texts.items()}
-    examples = [
-        {"input_ids": [*prompt_ids[row.prompt_id], *row.token_ids], "start": len(prompt_ids[row.prompt_id]), "row": row}
-        for row in sample
-    ]
+    answers = [Answer(row.id, prompt_ids[row.prompt_id], row.token_ids) for row in sample]
+    sampled = {row.id: row for row in sample}
     with RowWriter(file) as writer:
-        # The passes are those of the whole sample, so an interrupted stage resumes with the same roundings.
-        for one in planner.passes(examples):
-            rows = [example["row"] for example in one.examples]
-            if all(row.id in done for row in rows):
-                continue
-            for row, logp in zip(rows, answer_logprobs(m1, one), strict=True):
-                if row.id not in done:
-                    writer.write(SequenceLogprob(row.id, len(row.token_ids), row.logprob, logp))
-                    report.advance()
-
-
-@torch.inference_mode()
-def answer_logprobs(model: torch.nn.Module, one: Pass) -> list[float]:
-    """Return the sums of the log-probabilities of answers given their prompts, in nats."""
-    device = next(model.parameters()).device
-    targets = answer_targets(one).to(device)
-    logits = model(**one.layout.model_inputs(device), logits_to_keep=targets.rows).logits[0]  # [N, V]
-    logps: list[float] = logits_logps(logits, targets.labels, targets.cu_seqlens).tolist()
-    return logps
+        for name, logp in read_answers(folder, model, answers, done):
+            writer.write(SequenceLogprob(name, len(sampled[name].token_ids), sampled[name].logprob, logp))
+            report.advance()
 
 
 def kl_from_m1(logprobs: Sequence[SequenceLogprob]) -> float | None:
