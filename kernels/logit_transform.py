@@ -57,6 +57,12 @@ class LogitTransform:
         x.mul_(self.slope)
         return x if self.softcap is None else x.div_(self.cap).tanh_().mul_(self.cap)
 
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        """Transform x to z; differentiable."""
+        if self.is_identity:
+            return x
+        return x * self.slope if self.softcap is None else (x * (self.slope / self.cap)).tanh() * self.cap
+
     def derivative_(self, z: torch.Tensor) -> torch.Tensor:
         """Compute dz/dx from z, in place; only with a softcap (otherwise dz/dx is `slope`)."""
         return z.div_(self.cap).square_().neg_().add_(1.0).mul_(self.slope)

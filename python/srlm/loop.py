@@ -210,9 +210,11 @@ class Loop:
         """Score the answers for M_t's data, where the signal needs no engine."""
         signal, file = signal_of(self.config.at(t)), self._scores_file(t)
         prompts, candidates = self._files(t, "prompts", "candidates")
-        name, seed = f"m{t}/{signal.stage}", data_seed(self.config, t)
-        job = signal.job(name, prompts, candidates, file, seed)
-        if job is not None and not self.runner.is_done(name, file, signal.stage_inputs(), (f"m{t}/candidates",)):
+        name, seed, models = f"m{t}/{signal.stage}", data_seed(self.config, t), signal.models(t)
+        folders = {role: self._folder(number) for role, number in models.items()}
+        job = signal.job(name, prompts, candidates, file, seed, folders)
+        inputs, trained = signal.stage_inputs(), (self.runner.training_stage(n) for n in models.values() if n)
+        if job is not None and not self.runner.is_done(name, file, inputs, (f"m{t}/candidates", *trained)):
             self.runner.launch(job)
 
     def evaluate(self, t: int) -> None:
@@ -283,6 +285,9 @@ class Loop:
         target, metrics, name = self.run_dir.model(model), self.run_dir.file(model, "metrics.jsonl"), model_name(model)
         card = model_card(self.config, name, iteration(name), kind, sum(count_lines(file) for file in data))
         return Train(f"{name}/{kind}", kind, self.config, base, target, metrics, data, card, sampled=sampled)
+
+    def _folder(self, t: int) -> str:
+        return str(self.run_dir.model(t)) if t else self.runner.base
 
     def _training_file(self, t: int) -> Path:
         return self.run_dir.file(t, "positives.jsonl" if self._by_sft else "pairs.jsonl")

@@ -22,9 +22,11 @@ from srlm.rows.ids import IdIndex
 from srlm.rows.lazy_rows import RowFile
 from srlm.rows.records import (
     Candidate,
+    CandidateComparison,
     Comparison,
     DroppedPrompt,
     Example,
+    ModelLogprob,
     Pair,
     Prompt,
     Score,
@@ -39,6 +41,7 @@ from srlm.run.run_dir import RunDir, read_config
 from srlm.run.stage_runner import data_seed
 from srlm.signals.per_prompt import PerPromptSignal
 from srlm.signals.registry import signal_of
+from srlm.signals.stage_names import COMPARISONS, LOGPROBS
 from srlm.stages import pairs
 from srlm.stages.judge import parse_reply
 from srlm.stages.novelty import REASONS, Novelty, read_known
@@ -142,6 +145,12 @@ def _scores(
     """Check the judge's verdicts against their texts, or derive the scores of another signal again."""
     signal = signal_of(config.at(t))
     file = run.file(t, f"{signal.stage}.jsonl")
+    if signal.stage == LOGPROBS:
+        read, known = RowFile(file, ModelLogprob), _logprob_problem(candidate_ids)
+        return _rows(f"m{t}/{file.name}: candidates", read, lambda row: (row.model, row.candidate_id), known)
+    if signal.stage == COMPARISONS:
+        compared, parsed = RowFile(file, CandidateComparison), _candidates_problem(candidate_ids)
+        return _rows(f"m{t}/{file.name}: ids, verdicts", compared, lambda row: (row.first_id, row.second_id), parsed)
     if not isinstance(signal, PerPromptSignal):
         verdicts, problem = RowFile(file, Verdict), _verdict_problem(config, candidate_ids)
         return _rows(f"m{t}/{file.name}: ids, scores", verdicts, lambda row: (row.candidate_id, row.sample), problem)
@@ -207,6 +216,24 @@ def _verdict_problem(config: Config, candidates: IdIndex) -> Callable[[Verdict],
         if (row.outcome, row.score) != (outcome, score):
             return f"its text parses as {outcome}{'' if score is None else f' {score:g}'}"
         return None
+
+    return problem
+
+
+def _logprob_problem(candidates: IdIndex) -> Callable[[ModelLogprob], str | None]:
+    return lambda row: None if row.candidate_id in candidates else f"its candidate {row.candidate_id} does not exist"
+
+
+def _candidates_problem(candidates: IdIndex) -> Callable[[CandidateComparison], str | None]:
+    """Return a check that verdicts are those of the texts."""
+
+    def problem(row: CandidateComparison) -> str | None:
+        if lost := [name for name in (row.first_id, row.second_id) if name not in candidates]:
+            return f"its candidate {lost[0]} does not exist"
+        if row.id != content_id("comparison", row.first_id, row.second_id, row.text):
+            return f"{row.id} is not the id of this text"
+        verdict = pairwise.parse_verdict(row.text)
+        return None if verdict == row.verdict else f"its text parses as {verdict}"
 
     return problem
 

@@ -39,16 +39,22 @@ def flat(values, prefix=""):
 # --- what loads -------------------------------------------------------------------------------------------------------
 
 
+PRESETS = {"cream", "dice", "iterative-rpo", "roirl", "scpo", "sppo"}  # of papers; the user names a model
+
+
 @pytest.mark.parametrize("name", configuration.packaged_names())
 def test_packaged_configurations_load_and_round_trip(name, file):
-    loaded = configuration.load(name)
+    if name in PRESETS:
+        with pytest.raises(InputError, match=r"key 'model' is missing; add it, or model.name=MODEL to the command"):
+            configuration.load(name)
+    loaded = configuration.load(name, ("model.name=mine",) if name in PRESETS else ())
     assert load(file, configuration.to_yaml(loaded)) == loaded
     assert loaded.name == name
 
 
 def test_there_are_packaged_configurations():
     folder = Path(srlm.__file__).parents[2] / "configs"
-    assert {"quickstart", "paper"} <= set(configuration.packaged_names())
+    assert {"quickstart", "paper", *PRESETS} <= set(configuration.packaged_names())
     if folder.is_dir():
         assert configuration.packaged_names() == sorted(entry.stem for entry in folder.glob("*.yaml"))
 

@@ -12,11 +12,13 @@ from srlm.rows import json_lines, records
 from srlm.rows.records import (
     AnswerLogprob,
     Candidate,
+    CandidateComparison,
     CaseResult,
     Comparison,
     DroppedPrompt,
     Example,
     FailedRequest,
+    ModelLogprob,
     Pair,
     Prompt,
     RankedAnswers,
@@ -50,6 +52,9 @@ ROWS = [
     CaseResult("win_rate", "1", TRICKY, 0.5),
     SequenceLogprob("1", 3, -1.5, -1.75),
     AnswerLogprob("1.0", 3, -1.5),
+    ModelLogprob("1", "previous", 3, -1.5),
+    CandidateComparison("1", "2", "3", "4", TRICKY, "tie", None, TRICKY),
+    Example("1", MESSAGES, MESSAGES, None, TRICKY, 2.5),
     Prompt("1", TRICKY, "file", [], -1, columns={"answer": TRICKY, "kwargs": [{"n": None}]}),
 ]
 PROMPTS = [Prompt(str(n), f"{n} {TRICKY}", "seed", [], -1) for n in range(3)]

@@ -163,7 +163,7 @@ WRITTEN = [
     ("random", "expected", "2c48caa3d383ee47"),
     ("top_bottom", "sampled", "4a8619890e0c9e90"),
     ("top_bottom", "expected", "22e63aa79c762a1d"),
-    ("winners", "sampled", "8e2b8dbc8428a5cf"),
+    ("winners", "sampled", "93ea85cd69b6765a"),
 ]
 
 

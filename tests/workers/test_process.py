@@ -17,7 +17,8 @@ def test_a_training_uses_the_save_steps_of_its_section(kind, tmp_path, monkeypat
     jobs, results = [], {}
 
     def scripted(rows, *, job, report, **section):
-        assert section == {kind: getattr(config, kind), **({"sampled": {}} if kind == "dpo" else {})}
+        other = {"sampled": {}} if kind == "dpo" else {"max_score": config.judge.max_score}
+        assert section == {kind: getattr(config, kind), **other}
         jobs.append(job)
         return TrainingResult(len(rows), 0, 3, 0.5, 100)
 

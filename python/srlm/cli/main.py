@@ -223,6 +223,7 @@ def _run(config: Config, run_dir: RunDir) -> None:
     from srlm.cli.display import Display, closing_table
     from srlm.cli.log import LoggedDisplay
     from srlm.cli.report_writer import ReportWriter
+    from srlm.evaluation.conclusion import conclusion
     from srlm.loop import Loop
     from srlm.report.trackers import open_curves
     from srlm.run import environment
@@ -249,6 +250,8 @@ def _run(config: Config, run_dir: RunDir) -> None:
     finally:
         curves.finish()
     terminal.print(closing_table(run_dir, config.iterations))
+    if (found := conclusion(run_dir, config.iterations)) is not None:
+        terminal.print(found, style="bold", highlight=False)
     terminal.print(f"models: {run_dir.path}/m*/model; report: {run_dir.path}/report.html", highlight=False)
 
 

@@ -239,11 +239,13 @@ class JudgeSection(Section):
 class SignalSection(Section):
     """What says which of a prompt's responses are better."""
 
-    kind: Literal["judge", "rules", "majority", "function", "random"] = Field(
+    kind: Literal["judge", "rules", "majority", "pairwise", "implicit", "function", "random"] = Field(
         "judge",
         description="`judge`: M_t as LLM judge (the paper); `rules`: whether a response follows the instructions of "
         "its prompt's row or gives its answer; `majority`: the share of the prompt's responses with the same final "
-        "answer; `function`: your own Python function; `random`: chance, the control of every other signal.",
+        "answer; `pairwise`: the mean probability of winning against the others, with M_t as judge; `implicit`: the "
+        "log-ratio of M_t to an earlier model; `function`: your own Python function; `random`: chance, the control of "
+        "every other signal.",
     )
     function: str | None = Field(
         None,
@@ -263,6 +265,22 @@ class SignalSection(Section):
         0.0,
         description="For `majority`: minimum share of a prompt's responses with the same final answer for one of them "
         "to be chosen. May be a list, as `pairs.min_margin`.",
+    )
+
+    reference: Literal["base", "previous"] = Field(
+        "base",
+        description="For `implicit`: the earlier model, M0 or M_t-1 (for M2's data both are M0).",
+    )
+    length_normalize: bool = Field(False, description="For `implicit`: divide the log-ratio by the number of tokens.")
+    length_penalty: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+        0.0,
+        description="For `implicit`: subtract this for each token; `auto`: as much as it takes for the best responses "
+        "to be no longer than the worst, on average.",
+    )
+    confidence: Literal["none", "rank_agreement"] = Field(
+        "none",
+        description="For `implicit`: confidence of a prompt's pairs; `rank_agreement`: how much the rankings of its "
+        "responses by M_t and by M_t-1 agree, (Kendall's tau + 1) / 2; from M3's data on, as M2's has one ranking.",
     )
 
     def at(self, t: int) -> SignalSection:

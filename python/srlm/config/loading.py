@@ -202,7 +202,8 @@ def _explain(error: Any, where: str, overrides: tuple[str, ...]) -> str:  # noqa
     if error["type"] == "extra_forbidden":
         return f"{source}: unknown key {key!r}{_nearest(path)}"
     if error["type"] == "missing":
-        return f"{source}: key {key!r} is missing; add it"
+        hint = ", or model.name=MODEL to the command" if key == "model" else ""
+        return f"{source}: key {key!r} is missing; add it{hint}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] in ("model_type", "dict_type"):
         message = f"expected a section of keys, such as {path[-1]}: {{key: value}}"

@@ -109,6 +109,11 @@ class Config(Section):
             )
         if self.pairs.weight == "margin" and self.signal.kind == "function" and self.signal.max_score is None:
             raise ValueError("pairs.weight=margin needs signal.max_score, the largest score of signal.function")
+        if self.pairs.weight == "margin" and self.signal.kind == "implicit":
+            raise ValueError(
+                "pairs.weight=margin needs a largest score, and log-ratios (signal.kind=implicit) have none; set "
+                "pairs.weight=uniform"
+            )
 
     def _check_judge(self) -> None:
         found = re.fullmatch(r"m([0-9]+)", self.head_to_head.judge)

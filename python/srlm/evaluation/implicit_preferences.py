@@ -72,7 +72,7 @@ class ReadPreferences:
 def _write_readings(job: ReadPreferences, ranked: Sequence[RankedAnswers], report: Reporter) -> list[RankedAnswers]:
     """Write the readings, and return the rows all of whose answers fit into the model's context."""
     from srlm.models import chat, fit, registry
-    from srlm.training.answer_readings import Answer, read_answers
+    from srlm.training.answer_readings import Answer, AnswerReader
 
     tokenizer = registry.load_tokenizer(job.folder, job.config.model)
     examples = [
@@ -96,7 +96,7 @@ def _write_readings(job: ReadPreferences, ranked: Sequence[RankedAnswers], repor
     done = {row.candidate_id for row in resume_rows(job.file, AnswerLogprob, report)}
     report.start("log-probabilities of ranked answers", len(answers), len(done))
     with RowWriter(job.file) as writer:
-        for name, logp in read_answers(job.folder, job.config.model, answers, done):
+        for name, logp in AnswerReader(job.folder, job.config.model).read(answers, done):
             writer.write(AnswerLogprob(name, tokens[name], logp))
             report.advance()
     return fitting

@@ -18,7 +18,8 @@ import numpy as np
 from srlm.report.collect import RESTORE, complete_lines
 from srlm.rows.ids import id_number
 from srlm.rows.json_lines import parse_line
-from srlm.rows.records import Pair, Score, Verdict, derived_seed, row_from_json
+from srlm.rows.records import CandidateComparison, ModelLogprob, Pair, Score, Verdict, derived_seed, row_from_json
+from srlm.signals.stage_names import COMPARISONS, LOGPROBS, SCORES, VERDICTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,7 +97,7 @@ def _sample_pairs(files: Iterable[tuple[int, Path]], count: int, seed: int) -> _
     return _SampledPairs(total, [(t, _parsed(line, file, number, Pair)) for _, t, file, number, line in kept], paired)
 
 
-def _parsed(line: bytes, file: Path, number: int, kind: type[Pair | Score | Verdict]) -> dict[str, Any]:
+def _parsed(line: bytes, file: Path, number: int, kind: type[Any]) -> dict[str, Any]:
     row = parse_line(line, file, number, RESTORE) or {}
     row_from_json(row, kind, f"{file}, line {number}")
     return row
@@ -107,9 +108,13 @@ def _read_scores(folder: Path, wanted: set[bytes]) -> tuple[NDArray[np.uint64], 
 
     The scores of another signal are shown as verdicts, with their details as texts.
     """
-    file, scored = folder / "verdicts.jsonl", array("Q")
-    if not file.exists() and (folder / "scores.jsonl").exists():
-        return _read_signal_scores(folder / "scores.jsonl", wanted)
+    file, scored = folder / f"{VERDICTS}.jsonl", array("Q")
+    if not file.exists() and (folder / f"{SCORES}.jsonl").exists():
+        return _read_signal_scores(folder / f"{SCORES}.jsonl", wanted)
+    if not file.exists() and (folder / f"{LOGPROBS}.jsonl").exists():
+        return _read_logprobs(folder / f"{LOGPROBS}.jsonl", wanted)
+    if not file.exists() and (folder / f"{COMPARISONS}.jsonl").exists():
+        return _read_comparisons(folder / f"{COMPARISONS}.jsonl", wanted)
     verdicts: dict[str, list[dict[str, Any]]] = {}
     for number, line in complete_lines(file):
         found = _CANDIDATE.search(line)
@@ -134,6 +139,34 @@ def _read_signal_scores(file: Path, wanted: set[bytes]) -> tuple[NDArray[np.uint
             text, outcome = "; ".join(filter(None, parts)), "missing" if row["score"] is None else "scored"
             shown[row["candidate_id"]] = [{"sample": 0, "outcome": outcome, "score": row["score"], "text": text}]
     return np.array(scored), shown
+
+
+def _read_logprobs(file: Path, wanted: set[bytes]) -> tuple[NDArray[np.uint64], dict[str, list[dict[str, Any]]]]:
+    """Read log-probabilities as `_read_scores` does; each is shown as a row of its own."""
+    scored, shown = array("Q"), dict[str, list[dict[str, Any]]]()
+    for number, line in complete_lines(file):
+        row = _parsed(line, file, number, ModelLogprob)
+        scored.append(id_number(row["candidate_id"]))
+        if row["candidate_id"].encode() in wanted:
+            text = f"log p = {row['logprob']:.2f} nats under the {row['model']}, {row['tokens']} tokens"
+            rows = shown.setdefault(row["candidate_id"], [])
+            rows.append({"sample": len(rows), "outcome": "scored", "score": None, "text": text})
+    return np.unique(np.array(scored, dtype=np.uint64)), shown
+
+
+def _read_comparisons(file: Path, wanted: set[bytes]) -> tuple[NDArray[np.uint64], dict[str, list[dict[str, Any]]]]:
+    """Read comparisons as `_read_scores` does; an answer's rows are those in which it was shown first."""
+    scored, shown = array("Q"), dict[str, list[dict[str, Any]]]()
+    for number, line in complete_lines(file):
+        row = _parsed(line, file, number, CandidateComparison)
+        if row["verdict"] != "missing":
+            scored.append(id_number(row["first_id"]))
+        if row["first_id"].encode() in wanted:
+            preferred = "" if row.get("preference") is None else f" (P = {row['preference']:.2f})"
+            text = f"against {row['second_id']}: {row['verdict']}{preferred}"
+            rows = shown.setdefault(row["first_id"], [])
+            rows.append({"sample": len(rows), "outcome": "scored", "score": None, "text": text})
+    return np.unique(np.array(scored, dtype=np.uint64)), shown
 
 
 def _candidate_outcomes(file: Path, scored: NDArray[np.uint64], paired: NDArray[np.uint64]) -> dict[str, int]:

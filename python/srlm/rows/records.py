@@ -169,12 +169,18 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An SFT row in TRL's conversational prompt-completion format: the loss is on `completion` only."""
+    """An SFT row in TRL's conversational prompt-completion format: the loss is on `completion` only.
+
+    Judge examples of one `group` judge answers to the same question, which humans gave `human_score`: they are also
+    ranked among each other (`training.ranking`).
+    """
 
     id: str
     prompt: list[Message]
     completion: list[Message]
     completion_token_ids: list[Natural] | None = None
+    group: str | None = None
+    human_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +210,20 @@ class Comparison:
     id: str
     prompt_id: str
     first: Literal["a", "b"]
+    text: str
+    verdict: Literal["first", "second", "tie", "missing"]
+    preference: float | None
+    thought: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateComparison:
+    """M_t's verdict on two of its answers to a prompt, in one order; see `Comparison` and `signals.pairwise`."""
+
+    id: str
+    prompt_id: str
+    first_id: str
+    second_id: str
     text: str
     verdict: Literal["first", "second", "tie", "missing"]
     preference: float | None
@@ -259,8 +279,18 @@ class AnswerLogprob:
     logprob: float
 
 
+@dataclass(frozen=True, slots=True)
+class ModelLogprob:
+    """The log-probability of a candidate under a model of the run, in nats; see `signals.implicit`."""
+
+    candidate_id: str
+    model: Literal["policy", "reference", "previous"]
+    tokens: Natural
+    logprob: float
+
+
 # Row types that other rows reference by id: a repeated id would merge two rows.
-WITH_UNIQUE_IDS = frozenset({Prompt, Candidate, Verdict, Score, Comparison})
+WITH_UNIQUE_IDS = frozenset({Prompt, Candidate, Verdict, Score, Comparison, CandidateComparison})
 
 
 def content_id(*parts: object) -> str:

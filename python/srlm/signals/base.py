@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from srlm.config import Config
@@ -30,6 +30,9 @@ class Signal(Protocol):
             InputError: a setting is wrong, or a prompt lacks a column that the signal reads.
         """
 
+    def models(self, t: int) -> dict[str, int]:
+        """Return the models whose weights its job needs for M_t's data: their iterations (0: M0) by their roles."""
+
     def stage_inputs(self) -> dict[str, Any]:
         """Return the inputs of its stage's cache key."""
 
@@ -39,8 +42,13 @@ class Signal(Protocol):
     def task(self, name: str, prompts: Path, candidates: Path, file: Path) -> Task | None:
         """Return the task that writes its rows with M_t's engine, or None if it needs none."""
 
-    def job(self, name: str, prompts: Path, candidates: Path, file: Path, seed: int) -> Work | None:
-        """Return the job that writes its rows once all answers are sampled, or None if the task did."""
+    def job(
+        self, name: str, prompts: Path, candidates: Path, file: Path, seed: int, folders: Mapping[str, str]
+    ) -> Work | None:
+        """Return the job that writes its rows once all answers are sampled, or None if the task did.
+
+        `folders` are those of `models`, by role.
+        """
 
     def read(self, answers: Answers, file: Path) -> Scores:
         """Return its columns, in the order of `answers`.

@@ -13,7 +13,7 @@ from srlm.stages.score_table import read_verdicts
 from srlm.workers.tasks import VerdictsTask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from srlm.config import Config
@@ -39,6 +39,10 @@ class JudgeSignal:
     def check(self, prompts: Sequence[Prompt]) -> None:
         """See `Signal.check`; `judge_prompt.check` has checked the judge, which has uses besides this."""
 
+    def models(self, t: int) -> dict[str, int]:
+        """See `Signal.models`."""
+        return {}
+
     def stage_inputs(self) -> dict[str, Any]:
         """See `Signal.stage_inputs`."""
         return stage_inputs.verdicts(self._config)
@@ -51,7 +55,9 @@ class JudgeSignal:
         """See `Signal.task`."""
         return VerdictsTask(name, prompts, candidates, file)
 
-    def job(self, name: str, prompts: Path, candidates: Path, file: Path, seed: int) -> Work | None:
+    def job(
+        self, name: str, prompts: Path, candidates: Path, file: Path, seed: int, folders: Mapping[str, str]
+    ) -> Work | None:
         """See `Signal.job`."""
 
     def read(self, answers: Answers, file: Path) -> Scores:

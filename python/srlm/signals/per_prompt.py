@@ -15,7 +15,7 @@ from srlm.signals.stage_names import SCORES
 from srlm.stages.score_table import read_answers, read_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from srlm.config import Config
@@ -56,6 +56,10 @@ class PerPromptSignal:
     def check(self, prompts: Sequence[Prompt]) -> None:
         """See `Signal.check`."""
 
+    def models(self, t: int) -> dict[str, int]:
+        """See `Signal.models`."""
+        return {}
+
     def stage_inputs(self) -> dict[str, Any]:
         """See `Signal.stage_inputs`."""
         return key_inputs(self._config, "signal.kind", *self.settings)
@@ -67,7 +71,9 @@ class PerPromptSignal:
     def task(self, name: str, prompts: Path, candidates: Path, file: Path) -> Task | None:
         """See `Signal.task`."""
 
-    def job(self, name: str, prompts: Path, candidates: Path, file: Path, seed: int) -> Work | None:
+    def job(
+        self, name: str, prompts: Path, candidates: Path, file: Path, seed: int, folders: Mapping[str, str]
+    ) -> Work | None:
         """See `Signal.job`."""
         return ScoreAnswers(name, self, prompts, candidates, file, seed)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from srlm.signals.function import FunctionSignal
+from srlm.signals.implicit import ImplicitSignal
 from srlm.signals.judge import JudgeSignal
 from srlm.signals.majority import MajoritySignal
+from srlm.signals.pairwise import PairwiseSignal
 from srlm.signals.random import RandomSignal
 from srlm.signals.rules import RulesSignal
 
@@ -18,6 +20,8 @@ SIGNALS: dict[str, type[Signal]] = {
     "judge": JudgeSignal,
     "rules": RulesSignal,
     "majority": MajoritySignal,
+    "pairwise": PairwiseSignal,
+    "implicit": ImplicitSignal,
     "function": FunctionSignal,
     "random": RandomSignal,
 }

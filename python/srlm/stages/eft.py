@@ -12,7 +12,7 @@ import math
 import random
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from srlm.errors import InputError
@@ -79,7 +79,7 @@ def examples_from_ranks(
     if lowest < 0:
         raise InputError(f"seed_data.eft: a score of {lowest:g} is below 0, the minimum of the judge's scale")
     scored = [
-        (score, _example(fill(template, row.prompt, text), _reply(score, why, judge)))
+        (score, _example(fill(template, row.prompt, text), _reply(score, why, judge), ranked_as(row, exact, judge)))
         for row in rows
         for text, exact, why in zip(row.answers, row.scores, row.justifications, strict=True)
         for score in [expressible(exact, judge)]
@@ -183,6 +183,15 @@ def _reply(score: float, justification: str, judge: JudgeSection) -> str:
     return f"{justification}\n{line}" if justification and judge.justify else line
 
 
-def _example(question: str, reply: str) -> Example:
-    prompt = chat.user(question)
-    return Example(content_id("example", prompt, reply), prompt, chat.assistant(reply))
+def ranked_as(row: RankedAnswers, score: float, judge: JudgeSection) -> tuple[str, float] | None:
+    """Return the question and the human score by which examples are ranked among each other.
+
+    None with justifications: a score behind a text says little about the answer that the text does not say already.
+    """
+    return None if judge.justify else (row.id, score)
+
+
+def _example(question: str, reply: str, ranked: tuple[str, float] | None = None) -> Example:
+    prompt, completion = chat.user(question), chat.assistant(reply)
+    example = Example(content_id("example", prompt, reply), prompt, completion)
+    return example if ranked is None else replace(example, group=ranked[0], human_score=ranked[1])

@@ -77,8 +77,12 @@ class PairSelection:
                 rejected_score=scores[1],
                 chosen_token_ids=chosen.training_token_ids,
                 rejected_token_ids=rejected.training_token_ids,
+                confidence=self._confidence(int(self.answers.prompt[chosen_index])),
                 weight=1.0 if self.max_margin is None else round((scores[0] - scores[1]) / self.max_margin, 9),
             )
+
+    def _confidence(self, prompt: int) -> float:
+        return 1.0 if self.scores.confidence is None else round(float(self.scores.confidence[prompt]), 9)
 
     def _examples(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> Iterator[Example]:
         for index in self.chosen:

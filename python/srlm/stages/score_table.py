@@ -65,6 +65,7 @@ class Scores:
     may_be_chosen: NDArray[np.bool_] | None = None  # [C] None: every answer may
     may_be_rejected: NDArray[np.bool_] | None = None  # [C] None: every answer may
     final: list[str | None] | None = None  # [C] final answers; None: not read
+    confidence: NDArray[np.float64] | None = None  # [P] probability that a prompt's pairs are right; None: 1
 
     def means(self) -> NDArray[np.float64]:
         """Return the scores of the distinct scored candidates, in the order of the columns."""
@@ -173,6 +174,29 @@ def read_scores(answers: Answers, rows: Sequence[Score], *, max_score: float | N
         winner=_best_of_prompts(answers.prompt, columns[0], answers.prompts),
         tie_break=columns[1],
         final=[final[at] for at in position.tolist()],
+    )
+
+
+def scores_of(
+    answers: Answers,
+    score: NDArray[np.float64],
+    *,
+    max_score: float | None,
+    tie_break: NDArray[np.float64] | None = None,
+    confidence: NDArray[np.float64] | None = None,
+) -> Scores:
+    """Return the columns of a signal that computes the scores [C] of all candidates; NaN: no score."""
+    first = np.unique(answers.ids.indices(answers.ids.numbers))  # one of those that share an id
+    known = first[~np.isnan(score[first])]
+    return Scores(
+        score=score,
+        judged=known,
+        outcomes={"scored": len(known), "missing": len(first) - len(known)},
+        written=Counter(sorted(score[known].tolist())),
+        max_score=max_score,
+        winner=_best_of_prompts(answers.prompt, score, answers.prompts),
+        tie_break=tie_break,
+        confidence=confidence,
     )
 
 

@@ -14,7 +14,7 @@ from srlm.training.prefix_sharing import find_form, with_fast_attention
 from srlm.training.sequence_readings import answer_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from srlm.config import ModelSection
     from srlm.training.passes import Pass
@@ -31,34 +31,40 @@ class Answer:
     token_ids: Sequence[int]
 
 
-def read_answers(
-    folder: str, model: ModelSection, answers: Sequence[Answer], done: Collection[str] = ()
-) -> Iterator[tuple[str, float]]:
-    """Yield (id, log-probability in nats) of the answers that are not `done`, each given its prompt.
+class AnswerReader:
+    """Reads log-probabilities under one model. The weights are bfloat16 on a GPU that has it, else float32."""
 
-    The weights are bfloat16 on a GPU that has it, else float32. The passes are those of all answers, whatever is done,
-    so an interrupted reading goes on with the same roundings.
-    """
-    cuda = torch.cuda.is_available()
-    dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
-    loaded = registry.load_model(folder, dtype=dtype, trust_remote_code=model.trust_remote_code)
-    loaded.to("cuda" if cuda else "cpu").eval()
-    found = find_form(loaded)
-    form = None if isinstance(found, str) else with_fast_attention(loaded, found, MAX_NODES)
-    planner = PassPlanner(
-        rows_of=lambda example: [example["input_ids"]],
-        max_examples=1,
-        pad_token_id=0,
-        form=form,
-        max_nodes=MAX_NODES,
-    )
-    examples = [
-        {"input_ids": [*row.prompt_ids, *row.token_ids], "start": len(row.prompt_ids), "id": row.id} for row in answers
-    ]
-    for one in planner.passes(examples):
-        ids = [example["id"] for example in one.examples]
-        if not all(name in done for name in ids):
-            yield from (pair for pair in zip(ids, answer_logprobs(loaded, one), strict=True) if pair[0] not in done)
+    def __init__(self, folder: str, model: ModelSection) -> None:
+        """Load the model."""
+        cuda = torch.cuda.is_available()
+        dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
+        loaded = registry.load_model(folder, dtype=dtype, trust_remote_code=model.trust_remote_code)
+        loaded.to("cuda" if cuda else "cpu").eval()
+        found = find_form(loaded)
+        self._model = loaded
+        self._planner = PassPlanner(
+            rows_of=lambda example: [example["input_ids"]],
+            max_examples=1,
+            pad_token_id=0,
+            form=None if isinstance(found, str) else with_fast_attention(loaded, found, MAX_NODES),
+            max_nodes=MAX_NODES,
+        )
+
+    def read(self, answers: Sequence[Answer], done: Container[str] = ()) -> Iterator[tuple[str, float]]:
+        """Yield (id, log-probability in nats) of the answers that are not `done`, each given its prompt.
+
+        The passes are those of all answers, whatever is done, so an interrupted reading goes on with the same
+        roundings.
+        """
+        examples = [
+            {"input_ids": [*row.prompt_ids, *row.token_ids], "start": len(row.prompt_ids), "id": row.id}
+            for row in answers
+        ]
+        for one in self._planner.passes(examples):
+            ids = [example["id"] for example in one.examples]
+            if not all(name in done for name in ids):
+                found = zip(ids, answer_logprobs(self._model, one), strict=True)
+                yield from (pair for pair in found if pair[0] not in done)
 
 
 @torch.inference_mode()

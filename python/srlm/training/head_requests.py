@@ -5,12 +5,13 @@ Requests are no dataclasses, so that no wrapper of the model casts or moves what
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from srlm.kernels.cross_entropy import TokenMetrics, cross_entropy
 from srlm.kernels.preference_loss import PreferenceMetrics, preference_loss
 from srlm.kernels.sequence_logps import sequence_logps, sequence_statistics
+from srlm.training.ranking import ranking_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from srlm.kernels.preference_loss import PairLogps
     from srlm.training.preference_layout import PairLayout
+    from srlm.training.ranking import Ranked, ScoreTokens
     from srlm.training.token_targets import Targets
 
 
@@ -38,7 +40,7 @@ class HeadRequest(Protocol):
 class OpaqueMetrics:
     """Hides metrics from the wrappers of a forward pass, which search its output for tensors to hook or cast."""
 
-    def __init__(self, metrics: PreferenceMetrics | TokenMetrics) -> None:
+    def __init__(self, metrics: PreferenceMetrics | TokenMetrics | tuple[torch.Tensor, torch.Tensor]) -> None:
         self.metrics: Any = metrics
 
 
@@ -90,20 +92,41 @@ class PreferenceRequest:
         return {"loss": loss, "metrics": OpaqueMetrics(metrics)}
 
 
+@dataclass(frozen=True, slots=True)
+class RankingPart:
+    """The ranking loss of the judge examples among a pass's rows, times `scale`."""
+
+    ranked: Ranked
+    tokens: ScoreTokens
+    scale: torch.Tensor | float
+
+
 class TokenLossRequest:
     """The negative log-likelihood of targets, times `scale`, a scalar."""
 
-    def __init__(self, targets: Targets, scale: torch.Tensor | float) -> None:
-        """See the class."""
-        self.targets, self.scale, self.width = targets, scale, targets.width
+    def __init__(self, targets: Targets, scale: torch.Tensor | float, ranking: RankingPart | None = None) -> None:
+        """`ranking` adds a ranking loss of judge examples."""
+        self.targets, self.scale, self.width, self.ranking = targets, scale, targets.width, ranking
 
     def run(self, hidden: torch.Tensor, weight: torch.Tensor, **options: Any) -> dict[str, Any]:  # noqa: ANN401
-        """Return `loss`, a float32 scalar, and `metrics`, `OpaqueMetrics` of `TokenMetrics` [N]."""
+        """Return `loss`, a float32 scalar, and `metrics`, `OpaqueMetrics` of `TokenMetrics` [N].
+
+        With a ranking: also `ranking`, `OpaqueMetrics` of its loss, not scaled, and its number of pairs in order.
+        """
         targets = self.targets.to(weight.device)
         loss, metrics = cross_entropy(
             hidden[targets.rows], weight, targets.labels, targets.counts * self.scale, **options
         )
-        return {"loss": loss, "metrics": OpaqueMetrics(metrics)}
+        if self.ranking is None:
+            return {"loss": loss, "metrics": OpaqueMetrics(metrics)}
+        part = self.ranking
+        own, right = ranking_loss(hidden, weight, part.ranked.to(weight.device), part.tokens, **options)
+        scaled = (own * part.scale).to(loss)
+        return {
+            "loss": loss + scaled,
+            "metrics": OpaqueMetrics(metrics),
+            "ranking": OpaqueMetrics((own.detach(), right)),
+        }
 
 
 class SequenceRequest:

@@ -17,7 +17,7 @@ from srlm.errors import InputError
 from srlm.models import chat, registry
 from srlm.rows.records import RowWriter, SequenceLogprob, derived_seed
 from srlm.rows.resume import resume_rows
-from srlm.training.answer_readings import Answer, read_answers
+from srlm.training.answer_readings import Answer, AnswerReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ def write_logprobs(
     answers = [Answer(row.id, prompt_ids[row.prompt_id], row.token_ids) for row in sample]
     sampled = {row.id: row for row in sample}
     with RowWriter(file) as writer:
-        for name, logp in read_answers(folder, model, answers, done):
+        for name, logp in AnswerReader(folder, model).read(answers, done):
             writer.write(SequenceLogprob(name, len(sampled[name].token_ids), sampled[name].logprob, logp))
             report.advance()
 

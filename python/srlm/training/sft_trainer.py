@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from trl import SFTTrainer
 
+from srlm.training import ranking
 from srlm.training.balancing import has_balancing_loss
 from srlm.training.fused_head import add_fused_head
-from srlm.training.head_requests import TokenLossRequest
+from srlm.training.head_requests import RankingPart, TokenLossRequest
 from srlm.training.passes import PassPlanner
 from srlm.training.recent_batches import RecentBatches
 from srlm.training.step_order import StepOrder
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from srlm.training.passes import Example, Pass
     from srlm.training.prefix_masks import MaskForm
+    from srlm.training.ranking import ScoreTokens
     from srlm.training.step_totals import StepTotals
 
 IGNORED = -100  # the label of a position without a loss
@@ -43,6 +45,8 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
         micro_batch_size: rows of a padded forward pass; by default TRL's `per_device_train_batch_size`.
         form: how the model takes the mask of a trie (`prefix_sharing.find_form`); None: rows are padded, not shared.
         max_nodes: computed tokens of a forward pass with shared rows; by default those of the longest rows.
+        score_tokens: adds the ranking loss of judge examples, whose rows have the columns `ranking.COLUMNS`.
+        ranking_weight: its weight, beside the mean loss of the step's completion tokens.
     """
 
     DEFAULT_COUNT: ClassVar[str] = "tokens"
@@ -53,10 +57,13 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
         micro_batch_size: int | None = None,
         form: MaskForm | None = None,
         max_nodes: int | None = None,
+        score_tokens: ScoreTokens | None = None,
+        ranking_weight: float = 1.0,
         **kwargs: Any,  # noqa: ANN401  TRL's
     ) -> None:
         """See the class."""
         model, args = kwargs["model"], kwargs["args"]
+        self._score_tokens, self._ranking_weight = score_tokens, ranking_weight
         base = model.get_base_model() if hasattr(model, "peft_config") else model
         if not has_balancing_loss(base, args.router_aux_loss_coef):
             add_fused_head(base)
@@ -67,6 +74,7 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
                 pad_token_id=kwargs["processing_class"].pad_token_id or 0,
                 form=form,
                 max_nodes=rows * max(lengths, default=1) if max_nodes is None else max_nodes,
+                group_of=None if score_tokens is None else ranking.group_of,
             )
             kwargs["data_collator"] = collate
         super().__init__(**kwargs)
@@ -78,7 +86,7 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
         if self.planner is None:
             super()._set_signature_columns_if_needed()
         else:
-            self._signature_columns = ["input_ids", "completion_mask"]
+            self._signature_columns = ["input_ids", "completion_mask", *ranking.COLUMNS]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:  # noqa: ANN401  TRL's signature
         dataset = self.train_dataset if train_dataset is None else train_dataset
@@ -86,12 +94,18 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * self.accelerator.num_processes
         padded = self.planner is None or self.planner.form is None
         return StepOrder(
-            dataset["input_ids"], batch_size, args.seed, lambda: int(self.state.epoch or 0), by_length=padded
+            dataset["input_ids"],
+            batch_size,
+            args.seed,
+            lambda: int(self.state.epoch or 0),
+            by_length=padded,
+            groups=None if self._score_tokens is None else dataset[ranking.GROUP],
         )
 
     def count_examples(self, examples: Sequence[Example]) -> dict[str, float]:
         """See `WholeSteps`."""
-        return {"tokens": float(sum(sum(row["completion_mask"][1:]) for row in examples))}
+        tokens = float(sum(sum(row["completion_mask"][1:]) for row in examples))
+        return {"tokens": tokens, "ranked": float(len(ranking.pairs_of(examples)))}
 
     def pass_loss(self, model: Any, one: Pass, totals: StepTotals) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401
         """See `WholeSteps`: the sum over the pass's tokens divided by the number of tokens of the step."""
@@ -99,19 +113,33 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
         masks = [np.asarray(row["completion_mask"], bool) for row in one.examples]
         targets = targets_of(one.layout, rows, masks, merge=True).to(self.args.device)
         scale = totals.processes / totals.counts["tokens"].clamp(min=1)
-        outputs = model(**one.layout.model_inputs(self.args.device), head_request=TokenLossRequest(targets, scale))
+        request = TokenLossRequest(targets, scale, self._ranking_part(one, totals))
+        outputs = model(**one.layout.model_inputs(self.args.device), head_request=request)
         metrics = outputs["metrics"].metrics
         counts = targets.counts.to(metrics.entropy.device)
         tokens = counts.new_tensor(sum(map(len, rows)))
-        sums = [(metrics.entropy * counts).sum(), (metrics.top1 * counts).sum(), counts.sum(), tokens]
-        return outputs["loss"], torch.stack([value.double() for value in sums])
+        zero = counts.new_zeros(())
+        ranked = outputs["ranking"].metrics if "ranking" in outputs else (zero, zero)
+        pairs = counts.new_tensor(len(ranking.pairs_of(one.examples)))
+        sums = [(metrics.entropy * counts).sum(), (metrics.top1 * counts).sum(), counts.sum(), tokens, *ranked, pairs]
+        return outputs["loss"], torch.stack([value.to(counts.device).double() for value in sums])
+
+    def _ranking_part(self, one: Pass, totals: StepTotals) -> RankingPart | None:
+        ranked = None if self._score_tokens is None else ranking.ranked_in(one)
+        if ranked is None or self._score_tokens is None:
+            return None
+        scale = self._ranking_weight * totals.processes / totals.counts["ranked"].clamp(min=1)
+        return RankingPart(ranked, self._score_tokens, scale)
 
     def store_metrics(self, sums: list[float]) -> None:
         """See `WholeSteps`; under TRL's names."""
         mode = "train" if self.model.training else "eval"
-        entropy, hits, count, tokens = sums
+        entropy, hits, count, tokens, ranking_loss, in_order, pairs = sums
         self._metrics[mode]["entropy"].append(entropy / max(count, 1))
         self._metrics[mode]["mean_token_accuracy"].append(hits / max(count, 1))
+        if pairs:
+            self._metrics[mode]["ranking_loss"].append(ranking_loss / pairs)
+            self._metrics[mode]["ranking_accuracy"].append(in_order / pairs)
         if mode == "train":
             self._total_train_tokens += int(tokens) // self._tp_size
         self._metrics[mode]["num_tokens"] = [self._total_train_tokens]

@@ -21,6 +21,7 @@ from srlm.training.row_layouts import pack
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+NO_GROUP = -1
 MIN_SHARED = 32  # tokens that rows must share, beyond what all rows do, to be visited together
 
 
@@ -37,6 +38,8 @@ class StepOrder(Sampler[int]):
             process compute the same. Neither does it depend on the size of micro-batches.
         epoch: returns the number of complete epochs; called when an epoch's iteration starts.
         by_length: sort the rows of a step by length instead.
+        groups: for each row the number of a group whose rows are visited together (they are ranked among each other),
+            or `NO_GROUP`.
     """
 
     def __init__(
@@ -47,10 +50,12 @@ class StepOrder(Sampler[int]):
         epoch: Callable[[], int],
         *,
         by_length: bool = False,
+        groups: Sequence[int] | None = None,
     ) -> None:
         self._lengths = [len(row) for row in rows]
         order, shared = (column.tolist() for column in shared_prefixes(*pack(rows)))
-        self._clusters = cluster(order, shared, max(1, batch_size // 2))
+        limit = max(1, batch_size // 2)
+        self._clusters = cluster(order, shared, limit) if groups is None else grouped(rows, groups, order, limit)
         self._place = {row: place for place, row in enumerate(order)}
         self._batch_size, self._seed, self._epoch, self._by_length = batch_size, seed, epoch, by_length
 
@@ -97,6 +102,18 @@ def cluster(order: Sequence[int], shared: Sequence[int], limit: int) -> list[lis
         else:
             clusters.append([row])
     return clusters
+
+
+def grouped(rows: Sequence[Sequence[int]], groups: Sequence[int], order: Sequence[int], limit: int) -> list[list[int]]:
+    """Return the groups as clusters, each in the given order, and the clusters of all other rows."""
+    found: dict[int, list[int]] = {}
+    for row in order:
+        found.setdefault(groups[row], []).append(row)
+    others = found.pop(NO_GROUP, [])
+    if not others:
+        return list(found.values())
+    places, shared = (column.tolist() for column in shared_prefixes(*pack([rows[row] for row in others])))
+    return [*found.values(), *([others[place] for place in each] for each in cluster(places, shared, limit))]
 
 
 def _family(shared: Sequence[int], place: int, limit: int) -> int:

@@ -151,7 +151,7 @@ class Train:
             from srlm.training.sft import train_sft
 
             examples = [row for file in self.data for row in read_rows(file, Example)]
-            trained = train_sft(examples, sft=config.sft, job=job, report=report)
+            trained = train_sft(examples, sft=config.sft, job=job, report=report, max_score=config.judge.max_score)
         else:
             from srlm.training.dpo import train_dpo
             from srlm.training.sampled_logps import read_sampled

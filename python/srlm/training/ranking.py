@@ -1,0 +1,159 @@
+"""A ranking loss for judge examples: of two answers to a question the better one gets the higher expected score.
+
+For answers b, w to one question that humans ordered, the loss is -log sigmoid(beta (E_b - E_w)) with beta = SHARPNESS
+(Bradley-Terry; for reward models Ouyang et al. 2022, arXiv 2203.02155, eq. 1). E is the mean of the score token's
+distribution over the digits, which `judge.score: expected` reads. Cross-entropy on the digit alone first learns how
+often each score occurs, whatever the answer; this loss is the same for all scores that are shifted together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import linear, logsigmoid
+
+from srlm.errors import InputError
+from srlm.kernels.logit_transform import LogitTransform
+from srlm.stages.judge import SCORE_PREFIX, digits_behind
+from srlm.training.step_order import NO_GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from srlm.rows.records import Example
+    from srlm.training.passes import Example as Row
+    from srlm.training.passes import Pass
+
+SHARPNESS = 2.0  # of a difference of one point
+GROUP = "group"
+COLUMNS = (GROUP, "human_score", "score_at")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTokens:
+    """The tokens of the scores, and the scores: M of each."""
+
+    ids: tuple[int, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The ranked answers of a forward pass."""
+
+    rows: torch.Tensor  # [R] int64, the positions in the flattened hidden states that predict the scores
+    better: torch.Tensor  # [K] int64, of each pair the index of the better answer's row
+    worse: torch.Tensor  # [K] int64
+
+    def to(self, device: torch.device) -> Ranked:
+        """Return it on a device."""
+        return Ranked(self.rows.to(device), self.better.to(device), self.worse.to(device))
+
+
+def score_tokens(tokenizer: PreTrainedTokenizerBase, max_score: float) -> ScoreTokens:
+    """Return the tokens of the scores from 0 to `max_score`, as the judge's reply has them.
+
+    Raises:
+        InputError: they are not single tokens.
+    """
+    found = digits_behind(tokenizer, SCORE_PREFIX, int(max_score)) if max_score <= 9 else {}
+    if not found:
+        raise InputError(
+            "sft.ranking_weight needs a tokenizer with a single token for each score, and judge.max_score up to 9 "
+            f"(it is {max_score:g}); set sft.ranking_weight=0"
+        )
+    return ScoreTokens(tuple(found), tuple(map(float, found.values())))
+
+
+def columns(examples: Sequence[Example], rows: Sequence[Row], tokens: ScoreTokens) -> list[dict[str, float]]:
+    """Return the columns `COLUMNS` of encoded examples: the number of the question, the score, and where it is.
+
+    Raises:
+        InputError: the completion of a judge example has no score token.
+    """
+    numbers: dict[str, int] = {}
+    found: list[dict[str, float]] = []
+    for example, row in zip(examples, rows, strict=True):
+        if example.group is None or example.human_score is None:
+            found.append(dict(zip(COLUMNS, (NO_GROUP, 0.0, 0), strict=True)))
+            continue
+        places = [at for at, one in enumerate(row["input_ids"]) if row["completion_mask"][at] and one in tokens.ids]
+        if not places:
+            raise InputError(
+                f"sft: the judge example {example.id} has no score token; set sft.ranking_weight=0, or remove its "
+                "'group'"
+            )
+        number = numbers.setdefault(example.group, len(numbers))
+        found.append(dict(zip(COLUMNS, (number, example.human_score, places[-1]), strict=True)))
+    return found
+
+
+def group_of(row: Row) -> int | None:
+    """Return the number of a row's question, or None if it is no judge example."""
+    number: int = row[GROUP]
+    return None if number == NO_GROUP else number
+
+
+def pairs_of(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Return the indices (better, worse) of the answers to one question that humans ordered."""
+    groups: dict[int, list[int]] = {}
+    for index, row in enumerate(rows):
+        if row.get(GROUP, NO_GROUP) != NO_GROUP:
+            groups.setdefault(row[GROUP], []).append(index)
+    return [
+        (one, other) if rows[one]["human_score"] > rows[other]["human_score"] else (other, one)
+        for members in groups.values()
+        for one, other in combinations(members, 2)
+        if rows[one]["human_score"] != rows[other]["human_score"]
+    ]
+
+
+def ranked_in(one: Pass) -> Ranked | None:
+    """Return the ranked answers of a pass, or None if it has no two that humans ordered."""
+    pairs = pairs_of(one.examples)
+    if not pairs:
+        return None
+    members = sorted({index for pair in pairs for index in pair})
+    place = {index: number for number, index in enumerate(members)}
+    rows = [int(one.layout.nodes[index][one.examples[index]["score_at"] - 1]) for index in members]
+    better, worse = ([place[pair[side]] for pair in pairs] for side in (0, 1))
+    return Ranked(torch.tensor(rows), torch.tensor(better), torch.tensor(worse))
+
+
+def ranking_loss(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    ranked: Ranked,
+    tokens: ScoreTokens,
+    *,
+    bias: torch.Tensor | None = None,
+    softcap: float | None = None,
+    logit_scale: float = 1.0,
+    **_: Any,  # noqa: ANN401  options of kernels that this does not need
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the loss, summed over the pairs, and the number of pairs in the right order; a tie counts half.
+
+    Args:
+        hidden: [N, D], the flattened hidden states of the pass.
+        weight: [V, D], the output projection.
+        ranked: the pairs.
+        tokens: the M score tokens.
+        bias: [V] of the projection, or None.
+        softcap: see `LogitTransform`.
+        logit_scale: see `LogitTransform`.
+
+    Returns:
+        Two scalars of the dtype of the hidden states, at least float32; the second without gradient.
+    """
+    ids = torch.tensor(tokens.ids, device=weight.device)
+    own = linear(hidden[ranked.rows], weight[ids], None if bias is None else bias[ids])  # [R, M]
+    logits = LogitTransform(softcap, logit_scale).apply(own if own.dtype == torch.float64 else own.float())
+    expected = logits.softmax(-1) @ logits.new_tensor(tokens.scores)  # [R]
+    gap = expected[ranked.better] - expected[ranked.worse]  # [K]
+    right = (gap.detach() > 0).to(gap) + 0.5 * (gap.detach() == 0).to(gap)
+    return -logsigmoid(SHARPNESS * gap).sum(), right.sum()
