@@ -187,6 +187,13 @@ def test_weight_zero_is_cross_entropy_alone(trial):
     assert "ranking_loss" not in one.logged[0]
 
 
+def test_a_load_balancing_loss_is_refused(trial, monkeypatch):
+    """Mixtures of experts with this loss run TRL's own trainer, which has no ranking."""
+    monkeypatch.setattr("srlm.training.balancing.has_balancing_loss", lambda *_: True)
+    with pytest.raises(InputError, match=r"sft\.ranking_weight: not with the load-balancing loss"):
+        trial().sft(judge_examples(2, 3), max_length=1000)
+
+
 def test_ranks_are_learned(trial):
     """Also where cross-entropy sees the same score everywhere."""
     examples = [dataclasses.replace(example, completion=chat.assistant("Score: 3")) for example in judge_examples(4, 3)]
