@@ -399,7 +399,7 @@ def test_implicit_preferences(tmp_path):
     entries["m0/implicit_preferences"] = (1.0, {"log_ratio_per_token": NOTHING})
     run = make_run(tmp_path, entries)
     for t, right in ((1, range(100)), (2, range(120))):
-        write_cases(run.file(t, "implicit_preferences.jsonl"), cases("implicit_accuracy", set(right), 200))
+        write_cases(run.file(t, "implicit_preferences.jsonl"), cases("log_ratio_per_token", set(right), 200))
     base, first, second = (cells(closing_table(run, 2))[name] for name in ("M0", "M1", "M2"))
     assert base["implicit preferences, held-out"] == "-"
     assert first["implicit preferences, held-out"] == "60.0%\n(50% to 70%)"

@@ -110,7 +110,7 @@ def test_a_model_trained_on_these_preferences_orders_them(tiny_model, read, tmp_
     found, _, _ = read(str(trial.job.target), "m2", base="m0", rows=rows)
     assert found["log_ratio"]["value"] == found["log_ratio_per_token"]["value"] == 1.0
     cases = read_cases(tmp_path / "m2.jsonl")
-    assert [case.value for case in cases["implicit_accuracy"]] == [1.0] * 4
+    assert [case.value for case in cases["log_ratio_per_token"]] == [1.0] * 4
 
 
 def test_answers_beyond_the_context_are_skipped_with_a_note(tiny_model, read):

@@ -126,6 +126,22 @@ def test_runs_with_the_same_cases_are_compared_on_these(tmp_path):
     assert "paired: 95 % interval without 0, exact test p < 0.05; 4 tested" in key_text(both)
 
 
+def test_implicit_preferences_are_compared_on_the_same_pairs(tmp_path):
+    first, second = make_run(tmp_path / "one"), make_run(tmp_path / "two")
+    for run, right in ((first, 100), (second, 140)):
+        result = {"log_ratio_per_token": est(right / 200, 0.4, 0.8, 200), "prompts": 200}
+        change_manifest(
+            run,
+            lambda manifest, result=result: manifest.update(
+                {"m2/implicit_preferences": manifest["m2/instructions"] | result}
+            ),
+        )
+        write_cases(run / "m2" / "implicit_preferences.jsonl", cases("log_ratio_per_token", set(range(right)), 200))
+    row = rows_of(compare(first, second), "M2", "implicit preferences, pairs in order")["log-ratio to M0 per token"]
+    assert (row.test, row.significant) == ("paired", True)
+    assert row.difference.startswith("+20.0 points, ")
+
+
 @pytest.mark.parametrize(("prompts", "shown"), [(9, False), (10, True)])
 def test_few_prompts_show_no_difference(tmp_path, prompts, shown):
     first, second = make_run(tmp_path / "one"), make_run(tmp_path / "two")
@@ -148,6 +164,7 @@ def test_every_metric_of_a_match_and_a_judge_is_there(runs):
         (("m1/sft", "m2/dpo", "m2/step_200"), "training"),
         (
             ("m2/step_200_answers", "m2/step_400_vs_200", "m3/m1_logprobs", "m1/answers", "m1/instructions",
+             "m1/implicit_preferences",
              "m1/judge_held_out", "m2/vs_m1"),
             "evaluation",
         ),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
     from srlm.workers.jobs import Finish
 
-METRIC = "implicit_accuracy"
+METRIC = "log_ratio_per_token"  # of the cases, and of the result that they add up to
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import yaml
 
 from srlm.errors import InputError
 from srlm.evaluation import gates
+from srlm.evaluation.baselines import READINGS
 from srlm.evaluation.estimates import NONE, Estimate
 from srlm.evaluation.paired import Cases, read_cases
 from srlm.rows.json_lines import parse_line, read_object
@@ -174,7 +175,7 @@ def _is_judging(stage: str) -> bool:
 
 
 def _has_cases(stage: str) -> bool:
-    return _is_judging(stage) or stage == "instructions" or stage.startswith("vs_")
+    return _is_judging(stage) or stage in ("instructions", READINGS) or stage.startswith("vs_")
 
 
 def _match(model: str, against: str, entry: Entry) -> Match:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from srlm.evaluation.baselines import READINGS
 from srlm.evaluation.estimates import Estimate
 from srlm.report.collect import estimate
 from srlm.report.text import humanize
@@ -66,6 +67,12 @@ INSTRUCTIONS: Labels = {
     "prompt_loose": ("prompt-level loose", "percent"),
     "instruction_loose": ("instruction-level loose", "percent"),
 }
+IMPLICIT: Labels = {
+    "log_ratio_per_token": ("log-ratio to M0 per token", "percent"),
+    "log_ratio": ("log-ratio to M0", "percent"),
+    "likelihood_per_token": ("likelihood per token", "percent"),
+    "longer_accuracy": ("length baseline, same pairs", "percent"),
+}
 DATA: Labels = {
     "rows": ("pairs", "count"),
     "prompts": ("prompts kept", "count"),
@@ -88,7 +95,9 @@ COUNTS_BY_REASON = {"prompts_dropped": "prompts dropped", "drops": "no pair", "v
 POSITIVES_ONLY_LABELS = {"rows": "perfect answers", "pairs_kept": "prompts with a perfect answer", "drops": "dropped"}
 # With dpo.eval_steps, DPO is split into stages such as `step_200`, and each checkpoint is evaluated.
 _TRAINING_STAGE = re.compile(r"sft|dpo|step_\d+")
-_EVALUATION_STAGE = re.compile(r"answers|instructions|m1_logprobs|(?:judge|vs)_.*|step_\d+_(?:answers|vs_.*)")
+_EVALUATION_STAGE = re.compile(
+    rf"answers|instructions|{READINGS}|m1_logprobs|(?:judge|vs)_.*|step_\d+_(?:answers|vs_.*)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +167,7 @@ def model_metrics(model: ModelData) -> Iterator[Metric]:
         yield from _counted(judge_group(name), entry, {"outcomes": "verdicts"})
     for match in model.matches:
         yield from _labelled(match_name(match), match.entry, MATCH, f"vs_m{match.against}")
+    yield from _labelled("implicit preferences, pairs in order", model.stages.get(READINGS), IMPLICIT, READINGS)
     instructions = model.stages.get("instructions")
     yield from _labelled("instructions", instructions, INSTRUCTIONS, "instructions")
     kinds = (instructions or {}).get("by_kind") or {}
