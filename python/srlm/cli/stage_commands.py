@@ -151,12 +151,11 @@ def score(prompts: Path, candidates: Path, out: Path, config: str | None, overri
     loaded = stage_config(config, overrides, "unused")
     signal = signal_of(loaded)
     files = rows_in(prompts, Prompt), rows_in(candidates, Candidate)
-    if signal.models(2):
-        raise InputError(f"signal.kind={loaded.signal.kind} needs models of a run, so it is used in srlm run only")
     signal.check([row for row in read_rows(prompts, Prompt) if row.source == "file"])
     job, result = signal.job("scores", *files, writable(out), loaded.seed, {}), dict[str, Any]()
-    if job is None:
-        raise InputError("signal.kind=judge needs a model, so it is not used here; use srlm judge")
+    if job is None or signal.models(2):
+        other = "srlm judge" if loaded.signal.kind == "judge" else "srlm run"
+        raise InputError(f"signal.kind={loaded.signal.kind} needs a model, so it is not used here; use {other}")
     with output_lock.held(out), launcher(None, ()) as workers:
         workers.run(job, lambda _, counts: result.update(counts))
     click.echo(f"{out}: {result['rows']} rows")
