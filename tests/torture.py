@@ -67,7 +67,14 @@ def write_config(model: str, folder: Path) -> Path:
         "model": {"name": model},
         "seed_data": {"ift": [str(folder / "words.jsonl")], "eft_limit": 24, "valid_fraction": 0.25},
         "eft": {"from": "ranks"},
-        "sft": {"learning_rate": 5e-3, "min_learning_rate": 1e-3, "epochs": 6, "batch_size": 8, **training},
+        "sft": {
+            "learning_rate": 5e-3,
+            "min_learning_rate": 1e-3,
+            "epochs": 6,
+            "batch_size": 8,
+            "ranking_weight": 0.0,  # six epochs of a random model suffice for formats, not for ranks beside them
+            **training,
+        },
         "dpo": {"learning_rate": 1e-4, "min_learning_rate": 1e-5, "batch_size": 2, **training, "save_steps": 1},
         "engine": {"kind": "transformers", "max_model_len": 2048, "batch_size": 4},
         "prompts": {

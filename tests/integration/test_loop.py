@@ -46,7 +46,14 @@ def config(model: str, folder: Path, engine: str, *, evaluated: bool = False) ->
         "model": {"name": model},
         "seed_data": {"ift": [str(folder / "words.jsonl")], "eft_limit": 24, "valid_fraction": 0.25},
         "eft": {"from": "ranks"},
-        "sft": {"learning_rate": 5e-3, "min_learning_rate": 1e-3, "epochs": 6, "batch_size": 8, "micro_batch_size": 4},
+        "sft": {
+            "learning_rate": 5e-3,
+            "min_learning_rate": 1e-3,
+            "epochs": 6,
+            "batch_size": 8,
+            "micro_batch_size": 4,
+            "ranking_weight": 0.0,  # six epochs of a random model suffice for formats, not for ranks beside them
+        },
         "engine": {"kind": engine, "max_model_len": 2048, "cpu_cache_gib": 1, "enforce_eager": True},
         "prompts": {"count": 6, "max_tokens": 24, "round_size": 8, "max_rouge_l": 1.0, "min_words": 1},
         "candidates": {"per_prompt": 3, "max_tokens": 12, "temperature": 1.0},
@@ -423,7 +430,7 @@ def test_eft_from_the_models_own_judgements(tiny_model: str, tmp_path: Path) -> 
     assert {"seed/judgements", "seed/eft_train", "m1/sft"} <= manifest.keys()
     made_by_sft = [f"sft/{name}" for name in ("sft", "judge_held_out", "answers", "vs_m0")]
     assert [name for name in manifest if name.startswith("sft/")] == made_by_sft
-    assert {f"m0/{name}" for name in ("judge_held_out", "answers")} == {
+    assert {f"m0/{name}" for name in ("judge_held_out", "answers", "implicit_preferences")} == {
         name for name in manifest if name.startswith("m0/")
     }
     # M0 is no judge before it has learned the format, which is counted, not an error.

@@ -99,7 +99,7 @@ class SftSection(TrainingSection):
     """Supervised fine-tuning of M0 on IFT and EFT examples, which gives M1."""
 
     ranking_weight: Annotated[float, Field(ge=0)] = Field(
-        20.0,
+        1.0,
         description="Weight of a ranking loss on judge examples, beside the cross-entropy: of two answers to a "
         "question the one that humans preferred gets the higher expected score. For examples of `eft.from: ranks` "
         "without justifications (`judge.justify: false`); 0: none.",
