@@ -1,6 +1,7 @@
 """The configuration: what loads, what is refused with which message, and that code uses every field."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_packaged_configurations_load_and_round_trip(name, file):
     loaded = configuration.load(name, ("model.name=mine",) if name in PRESETS else ())
     assert load(file, configuration.to_yaml(loaded)) == loaded
     assert loaded.name == name
+
+
+def test_the_commands_of_the_family_load():
+    """Those that override a packaged configuration, as documented."""
+    page = (Path(__file__).parents[2] / "docs" / "family.md").read_text(encoding="utf-8")
+    commands = re.findall(r"`srlm run (paper [^`]+)`", page)
+    assert len(commands) == 2
+    for command in commands:
+        name, *words = command.split()
+        assert configuration.load(name, tuple(words)).dpo.eval_steps is None
+
+
+def test_agreement_needs_a_reference_that_has_a_ranking():
+    with pytest.raises(InputError, match=r"signal\.confidence=rank_agreement .* set signal\.reference=base"):
+        defaults(signal={"kind": "implicit", "confidence": "rank_agreement", "reference": "previous"})
 
 
 def test_there_are_packaged_configurations():

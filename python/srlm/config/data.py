@@ -295,6 +295,11 @@ class SignalSection(Section):
                 if self.kind == "function"
                 else f"signal.function is used by signal.kind=function only, and signal.kind is {self.kind}"
             )
+        if self.confidence == "rank_agreement" and self.reference == "previous":
+            raise ValueError(
+                "signal.confidence=rank_agreement compares the rankings of M_t and M_t-1, and against M_t-1 itself "
+                "(signal.reference=previous) that has none; set signal.reference=base"
+            )
         return self
 
 

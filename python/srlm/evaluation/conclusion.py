@@ -5,7 +5,7 @@ All measures are named, also those that show nothing: a list of the successes al
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from srlm.evaluation.claims import Outcome, decided_text, win_rate_claim
 from srlm.evaluation.estimates import Estimate
@@ -15,8 +15,7 @@ from srlm.run.model_names import BASE, display_name, model_name
 if TYPE_CHECKING:
     from srlm.run.run_dir import RunDir
 
-Entry = dict[str, Any]
-NOTHING_MEASURED = "the run has measured neither of them in the same way; see head_to_head and evaluate.base"
+NOTHING_MEASURED = "nothing is measured for both; see evaluate and head_to_head.baselines"
 
 
 def conclusion(run: RunDir, iterations: int) -> str | None:
@@ -47,10 +46,10 @@ def _rules(run: RunDir, name: str) -> str | None:
 def _changed(run: RunDir, name: str, stage: str, metric: str, shown: dict[str, str], unit: str) -> str | None:
     rows = [read_cases(run.file(model, f"{stage}.jsonl")).get(metric, []) for model in (name, BASE)]
     change = paired_change(rows[0], rows[1])
-    entries = [run.entry(f"{model}/{stage}") for model in (name, BASE)]
-    if change is None or change.difference.value is None or None in entries:
+    entry, before = (run.entry(f"{model}/{stage}") for model in (name, BASE))
+    if change is None or change.difference.value is None or entry is None or before is None:
         return None
-    own, base = ((entry or {})[metric]["value"] for entry in entries)
+    own, base = entry[metric]["value"], before[metric]["value"]
     found = f"{own:.0%} {unit.format(len(rows[0]))}, {display_name(BASE)} {base:.0%}, {_points(change.difference)}"
     return f"{shown[_outcome(change.outcome)]} ({found})"
 

@@ -123,7 +123,7 @@ def _columns(answers: Answers, rows: Sequence[ModelLogprob]) -> dict[str, NDArra
 def _agreement(answers: Answers, own: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return for each prompt [P] (tau + 1) / 2 of the two rankings of its scored answers; 1 for less than two.
 
-    As in CREAM (arXiv 2410.12735, eq. 9, with Kendall's tau).
+    As in CREAM (arXiv 2410.12735), with Kendall's tau.
     """
     found = np.ones(answers.prompts)
     scored = np.flatnonzero(~np.isnan(own) & ~np.isnan(before))

@@ -2,7 +2,7 @@
 
 M_t compares every two different answers to a prompt in both orders, with the prompt and format of `head_to_head`. A win
 probability is the mean over both orders, so that a preference for a position cancels out; the score is the mean over
-all answers to the prompt, the answer itself included with 1/2 (SPPO, Wu et al. 2024, arXiv 2405.00675, section 4).
+all answers to the prompt, the answer itself included with 1/2 (SPPO, Wu et al. 2024, arXiv 2405.00675).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import linear, logsigmoid
@@ -134,7 +134,6 @@ def ranking_loss(
     bias: torch.Tensor | None = None,
     softcap: float | None = None,
     logit_scale: float = 1.0,
-    **_: Any,  # noqa: ANN401  options of kernels that this does not need
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the loss, summed over the pairs, and the number of pairs in the right order; a tie counts half.
 

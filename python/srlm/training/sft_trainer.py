@@ -113,14 +113,15 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
         masks = [np.asarray(row["completion_mask"], bool) for row in one.examples]
         targets = targets_of(one.layout, rows, masks, merge=True).to(self.args.device)
         scale = totals.processes / totals.counts["tokens"].clamp(min=1)
-        request = TokenLossRequest(targets, scale, self._ranking_part(one, totals))
+        part = self._ranking_part(one, totals)
+        request = TokenLossRequest(targets, scale, part)
         outputs = model(**one.layout.model_inputs(self.args.device), head_request=request)
         metrics = outputs["metrics"].metrics
         counts = targets.counts.to(metrics.entropy.device)
         tokens = counts.new_tensor(sum(map(len, rows)))
         zero = counts.new_zeros(())
-        ranked = outputs["ranking"].metrics if "ranking" in outputs else (zero, zero)
-        pairs = counts.new_tensor(len(ranking.pairs_of(one.examples)))
+        ranked = (zero, zero) if part is None else outputs["ranking"].metrics
+        pairs = zero if part is None else counts.new_tensor(len(part.ranked.better))
         sums = [(metrics.entropy * counts).sum(), (metrics.top1 * counts).sum(), counts.sum(), tokens, *ranked, pairs]
         return outputs["loss"], torch.stack([value.to(counts.device).double() for value in sums])
 
