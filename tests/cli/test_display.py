@@ -295,6 +295,18 @@ def test_pairs_over_the_cap_are_no_prompts(tmp_path):
     assert "cap" not in second["prompts without a pair"]
 
 
+def test_sampled_pairs_are_counted_beside_those_found(tmp_path):
+    run = make_run(
+        tmp_path,
+        {
+            "m1/sft": (1.0, TRAINING),
+            "m2/pairs": (0.0, {**PAIRS, "found": 25}),
+            "m2/sft": (1.0, TRAINING),
+        },
+    )
+    assert cells(closing_table(run, 2))["M2"]["pairs kept"] == "11 of 25"
+
+
 def test_the_previous_model_is_shown_if_it_is_not_m1(tmp_path):
     entries = {f"m{t}/sft": (1.0, TRAINING) for t in (1, 2, 3)}
     entries |= {"m3/vs_m1": (1.0, RECORD), "m3/vs_m2": (1.0, {**RECORD, "wins": 6, "losses": 1})}

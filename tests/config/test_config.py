@@ -202,6 +202,8 @@ WRONG = [
     ("sft: {lora: {rank: 0}}", ["sft.lora.rank: ", "greater than or equal to 1"]),
     ("pairs: {min_margin: -1}", ["pairs.min_margin: ", "greater than or equal to 0"]),
     ("pairs: {min_margin: [0, -1]}", ["pairs.min_margin.1: ", "greater than or equal to 0", "found -1"]),
+    ("pairs: {max_count: 0}", ["pairs.max_count: ", "greater than or equal to 1", "found 0"]),
+    ("pairs: {max_count: [9, null]}", ["pairs.max_count.1: ", "valid integer"]),
     ("pairs: {min_margin: wide}", ["pairs.min_margin: ", "valid number", "found 'wide'"]),
     ("pairs: {rho: [0.1, 2]}", ["pairs.rho.1: ", "less than or equal to 1"]),
     ("pairs: {rho: []}", ["pairs.rho: ", "at least 1 item"]),

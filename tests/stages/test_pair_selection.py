@@ -273,6 +273,32 @@ def test_too_few_pairs_for_the_cap(tmp_path):
     assert "To get more, set judge.score=expected" in said
 
 
+def test_max_count_samples_pairs_in_their_order():
+    prompts, candidates, verdicts = rows(*[[answer(5), answer(1)] for _ in range(9)])
+    everything = {"judge": SAMPLED, "winners": False}
+    all_pairs = select(prompts, candidates, verdicts, pairs=PLAIN, **everything)
+    assert all_pairs.found is None
+    seen = set()
+    for seed in range(20):
+        few = PairsSection(max_count=4).at(2)
+        some = select(prompts, candidates, verdicts, pairs=few, seed=seed, **everything)
+        assert (len(some), some.found, some.prompts_with_pair) == (4, 9, 9)
+        places = [all_pairs.chosen.tolist().index(row) for row in some.chosen]
+        assert places == sorted(places)
+        assert some.rejected.tolist() == all_pairs.rejected[places].tolist()
+        seen.update(places)
+    assert seen == set(range(9))
+    enough = select(prompts, candidates, verdicts, pairs=PairsSection(max_count=9), **everything)
+    assert enough.found is None
+
+
+def test_max_count_samples_winners():
+    prompts, candidates, verdicts = rows(*[[answer(5), answer(1)] for _ in range(9)])
+    settings = {"judge": SAMPLED, "winners": True}
+    some = select(prompts, candidates, verdicts, pairs=PairsSection(max_count=4), **settings)
+    assert (len(some), some.found, some.rejected) == (4, 9, None)
+
+
 # --- the rows ---------------------------------------------------------------------------------------------------------
 
 

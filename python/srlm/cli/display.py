@@ -277,11 +277,16 @@ def _data_rows(entry: dict[str, Any]) -> dict[str, str]:
         "candidates": str(entry["candidates"]),
         "candidates truncated": str(entry["truncated"]),
         **_outcome_rows(verdicts),
-        "pairs kept": f"{entry['rows']} (+{over_cap} over cap)" if over_cap else str(entry["rows"]),
+        "pairs kept": _kept(entry["rows"], entry.get("found"), over_cap),
         "prompts without a pair": _reasons(drops),
         "mean score": _number(entry["mean_score"], ".2f"),
         "mean answer length (tokens)": _number(entry["mean_length"], ".0f"),
     }
+
+
+def _kept(rows: int, found: int | None, over_cap: int) -> str:
+    sampled = str(rows) if found is None else f"{rows} of {found}"
+    return f"{sampled} (+{over_cap} over cap)" if over_cap else sampled
 
 
 def _outcome_rows(outcomes: dict[str, int]) -> dict[str, str]:

@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from srlm.config.section import Count, NumberByIteration, Section, Share, ShareByIteration, Temperature, TopP, value_of
+from srlm.config.section import (
+    Count,
+    LimitByIteration,
+    NumberByIteration,
+    Section,
+    Share,
+    ShareByIteration,
+    Temperature,
+    TopP,
+    value_of,
+)
 
 HANGUL_FILLERS = "\u115f\u1160\u3164\uffa0"  # letters without a shape
 
@@ -330,6 +340,11 @@ class PairsSection(Section):
         None,
         description="For `margin` and `top_bottom`: keep at most this many pairs per prompt, largest margin first.",
     )
+    max_count: LimitByIteration = Field(
+        None,
+        description="Train on at most this many pairs (or winners), sampled with the run's seed. May be a list, as "
+        "`pairs.min_margin`.",
+    )
     weight: Literal["uniform", "margin"] = Field(
         "uniform",
         description="Weight of a pair in the loss: 1 for all, or the difference of its two scores as a fraction of "
@@ -340,4 +355,5 @@ class PairsSection(Section):
 
     def at(self, t: int) -> PairsSection:
         """Return the settings of M_t's pairs, without lists over iterations."""
-        return self.model_copy(update={"min_margin": value_of(self.min_margin, t), "rho": value_of(self.rho, t)})
+        by_iteration = ("min_margin", "rho", "max_count")
+        return self.model_copy(update={name: value_of(getattr(self, name), t) for name in by_iteration})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
@@ -32,10 +32,15 @@ _Number = Annotated[Annotated[float, Field(ge=0)], Tag(ONE_VALUE)]
 _Numbers = Annotated[Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)], Tag(LIST)]
 _Share = Annotated[Share, Tag(ONE_VALUE)]
 _Shares = Annotated[Annotated[list[Share], Field(min_length=1)], Tag(LIST)]
+_Limit = Annotated[Count | None, Tag(ONE_VALUE)]
+_Limits = Annotated[Annotated[list[Count], Field(min_length=1)], Tag(LIST)]
 NumberByIteration = Annotated[_Number | _Numbers, Discriminator(_form)]
 ShareByIteration = Annotated[_Share | _Shares, Discriminator(_form)]
+LimitByIteration = Annotated[_Limit | _Limits, Discriminator(_form)]
+
+Value = TypeVar("Value")
 
 
-def value_of(given: float | list[float], t: int) -> float:
+def value_of(given: Value | list[Value], t: int) -> Value:
     """Return the value for M_t's data (t from 2) of a number, or of a list over iterations."""
     return given[min(t - 2, len(given) - 1)] if isinstance(given, list) else given

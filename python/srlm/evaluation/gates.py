@@ -110,7 +110,8 @@ def check_data(
     failed, file = failed_gates(metrics, config.gates), folder / FILE
     counts = row_counts(selected, folder / "prompts_dropped.jsonl")
     kept = {**asdict(metrics), "gates": [asdict(gate) for gate in failed]}
-    result = {"rows": len(selected), "drops": selected.drops, **counts, "data_metrics": kept}
+    sampled = {} if selected.found is None else {"found": selected.found}
+    result = {"rows": len(selected), **sampled, "drops": selected.drops, **counts, "data_metrics": kept}
     for gate in failed:
         if gate.action == "warn":
             report.note(f"m{t}: {gate.text}")

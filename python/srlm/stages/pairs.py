@@ -10,7 +10,7 @@ file, the answers to a prompt by their index (see `score_table`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -43,6 +43,7 @@ class PairSelection:
     chosen: NDArray[np.int64]  # [R]
     rejected: NDArray[np.int64] | None  # [R], None for positives
     drops: dict[str, int]
+    found: int | None = None  # the number of rows that `pairs.max_count` sampled from; None: all are used
     max_margin: float | None = None  # pairs are weighted by their margin over this; None: all alike
 
     def __len__(self) -> int:
@@ -50,7 +51,7 @@ class PairSelection:
 
     @property
     def prompts_with_pair(self) -> int:
-        """The number of prompts with at least one pair (or positive)."""
+        """The number of prompts with at least one pair (or positive), before `pairs.max_count` samples."""
         return self.answers.prompts - sum(prompts_without_pair(self.drops).values())
 
     def rows(self, prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> Iterator[Pair] | Iterator[Example]:
@@ -97,7 +98,7 @@ def select(
 ) -> PairSelection:
     """Select training rows from columns: pairs by `pairs.method`, or the `winners` alone.
 
-    `pairs` are the settings of one iteration (`PairsSection.at`); `seed` is the sampling seed of `method: random`.
+    `pairs` are the settings of one iteration (`PairsSection.at`); `seed` samples for `method: random` and `max_count`.
     """
     usable = ~answers.blank if pairs.keep_truncated else ~(answers.blank | answers.cut_off)
     texts = text_keys(answers)
@@ -106,7 +107,7 @@ def select(
         chosen, drops = select_positives(
             answers.prompt, won, usable, texts, perfect=1.0, may_be_chosen=scores.may_be_chosen
         )
-        return PairSelection(answers, scores, chosen, None, drops)
+        return _sampled(PairSelection(answers, scores, chosen, None, drops), pairs, seed)
     chosen, rejected, drops = select_pairs(
         answers.prompt,
         scores.score,
@@ -124,9 +125,18 @@ def select(
         may_be_rejected=scores.may_be_rejected,
     )
     drops["too_few_scored"] += answers.prompts - len(np.unique(answers.prompt))
-    return PairSelection(
-        answers, scores, chosen, rejected, drops, scores.max_score if pairs.weight == "margin" else None
-    )
+    max_margin = scores.max_score if pairs.weight == "margin" else None
+    return _sampled(PairSelection(answers, scores, chosen, rejected, drops, max_margin=max_margin), pairs, seed)
+
+
+def _sampled(selection: PairSelection, pairs: PairsSection, seed: int) -> PairSelection:
+    """Return at most `pairs.max_count` of the rows, sampled with `seed`, in their order."""
+    found, limit = len(selection), cast("int | None", pairs.max_count)
+    if limit is None or found <= limit:
+        return selection
+    keep = np.sort(np.random.default_rng(seed).choice(found, limit, replace=False))  # [R]
+    rejected = None if selection.rejected is None else selection.rejected[keep]
+    return replace(selection, chosen=selection.chosen[keep], rejected=rejected, found=found)
 
 
 def write_pairs(
