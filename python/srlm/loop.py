@@ -20,6 +20,8 @@ from srlm.early_stop import EarlyStop
 from srlm.errors import StageError
 from srlm.evaluation import gates, schedule
 from srlm.evaluation.baselines import has_sft_baseline
+from srlm.judge_data.registry import judge_data_of
+from srlm.judge_data.stage_names import JUDGE_PAIRS, stages_of
 from srlm.progress import count_lines
 from srlm.rows.records import Prompt, RankedAnswers, Verdict, read_rows, write_rows
 from srlm.run import stage_inputs
@@ -67,6 +69,7 @@ class Loop:
             self.evaluate(t)
             self.score(t + 1)
             self.build_pairs(t + 1)
+            self.build_judge_pairs(t + 1)
             self.train_next(t + 1)
         self.generate(self.config.iterations)
         self.evaluate(self.config.iterations)
@@ -160,7 +163,7 @@ class Loop:
         self.runner.set_title(f"M{t}")
         last = t == self.config.iterations
         tasks = [*self.evaluation.tasks(t), *([] if last else self._generation_tasks(t + 1))]
-        tasks += self.evaluation.own_comparisons(t)
+        tasks += [*self.evaluation.own_comparisons(t), *([] if last else self._judge_data_tasks(t + 1))]
         other = prompt_sources.writer(self.config.prompts)
         if other is not None and not last:
             name = f"m{t + 1}/prompts"
@@ -206,6 +209,16 @@ class Loop:
             if task is not None and not self.runner.is_done(task.name, task.file, inputs, depends_on)
         ]
 
+    def _judge_data_tasks(self, t: int) -> list[Task]:
+        """Return the stages of what else teaches the judge M_t that are not done yet."""
+        kind, folder = judge_data_of(self.config, t), self._training_file(t).parent
+        stages = [] if kind is None else kind.stages(t, folder, self.runner.training_stage(t - 1))
+        return [
+            stage.task
+            for stage in stages
+            if not self.runner.is_done(stage.task.name, stage.task.file, stage.inputs, stage.depends_on)
+        ]
+
     def score(self, t: int) -> None:
         """Score the answers for M_t's data, where the signal needs no engine."""
         signal, file = signal_of(self.config.at(t)), self._scores_file(t)
@@ -244,6 +257,22 @@ class Loop:
             raise
         self.runner.finish(f"m{t}/pairs", result)
 
+    def build_judge_pairs(self, t: int) -> None:
+        """Build the pairs of judgements that M_t is also trained on, if it is (`judge_data.kind`)."""
+        kind, file = judge_data_of(self.config, t), self.run_dir.file(t, f"{JUDGE_PAIRS}.jsonl")
+        if kind is None:
+            return
+        *written, pairs_stage = (f"m{t}/{name}" for name in stages_of(self.config, t))
+        if self.runner.is_done(pairs_stage, file, kind.pairs_inputs(), tuple(written)):
+            return
+        made = kind.build(file.parent, data_seed(self.config, t))
+        if not made.rows:
+            self.runner.report.note(
+                f"m{t}: no pair of judgements ({made.reasons()}), so it is trained on its pairs of responses alone"
+            )
+        write_rows(file, made.rows)
+        self.runner.finish(pairs_stage, made.counts())
+
     def train_next(self, t: int) -> None:
         """Train M_t from M_t-1 with DPO on its pairs, or with SFT on its winners."""
         base, name = str(self.run_dir.model(t - 1)), f"m{t}/dpo"
@@ -251,6 +280,9 @@ class Loop:
         if self._by_sft:
             self.train_sft(t, base, depends_on, (f"../m{t}/positives.jsonl",))
             return
+        data = [self._training_file(t)]
+        if judge_data_of(self.config, t) is not None:
+            data, depends_on = [*data, *self._files(t, JUDGE_PAIRS)], (*depends_on, f"m{t}/{JUDGE_PAIRS}")
         inputs, every = stage_inputs.dpo(self.config), self.config.dpo.eval_steps
         if every is not None:  # the judge's comparisons decide which checkpoint becomes the model
             inputs |= self.evaluation.judge_key_inputs()
@@ -258,7 +290,7 @@ class Loop:
         if self.runner.is_done(name, self.run_dir.model(t), inputs, depends_on):
             return
         candidates = tuple(self._files(t, "candidates"))
-        work = self._training(t, "dpo", base, (self._training_file(t),), candidates)
+        work = self._training(t, "dpo", base, tuple(data), candidates)
         if every is None:
             self.runner.launch(work)
         else:

@@ -17,6 +17,8 @@ import numpy as np
 
 from srlm.errors import InputError
 from srlm.evaluation import pairwise
+from srlm.judge_data.registry import judge_data_of
+from srlm.judge_data.stage_names import JUDGE_PAIRS
 from srlm.models.registry import weights_hash
 from srlm.rows.ids import IdIndex
 from srlm.rows.lazy_rows import RowFile
@@ -131,7 +133,30 @@ def _iteration(config: Config, run: RunDir, t: int) -> list[Check]:
         checks.append(_novelty(config, run, t))
     if run.entry(f"m{t}/pairs") is not None:
         checks.append(_pairs(config, run, t, prompts, candidates))
-    return checks
+    return [*checks, *_judge_data(config, run, t)]
+
+
+def _judge_data(config: Config, run: RunDir, t: int) -> Iterable[Check]:
+    """Check the rows of judge data, and that the pairs of judgements are those that they give."""
+    kind, entry, file = judge_data_of(config, t), run.entry(f"m{t}/{JUDGE_PAIRS}"), run.file(t, f"{JUDGE_PAIRS}.jsonl")
+    if kind is None or entry is None:
+        return
+    for check in kind.row_checks(file.parent):
+        yield _rows(f"m{t}/{check.stage}.jsonl: {check.what}", check.rows, check.key, check.problem)
+    kept, found = read_rows(file, Pair), kind.build(file.parent, data_seed(config, t))
+    problems = [
+        f"line {number}: the judgements give another pair here"
+        for number, (one, other) in enumerate(zip(kept, found.rows, strict=False), 1)
+        if one != other
+    ]
+    if len(kept) != len(found.rows):
+        problems.append(f"{len(kept)} rows, the judgements give {len(found.rows)}")
+    problems += [
+        f"{name}: {entry.get(name)} in the manifest, the judgements give {value}"
+        for name, value in found.counts().items()
+        if entry.get(name) != value
+    ]
+    yield Check(f"m{t}/{file.name}: derived again", len(kept), problems)
 
 
 def _scores(

@@ -40,7 +40,7 @@ def flat(values, prefix=""):
 # --- what loads -------------------------------------------------------------------------------------------------------
 
 
-PRESETS = {"cream", "dice", "iterative-rpo", "roirl", "scpo", "sppo"}  # of papers; the user names a model
+PRESETS = {"cream", "dice", "iterative-rpo", "meta-rewarding", "roirl", "scpo", "sppo"}  # of papers; the user names a model
 
 
 @pytest.mark.parametrize("name", configuration.packaged_names())

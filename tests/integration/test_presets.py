@@ -25,6 +25,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "head_to_head": {"justify": False, "prompts": 0},
 }
 LETTER = {"answer_pattern": r"(?P<answer>\w)"}  # of a model that answers at random
+# A judge that gives reasons, which a tiny model learns by heart.
+JUDGED: dict[str, dict[str, Any]] = {
+    "eft": {"from": "ranks"},
+    "judge": {"samples": 4, "max_tokens": 48, "temperature": 1.0, "top_p": 1.0},
+    "judge_data": {"justify": False},
+}
 OWN: dict[str, dict[str, dict[str, Any]]] = {
     "scpo": {"signal": {**LETTER, "min_votes": [0.3, 0.3]}},
     "roirl": {"signal": LETTER},
@@ -47,6 +53,27 @@ def preset(name: str, model: str, folder: Path, **own: dict[str, Any]) -> str:
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     return str(file)
+
+
+def test_meta_rewarding(tiny_model: str, tmp_path: Path) -> None:
+    """The judge's own judgements are compared until M3, and M2 and M3 learn from pairs of them."""
+    file, run = preset("meta-rewarding", tiny_model, tmp_path, **JUDGED), tmp_path / "run"
+    words = ("gates.parse_rate=0.1", "judge_data.until=2", "judge_data.max_share=1.0")
+    srlm("run", file, *words, "--run-dir", str(run))
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["m2/judgement_comparisons"]["rows"] == len(rows(run / "m2" / "judgement_comparisons.jsonl")) > 0
+    judged, answers = rows(run / "m2" / "judge_pairs.jsonl"), rows(run / "m2" / "pairs.jsonl")
+    assert len(judged) == manifest["m2/judge_pairs"]["rows"] > 0
+    assert manifest["m2/dpo"]["rows"] + manifest["m2/dpo"]["dropped_too_long"] == len(judged) + len(answers)
+    assert not [name for name in manifest if name.startswith("m3/judge")]
+    assert manifest["m3/dpo"]["rows"] == manifest["m3/pairs"]["rows"]
+    replayed = srlm("replay", str(run)).stdout
+    assert "problem" not in replayed
+    assert "m2/judge_pairs.jsonl: derived again" in replayed
+    assert srlm("status", str(run), *words).stdout.count("done") == len(manifest)
+    again = srlm("run", file, *words, "judge_data.max_judgement_length=20", "--run-dir", str(run)).stderr
+    assert "m2/judge_pairs: recomputed because judge_data.max_judgement_length changed" in again
+    assert "judgement comparisons" not in again
 
 
 @pytest.mark.parametrize("name", ["iterative-rpo", "scpo", "roirl", "cream", "sppo", "dice"])

@@ -18,6 +18,7 @@ from srlm.rows.records import (
     DroppedPrompt,
     Example,
     FailedRequest,
+    JudgementComparison,
     ModelLogprob,
     Pair,
     Prompt,
@@ -54,6 +55,7 @@ ROWS = [
     AnswerLogprob("1.0", 3, -1.5),
     ModelLogprob("1", "previous", 3, -1.5),
     CandidateComparison("1", "2", "3", "4", TRICKY, "tie", None, TRICKY),
+    JudgementComparison("1", "2", "3", "4", TRICKY, "second", 0.25, TRICKY),
     Example("1", MESSAGES, MESSAGES, None, TRICKY, 2.5),
     Prompt("1", TRICKY, "file", [], -1, columns={"answer": TRICKY, "kwargs": [{"n": None}]}),
 ]

@@ -158,6 +158,16 @@ CHANGES = {
     "pairs.weight=margin": {"pairs"},
     "pairs.keep_truncated=true": {"pairs"},
     "train.kind=sft": {"pairs"},
+    "judge_data.kind=meta_judge": {"judgement_comparisons", "judge_pairs"},
+    "judge_data.until=2": set(),  # these only with judge data
+    "judge_data.max_prompts=9": set(),
+    "judge_data.max_judgements=9": set(),
+    "judge_data.hide_scores=false": set(),
+    "judge_data.justify=false": set(),
+    "judge_data.max_tokens=9": set(),
+    "judge_data.samples=9": set(),
+    "judge_data.max_judgement_length=9": set(),
+    "judge_data.max_share=0.9": set(),
     "signal.min_votes=0.5": set(),  # only with the signals that use them
     "signal.answer_pattern='(?P<answer>.)'": set(),
     "signal.reference=previous": set(),
@@ -373,6 +383,28 @@ def test_judgements_have_their_own_number_of_samples(tiny_model, tmp_path):
     assert changed(run, "judge.temperature=0.1")[0] == {*JUDGED, "judgements"}
     assert changed(run, "judge.score=expected")[0] == {"judge_held_out", "pairs"}
     assert changed(run, "judge.score_pattern='(?P<score>.)'")[0] == {*JUDGED, "judgements"}
+
+
+def test_judge_data_reads_the_settings_of_its_kind(tiny_model, tmp_path):
+    """A change of them trains the model again that learns from its pairs, but neither judges nor samples again."""
+    run = finished(tmp_path, tiny_model, iterations=3, judge_data={"kind": "meta_judge"})
+    compared = {"judgement_comparisons"}
+    assert changed(run, "judge_data.max_prompts=9")[0] == compared
+    assert changed(run, "judge_data.max_judgements=9")[0] == compared
+    assert changed(run, "judge_data.hide_scores=false")[0] == compared
+    assert changed(run, "judge_data.justify=false")[0] == compared
+    assert changed(run, "judge_data.max_tokens=9")[0] == compared
+    assert changed(run, "judge_data.max_tokens=9", "judge_data.justify=false")[0] == compared
+    assert changed(run, "judge_data.samples=9") == (set(), set())
+    assert changed(run, "judge_data.max_share=0.9")[0] == {"judge_pairs"}
+    kinds, again = changed(run, "judge_data.max_judgement_length=9")
+    assert kinds == {"judge_pairs"}
+    assert {"m2/dpo", "m3/prompts", "m3/judgement_comparisons"} <= again
+    assert not {"m2/verdicts", "m2/judgement_comparisons", "m2/pairs"} & again
+    _, again = changed(run, "judge_data.until=2")
+    assert "m3/dpo" in again
+    assert not {"m2/dpo", "m3/prompts", "m3/verdicts", "m3/pairs"} & again
+    assert "m2/judgement_comparisons" in changed(run, "judge.samples=9")[1]
 
 
 def test_patience_counts_with_checkpoint_comparisons(tiny_model, tmp_path):

@@ -24,6 +24,7 @@ from rich.text import Text
 from srlm.evaluation.baselines import READINGS
 from srlm.evaluation.implicit_preferences import METRIC
 from srlm.evaluation.summary import change, record, share
+from srlm.judge_data.stage_names import JUDGE_PAIRS
 from srlm.reporter import unit
 from srlm.run.model_names import BASE, SFT_BASELINE, iteration, model_name
 
@@ -176,6 +177,8 @@ ROWS = (
     "answers without a score",
     "pairs kept",
     "prompts without a pair",
+    "pairs of judgements",
+    "no pair of judgements",
     "mean score",
     "mean answer length (tokens)",
     "judge accuracy, held-out",
@@ -204,6 +207,8 @@ OPTIONAL = frozenset(
     {
         "answers scored",
         "answers without a score",
+        "pairs of judgements",
+        "no pair of judgements",
         "implicit preferences, held-out",
         "change from previous, implicit",
     }
@@ -233,6 +238,8 @@ def _column(run: RunDir, model: str) -> dict[str, str]:
         }
     if pairs is not None:
         column |= _data_rows(pairs)
+        if judged := run.entry(f"{model}/{JUDGE_PAIRS}"):
+            column |= {"pairs of judgements": str(judged["rows"]), "no pair of judgements": _reasons(judged["drops"])}
         column["engine"] = str((run.entry(f"{model}/candidates") or {}).get("engine", "-"))
     if accuracy is not None:
         column |= _accuracy_rows(accuracy)

@@ -15,6 +15,7 @@ from srlm.evaluation.baselines import (
     wants_held_out,
     wants_readings,
 )
+from srlm.judge_data.stage_names import stages_of
 from srlm.progress import rows_so_far
 from srlm.run import archive_folders
 from srlm.run.model_names import BASE, SFT_BASELINE
@@ -48,7 +49,9 @@ def stage_names(config: Config) -> list[str]:
         if t < config.iterations:
             logprobs = ["m1_logprobs"] if t > 1 and config.gates.kl_from_m1 is not None else []
             given = ["file_prompts"] if from_files(config.prompts) else []
-            stages = (*given, "prompts", "candidates", stage_of(config.signal.kind), *logprobs, "pairs", training)
+            *judge_data, pairs = stages_of(config, t + 1) or ("",)
+            scored = ("prompts", "candidates", stage_of(config.signal.kind), *judge_data)
+            stages = (*given, *scored, *logprobs, "pairs", *([pairs] if pairs else []), training)
             names += [f"m{t + 1}/{stage}" for stage in stages]
     return names
 

@@ -21,6 +21,7 @@ from srlm.config.data import (
     SignalSection,
 )
 from srlm.config.evaluation import Action, EndpointSection, EvaluateSection, GatesSection, HeadToHeadSection
+from srlm.config.judge_data import JudgeDataSection
 from srlm.config.loading import build, changes, describe, load, packaged_names, to_yaml
 from srlm.config.schema import Config
 from srlm.config.section import Section
@@ -53,6 +54,7 @@ __all__ = [
     "EvaluateSection",
     "GatesSection",
     "HeadToHeadSection",
+    "JudgeDataSection",
     "JudgeSection",
     "LaunchSection",
     "LoraSection",

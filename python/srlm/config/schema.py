@@ -19,6 +19,7 @@ from srlm.config.data import (
     SignalSection,
 )
 from srlm.config.evaluation import EndpointSection, EvaluateSection, GatesSection, HeadToHeadSection
+from srlm.config.judge_data import JudgeDataSection
 from srlm.config.section import Count, Section
 from srlm.config.training import FUSED_LOSSES, DpoSection, LaunchSection, SftSection, TrainSection
 
@@ -53,6 +54,7 @@ class Config(Section):
     judge: JudgeSection = JudgeSection()
     signal: SignalSection = SignalSection()
     pairs: PairsSection = PairsSection()
+    judge_data: JudgeDataSection = JudgeDataSection()
     train: TrainSection = TrainSection()
     dpo: DpoSection = DpoSection()
     gates: GatesSection = GatesSection()
@@ -93,6 +95,7 @@ class Config(Section):
                 "head_to_head.by=pointwise needs a local judge; set head_to_head.by=pairwise for an endpoint"
             )
         self._check_judge()
+        self.judge_data.check_fit(self.judge, self.signal, self.train, self.dpo)
         if self.dpo.eval_steps is not None:
             self._check_early_stop()
         if self.prompts.examples_seed + self.prompts.examples_generated == 0:

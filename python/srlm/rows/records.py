@@ -231,6 +231,23 @@ class CandidateComparison:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgementComparison:
+    """M_t's verdict on two of its judgements of an answer, in one order; see `judge_data.meta_judge`.
+
+    `first_id` and `second_id` are the ids of the judgements (`Verdict`), the other fields as in `Comparison`.
+    """
+
+    id: str
+    candidate_id: str
+    first_id: str
+    second_id: str
+    text: str
+    verdict: Literal["first", "second", "tie", "missing"]
+    preference: float | None
+    thought: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """A model's result on one case of a metric: a pair of ranked answers, an instruction, a compared prompt.
 
@@ -291,6 +308,7 @@ class ModelLogprob:
 
 # Row types that other rows reference by id: a repeated id would merge two rows.
 WITH_UNIQUE_IDS = frozenset({Prompt, Candidate, Verdict, Score, Comparison, CandidateComparison})
+WITH_UNIQUE_IDS |= {JudgementComparison}
 
 
 def content_id(*parts: object) -> str:

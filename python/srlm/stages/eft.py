@@ -155,17 +155,26 @@ def downsample(scored: Sequence[Scored], max_share: float, seed: int) -> EftExam
     rarer by comparison, even if the share then stays above `max_share`. So nothing is left out if there is a single
     score, or if two scores are the most common ones.
     """
-    counts = Counter(score for score, _ in scored)
+    scores = [score for score, _ in scored]
+    left_out = surplus(scores, max_share, seed)
+    rows = [example for index, (_, example) in enumerate(scored) if index not in left_out]
+    if not left_out:
+        return EftExamples(rows)
+    common = scores[min(left_out)]
+    return EftExamples(rows, common, len(left_out), scores.count(common))
+
+
+def surplus(scores: Sequence[float], max_share: float, seed: int) -> set[int]:
+    """Return the indices of the rows that `downsample` leaves out, by the scores of all rows."""
+    counts = Counter(scores)
     if len(counts) < 2:
-        return EftExamples([example for _, example in scored])
+        return set()
     (common, count), (_, second) = counts.most_common(2)
     keep = max(second, min(count, _largest_count(counts.total() - count, max_share)))
     if keep == count:
-        return EftExamples([example for _, example in scored])
-    indices = [index for index, (score, _) in enumerate(scored) if score == common]
-    left_out = set(random.Random(derived_seed(seed, "thin")).sample(indices, count - keep))
-    rows = [example for index, (_, example) in enumerate(scored) if index not in left_out]
-    return EftExamples(rows, common, count - keep, count)
+        return set()
+    indices = [index for index, score in enumerate(scores) if score == common]
+    return set(random.Random(derived_seed(seed, "thin")).sample(indices, count - keep))
 
 
 def _largest_count(others: int, max_share: float) -> int:
