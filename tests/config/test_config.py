@@ -40,7 +40,16 @@ def flat(values, prefix=""):
 # --- what loads -------------------------------------------------------------------------------------------------------
 
 
-PRESETS = {"cream", "dice", "iterative-rpo", "meta-rewarding", "roirl", "scpo", "sppo"}  # of papers; the user names a model
+PRESETS = {
+    "cream",
+    "dice",
+    "iterative-rpo",
+    "meta-rewarding",
+    "roirl",
+    "scpo",
+    "self-taught",
+    "sppo",
+}  # of papers; the user names a model
 
 
 @pytest.mark.parametrize("name", configuration.packaged_names())
@@ -57,7 +66,7 @@ def test_the_commands_of_the_family_load():
     """Those that override a packaged configuration, as documented."""
     page = (Path(__file__).parents[2] / "docs" / "family.md").read_text(encoding="utf-8")
     commands = re.findall(r"`srlm run (paper [^`]+)`", page)
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         name, *words = command.split()
         assert configuration.load(name, tuple(words)).dpo.eval_steps is None

@@ -25,12 +25,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "head_to_head": {"justify": False, "prompts": 0},
 }
 LETTER = {"answer_pattern": r"(?P<answer>\w)"}  # of a model that answers at random
-# A judge that gives reasons, which a tiny model learns by heart.
-JUDGED: dict[str, dict[str, Any]] = {
-    "eft": {"from": "ranks"},
-    "judge": {"samples": 4, "max_tokens": 48, "temperature": 1.0, "top_p": 1.0},
-    "judge_data": {"justify": False},
-}
 OWN: dict[str, dict[str, dict[str, Any]]] = {
     "scpo": {"signal": {**LETTER, "min_votes": [0.3, 0.3]}},
     "roirl": {"signal": LETTER},
@@ -55,9 +49,39 @@ def preset(name: str, model: str, folder: Path, **own: dict[str, Any]) -> str:
     return str(file)
 
 
+def with_reasons(folder: Path) -> dict[str, dict[str, Any]]:
+    """Write judge examples with reasons of one word, and return settings with which a tiny model learns the format."""
+    words = ("tea", "sun", "map", "ice", "owl", "red", "two", "sky")
+    reasons = ("no", "off", "so", "okay", "good", "best")
+    ranked = [
+        {
+            "prompt": f"Name {word}.",
+            "answers": [
+                {"text": f"{word} {score}", "score": score, "justification": f"{reasons[score]} {reasons[5 - score]}"}
+                for score in (number % 6, (number + 3) % 6, (number + 4) % 6)
+            ],
+        }
+        for number, word in enumerate(words)
+    ]
+    (folder / "ranked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ranked), encoding="utf-8")
+    return {
+        "seed_data": {"eft": [str(folder / "ranked.jsonl")]},
+        "eft": {"from": "ranks", "max_share": 1.0},
+        "sft": {"epochs": 16},
+        "judge": {
+            "prompt_file": str(folder / "judge.txt"),
+            "samples": 4,
+            "max_tokens": 24,
+            "temperature": 1.0,
+            "top_p": 1.0,
+        },
+    }
+
+
 def test_meta_rewarding(tiny_model: str, tmp_path: Path) -> None:
-    """The judge's own judgements are compared until M3, and M2 and M3 learn from pairs of them."""
-    file, run = preset("meta-rewarding", tiny_model, tmp_path, **JUDGED), tmp_path / "run"
+    """M1 compares its own judgements, and M2 learns from pairs of them; M3 does not (`judge_data.until`)."""
+    own = {**with_reasons(tmp_path), "judge_data": {"justify": False}}
+    file, run = preset("meta-rewarding", tiny_model, tmp_path, **own), tmp_path / "run"
     words = ("gates.parse_rate=0.1", "judge_data.until=2", "judge_data.max_share=1.0")
     srlm("run", file, *words, "--run-dir", str(run))
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
@@ -74,6 +98,23 @@ def test_meta_rewarding(tiny_model: str, tmp_path: Path) -> None:
     again = srlm("run", file, *words, "judge_data.max_judgement_length=20", "--run-dir", str(run)).stderr
     assert "m2/judge_pairs: recomputed because judge_data.max_judgement_length changed" in again
     assert "judgement comparisons" not in again
+
+
+def test_self_taught(tiny_model: str, tmp_path: Path) -> None:
+    """M1 and M2 modify prompts, answer them and judge both answers; M2 and M3 learn from pairs of judgements."""
+    own = {**with_reasons(tmp_path), "judge_data": {"samples": 6, "max_share": 1.0}}
+    file, run = preset("self-taught", tiny_model, tmp_path, **own), tmp_path / "run"
+    words = ("gates.parse_rate=0.1", "evaluate.base=false", "judge.samples=1")
+    srlm("run", file, *words, "--run-dir", str(run))
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    for t in (2, 3):
+        for name in ("modified_prompts", "modified_answers", "modified_verdicts"):
+            assert manifest[f"m{t}/{name}"]["rows"] == len(rows(run / f"m{t}" / f"{name}.jsonl")) > 0
+        judged, answers = rows(run / f"m{t}" / "judge_pairs.jsonl"), rows(run / f"m{t}" / "pairs.jsonl")
+        assert len(judged) == manifest[f"m{t}/judge_pairs"]["rows"]
+        assert manifest[f"m{t}/dpo"]["rows"] + manifest[f"m{t}/dpo"]["dropped_too_long"] == len(judged) + len(answers)
+    assert "problem" not in srlm("replay", str(run)).stdout
+    assert srlm("status", str(run)).stdout.count("done") == len(manifest)
 
 
 @pytest.mark.parametrize("name", ["iterative-rpo", "scpo", "roirl", "cream", "sppo", "dice"])

@@ -8,9 +8,9 @@ from tests.signals.answers import candidates, prompt
 PROMPT, OTHER = prompt("How much is 2 + 2?"), prompt("Name a river.")
 
 
-def build(kind="meta_judge", *, samples=4, judge=None, **judge_data):
+def build(kind="meta_judge", *, judge=None, **judge_data):
     values = {"model": {"name": "m"}, "engine": {"max_model_len": 4000}}
-    values |= {"judge": {"samples": samples, **(judge or {})}, "judge_data": {"kind": kind, **judge_data}}
+    values |= {"judge": judge or {"samples": 4}, "judge_data": {"kind": kind, **judge_data}}
     return configuration.build(values)
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from srlm.judge_data.elo import RIDGE, battle_matrix, elo_scores, position_weights
+from srlm.judge_data.elo import RIDGE, Win, battle_matrix, elo_scores, position_weights
 
 
 def test_position_weights():
@@ -14,8 +14,8 @@ def test_position_weights():
 
 
 def test_battle_matrix():
-    wins = [(0, 1, True), (0, 1, False), (1, 2, True), (1, 2, True), (2, 0, False)]
-    expected = [[0, 1, 0], [0, 0, 0.5], [0.75, 0, 0]]
+    wins = [Win(0, 1, True), Win(0, 1, False), Win(1, 2, True), Win(1, 2, True), Win(2, 0, False, 0.5)]
+    expected = [[0, 1, 0], [0, 0, 0.5], [0.375, 0, 0]]
     np.testing.assert_array_equal(battle_matrix(3, wins, (0.25, 0.75)), expected)
 
 
@@ -53,6 +53,6 @@ def test_a_judgement_that_wins_all_has_a_finite_score(wins):
 
 def test_no_comparison_and_a_circle_decide_nothing():
     np.testing.assert_array_equal(elo_scores(np.zeros((3, 3))), np.zeros(3))
-    circle = battle_matrix(3, [(0, 1, True), (1, 2, True), (2, 0, True)], (0.5, 0.5))
+    circle = battle_matrix(3, [Win(0, 1, True), Win(1, 2, True), Win(2, 0, True)], (0.5, 0.5))
     np.testing.assert_allclose(elo_scores(circle), np.zeros(3), atol=1e-9)
     assert elo_scores(np.zeros((0, 0))).shape == (0,)

@@ -7,8 +7,8 @@ from srlm.errors import InputError
 from srlm.judge_data.judgements import limit, read_judged, sample, without_score
 from srlm.judge_data.scored_verdicts import ScoredVerdicts
 from srlm.native import parse_verdicts
-from srlm.rows.records import read_rows, write_rows
 from srlm.rows.records import Verdict as Row
+from srlm.rows.records import read_rows, write_rows
 
 from tests.judge_data.judged import OTHER, PROMPT, build, judgements, two_prompts, verdict, write
 from tests.signals.answers import candidates

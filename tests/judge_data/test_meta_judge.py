@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from srlm.engines.base import Completion
 from srlm.errors import InputError
-from srlm.judge_data.elo import battle_matrix, elo_scores
+from srlm.judge_data.elo import Win, battle_matrix, elo_scores
 from srlm.judge_data.meta_judge import CompareJudgements
 from srlm.judge_data.preferences import Preference, limited
 from srlm.judge_data.registry import KINDS, judge_data_of
@@ -77,12 +77,42 @@ def test_the_best_and_the_worst_judgement_are_a_pair(tmp_path, tiny_tokenizer):
     assert pair.prompt == [{"role": "user", "content": fill(read_template(build().judge), PROMPT.text, answer.text)}]
     assert pair.chosen == [{"role": "assistant", "content": judged[3].text}]
     assert (pair.chosen_id, pair.rejected_id, pair.prompt_id) == (judged[3].id, judged[0].id, PROMPT.id)
-    wins = [(m, n, first) for m in range(4) for n in range(m) for first in (True, False)]
+    wins = [Win(m, n, first) for m in range(4) for n in range(m) for first in (True, False)]
     expected = elo_scores(battle_matrix(4, wins, (0.5, 0.5)))
     np.testing.assert_allclose((pair.chosen_score, pair.rejected_score), (expected[3], expected[0]), atol=1e-6)
     assert made.drops == {"no_variance": 1, "undecided": 0, "too_long": 0, "common_score": 0}
     assert made.counts()["chosen_scores"] == {"5": 1}
     assert made.facts == {"answers": 1, "wins_first": 6, "wins_second": 6, "unparseable": 0}
+
+
+def test_probabilities_cancel_a_preference_for_the_position(tmp_path):
+    """The first judgement always wins, the first of all by a little more."""
+    (answer,) = candidates(PROMPT, "a")
+    rows = judgements(answer, 1, 3, 5)
+    write(tmp_path, [PROMPT], [answer], rows)
+    shares = {(0, 1): 0.9, (1, 0): 0.8, (0, 2): 0.9, (2, 0): 0.8, (1, 2): 0.85, (2, 1): 0.8}
+    found = [
+        JudgementComparison(f"{a}{b}", answer.id, rows[a].id, rows[b].id, "Verdict: A", "first", share)
+        for (a, b), share in shares.items()
+    ]
+    write_rows(tmp_path / "judgement_comparisons.jsonl", found)
+    made = pairs_of(tmp_path)
+    first = sum(shares.values())
+    w1, w2 = (6 - first) / 6, first / 6
+    battles = np.zeros((3, 3))
+    for (a, b), share in shares.items():
+        battles[a, b] += w1 * share
+        battles[b, a] += w2 * (1 - share)
+    elo = elo_scores(battles)
+    (pair,) = made.rows
+    assert (pair.chosen_id, pair.rejected_id) == (rows[0].id, rows[2].id)
+    np.testing.assert_allclose([pair.chosen_score, pair.rejected_score], [elo.max(), elo.min()], atol=1e-6)
+    assert made.facts == {
+        "answers": 1,
+        "wins_first": round(first, 6),
+        "wins_second": round(6 - first, 6),
+        "unparseable": 0,
+    }
 
 
 def test_a_meta_judge_that_follows_the_position_decides_nothing(tmp_path, tiny_tokenizer):

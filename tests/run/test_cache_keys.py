@@ -407,6 +407,20 @@ def test_judge_data_reads_the_settings_of_its_kind(tiny_model, tmp_path):
     assert "m2/judgement_comparisons" in changed(run, "judge.samples=9")[1]
 
 
+def test_modified_instructions_read_their_own_settings(tiny_model, tmp_path):
+    run = finished(tmp_path, tiny_model, judge_data={"kind": "modified_instruction"}, signal={"kind": "random"})
+    assert changed(run, "judge_data.samples=9")[0] == {"modified_verdicts"}
+    assert changed(run, "judge_data.max_prompts=9")[0] == {"modified_prompts"}
+    assert changed(run, "judge_data.max_share=0.9")[0] == {"judge_pairs"}
+    for word in ("justify=false", "max_tokens=9", "max_judgements=9", "hide_scores=false"):
+        assert changed(run, f"judge_data.{word}") == (set(), set())
+    assert "modified_verdicts" in changed(run, "judge.temperature=0.1")[0]
+    assert not {"modified_verdicts", "judge_pairs"} & changed(run, "judge.samples=9", "judge.score=expected")[0]
+    kinds, again = changed(run, "candidates.max_tokens=9")
+    assert {"candidates", "modified_answers"} <= kinds
+    assert {"m2/modified_prompts", "m2/judge_pairs", "m2/dpo"} <= again
+
+
 def test_patience_counts_with_checkpoint_comparisons(tiny_model, tmp_path):
     run = finished(tmp_path, tiny_model, dpo={"eval_steps": 5})
     assert changed(run, "dpo.early_stopping_patience=9")[0] == {"dpo"}

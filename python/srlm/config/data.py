@@ -237,7 +237,9 @@ class JudgeSection(Section):
         "sampled", description="`sampled`: the generated score; `expected`: the mean of the score token's distribution."
     )
     prompt_file: str | None = Field(
-        None, description="File with a custom judge prompt, with the fields {prompt} and {response}."
+        None,
+        description="File with a custom judge prompt, with the fields {prompt} and {response}; "
+        "`packaged:multiple_choice`: describe five levels instead of adding points.",
     )
     score_pattern: str | None = Field(
         None,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from srlm.config.data import JudgeSection, SignalSection
 from srlm.config.section import Count, Section
-from srlm.config.training import DpoSection, TrainSection
+
+if TYPE_CHECKING:
+    from srlm.config.data import JudgeSection, SignalSection
+    from srlm.config.training import DpoSection, TrainSection
 
 
 class JudgeDataSection(Section):

@@ -5,12 +5,15 @@
     e = argmax  sum B_mn log sigmoid(e_m - e_n)  -  RIDGE / 2 sum e_m^2
 
 `win_1st` and `win_2nd` are how often the judgement shown first or second has won, in all comparisons of the iteration:
-the weights cancel a preference for a position. Without the ridge, which the paper does not mention, a judgement that
-wins or loses every comparison would have no finite score; the ridge makes the maximum unique and its mean 0.
+the weights cancel a preference for a position. Where a comparison gives the probability of the first judgement instead
+of a verdict, which the paper does not have, each judgement wins by its probability. Without the ridge, which the paper
+does not mention, a judgement that wins or loses every comparison would have no finite score; the ridge makes the
+maximum unique and its mean 0.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,19 +28,27 @@ MAX_STEPS = 100
 TOLERANCE = 1e-10  # of the gradient
 
 
-def position_weights(first_wins: int, second_wins: int) -> tuple[float, float]:
+@dataclass(frozen=True, slots=True)
+class Win:
+    """A win by the numbers of the two judgements. `is_first`: the winner was shown first; `amount`: its probability."""
+
+    winner: int
+    loser: int
+    is_first: bool
+    amount: float = 1.0
+
+
+def position_weights(first_wins: float, second_wins: float) -> tuple[float, float]:
     """Return w1 and w2, the weights of a win in the first and in the second position; 1/2 each without a win."""
     total = first_wins + second_wins
     return (second_wins / total, first_wins / total) if total else (0.5, 0.5)
 
 
-def battle_matrix(
-    size: int, wins: Iterable[tuple[int, int, bool]], weights: tuple[float, float]
-) -> NDArray[np.float64]:
-    """Return B [M, M] from (winner, loser, whether the winner was shown first)."""
+def battle_matrix(size: int, wins: Iterable[Win], weights: tuple[float, float]) -> NDArray[np.float64]:
+    """Return B [M, M]."""
     battles = np.zeros((size, size))
-    for winner, loser, is_first in wins:
-        battles[winner, loser] += weights[0] if is_first else weights[1]
+    for win in wins:
+        battles[win.winner, win.loser] += win.amount * (weights[0] if win.is_first else weights[1])
     return battles
 
 

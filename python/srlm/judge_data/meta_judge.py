@@ -10,6 +10,7 @@ and M_t compares greedily.
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass
 from importlib import resources
@@ -22,7 +23,7 @@ from srlm.config import HeadToHeadSection
 from srlm.errors import InputError
 from srlm.evaluation.pairwise_verdict import parse_verdict
 from srlm.judge_data.base import DataStage, RowCheck
-from srlm.judge_data.elo import battle_matrix, elo_scores, position_weights
+from srlm.judge_data.elo import Win, battle_matrix, elo_scores, position_weights
 from srlm.judge_data.judgements import read_judged
 from srlm.judge_data.preferences import Preference, judge_pairs, limited
 from srlm.judge_data.stage_names import JUDGEMENT_COMPARISONS
@@ -36,7 +37,7 @@ from srlm.signals.stage_names import VERDICTS
 from srlm.stages.judge_prompt import block_names, fill_fields, read_template
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from srlm.config import Config, JudgeDataSection
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 FIELDS = ("{task}", "{first}", "{second}")
 REQUESTS_AT_ONCE = 4096  # their prompts are in memory
 VERDICT_LABELS = ("first", "second", "tie", "missing")
-Win = tuple[int, int, bool]  # the numbers of the winner and the loser, and whether the winner was shown first
+TIE = -1.0  # a tie by a verdict in words, which is no win of either
 SAME = 1e-6  # Elo scores that differ by less are equal
 
 
@@ -67,8 +68,8 @@ class MetaJudge:
     def stages(self, t: int, folder: Path, policy: str) -> list[DataStage]:
         """See `JudgeData.stages`."""
         name, config = f"m{t}/{JUDGEMENT_COMPARISONS}", self._config
-        names = ("kind", "max_prompts", "max_judgements", "hide_scores", "justify")
-        names = (*names, "max_tokens") if config.judge_data.justify else names
+        names = ["kind", "max_prompts", "max_judgements", "hide_scores", "justify"]
+        names += ["max_tokens"] if config.judge_data.justify else []
         inputs = key_inputs(config, "engine", *(f"judge_data.{key}" for key in names))
         inputs["meta-judge prompt"] = read_meta_template(config.judge_data)
         task = CompareJudgements(name, folder, folder / f"{JUDGEMENT_COMPARISONS}.jsonl")
@@ -82,14 +83,14 @@ class MetaJudge:
         """See `JudgeData.build`."""
         config, seen = self._config, Comparisons(folder / f"{JUDGEMENT_COMPARISONS}.jsonl")
         judged, without_variance = read_judged(folder, config, seed)
-        counts = [(len(some), sum(is_first for _, _, is_first in some)) for some in map(seen.wins, judged)]
-        total, first = sum(wins for wins, _ in counts), sum(firsts for _, firsts in counts)
-        weights = position_weights(first, total - first)
+        by_position = [position_wins(seen.wins(answer)) for answer in judged]
+        first, second = (math.fsum(some) for some in zip(*by_position, strict=True)) if by_position else (0.0, 0.0)
+        weights = position_weights(first, second)
         found = [_preference(answer, seen.wins(answer), weights) for answer in read_judged(folder, config, seed)[0]]
         kept, dropped = limited([row for row in found if row is not None], config, seed)
         drops = {"no_variance": without_variance, "undecided": found.count(None), **dropped}
-        facts = {"answers": len(found), "wins_first": first, "wins_second": total - first, "unparseable": seen.missing}
-        return judge_pairs(kept, config, drops, **facts)
+        wins = {"wins_first": round(first, 6), "wins_second": round(second, 6)}
+        return judge_pairs(kept, config, drops, answers=len(found), **wins, unparseable=seen.missing)
 
     def row_checks(self, folder: Path) -> list[RowCheck]:
         """See `JudgeData.row_checks`."""
@@ -123,43 +124,56 @@ def fill_meta_prompt(template: str, task: str, first: str, second: str, escaper:
 
 
 class Comparisons:
-    """The verdicts of a file by the two judgements, as columns: 17 bytes each."""
+    """The verdicts of a file by the two judgements, as columns: 25 bytes each."""
 
     def __init__(self, file: Path) -> None:
-        first, second, verdict = array("Q"), array("Q"), array("b")
+        first, second, verdict, preference = array("Q"), array("Q"), array("b"), array("d")
         for row in RowFile(file, JudgementComparison):
             first.append(id_number(row.first_id))
             second.append(id_number(row.second_id))
             verdict.append(VERDICT_LABELS.index(row.verdict))
+            preference.append(math.nan if row.preference is None else row.preference)
         order = np.lexsort((np.array(second), np.array(first)))  # [B]
         self._first, self._second = np.array(first, np.uint64)[order], np.array(second, np.uint64)[order]  # [B] each
         self._verdict = np.array(verdict, np.int8)[order]  # [B]
+        self._preference = np.array(preference, np.float64)[order]  # [B] P(first), NaN: unknown
         self.missing = int((self._verdict == VERDICT_LABELS.index("missing")).sum())
-
-    def verdict(self, first_id: str, second_id: str) -> str:
-        """Return the verdict on two judgements in this order; "missing" if they were not compared."""
-        one, other = np.uint64(id_number(first_id)), np.uint64(id_number(second_id))
-        start = int(np.searchsorted(self._first, one))
-        end = int(np.searchsorted(self._first, one, side="right"))
-        at = start + int(np.searchsorted(self._second[start:end], other))
-        return VERDICT_LABELS[self._verdict[at]] if at < end and self._second[at] == other else "missing"
 
     def wins(self, answer: JudgedAnswer) -> list[Win]:
         """Return the wins in comparisons of an answer's judgements that have a verdict in both orders."""
         ids = [verdict.id for verdict in answer.judgements]
         orders = list(permutations(range(len(ids)), 2))
-        verdicts = {(first, second): self.verdict(ids[first], ids[second]) for first, second in orders}
-        decided = [(one, other) for one, other in orders if "missing" not in (verdicts[one, other], verdicts[other, one])]
+        shares = {order: self._first_share(ids[order[0]], ids[order[1]]) for order in orders}
         return [
-            (first, second, True) if verdicts[first, second] == "first" else (second, first, False)
-            for first, second in decided
-            if verdicts[first, second] != "tie"
+            win
+            for first, second in orders
+            for share in [shares[first, second]]
+            if share is not None and shares[second, first] is not None and share != TIE
+            for win in (Win(first, second, True, share), Win(second, first, False, 1 - share))
+            if win.amount > 0
         ]
 
+    def _first_share(self, first_id: str, second_id: str) -> float | None:
+        """Return by how much the first judgement wins in this order, TIE, or None without a verdict."""
+        one, other = np.uint64(id_number(first_id)), np.uint64(id_number(second_id))
+        start = int(np.searchsorted(self._first, one))
+        end = int(np.searchsorted(self._first, one, side="right"))
+        at = start + int(np.searchsorted(self._second[start:end], other))
+        label = VERDICT_LABELS[self._verdict[at]] if at < end and self._second[at] == other else "missing"
+        if label == "missing":
+            return None
+        if not math.isnan(self._preference[at]):
+            return float(self._preference[at])
+        return {"first": 1.0, "second": 0.0}.get(label, TIE)
 
-def _preference(
-    answer: JudgedAnswer, wins: list[Win], weights: tuple[float, float]
-) -> Preference | None:
+
+def position_wins(wins: Sequence[Win]) -> tuple[float, float]:
+    """Return the amounts of the wins in the first and in the second position."""
+    found = (math.fsum(win.amount for win in wins if win.is_first is first) for first in (True, False))
+    return next(found), next(found)
+
+
+def _preference(answer: JudgedAnswer, wins: list[Win], weights: tuple[float, float]) -> Preference | None:
     """Return the judgements with the highest and the lowest Elo score, or None if all are equal."""
     if not answer.judgements:
         return None

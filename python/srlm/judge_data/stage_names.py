@@ -9,7 +9,11 @@ if TYPE_CHECKING:
 
 JUDGE_PAIRS = "judge_pairs"
 JUDGEMENT_COMPARISONS = "judgement_comparisons"
-STAGES = {"meta_judge": (JUDGEMENT_COMPARISONS,)}
+MODIFIED_PROMPTS, MODIFIED_ANSWERS, MODIFIED_VERDICTS = "modified_prompts", "modified_answers", "modified_verdicts"
+STAGES = {
+    "meta_judge": (JUDGEMENT_COMPARISONS,),
+    "modified_instruction": (MODIFIED_PROMPTS, MODIFIED_ANSWERS, MODIFIED_VERDICTS),
+}
 
 
 def is_active(config: Config, t: int) -> bool:

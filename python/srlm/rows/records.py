@@ -248,6 +248,21 @@ class JudgementComparison:
 
 
 @dataclass(frozen=True, slots=True)
+class ModifiedPrompt:
+    """An instruction that M_t wrote to be like a prompt, but another one; see `judge_data.modified_instruction`.
+
+    `dropped` says why it is not answered (None: it is); `thought` is what M_t thought before (None: nothing).
+    """
+
+    id: str
+    prompt_id: str
+    text: str
+    dropped: Literal["empty", "cut_off", "same"] | None
+    finish_reason: FinishReason
+    thought: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """A model's result on one case of a metric: a pair of ranked answers, an instruction, a compared prompt.
 
@@ -308,7 +323,7 @@ class ModelLogprob:
 
 # Row types that other rows reference by id: a repeated id would merge two rows.
 WITH_UNIQUE_IDS = frozenset({Prompt, Candidate, Verdict, Score, Comparison, CandidateComparison})
-WITH_UNIQUE_IDS |= {JudgementComparison}
+WITH_UNIQUE_IDS |= {JudgementComparison, ModifiedPrompt}
 
 
 def content_id(*parts: object) -> str:

@@ -1,7 +1,7 @@
 """LLM-as-a-Judge: M_t scores answers with an additive five-point prompt (paper, section 2.2 and figure 2).
 
-`srlm._native.parse_verdicts` parses the judge's reply; a reply without a parseable score gets no score at all. Not
-included: the paper's multiple-choice prompt, which it found worse. `judge.prompt_file` sets any other wording.
+`srlm._native.parse_verdicts` parses the judge's reply; a reply without a parseable score gets no score at all.
+`judge.prompt_file` sets another wording, `packaged:multiple_choice` a prompt of the kind that the paper found worse.
 """
 
 from __future__ import annotations

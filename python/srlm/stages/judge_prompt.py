@@ -12,6 +12,7 @@ from srlm.errors import InputError
 from srlm.models.turn_marks import COMMON_MARKS
 from srlm.native import PromptEscaper, TurnMarks, parse_verdicts
 from srlm.rows.json_lines import reason_of
+from srlm.rows.sources import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,19 +20,30 @@ if TYPE_CHECKING:
     from srlm.config import JudgeSection
 
 FIELDS = ("{prompt}", "{response}")
+# By the value of `judge.prompt_file`; each has a second file, NAME_direct.txt, for `judge.justify: false`.
+PACKAGED = {f"{PREFIX}multiple_choice": "judge_prompt_multiple_choice"}
 CLOSING_TAG = re.compile(r"</([A-Za-z][\w.-]*)>")
 
 
 def read_template(judge: JudgeSection) -> str:
-    """Return the judge prompt template: the packaged one or the user's file.
+    """Return the judge prompt template: a packaged one or the user's file.
+
+    `packaged:multiple_choice` describes five levels and asks for one, in our own words: the form of judge prompt that
+    the paper compares with its additive one, and found worse.
 
     Raises:
-        InputError: the file cannot be read, or does not hold the fields {prompt} and {response} exactly once.
+        InputError: no packaged prompt has the name, or the file cannot be read, or does not hold the fields {prompt}
+            and {response} exactly once.
     """
-    if judge.prompt_file is None:
-        name = "judge_prompt.txt" if judge.justify else "judge_prompt_direct.txt"
-        return (resources.files("srlm") / "data" / name).read_text(encoding="utf-8").strip()
-    return read_prompt_file("judge.prompt_file", judge.prompt_file, FIELDS)
+    given = judge.prompt_file
+    if given is None or given in PACKAGED:
+        name = "judge_prompt" if given is None else PACKAGED[given]
+        file = f"{name}.txt" if judge.justify else f"{name}_direct.txt"
+        return (resources.files("srlm") / "data" / file).read_text(encoding="utf-8").strip()
+    if given.startswith(PREFIX):
+        known = ", ".join(PACKAGED)
+        raise InputError(f"judge.prompt_file {given!r}: is not a packaged judge prompt; these are: {known}")
+    return read_prompt_file("judge.prompt_file", given, FIELDS)
 
 
 def read_prompt_file(key: str, name: str, fields: tuple[str, ...]) -> str:
