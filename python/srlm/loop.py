@@ -21,7 +21,7 @@ from srlm.errors import StageError
 from srlm.evaluation import gates, schedule
 from srlm.evaluation.baselines import has_sft_baseline
 from srlm.judge_data.registry import judge_data_of
-from srlm.judge_data.stage_names import JUDGE_PAIRS, stages_of
+from srlm.judge_data.stage_names import JUDGEMENT_PAIRS, stages_of
 from srlm.progress import count_lines
 from srlm.rows.records import Prompt, RankedAnswers, Verdict, read_rows, write_rows
 from srlm.run import stage_inputs
@@ -259,7 +259,7 @@ class Loop:
 
     def build_judge_pairs(self, t: int) -> None:
         """Build the pairs of judgements that M_t is also trained on, if it is (`judge_data.kind`)."""
-        kind, file = judge_data_of(self.config, t), self.run_dir.file(t, f"{JUDGE_PAIRS}.jsonl")
+        kind, file = judge_data_of(self.config, t), self.run_dir.file(t, f"{JUDGEMENT_PAIRS}.jsonl")
         if kind is None:
             return
         *written, pairs_stage = (f"m{t}/{name}" for name in stages_of(self.config, t))
@@ -282,7 +282,7 @@ class Loop:
             return
         data = [self._training_file(t)]
         if judge_data_of(self.config, t) is not None:
-            data, depends_on = [*data, *self._files(t, JUDGE_PAIRS)], (*depends_on, f"m{t}/{JUDGE_PAIRS}")
+            data, depends_on = [*data, *self._files(t, JUDGEMENT_PAIRS)], (*depends_on, f"m{t}/{JUDGEMENT_PAIRS}")
         inputs, every = stage_inputs.dpo(self.config), self.config.dpo.eval_steps
         if every is not None:  # the judge's comparisons decide which checkpoint becomes the model
             inputs |= self.evaluation.judge_key_inputs()

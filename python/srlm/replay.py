@@ -18,7 +18,7 @@ import numpy as np
 from srlm.errors import InputError
 from srlm.evaluation import pairwise
 from srlm.judge_data.registry import judge_data_of
-from srlm.judge_data.stage_names import JUDGE_PAIRS
+from srlm.judge_data.stage_names import JUDGEMENT_PAIRS
 from srlm.models.registry import weights_hash
 from srlm.rows.ids import IdIndex
 from srlm.rows.lazy_rows import RowFile
@@ -138,7 +138,8 @@ def _iteration(config: Config, run: RunDir, t: int) -> list[Check]:
 
 def _judge_data(config: Config, run: RunDir, t: int) -> Iterable[Check]:
     """Check the rows of judge data, and that the pairs of judgements are those that they give."""
-    kind, entry, file = judge_data_of(config, t), run.entry(f"m{t}/{JUDGE_PAIRS}"), run.file(t, f"{JUDGE_PAIRS}.jsonl")
+    kind, file = judge_data_of(config, t), run.file(t, f"{JUDGEMENT_PAIRS}.jsonl")
+    entry = run.entry(f"m{t}/{JUDGEMENT_PAIRS}")
     if kind is None or entry is None:
         return
     for check in kind.row_checks(file.parent):

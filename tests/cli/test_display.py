@@ -307,6 +307,19 @@ def test_sampled_pairs_are_counted_beside_those_found(tmp_path):
     assert cells(closing_table(run, 2))["M2"]["pairs kept"] == "11 of 25"
 
 
+def test_pairs_of_judgements(tmp_path):
+    judged = {"rows": 7, "drops": {"no_variance": 2, "undecided": 0, "too_long": 1}}
+    entries = {
+        "m1/sft": (1.0, TRAINING),
+        "m2/pairs": (0.0, PAIRS),
+        "m2/judgement_pairs": (0.0, judged),
+        "m2/dpo": (1.0, TRAINING),
+    }
+    second = cells(closing_table(make_run(tmp_path, entries), 2))["M2"]
+    assert second["pairs of judgements"] == "7"
+    assert "2 no variance" in second["no pair of judgements"]
+
+
 def test_the_previous_model_is_shown_if_it_is_not_m1(tmp_path):
     entries = {f"m{t}/sft": (1.0, TRAINING) for t in (1, 2, 3)}
     entries |= {"m3/vs_m1": (1.0, RECORD), "m3/vs_m2": (1.0, {**RECORD, "wins": 6, "losses": 1})}

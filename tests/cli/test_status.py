@@ -6,7 +6,7 @@ import sys
 from rich.console import Console
 from srlm import config as configuration
 from srlm import progress
-from srlm.cli.status import status_table
+from srlm.cli.status import stage_names, status_table
 from srlm.run.run_dir import RunDir
 
 
@@ -32,6 +32,20 @@ def test_rows_of_finished_and_of_started_stages(tmp_path):
     assert rows["m2/candidates"] == ("", "2")
     progress.write_count(file, 6, 700)  # noted rows are not counted again
     assert shown(run.path, config)["m2/candidates"] == ("", "700")
+
+
+def test_the_stages_of_judge_data_come_before_the_pairs_that_they_give():
+    def of(kind, t):
+        judge_data = {"kind": kind, "until": 2}
+        config = configuration.build({"model": {"name": "m"}, "iterations": 3, "judge_data": judge_data})
+        return [name.partition("/")[2] for name in stage_names(config) if name.startswith(f"m{t}/")][:8]
+
+    plain = ["prompts", "candidates", "verdicts", "pairs", "dpo", "judge_held_out"]
+    assert of("none", 2)[:6] == of("meta_judge", 3)[:6] == plain
+    expected = ["prompts", "candidates", "verdicts", "judgement_comparisons", "pairs", "judgement_pairs", "dpo"]
+    assert of("meta_judge", 2)[:7] == expected
+    modified = ["modified_prompts", "modified_answers", "modified_verdicts"]
+    assert of("modified_instruction", 2) == [*plain[:3], *modified, "pairs", "judgement_pairs"]
 
 
 def test_status_imports_nothing_slow(tmp_path):

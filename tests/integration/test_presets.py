@@ -24,6 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dpo": {"batch_size": 4, "micro_batch_size": 2},
     "head_to_head": {"justify": False, "prompts": 0},
 }
+UNMEASURED = ("evaluate.base=false", "evaluate.implicit_preferences=false", "evaluate.judge_prompts=1")
 LETTER = {"answer_pattern": r"(?P<answer>\w)"}  # of a model that answers at random
 OWN: dict[str, dict[str, dict[str, Any]]] = {
     "scpo": {"signal": {**LETTER, "min_votes": [0.3, 0.3]}},
@@ -82,21 +83,21 @@ def test_meta_rewarding(tiny_model: str, tmp_path: Path) -> None:
     """M1 compares its own judgements, and M2 learns from pairs of them; M3 does not (`judge_data.until`)."""
     own = {**with_reasons(tmp_path), "judge_data": {"justify": False}}
     file, run = preset("meta-rewarding", tiny_model, tmp_path, **own), tmp_path / "run"
-    words = ("gates.parse_rate=0.1", "judge_data.until=2", "judge_data.max_share=1.0")
+    words = ("gates.parse_rate=0.1", "judge_data.until=2", "judge_data.max_share=1.0", *UNMEASURED)
     srlm("run", file, *words, "--run-dir", str(run))
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["m2/judgement_comparisons"]["rows"] == len(rows(run / "m2" / "judgement_comparisons.jsonl")) > 0
-    judged, answers = rows(run / "m2" / "judge_pairs.jsonl"), rows(run / "m2" / "pairs.jsonl")
-    assert len(judged) == manifest["m2/judge_pairs"]["rows"] > 0
+    judged, answers = rows(run / "m2" / "judgement_pairs.jsonl"), rows(run / "m2" / "pairs.jsonl")
+    assert len(judged) == manifest["m2/judgement_pairs"]["rows"] > 0
     assert manifest["m2/dpo"]["rows"] + manifest["m2/dpo"]["dropped_too_long"] == len(judged) + len(answers)
-    assert not [name for name in manifest if name.startswith("m3/judge")]
+    assert not [name for name in manifest if name.startswith("m3/judgement")]
     assert manifest["m3/dpo"]["rows"] == manifest["m3/pairs"]["rows"]
     replayed = srlm("replay", str(run)).stdout
     assert "problem" not in replayed
-    assert "m2/judge_pairs.jsonl: derived again" in replayed
+    assert "m2/judgement_pairs.jsonl: derived again" in replayed
     assert srlm("status", str(run), *words).stdout.count("done") == len(manifest)
     again = srlm("run", file, *words, "judge_data.max_judgement_length=20", "--run-dir", str(run)).stderr
-    assert "m2/judge_pairs: recomputed because judge_data.max_judgement_length changed" in again
+    assert "m2/judgement_pairs: recomputed because judge_data.max_judgement_length changed" in again
     assert "judgement comparisons" not in again
 
 
@@ -104,14 +105,14 @@ def test_self_taught(tiny_model: str, tmp_path: Path) -> None:
     """M1 and M2 modify prompts, answer them and judge both answers; M2 and M3 learn from pairs of judgements."""
     own = {**with_reasons(tmp_path), "judge_data": {"samples": 6, "max_share": 1.0}}
     file, run = preset("self-taught", tiny_model, tmp_path, **own), tmp_path / "run"
-    words = ("gates.parse_rate=0.1", "evaluate.base=false", "judge.samples=1")
+    words = ("gates.parse_rate=0.1", "judge.samples=1", *UNMEASURED)
     srlm("run", file, *words, "--run-dir", str(run))
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     for t in (2, 3):
         for name in ("modified_prompts", "modified_answers", "modified_verdicts"):
             assert manifest[f"m{t}/{name}"]["rows"] == len(rows(run / f"m{t}" / f"{name}.jsonl")) > 0
-        judged, answers = rows(run / f"m{t}" / "judge_pairs.jsonl"), rows(run / f"m{t}" / "pairs.jsonl")
-        assert len(judged) == manifest[f"m{t}/judge_pairs"]["rows"]
+        judged, answers = rows(run / f"m{t}" / "judgement_pairs.jsonl"), rows(run / f"m{t}" / "pairs.jsonl")
+        assert len(judged) == manifest[f"m{t}/judgement_pairs"]["rows"]
         assert manifest[f"m{t}/dpo"]["rows"] + manifest[f"m{t}/dpo"]["dropped_too_long"] == len(judged) + len(answers)
     assert "problem" not in srlm("replay", str(run)).stdout
     assert srlm("status", str(run)).stdout.count("done") == len(manifest)

@@ -168,7 +168,8 @@ def test_every_metric_of_a_match_and_a_judge_is_there(runs):
              "m1/judge_held_out", "m2/vs_m1"),
             "evaluation",
         ),
-        (("seed/ift", "m2/prompts", "m2/candidates", "m2/verdicts", "m2/pairs"), "data"),
+        (("seed/ift", "m2/prompts", "m2/candidates", "m2/verdicts", "m2/pairs", "m2/judgement_comparisons",
+          "m2/judgement_pairs", "m2/modified_answers", "m2/modified_verdicts"), "data"),
     ],
 )  # fmt: skip
 def test_kinds_of_work(stages, kind):

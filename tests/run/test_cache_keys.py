@@ -158,7 +158,7 @@ CHANGES = {
     "pairs.weight=margin": {"pairs"},
     "pairs.keep_truncated=true": {"pairs"},
     "train.kind=sft": {"pairs"},
-    "judge_data.kind=meta_judge": {"judgement_comparisons", "judge_pairs"},
+    "judge_data.kind=meta_judge": set(),  # its stages are new, and the training depends on them
     "judge_data.until=2": set(),  # these only with judge data
     "judge_data.max_prompts=9": set(),
     "judge_data.max_judgements=9": set(),
@@ -385,6 +385,11 @@ def test_judgements_have_their_own_number_of_samples(tiny_model, tmp_path):
     assert changed(run, "judge.score_pattern='(?P<score>.)'")[0] == {*JUDGED, "judgements"}
 
 
+def test_judge_data_trains_again(run):
+    assert changed(run, "judge_data.kind=meta_judge")[1] >= {"m2/dpo", "m2/answers"}
+    assert not {"m2/pairs", "m2/verdicts", "m1/sft"} & changed(run, "judge_data.kind=meta_judge")[1]
+
+
 def test_judge_data_reads_the_settings_of_its_kind(tiny_model, tmp_path):
     """A change of them trains the model again that learns from its pairs, but neither judges nor samples again."""
     run = finished(tmp_path, tiny_model, iterations=3, judge_data={"kind": "meta_judge"})
@@ -396,9 +401,9 @@ def test_judge_data_reads_the_settings_of_its_kind(tiny_model, tmp_path):
     assert changed(run, "judge_data.max_tokens=9")[0] == compared
     assert changed(run, "judge_data.max_tokens=9", "judge_data.justify=false")[0] == compared
     assert changed(run, "judge_data.samples=9") == (set(), set())
-    assert changed(run, "judge_data.max_share=0.9")[0] == {"judge_pairs"}
+    assert changed(run, "judge_data.max_share=0.9")[0] == {"judgement_pairs"}
     kinds, again = changed(run, "judge_data.max_judgement_length=9")
-    assert kinds == {"judge_pairs"}
+    assert kinds == {"judgement_pairs"}
     assert {"m2/dpo", "m3/prompts", "m3/judgement_comparisons"} <= again
     assert not {"m2/verdicts", "m2/judgement_comparisons", "m2/pairs"} & again
     _, again = changed(run, "judge_data.until=2")
@@ -411,14 +416,14 @@ def test_modified_instructions_read_their_own_settings(tiny_model, tmp_path):
     run = finished(tmp_path, tiny_model, judge_data={"kind": "modified_instruction"}, signal={"kind": "random"})
     assert changed(run, "judge_data.samples=9")[0] == {"modified_verdicts"}
     assert changed(run, "judge_data.max_prompts=9")[0] == {"modified_prompts"}
-    assert changed(run, "judge_data.max_share=0.9")[0] == {"judge_pairs"}
+    assert changed(run, "judge_data.max_share=0.9")[0] == {"judgement_pairs"}
     for word in ("justify=false", "max_tokens=9", "max_judgements=9", "hide_scores=false"):
         assert changed(run, f"judge_data.{word}") == (set(), set())
     assert "modified_verdicts" in changed(run, "judge.temperature=0.1")[0]
-    assert not {"modified_verdicts", "judge_pairs"} & changed(run, "judge.samples=9", "judge.score=expected")[0]
+    assert not {"modified_verdicts", "judgement_pairs"} & changed(run, "judge.samples=9", "judge.score=expected")[0]
     kinds, again = changed(run, "candidates.max_tokens=9")
     assert {"candidates", "modified_answers"} <= kinds
-    assert {"m2/modified_prompts", "m2/judge_pairs", "m2/dpo"} <= again
+    assert {"m2/modified_prompts", "m2/judgement_pairs", "m2/dpo"} <= again
 
 
 def test_patience_counts_with_checkpoint_comparisons(tiny_model, tmp_path):

@@ -113,6 +113,26 @@ def test_only_the_answers_of_the_pairs_are_read(tmp_path):
     assert found == {name: SampledAnswer([1, 2], -3.0) for name in ("c0", "r0")}
 
 
+def test_pairs_of_judgements_are_computed(pairs, sampled, tiny_model, tmp_path):
+    """They come after the pairs of responses; the engine's file of candidates has none of their ids."""
+    judged = [replace(pair, chosen_id=f"v{pair.chosen_id}", rejected_id=f"v{pair.rejected_id}",
+                      chosen_token_ids=None, rejected_token_ids=None) for pair in pairs[:3]]  # fmt: skip
+    both = [*pairs[3:], *judged]
+    rows = [
+        Candidate(name, "p", 0, "x", one.token_ids, one.logprob + 1e-4, "stop", 0)
+        for name, one in sampled.items()
+    ]
+    write_rows(tmp_path / "candidates.jsonl", rows)
+    known = sampled_logps.read_sampled([tmp_path / "candidates.jsonl"], both)
+    assert set(known) == {name for pair in pairs[3:] for name in (pair.chosen_id, pair.rejected_id)}
+    computed = reference(dpo(tmp_path / "computed", tiny_model, both))
+    found = reference(dpo(tmp_path / "known", tiny_model, both, known))
+    for name in ("chosen", "rejected"):
+        assert found[name] == pytest.approx(computed[name], abs=3e-4)
+        assert found[name][3:] == pytest.approx(computed[name][3:], abs=2e-5)
+    assert found["chosen"][0] == pytest.approx(known[pairs[3].chosen_id].logprob, abs=2e-5)
+
+
 def test_both_answers_have_to_be_as_sampled():
     rows = [{"prompt_ids": [1], "chosen_ids": [2, 3], "rejected_ids": [4]}] * 3
     pairs = PAIRS[:3]

@@ -24,7 +24,7 @@ from rich.text import Text
 from srlm.evaluation.baselines import READINGS
 from srlm.evaluation.implicit_preferences import METRIC
 from srlm.evaluation.summary import change, record, share
-from srlm.judge_data.stage_names import JUDGE_PAIRS
+from srlm.judge_data.stage_names import JUDGEMENT_PAIRS
 from srlm.reporter import unit
 from srlm.run.model_names import BASE, SFT_BASELINE, iteration, model_name
 
@@ -238,7 +238,7 @@ def _column(run: RunDir, model: str) -> dict[str, str]:
         }
     if pairs is not None:
         column |= _data_rows(pairs)
-        if judged := run.entry(f"{model}/{JUDGE_PAIRS}"):
+        if judged := run.entry(f"{model}/{JUDGEMENT_PAIRS}"):
             column |= {"pairs of judgements": str(judged["rows"]), "no pair of judgements": _reasons(judged["drops"])}
         column["engine"] = str((run.entry(f"{model}/candidates") or {}).get("engine", "-"))
     if accuracy is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from srlm.config import Config
 
-JUDGE_PAIRS = "judge_pairs"
+JUDGEMENT_PAIRS = "judgement_pairs"
 JUDGEMENT_COMPARISONS = "judgement_comparisons"
 MODIFIED_PROMPTS, MODIFIED_ANSWERS, MODIFIED_VERDICTS = "modified_prompts", "modified_answers", "modified_verdicts"
 STAGES = {
@@ -24,4 +24,4 @@ def is_active(config: Config, t: int) -> bool:
 
 def stages_of(config: Config, t: int) -> tuple[str, ...]:
     """Return the names of the stages of M_t's judge data, in order; each is also the stem of its file."""
-    return (*STAGES[config.judge_data.kind], JUDGE_PAIRS) if is_active(config, t) else ()
+    return (*STAGES[config.judge_data.kind], JUDGEMENT_PAIRS) if is_active(config, t) else ()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from srlm.evaluation.baselines import READINGS
 from srlm.evaluation.estimates import Estimate
+from srlm.judge_data.stage_names import JUDGEMENT_PAIRS
 from srlm.report.collect import estimate
 from srlm.report.text import humanize
 from srlm.run.model_names import display_name
@@ -176,6 +177,9 @@ def model_metrics(model: ModelData) -> Iterator[Metric]:
     yield from _labelled("data", model.data, data)
     yield from _counted("data", model.data, counted)
     yield from _labelled("data", model.data_metrics, metrics)
+    judged = model.stages.get(JUDGEMENT_PAIRS)
+    yield from _labelled("data", judged, {"rows": ("pairs of judgements", "count")})
+    yield from _counted("data", judged, {"drops": "no pair of judgements", "chosen_scores": "better judgement's score"})
     yield from _costs(model)
 
 
