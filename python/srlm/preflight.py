@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from srlm.errors import InputError
 from srlm.evaluation import schedule
-from srlm.judge_data.registry import judge_data_of
 from srlm.models import fit, registry, shape
 from srlm.rows.json_lines import read_bytes
 from srlm.signals.registry import signal_of
@@ -28,8 +27,6 @@ def preflight(config: Config) -> None:
     """
     judge_prompt.check(config.judge)
     _check_signal(config)
-    if (kind := judge_data_of(config, 2)) is not None:
-        kind.check()
     seed_sets.load(config.seed_data, config.seed)
     if config.launch.accelerate_config is not None:
         read_bytes(Path(config.launch.accelerate_config))

@@ -114,6 +114,7 @@ def test_self_taught(tiny_model: str, tmp_path: Path) -> None:
         judged, answers = rows(run / f"m{t}" / "judgement_pairs.jsonl"), rows(run / f"m{t}" / "pairs.jsonl")
         assert len(judged) == manifest[f"m{t}/judgement_pairs"]["rows"]
         assert manifest[f"m{t}/dpo"]["rows"] + manifest[f"m{t}/dpo"]["dropped_too_long"] == len(judged) + len(answers)
+    assert manifest["m2/judgement_pairs"]["rows"] > 0
     assert "problem" not in srlm("replay", str(run)).stdout
     assert srlm("status", str(run)).stdout.count("done") == len(manifest)
 

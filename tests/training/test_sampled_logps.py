@@ -118,10 +118,7 @@ def test_pairs_of_judgements_are_computed(pairs, sampled, tiny_model, tmp_path):
     judged = [replace(pair, chosen_id=f"v{pair.chosen_id}", rejected_id=f"v{pair.rejected_id}",
                       chosen_token_ids=None, rejected_token_ids=None) for pair in pairs[:3]]  # fmt: skip
     both = [*pairs[3:], *judged]
-    rows = [
-        Candidate(name, "p", 0, "x", one.token_ids, one.logprob + 1e-4, "stop", 0)
-        for name, one in sampled.items()
-    ]
+    rows = [Candidate(name, "p", 0, "x", one.token_ids, one.logprob + 1e-4, "stop", 0) for name, one in sampled.items()]
     write_rows(tmp_path / "candidates.jsonl", rows)
     known = sampled_logps.read_sampled([tmp_path / "candidates.jsonl"], both)
     assert set(known) == {name for pair in pairs[3:] for name in (pair.chosen_id, pair.rejected_id)}

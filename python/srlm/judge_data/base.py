@@ -40,13 +40,6 @@ class JudgeData(Protocol):
     def __init__(self, config: Config) -> None:
         """`config` holds the settings of one iteration."""
 
-    def check(self) -> None:
-        """Check the settings before a run begins.
-
-        Raises:
-            InputError: a setting is wrong.
-        """
-
     def stages(self, t: int, folder: Path, policy: str) -> list[DataStage]:
         """Return the stages that write its rows, in order; `policy` is the stage that trains the generating model."""
 

@@ -62,9 +62,6 @@ class MetaJudge:
     def __init__(self, config: Config) -> None:
         self._config = config
 
-    def check(self) -> None:
-        """See `JudgeData.check`; the settings are checked with the configuration."""
-
     def stages(self, t: int, folder: Path, policy: str) -> list[DataStage]:
         """See `JudgeData.stages`."""
         name, config = f"m{t}/{JUDGEMENT_COMPARISONS}", self._config

@@ -69,9 +69,6 @@ class ModifiedInstruction:
     def __init__(self, config: Config) -> None:
         self._config = config
 
-    def check(self) -> None:
-        """See `JudgeData.check`; the settings are checked with the configuration."""
-
     def stages(self, t: int, folder: Path, policy: str) -> list[DataStage]:
         """See `JudgeData.stages`."""
         config, rows = self._config, f"m{t}/{MODIFIED_PROMPTS}"

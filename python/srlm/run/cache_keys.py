@@ -47,6 +47,7 @@ EXPLAINED_BY = {
     "early-stopping prompts": ("head_to_head.prompts", "head_to_head.prompt_files", "seed_data", "seed"),
     "judge prompt": ("judge.prompt_file",),
     "pairwise prompt": ("head_to_head.prompt_file",),
+    "meta-judge prompt": ("judge_data.justify",),
     "chat template": ("model.chat_template",),
     WRITER_WEIGHTS: ("prompts.model",),
     "judge's weights": ("head_to_head.judge",),
