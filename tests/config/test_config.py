@@ -40,7 +40,16 @@ def flat(values, prefix=""):
 # --- what loads -------------------------------------------------------------------------------------------------------
 
 
-PRESETS = {"cream", "dice", "iterative-rpo", "roirl", "scpo", "sppo"}  # of papers; the user names a model
+PRESETS = {
+    "cream",
+    "dice",
+    "iterative-rpo",
+    "roirl",
+    "scpo",
+    "spin",
+    "sppo",
+    "temporal",
+}  # of papers; the user names a model
 
 
 @pytest.mark.parametrize("name", configuration.packaged_names())
@@ -202,6 +211,10 @@ WRONG = [
     ("sft: {lora: {rank: 0}}", ["sft.lora.rank: ", "greater than or equal to 1"]),
     ("pairs: {min_margin: -1}", ["pairs.min_margin: ", "greater than or equal to 0"]),
     ("pairs: {min_margin: [0, -1]}", ["pairs.min_margin.1: ", "greater than or equal to 0", "found -1"]),
+    ("suppliers: {human: true}", ["suppliers.human=true reads the column `response`", "set prompts.source=files"]),
+    ("signal: {kind: human}", ["signal.kind=human prefers human responses; set suppliers.human=true"]),
+    ("candidates: {per_prompt: 1}", ["candidates.per_prompt=1 gives no pairs", "set at least 2"]),
+    ("candidates: {per_prompt: 1}\nsuppliers: {model: first}", ["candidates.per_prompt=1 gives no pairs"]),
     ("pairs: {max_count: 0}", ["pairs.max_count: ", "greater than or equal to 1", "found 0"]),
     ("pairs: {max_count: [9, null]}", ["pairs.max_count.1: ", "valid integer"]),
     ("pairs: {min_margin: wide}", ["pairs.min_margin: ", "valid number", "found 'wide'"]),

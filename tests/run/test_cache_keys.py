@@ -142,6 +142,9 @@ CHANGES = {
     "judge.samples=9": JUDGED,
     "judge.temperature=0.1": JUDGED,
     "judge.top_p=0.1": JUDGED,
+    "suppliers.hot_per_prompt=2": {"candidates"},
+    "suppliers.hot_temperature=2": set(),  # only with suppliers that use them
+    "suppliers.model_per_prompt=2": set(),
     "judge.max_tokens=9": JUDGED,
     "judge.justify=false": {*JUDGED, "eft_train"},
     "judge.score=expected": {"judge_held_out", "pairs"},
@@ -205,6 +208,7 @@ BY_CONTENT = {"seed_data.ift", "seed_data.eft", "model.name", "model.revision", 
 BY_CONTENT |= {"judge.prompt_file", "head_to_head.prompt_file", "evaluate.preferences", "evaluate.instructions"}
 ELSEWHERE = {"judge.score_pattern", "endpoint.model", "dpo.simpo_gamma"}  # below
 ELSEWHERE |= {"signal.kind", "signal.function", "signal.max_score"}  # in the tests of the signals
+ELSEWHERE |= {"suppliers.model", "suppliers.human"}  # in the tests of the suppliers
 WHOLE_SECTIONS = ("sft.", "dpo.", "prompts.")  # one key represents the others
 
 

@@ -48,7 +48,17 @@ def stage_names(config: Config) -> list[str]:
         if t < config.iterations:
             logprobs = ["m1_logprobs"] if t > 1 and config.gates.kl_from_m1 is not None else []
             given = ["file_prompts"] if from_files(config.prompts) else []
-            stages = (*given, "prompts", "candidates", stage_of(config.signal.kind), *logprobs, "pairs", training)
+            supplied = ["supplied"] if config.suppliers.at(t + 1).model is not None else []
+            stages = (
+                *given,
+                "prompts",
+                *supplied,
+                "candidates",
+                stage_of(config.signal.kind),
+                *logprobs,
+                "pairs",
+                training,
+            )
             names += [f"m{t + 1}/{stage}" for stage in stages]
     return names
 

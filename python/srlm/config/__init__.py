@@ -19,6 +19,7 @@ from srlm.config.data import (
     PromptsSection,
     SeedDataSection,
     SignalSection,
+    SuppliersSection,
 )
 from srlm.config.evaluation import Action, EndpointSection, EvaluateSection, GatesSection, HeadToHeadSection
 from srlm.config.loading import build, changes, describe, load, packaged_names, to_yaml
@@ -64,6 +65,7 @@ __all__ = [
     "SeedDataSection",
     "SftSection",
     "SignalSection",
+    "SuppliersSection",
     "TrainSection",
     "TrainingSection",
     "build",

@@ -17,6 +17,7 @@ from srlm.config.data import (
     PromptsSection,
     SeedDataSection,
     SignalSection,
+    SuppliersSection,
 )
 from srlm.config.evaluation import EndpointSection, EvaluateSection, GatesSection, HeadToHeadSection
 from srlm.config.section import Count, Section
@@ -50,6 +51,7 @@ class Config(Section):
     engine: EngineSection = EngineSection()
     prompts: PromptsSection = PromptsSection()
     candidates: CandidatesSection = CandidatesSection()
+    suppliers: SuppliersSection = SuppliersSection()
     judge: JudgeSection = JudgeSection()
     signal: SignalSection = SignalSection()
     pairs: PairsSection = PairsSection()
@@ -62,7 +64,8 @@ class Config(Section):
 
     def at(self, t: int) -> Config:
         """Return the configuration of M_t's data (t from 2), without lists over iterations."""
-        return self.model_copy(update={"pairs": self.pairs.at(t), "signal": self.signal.at(t)})
+        sections = {name: getattr(self, name).at(t) for name in ("suppliers", "signal", "pairs")}
+        return self.model_copy(update=sections)
 
     @model_validator(mode="after")
     def _check(self) -> Config:
@@ -81,6 +84,7 @@ class Config(Section):
         if self.judge.score == "expected" and self.signal.kind == "judge" and self.train.kind == "sft":
             raise ValueError("train.kind=sft needs perfect scores, which judge.score=expected never gives")
         self._check_prompts()
+        self._check_suppliers()
         if self.pairs.weight != "uniform" and (other := set(self.dpo.loss_type) - FUSED_LOSSES):
             raise ValueError(
                 f"pairs.weight={self.pairs.weight}: TRL's loss {min(other)} takes no weights; use losses among "
@@ -114,6 +118,19 @@ class Config(Section):
                 "pairs.weight=margin needs a largest score, and log-ratios (signal.kind=implicit) have none; set "
                 "pairs.weight=uniform"
             )
+
+    def _check_suppliers(self) -> None:
+        suppliers = self.suppliers
+        if suppliers.human and self.prompts.source != "files":
+            raise ValueError(
+                "suppliers.human=true reads the column `response` of prompts from files; set prompts.source=files and "
+                "prompts.files (`seed`: the IFT examples)"
+            )
+        if self.signal.kind == "human" and not suppliers.human:
+            raise ValueError("signal.kind=human prefers human responses; set suppliers.human=true")
+        others = suppliers.hot_per_prompt or suppliers.human or suppliers.model not in (None, "first")
+        if self.candidates.per_prompt < 2 and not others:
+            raise ValueError("candidates.per_prompt=1 gives no pairs, unless suppliers.* add responses; set at least 2")
 
     def _check_judge(self) -> None:
         found = re.fullmatch(r"m([0-9]+)", self.head_to_head.judge)

@@ -34,6 +34,7 @@ Message = dict[str, str]
 Natural = Annotated[int, "0 or more"]
 Outcome = Literal["scored", "missing", "out_of_range", "conflicting"]
 FinishReason = Literal["stop", "length"]
+Source = Literal["own", "hot", "model", "human"]
 Row = TypeVar("Row")
 SYNC_SECONDS = 1.0
 
@@ -71,10 +72,12 @@ class DroppedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One sampled answer: `text` is what was said, `thought` what was thought before (None: nothing).
+    """One answer: `text` is what was said, `thought` what was thought before (None: nothing).
 
     `token_ids` come from the engine, with thoughts and the end token; `logprob` is the sum of theirs, in nats. Where
-    the model began another turn, the answer has the first `answer_tokens` of them (None: all).
+    the model began another turn, the answer has the first `answer_tokens` of them (None: all). `source`: M_t (`own`),
+    M_t at a higher temperature (`hot`), another model (`model`), or a human (`human`). Texts of a human or of a model
+    from outside the run are tokenized, and have no `logprob`.
     """
 
     id: str
@@ -82,11 +85,12 @@ class Candidate:
     index: Natural
     text: str
     token_ids: list[Natural]
-    logprob: float
+    logprob: float | None
     finish_reason: FinishReason
     seed: int
     thought: str | None = None
     answer_tokens: Natural | None = None
+    source: Source = "own"
 
     @property
     def training_token_ids(self) -> list[int] | None:
