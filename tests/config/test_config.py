@@ -220,7 +220,7 @@ WRONG = [
     ("pairs: {min_margin: wide}", ["pairs.min_margin: ", "valid number", "found 'wide'"]),
     ("pairs: {rho: [0.1, 2]}", ["pairs.rho.1: ", "less than or equal to 1"]),
     ("pairs: {rho: []}", ["pairs.rho: ", "at least 1 item"]),
-    ("candidates: {per_prompt: 1}", ["candidates.per_prompt: ", "greater than or equal to 2"]),
+    ("candidates: {per_prompt: 0}", ["candidates.per_prompt: ", "greater than or equal to 1"]),
     ("seed: -1", ["seed: ", "greater than or equal to 0"]),
     ("seed: 2147483648", ["seed: ", "less than 2147483648"]),
     ("iterations: 0", ["iterations: ", "greater than or equal to 1"]),

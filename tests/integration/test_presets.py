@@ -26,7 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 LETTER = {"answer_pattern": r"(?P<answer>\w)"}  # of a model that answers at random
 OWN: dict[str, dict[str, dict[str, Any]]] = {
-    "scpo": {"signal": {**LETTER, "min_votes": [0.3, 0.3]}},
+    "scpo": {"signal": {**LETTER, "min_votes": [0.2, 0.2]}},
     "roirl": {"signal": LETTER},
     "iterative-rpo": {"candidates": {"per_prompt": 24}},
     "sppo": {"eft": {"from": "ranks"}},

@@ -438,3 +438,18 @@ def test_the_reason_names_the_settings_that_are_read(run):
 def test_the_reason_names_no_other_setting(run, word, stage, reason):
     again = stages_to_recompute(run, configuration.load(str(run / "config.yaml"), (word, "sft.batch_size=32")))
     assert again[stage].removesuffix(", sft.batch_size changed: 16 → 32") in (reason, f"{reason}, judge prompt changed")
+
+
+@pytest.mark.parametrize("model", ["base", "previous"])
+def test_another_supplier_changes_its_answers_and_the_candidates(tiny_model, tmp_path, model):
+    run = finished(tmp_path, tiny_model, suppliers={"model": model})
+    other = "previous" if model == "base" else "base"
+    for word in (f"suppliers.model={other}", "suppliers.model_per_prompt=9"):
+        assert changed(run, word)[0] == {"supplied", "candidates"}
+    assert changed(run, "candidates.per_prompt=9")[0] == {"candidates"}
+    assert changed(run, "suppliers.hot_per_prompt=3")[0] == {"candidates"}
+
+
+def test_the_temperature_of_hot_samples_counts_if_there_are_any(tiny_model, tmp_path):
+    run = finished(tmp_path, tiny_model, suppliers={"hot_per_prompt": 2})
+    assert changed(run, "suppliers.hot_temperature=2")[0] == {"candidates"}
