@@ -171,6 +171,7 @@ CHANGES = {
     "prompts.cycle=true": set(),  # only with prompts from files
     "sft.learning_rate=1": {"sft"},
     "sft.ranking_weight=0": {"sft"},
+    "sft.ranking_balance=true": {"sft"},
     "sft.lora={rank: 4}": {"sft"},
     "sft.share_prefixes=false": {"sft"},
     "sft.micro_batch_tokens=99": set(),
