@@ -241,7 +241,8 @@ for command in (*COMMANDS, evaluation, export):
     srlm.add_command(command)
 
 
-def _run(config: Config, run_dir: RunDir) -> None:
+def _run(config: Config, run_dir: RunDir, title: str | None = None) -> None:
+    """Run the loop and print its results; `title` names the run in trackers and on the terminal (None: its name)."""
     from srlm.cli.display import Display, closing_table
     from srlm.cli.log import LoggedDisplay
     from srlm.cli.report_writer import ReportWriter
@@ -255,14 +256,15 @@ def _run(config: Config, run_dir: RunDir) -> None:
     run_dir.environment = environment.record(run_dir.path)
     run_dir.log("started", version=__version__, environment=run_dir.environment)
     terminal = console()
-    curves = open_curves(config.report_to, config.name, run_dir.path, config.model_dump(mode="json", by_alias=True))
+    title = title or config.name
+    curves = open_curves(config.report_to, title, run_dir.path, config.model_dump(mode="json", by_alias=True))
     try:
         with Display(terminal) as display, run_dir.end_logged():
             report = LoggedDisplay(display, run_dir)
             workers = Launcher(run_dir.log_file, report, config)
             workers.supervisor.sizes = run_dir.sizes()
             workers.warm_up()
-            display.say(f"run {config.name}: {config.model.name} to M{config.iterations}, in {run_dir.path}")
+            display.say(f"run {title}: {config.model.name} to M{config.iterations}, in {run_dir.path}")
             if config.model.trust_remote_code:
                 report.note("model.trust_remote_code: Python code shipped with a model runs with your permissions")
             runner = StageRunner(config, run_dir, workers, report, report.set_title, lambda: curves.send(report))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from srlm.config import Config
 
-    RunOne = Callable[[Config, RunDir], None]
+    RunOne = Callable[[Config, RunDir, str], None]
 
 SUMMARY = "summary.json"
 
@@ -29,7 +29,7 @@ SUMMARY = "summary.json"
 def run_seeds(path: Path, config: Config, run_one: RunOne) -> None:
     """Run all seeds and controls in a folder, and print the summary; finished runs are skipped.
 
-    `run_one` runs the loop of one of them. Before the first, everything that can be checked without a model is checked
+    `run_one` runs the loop of one of them, given its configuration, its directory and a title. Before the first, everything that can be checked without a model is checked
     for all of them.
 
     Raises:
@@ -62,7 +62,7 @@ def _run(run: SeedRun, run_one: RunOne) -> None:
     if run.of is not None:
         for note in shared_stages.share(RunDir(run.of), folder):
             terminal.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
-    run_one(run.config, folder)
+    run_one(run.config, folder, f"{run.config.name}-{run.name}")
 
 
 @contextlib.contextmanager
