@@ -64,11 +64,13 @@ def test_finished_runs_are_skipped(path, capsys):
     capsys.readouterr()
     assert run(path, Runs()) == []
     shown = capsys.readouterr().err
-    assert [line for line in shown.splitlines() if line.endswith(": finished")] == [f"{name}: finished" for name in NAMES]
+    assert [line for line in shown.splitlines() if line.endswith(": finished")] == [
+        f"{name}: finished" for name in NAMES
+    ]
 
 
 def test_a_failed_run_is_named_and_resumed(path):
-    with pytest.raises(StageError, match="^seed-1: gate parse_rate: too low$"):
+    with pytest.raises(StageError, match=r"^seed-1: gate parse_rate: too low$"):
         run(path, Runs(fails="seed-1"))
     assert run(path, Runs()) == ["seed-1", "seed-1-control"]
 

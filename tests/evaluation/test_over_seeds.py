@@ -79,7 +79,9 @@ def test_the_test_flips_whole_prompts_in_all_seeds():
     for seed in (0, 1):
         for old, new in zip(before[seed], after[seed], strict=True):
             sums[old.prompt] = sums.get(old.prompt, 0) + new.value - old.value
-    flipped = [abs(sum(s * v for s, v in zip(signs, sums.values(), strict=True))) for signs in product((1, -1), repeat=9)]
+    flipped = [
+        abs(sum(s * v for s, v in zip(signs, sums.values(), strict=True))) for signs in product((1, -1), repeat=9)
+    ]
     expected = sum(value >= abs(sum(sums.values())) for value in flipped) / len(flipped)
     assert change_over_seeds(after, before).p_value == pytest.approx(expected)
 
@@ -96,7 +98,7 @@ def test_a_gain_that_one_of_two_seeds_shows_on_the_same_prompts_is_averaged():
 
 
 def test_a_seed_whose_models_share_too_few_cases_is_left_out():
-    before = {0: cases({"a": 0, "b": 0}), 1: cases({name: 0 for name in "abcde"}), 2: cases({"a": 1})}
+    before = {0: cases({"a": 0, "b": 0}), 1: cases(dict.fromkeys("abcde", 0)), 2: cases({"a": 1})}
     after = {0: cases({"a": 1, "b": 0}), 1: cases({"a": 1, "b": 1})}
     change = change_over_seeds(after, before)
     assert change.spread.by_seed == {0: 0.5}

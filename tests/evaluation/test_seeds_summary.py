@@ -88,7 +88,7 @@ def test_two_seeds_and_their_controls(tmp_path):
     assert last["run_minus_control"]["outcome"] == "better"
     sentence = seeds_conclusion(found)
     assert sentence.startswith(
-        "M2 against M0, over 2 seeds: follows instructions better (85% of 20 prompts, M0 20%, +65.0 points, 95 % interval "
+        "M2 against M0, over 2 seeds: follows instructions better (85% of 20 prompts, M0 20%, +65.0 points, 95 % "
     )
     assert ", by seed +60.0 to +70.0; random control +15.0, better than it: +50.0 points, 95 % interval " in sentence
 

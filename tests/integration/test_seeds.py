@@ -60,7 +60,9 @@ def test_two_seeds_with_controls(tiny_model: str, tmp_path: Path) -> None:
         for t in (2, 3):
             assert 0 < other[f"m{t}/pairs"]["rows"] <= own[f"m{t}/pairs"]["rows"] <= 4
         assert rows(run / "m3" / "candidates.jsonl") != rows(control / "m3" / "candidates.jsonl")
-    assert not (out / "seed-0" / "m1" / "model" / "model.safetensors").samefile(out / "seed-1/m1/model/model.safetensors")
+    assert not (out / "seed-0" / "m1" / "model" / "model.safetensors").samefile(
+        out / "seed-1/m1/model/model.safetensors"
+    )
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     last = summary["measures"]["instructions_followed"]["m3"]
     assert {"run", "control", "run_minus_control"} == set(last)
@@ -78,7 +80,9 @@ def test_two_seeds_with_controls(tiny_model: str, tmp_path: Path) -> None:
 
     before = {path: path.stat().st_mtime_ns for path in out.glob("seed-*/**/*.json*")}
     again = srlm("run", file, "--run-dir", str(out)).stderr
-    assert [line for line in again.splitlines() if line.endswith(": finished")] == [f"{name}: finished" for name in names]
+    assert [line for line in again.splitlines() if line.endswith(": finished")] == [
+        f"{name}: finished" for name in names
+    ]
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
     srlm("redo", str(out / "seed-1"), "m2/pairs")  # what the control shares stays

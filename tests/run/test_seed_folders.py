@@ -53,7 +53,9 @@ def test_a_control_takes_at_most_as_many_pairs(tmp_path):
 
 
 def test_a_control_differs_in_its_signal_and_its_limits_alone(tmp_path):
-    config = build(signal={"kind": "function", "function": "a:b", "max_score": 9.0}, pairs={"keep_truncated": True})
+    config = build(
+        control="none", signal={"kind": "function", "function": "a:b", "max_score": 9.0}, pairs={"keep_truncated": True}
+    )
     changed = configuration.changes(config, control_config(config, tmp_path))
     assert set(changed) == {"signal.kind", "signal.function", "signal.max_score"}
     assert configuration.build(control_config(config, tmp_path).model_dump(mode="json", by_alias=True))
@@ -76,7 +78,7 @@ def test_commands_for_one_run_name_the_runs(tmp_path):
         config_file(tmp_path / "run")
     for name in ("seed-5", "seed-4"):
         RunDir.open(tmp_path / "run" / name, build(seeds=1, control="none"))
-    with pytest.raises(InputError, match="use one of them: seed-4, seed-5$"):
+    with pytest.raises(InputError, match=r"use one of them: seed-4, seed-5$"):
         config_file(tmp_path / "run")
     assert started_runs(tmp_path / "run") == [tmp_path / "run" / name for name in ("seed-4", "seed-5")]
 
@@ -84,10 +86,10 @@ def test_commands_for_one_run_name_the_runs(tmp_path):
 def test_a_folder_of_several_runs_is_no_run_and_the_other_way_round(tmp_path):
     one = build(seeds=1, control="none")
     open_folder(tmp_path / "several", build())
-    with pytest.raises(InputError, match="holds several runs .* use another --run-dir"):
+    with pytest.raises(InputError, match=r"holds several runs .* use another --run-dir"):
         RunDir.open(tmp_path / "several", one)
     RunDir.open(tmp_path / "one", one)
-    with pytest.raises(InputError, match="is the directory of one run.*move it to NEW_DIR/seed-4"):
+    with pytest.raises(InputError, match=r"is the directory of one run.*move it to NEW_DIR/seed-4"):
         open_folder(tmp_path / "one", build())
     with pytest.raises(InputError, match="holds the runs 'run', not 'other'"):
         open_folder(tmp_path / "several", build(name="other"))

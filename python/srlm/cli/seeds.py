@@ -29,8 +29,8 @@ SUMMARY = "summary.json"
 def run_seeds(path: Path, config: Config, run_one: RunOne) -> None:
     """Run all seeds and controls in a folder, and print the summary; finished runs are skipped.
 
-    `run_one` runs the loop of one of them, given its configuration, its directory and a title. Before the first, everything that can be checked without a model is checked
-    for all of them.
+    `run_one` runs the loop of one of them, given its configuration, its directory and a title. Before the first run,
+    everything that can be checked without a model is checked for all of them.
 
     Raises:
         InputError: the configuration or the folder is wrong.

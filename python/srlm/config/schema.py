@@ -43,8 +43,8 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=SEED_LIMIT)] = Field(0, description="Random seed of the whole run.")
     seeds: Count = Field(
         1,
-        description="Number of runs, one after the other: with `seed`, `seed` + 1 and so on, each in a folder of its own "
-        "(`seed-0`, `seed-1` …), with a summary over them at the end.",
+        description="Number of runs, one after the other: with `seed`, `seed` + 1 and so on, each in a folder of its "
+        "own (`seed-0`, `seed-1` …), with a summary over them at the end.",
     )
     control: Literal["none", "random"] = Field(
         "none",
@@ -144,7 +144,9 @@ class Config(Section):
 
     def _check_seeds(self) -> None:
         if self.seed + self.seeds > SEED_LIMIT:
-            raise ValueError(f"seeds={self.seeds}: the last seed must be below 2^31; use a smaller seed, or fewer seeds")
+            raise ValueError(
+                f"seeds={self.seeds}: the last seed must be below 2^31; use a smaller seed, or fewer seeds"
+            )
         if self.control == "none":
             return
         if self.signal.kind == "random":

@@ -5,9 +5,9 @@ on the prompts that were asked. It holds for these seeds. How another seed would
 over the seeds beside it, which with few seeds is no interval.
 
 The unit is the prompt. All cases of a prompt are resampled together: the pairs of its ranked answers, and its results
-in every seed that has it. So with the same prompts in all seeds the mean of each prompt over the seeds is resampled;
-where every seed has prompts of its own (held-out ranked answers are divided with the seed), a prompt counts in the seeds
-that hold it out.
+in every seed that has it. So with the same prompts in all seeds the mean of each prompt over the seeds is resampled.
+Where every seed has prompts of its own (held-out ranked answers are divided with the seed), a prompt counts in the
+seeds that hold it out.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Spread:
 class SeedChange:
     """The mean over seeds of the change from one model to another, in cases that both have.
 
-    `difference` has its interval over `prompts`, for these seeds, and the number of cases in all seeds; `spread` has the
-    change of each seed. `p_value` is that of the exact test of the prompts.
+    `difference` has its interval over `prompts`, for these seeds, and the number of cases in all seeds. `spread` has
+    the change of each seed, `p_value` is that of the exact test of the prompts.
     """
 
     difference: Estimate
@@ -130,13 +130,11 @@ def _paired(later: Sequence[CaseResult], earlier: Sequence[CaseResult]) -> list[
     return shared if len(shared) >= MIN_SHARED * max(len(later), len(before)) else []
 
 
-def _mean_change(
-    top: NDArray[np.float64], below: NDArray[np.float64], rows: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _mean_change(top: NDArray[np.float64], below: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the mean over seeds of each resample's pooled change: indices [R, P] to values [R]."""
     with np.errstate(invalid="ignore"):  # 0 / 0: a resample without a case of some seed
         changes = [of[rows].sum(-1) / cases[rows].sum(-1) for of, cases in zip(top, below, strict=True)]  # S x [R]
-    return np.mean(changes, axis=0)  # type: ignore[no-any-return]
+    return np.mean(changes, axis=0)
 
 
 def equally_long(first: Mapping[str, int], second: Mapping[str, int]) -> set[str]:

@@ -58,13 +58,16 @@ def _part(key: str, found: Mapping[str, Any], last: str, seeds: list[int]) -> st
         return None
     better, worse, either, counted = WORDS[key]
     shown = {"better": better, "worse": worse}.get(change["outcome"], f"not shown to {either}")
-    base = found.get(BASE, {}).get("run")
-    before = f", {display_name(BASE)} {base['result']['mean']:.0%}" if base else ", even 50%"
-    few = f", {len(change['spread']['by_seed'])} seeds" if len(change["spread"]["by_seed"]) < len(seeds) else ""
-    texts = [f"{run['result']['mean']:.0%} {counted.format(change['prompts'])}{before}{few}, {points_text(change)}{_range(change)}"]
-    if (control := _control(found[last])) is not None:
-        texts.append(control)
-    return f"{shown} ({'; '.join(texts)})"
+    base, by_seed = found.get(BASE, {}).get("run"), change["spread"]["by_seed"]
+    texts = [
+        f"{run['result']['mean']:.0%} {counted.format(change['prompts'])}",
+        f"{display_name(BASE)} {base['result']['mean']:.0%}" if base else "even 50%",
+        *([f"{len(by_seed)} of {len(seeds)} seeds"] if len(by_seed) < len(seeds) else []),
+        points_text(change),
+        *([f"by seed {points(change['spread']['low'])} to {points(change['spread']['high'])}"] * (len(by_seed) > 1)),
+    ]
+    control = _control(found[last])
+    return f"{shown} ({', '.join(texts)}{'' if control is None else f'; {control}'})"
 
 
 def _control(model: Mapping[str, Any]) -> str | None:
@@ -88,9 +91,3 @@ def points_text(change: Mapping[str, Any]) -> str:
 def points(value: float) -> str:
     """Return a difference of shares in percentage points with its sign; what rounds to zero has a plus."""
     return f"{round(100 * value, 1) + 0.0:+.1f}"
-
-
-def _range(change: Mapping[str, Any]) -> str:
-    """Return the range of the seeds' changes."""
-    spread = change["spread"]
-    return "" if len(spread["by_seed"]) == 1 else f", by seed {points(spread['low'])} to {points(spread['high'])}"

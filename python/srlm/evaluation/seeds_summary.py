@@ -131,9 +131,7 @@ def _lengths(run: RunDir, model: str, stem: str) -> tuple[dict[str, int], dict[s
     """
     rows = [_responses(run, name, stem) for name in (model, BASE)]
     in_tokens = all(row.thought is None for each in rows for row in each.values())
-    lengths = [
-        {prompt: _tokens(row) if in_tokens else len(row.text) for prompt, row in each.items()} for each in rows
-    ]
+    lengths = [{prompt: _tokens(row) if in_tokens else len(row.text) for prompt, row in each.items()} for each in rows]
     return lengths[0], lengths[1]
 
 

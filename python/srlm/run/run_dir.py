@@ -212,8 +212,8 @@ class RunDir:
         self.log("finished", stage=name, seconds=times["seconds"], rows=result.get("rows"))
 
     def adopt(self, entries: dict[str, dict[str, Any]]) -> None:
-        """Record stages that another run has finished, and whose files this directory has now, before its own."""
-        self._manifest = {**entries, **self._manifest}
+        """Record stages that another run has finished, and whose files this directory has now."""
+        self._manifest = {**self._manifest, **entries}
         self._started = {name: record for name, record in self._started.items() if name not in entries}
         self._write_manifest()
         self._write_started()

@@ -68,7 +68,9 @@ def share(run: RunDir, control: RunDir) -> list[str]:
     What the control had of these stages is archived with its dependents. The manifest is written last, so a crash in
     between leaves links that the next call completes.
     """
-    notes = [note for name, entry in stages_to_share(run, control).items() for note in _make_room(name, entry, run, control)]
+    notes = [
+        note for name, entry in stages_to_share(run, control).items() for note in _make_room(name, entry, run, control)
+    ]
     taken = stages_to_share(run, control)  # again: dependents were archived too
     for name, entry in taken.items():
         for path in archive.stage_paths(name, entry):
