@@ -43,8 +43,7 @@ def run_seeds(path: Path, config: Config, run_one: RunOne) -> None:
     with lock.held(path):
         config = seed_folders.with_common_date(path, config)
         seed_folders.open_folder(path, config)
-        for number in range(len(seed_runs(path, config))):
-            run = seed_runs(path, config)[number]  # a control's limits come from the run before it
+        for run in seed_folders.iter_seed_runs(path, config):
             with lock.held(run.path), _named(run):
                 _run(run, run_one)
         write_summary(path, config)
@@ -71,7 +70,8 @@ def _named(run: SeedRun) -> Iterator[None]:
     try:
         yield
     except (InputError, StageError) as error:
-        raise type(error)(f"{run.name}: {error}") from error
+        kind = InputError if isinstance(error, InputError) else StageError
+        raise kind(f"{run.name}: {error}") from error
 
 
 def summarize_seeds(path: Path, config: Config) -> dict[str, Any]:

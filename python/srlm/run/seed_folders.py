@@ -21,6 +21,7 @@ from srlm.run.lock import LOCK
 from srlm.run.run_dir import CONFIG, SEEDS, read_manifest, with_date
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from srlm.config import Config
@@ -65,18 +66,21 @@ def started_runs(path: Path) -> list[Path]:
 
 
 def seed_runs(path: Path, config: Config) -> list[SeedRun]:
-    """Return the runs of a folder in the order in which they run: a seed's run, then its control.
+    """Return what `iter_seed_runs` yields."""
+    return list(iter_seed_runs(path, config))
 
-    A control's limits on pairs come from the manifest of its run, as far as that has pairs.
+
+def iter_seed_runs(path: Path, config: Config) -> Iterator[SeedRun]:
+    """Yield the runs of a folder in the order in which they run: a seed's run, then its control.
+
+    A control's limits on pairs come from the manifest that its run has when the control is reached.
     """
-    found = []
     for seed in range(config.seed, config.seed + config.seeds):
         folder = path / f"seed-{seed}"
         own = config.model_copy(update={"seed": seed, "seeds": 1, "control": "none"})
-        found.append(SeedRun(folder, seed, own))
+        yield SeedRun(folder, seed, own)
         if config.control == "random":
-            found.append(SeedRun(path / f"{folder.name}-control", seed, control_config(own, folder), folder))
-    return found
+            yield SeedRun(path / f"{folder.name}-control", seed, control_config(own, folder), folder)
 
 
 def control_config(config: Config, run: Path) -> Config:
