@@ -100,6 +100,14 @@ def test_a_gain_that_the_control_has_too(tmp_path):
     assert "; random control +55.0, not shown to differ from it: +5.0 points, " in sentence
 
 
+def test_a_control_that_is_not_finished(tmp_path):
+    controls = {0: (4, 6, 5), 1: (4, 6)}
+    sentence = seeds_conclusion(summarize(with_controls(tmp_path, {0: (4, 6, 16), 1: (4, 6, 16)}, controls), 2))
+    assert "over 2 seeds: " in sentence
+    assert "; random control +5.0, better than it: +55.0 points, " in sentence
+    assert sentence.endswith(", 1 of 2 seeds).")
+
+
 def test_a_loss(tmp_path):
     sentence = seeds_conclusion(summarize(with_controls(tmp_path, {0: (14, 6, 2)}, {0: (14, 6, 14)}), 2))
     assert "follows instructions worse (" in sentence

@@ -140,17 +140,20 @@ def replay(run_dir: Path) -> None:
 
     Checks that files are as their stages left them, and that ids, scores, pairs and wins are consistent.
     """
+    from dataclasses import replace
+
     from srlm import replay as replays
     from srlm.run.seed_folders import has_several, started_runs
 
-    folders = started_runs(run_dir) if has_several(run_dir) else [run_dir]
-    checks = []
-    for folder in folders:
-        prefix = "" if folder == run_dir else f"{folder.name}/"
-        for check in replays.replay(folder):
-            checks.append(check)
-            result = "WRONG" if check.problems else "ok" if check.checked else "not checked"
-            click.echo(f"{result:11} {prefix}{check.name}, {check.rows} rows")
+    several = has_several(run_dir)
+    checks = [
+        replace(check, name=f"{folder.name}/{check.name}") if several else check
+        for folder in (started_runs(run_dir) if several else [run_dir])
+        for check in replays.replay(folder)
+    ]
+    for check in checks:
+        result = "WRONG" if check.problems else "ok" if check.checked else "not checked"
+        click.echo(f"{result:11} {check.name}, {check.rows} rows")
     if problems := replays.problem_lines(checks):
         raise StageError("; ".join(problems))
 

@@ -78,7 +78,9 @@ def _control(model: Mapping[str, Any]) -> str | None:
     shown = {"better": "better than it", "worse": "worse than it"}
     outcome = shown.get(difference["outcome"], "not shown to differ from it")
     own = f"random control {points(change['difference']['value'])}"
-    return f"{own}, {outcome}: {points_text(difference)}"
+    by_seed, of_run = difference["spread"]["by_seed"], model["run"]["change"]["spread"]["by_seed"]
+    few = f", {len(by_seed)} of {len(of_run)} seeds" if len(by_seed) < len(of_run) else ""
+    return f"{own}, {outcome}: {points_text(difference)}{few}"
 
 
 def points_text(change: Mapping[str, Any]) -> str:

