@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from srlm import progress
 from srlm.errors import InputError
-from srlm.rows.atomic_file import atomic_write
+from srlm.rows.atomic_file import atomic_write, own_copy
 from srlm.rows.checks import row_problem
 from srlm.rows.json_lines import FIX_LINE, iter_objects
 
@@ -395,6 +395,7 @@ class RowWriter:
 
     def __init__(self, path: Path, rows: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        own_copy(path)
         self._path, self._rows = path, rows
         self._synced = time.monotonic()
         # A lone surrogate is written as its JSON escape, which decodes to the same string.

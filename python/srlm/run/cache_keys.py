@@ -107,13 +107,14 @@ def unused_supplier_keys(suppliers: SuppliersSection) -> tuple[str, ...]:
 
 
 def unused_pairing_keys(pairs: PairsSection) -> tuple[str, ...]:
-    """Return the keys that only other pairing methods than the configured one use."""
+    """Return the keys that only other pairing methods than the configured one use, and a limit that is not set."""
     methods = {
         "pairs.rho": ("length_controlled",),
         "pairs.top_k": ("top_bottom",),
         "pairs.max_per_prompt": ("margin", "top_bottom"),
     }
-    return tuple(key for key, using in methods.items() if pairs.method not in using)
+    unlimited = ("pairs.max_count",) if pairs.max_count is None else ()
+    return (*unlimited, *(key for key, using in methods.items() if pairs.method not in using))
 
 
 def explain_changes(changes: dict[str, str], inputs: list[str]) -> tuple[dict[str, str], list[str]]:
