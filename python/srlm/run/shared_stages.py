@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from srlm.run.run_dir import RunDir
 
 SHARED_FOLDERS = ("seed", BASE, SFT_BASELINE, "m1")
-SHARED_STAGES = frozenset({"m2/file_prompts", "m2/prompts", "m2/candidates"})
+SHARED_STAGES = frozenset({"m2/file_prompts", "m2/prompts", "m2/supplied", "m2/candidates"})
 # Errors of file systems that cannot link these two files: they are copied.
 NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
 SAME = ("cache_key", "sha256")  # fields of a manifest entry that say what its files contain
