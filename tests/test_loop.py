@@ -132,3 +132,57 @@ def test_ranked_answers_are_read_under_m0_and_every_later_model(tiny_model, tmp_
     assert jobs(launcher) == [ORDER[0], ["m0/implicit_preferences"], ["m1/sft"], evaluated, ["m1/implicit_preferences"]]
     assert (works[1].folder, works[1].base) == (tiny_model, None)
     assert (works[4].folder, works[4].base) == (str(tmp_path / "run" / "m1" / "model"), works[1].file)
+
+
+def without_pairs(loop, t):
+    """Stands in for `Loop.build_pairs`: the files of scripted workers are empty."""
+    file = loop.run_dir.file(t, "pairs.jsonl")
+    assert not loop.runner.is_done(f"m{t}/pairs", file, {}, (f"m{t}/verdicts",))
+    file.write_text("", encoding="utf-8")
+    loop.runner.finish(f"m{t}/pairs", {"rows": 0})
+
+
+NO_EVALUATION = {
+    "evaluate": {"base": False, "judge_prompts": 0},
+    "head_to_head": {"prompts": 0},
+    "eft": {"from": "ranks"},
+}
+
+
+@pytest.fixture
+def data_jobs(tiny_model, tmp_path, monkeypatch):
+    """The jobs of a run that generate data, as the stages and the model's folder, relative to the run."""
+
+    def found(**sections):
+        monkeypatch.setattr(Loop, "build_pairs", without_pairs)
+        works = run(tmp_path / "run", tiny_model, ScriptedLauncher(), **sections, **NO_EVALUATION)
+        data = [work for work in works if isinstance(work, Generate)]
+        return [
+            ([task.name for task in work.tasks], work.folder.removeprefix(f"{tmp_path}/run/")) for work in data
+        ], data
+
+    return found
+
+
+@pytest.mark.parametrize("supplier", ["base", "first", "previous", "outside"])
+def test_another_model_answers_between_two_jobs_of_m_t(data_jobs, tiny_model, supplier):
+    name = tiny_model if supplier == "outside" else supplier
+    found, works = data_jobs(iterations=3, suppliers={"model": name})
+    scored = [[f"m{t}/candidates", f"m{t}/verdicts"] for t in (2, 3)]
+    for_m2 = [
+        (["m2/prompts"], "m1/model"),
+        (["m2/supplied"], tiny_model),
+        (scored[0], "m1/model"),
+    ]
+    if supplier == "first":  # M1 itself answers
+        for_m2 = [(["m2/prompts", *scored[0]], "m1/model")]
+    earlier = "m1/model" if supplier in ("first", "previous") else tiny_model
+    assert found == [*for_m2, (["m3/prompts"], "m2/model"), (["m3/supplied"], earlier), (scored[1], "m2/model")]
+    templates = {work.config.model.chat_template for work in works if work.tasks[0].name.endswith("supplied")}
+    assert templates == ({None} if supplier == "outside" else {"plain"})  # a model from outside has its own
+
+
+def test_with_a_fixed_prompt_writer_m_t_is_loaded_once(data_jobs, tiny_model):
+    found, _ = data_jobs(iterations=2, prompts={"model": tiny_model}, suppliers={"model": "previous"})
+    scored = ["m2/candidates", "m2/verdicts"]
+    assert found == [(["m2/prompts"], tiny_model), (["m2/supplied"], tiny_model), (scored, "m1/model")]

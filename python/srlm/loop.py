@@ -23,18 +23,18 @@ from srlm.evaluation.baselines import has_sft_baseline
 from srlm.judge_data.registry import judge_data_of
 from srlm.judge_data.stage_names import JUDGEMENT_PAIRS, stages_of
 from srlm.progress import count_lines
-from srlm.rows.records import Prompt, RankedAnswers, Verdict, read_rows, write_rows
+from srlm.rows.records import Example, Prompt, RankedAnswers, Verdict, read_rows, write_rows
 from srlm.run import stage_inputs
 from srlm.run.model_names import SFT_BASELINE, display_name, iteration, model_name
 from srlm.run.stage_runner import data_seed
 from srlm.signals.registry import signal_of
 from srlm.signals.stage_names import stage_of
-from srlm.stages import eft, pairs, prompt_files, prompt_sources, seed_sets
+from srlm.stages import eft, pairs, prompt_files, prompt_sources, seed_sets, suppliers
 from srlm.workers.jobs import Generate, Train, model_card
-from srlm.workers.tasks import CandidatesTask, JudgementsTask, PromptsTask, Task
+from srlm.workers.tasks import CandidatesTask, JudgementsTask, PromptsTask, SuppliedTask, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from srlm.config import Config
@@ -150,13 +150,14 @@ class Loop:
             if self.run_dir.entry(f"seed/{name}") is not None:
                 texts += [row.text for row in read_rows(self.run_dir.seed(f"{name}.jsonl"), Prompt)]
         rows = prompt_files.slice_for(t, self._file_prompts, config.prompts, texts, config.seed)
-        if not self.runner.is_done(f"m{t}/file_prompts", file, {"prompts.files": [row.id for row in rows]}):
+        if not self.runner.is_done(f"m{t}/file_prompts", file, {"prompts.files": prompt_files.content_ids(rows)}):
             write_rows(file, rows)
             self.runner.finish(f"m{t}/file_prompts", {"rows": len(rows)})
 
     @cached_property
     def _file_prompts(self) -> list[Prompt]:
-        return prompt_files.read_prompt_files(self.config.prompts.files)
+        ift = self.run_dir.seed("ift.jsonl")
+        return prompt_files.read_prompt_files(self.config.prompts.files, lambda: read_rows(ift, Example))
 
     def generate(self, t: int) -> None:
         """Load M_t once: evaluate it, and generate prompts, candidates and their scores for M_t+1."""
@@ -164,22 +165,38 @@ class Loop:
         last = t == self.config.iterations
         tasks = [*self.evaluation.tasks(t), *([] if last else self._generation_tasks(t + 1))]
         tasks += [*self.evaluation.own_comparisons(t), *([] if last else self._judge_data_tasks(t + 1))]
-        other = prompt_sources.writer(self.config.prompts)
-        if other is not None and not last:
-            name = f"m{t + 1}/prompts"
-            writer, tasks = [[task for task in tasks if (task.name == name) is own] for own in (True, False)]
-            if writer:
-                folder = self.runner.resolve(other, None)
-                config = schedule.other_model(self.config)
-                self.runner.launch(Generate(config, folder, data_seed(self.config, t + 1), tuple(writer)))
-        if tasks:
-            folder = str(self.run_dir.model(t))
-            self.runner.launch(Generate(self.config, folder, data_seed(self.config, t + 1), tuple(tasks)))
+        for model, config, some in self._by_model(t, tasks):
+            folder = self.runner.resolve(model, None) if isinstance(model, str) else self._folder(model)
+            self.runner.launch(Generate(config, folder, data_seed(self.config, t + 1), tuple(some)))
+
+    def _by_model(self, t: int, tasks: Sequence[Task]) -> list[tuple[int | str, Config, list[Task]]]:
+        """Divide tasks by the model that runs them: M_t, unless others write its prompts or answer them as well."""
+        config, writer = self.config.at(t + 1), prompt_sources.writer(self.config.prompts)
+        prompts, supplied = f"m{t + 1}/prompts", f"m{t + 1}/supplied"
+        jobs: list[tuple[int | str, Config, list[Task]]] = []
+        own: list[Task] = []
+        for task in tasks:
+            if task.name == prompts and writer is not None:
+                jobs.append((writer, schedule.other_model(config), [task]))
+            elif task.name == supplied:
+                if any(before.name == prompts for before in own):  # M_t is loaded twice
+                    jobs.append((t, config, own))
+                    own = []
+                outside, run_model = (
+                    suppliers.other_model(config.suppliers),
+                    suppliers.run_model(config.suppliers, t + 1),
+                )
+                supplier = run_model if outside is None else outside
+                jobs.append((supplier or 0, config if outside is None else schedule.other_model(config), [task]))
+            else:
+                own.append(task)
+        return [*jobs, *([(t, config, own)] if own else [])]
 
     def _generation_tasks(self, t: int) -> list[Task]:
         """Return the stages of M_t's data that are not done yet."""
         prompts, candidates, dropped = self._files(t, "prompts", "candidates", "prompts_dropped")
-        config, policy, signal = self.config, self.runner.training_stage(t - 1), signal_of(self.config.at(t))
+        config, policy = self.config.at(t), self.runner.training_stage(t - 1)
+        signal, supplied = signal_of(config), self._supplied_file(t)
         writer, known = prompt_sources.writer(config.prompts), stage_inputs.known_prompts(config, self.run_dir, t)
         given = self.run_dir.file(t, "file_prompts.jsonl") if prompt_sources.from_files(config.prompts) else None
         seeds = ("seed/ift", *known, *([f"m{t}/file_prompts"] if given else []))
@@ -192,10 +209,11 @@ class Loop:
                 stage_inputs.prompts(config, None if writer is None else self.runner.local_weights(writer)),
                 (*seeds, policy) if writer is None else seeds,
             ),
+            *([self._supplied_stage(t, prompts, supplied)] if supplied is not None else []),
             (
-                CandidatesTask(f"m{t}/candidates", prompts, candidates),
+                CandidatesTask(f"m{t}/candidates", prompts, candidates, supplied),
                 stage_inputs.candidates(config),
-                (f"m{t}/prompts", policy),
+                (f"m{t}/prompts", *([f"m{t}/supplied"] if supplied is not None else []), policy),
             ),
             (
                 signal.task(scores, prompts, candidates, self._scores_file(t)),
@@ -218,6 +236,16 @@ class Loop:
             for stage in stages
             if not self.runner.is_done(stage.task.name, stage.task.file, stage.inputs, stage.depends_on)
         ]
+
+    def _supplied_stage(self, t: int, prompts: Path, file: Path) -> tuple[Task, dict[str, Any], tuple[str, ...]]:
+        """Return the stage of the answers of `suppliers.model`, its inputs and what it depends on."""
+        config = self.config.at(t)
+        outside, model = suppliers.other_model(config.suppliers), suppliers.run_model(config.suppliers, t)
+        inputs = stage_inputs.supplied(config, None if outside is None else self.runner.local_weights(outside))
+        if model == 0:
+            inputs |= self.runner.base_inputs()
+        trained = (self.runner.training_stage(model),) if model else ()
+        return SuppliedTask(f"m{t}/supplied", prompts, file), inputs, (f"m{t}/prompts", *trained)
 
     def score(self, t: int) -> None:
         """Score the answers for M_t's data, where the signal needs no engine."""
@@ -323,6 +351,9 @@ class Loop:
 
     def _training_file(self, t: int) -> Path:
         return self.run_dir.file(t, "positives.jsonl" if self._by_sft else "pairs.jsonl")
+
+    def _supplied_file(self, t: int) -> Path | None:
+        return self.run_dir.file(t, "supplied.jsonl") if self.config.at(t).suppliers.model is not None else None
 
     def _scores_file(self, t: int) -> Path:
         return self.run_dir.file(t, f"{stage_of(self.config.signal.kind)}.jsonl")

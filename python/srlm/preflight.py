@@ -10,7 +10,7 @@ from srlm.evaluation import schedule
 from srlm.models import fit, registry, shape
 from srlm.rows.json_lines import read_bytes
 from srlm.signals.registry import signal_of
-from srlm.stages import judge_prompt, prompt_files, seed_sets
+from srlm.stages import judge_prompt, prompt_files, seed_sets, suppliers
 from srlm.stages.prompt_sources import from_files
 
 if TYPE_CHECKING:
@@ -26,28 +26,30 @@ def preflight(config: Config) -> None:
             the signal reads; or a loss cannot take the signal's scores.
     """
     judge_prompt.check(config.judge)
-    _check_signal(config)
-    seed_sets.load(config.seed_data, config.seed)
+    _check_signal(config, seed_sets.load(config.seed_data, config.seed))
     if config.launch.accelerate_config is not None:
         read_bytes(Path(config.launch.accelerate_config))
     if config.model.chat_template is not None:
         registry.read_chat_template(config.model.chat_template)
-    for name in (config.model.name, config.prompts.model):
+    for name in (config.model.name, config.prompts.model, suppliers.other_model(config.suppliers)):
         if name is not None and (registry.is_local(name) or registry.is_path(name)):
             found = shape.read_shape(registry.resolve(name))
-            fit.check_room(config, found, f"the model {name!r}", only_prompts=name != config.model.name)
+            only_prompts = name == config.prompts.model != config.model.name
+            fit.check_room(config, found, f"the model {name!r}", only_prompts=only_prompts)
     schedule.preflight(config)
 
 
-def _check_signal(config: Config) -> None:
+def _check_signal(config: Config, seeds: seed_sets.SeedSets) -> None:
     """Check the signal, the prompts from files that it reads, and the loss that takes its scores."""
     signal, prompts = signal_of(config.at(2)), config.prompts
-    rows = prompt_files.read_prompt_files(prompts.files) if prompts.files else []
+    rows = prompt_files.read_prompt_files(prompts.files, lambda: seeds.ift) if prompts.files else []
     if config.signal.kind == "rules" and not from_files(prompts):
         raise InputError(
             "signal.kind=rules reads instructions or answers from the rows of prompts, which self-written ones lack; "
             "set prompts.source=files and prompts.files"
         )
+    if config.suppliers.human:
+        suppliers.check_human(rows)
     signal.check(rows)
     if rows:
         count = from_files(prompts)

@@ -48,7 +48,9 @@ PRESETS = {
     "roirl",
     "scpo",
     "self-taught",
+    "spin",
     "sppo",
+    "temporal",
 }  # of papers; the user names a model
 
 
@@ -211,12 +213,16 @@ WRONG = [
     ("sft: {lora: {rank: 0}}", ["sft.lora.rank: ", "greater than or equal to 1"]),
     ("pairs: {min_margin: -1}", ["pairs.min_margin: ", "greater than or equal to 0"]),
     ("pairs: {min_margin: [0, -1]}", ["pairs.min_margin.1: ", "greater than or equal to 0", "found -1"]),
+    ("suppliers: {human: true}", ["suppliers.human=true reads the column `response`", "set prompts.source=files"]),
+    ("signal: {kind: human}", ["signal.kind=human prefers human responses; set suppliers.human=true"]),
+    ("candidates: {per_prompt: 1}", ["candidates.per_prompt=1 gives no pairs", "set at least 2"]),
+    ("candidates: {per_prompt: 1}\nsuppliers: {model: first}", ["candidates.per_prompt=1 gives no pairs"]),
     ("pairs: {max_count: 0}", ["pairs.max_count: ", "greater than or equal to 1", "found 0"]),
     ("pairs: {max_count: [9, null]}", ["pairs.max_count.1: ", "valid integer"]),
     ("pairs: {min_margin: wide}", ["pairs.min_margin: ", "valid number", "found 'wide'"]),
     ("pairs: {rho: [0.1, 2]}", ["pairs.rho.1: ", "less than or equal to 1"]),
     ("pairs: {rho: []}", ["pairs.rho: ", "at least 1 item"]),
-    ("candidates: {per_prompt: 1}", ["candidates.per_prompt: ", "greater than or equal to 2"]),
+    ("candidates: {per_prompt: 0}", ["candidates.per_prompt: ", "greater than or equal to 1"]),
     ("seed: -1", ["seed: ", "greater than or equal to 0"]),
     ("seed: 2147483648", ["seed: ", "less than 2147483648"]),
     ("iterations: 0", ["iterations: ", "greater than or equal to 1"]),

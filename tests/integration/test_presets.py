@@ -27,10 +27,12 @@ SMALL: dict[str, dict[str, Any]] = {
 UNMEASURED = ("evaluate.base=false", "evaluate.implicit_preferences=false", "evaluate.judge_prompts=1")
 LETTER = {"answer_pattern": r"(?P<answer>\w)"}  # of a model that answers at random
 OWN: dict[str, dict[str, dict[str, Any]]] = {
-    "scpo": {"signal": {**LETTER, "min_votes": [0.3, 0.3]}},
+    "scpo": {"signal": {**LETTER, "min_votes": [0.2, 0.2]}},
     "roirl": {"signal": LETTER},
     "iterative-rpo": {"candidates": {"per_prompt": 24}},
     "sppo": {"eft": {"from": "ranks"}},
+    "spin": {"candidates": {"per_prompt": 1}},
+    "temporal": {"eft": {"from": "ranks"}, "judge": {"justify": False, "score": "expected"}},
 }
 
 
@@ -43,7 +45,7 @@ def preset(name: str, model: str, folder: Path, **own: dict[str, Any]) -> str:
     values["seed_data"] = {**given["seed_data"], **values.get("seed_data", {})}
     for section, small in {**SMALL, **own}.items():
         values[section] = {**values.get(section, {}), **SMALL.get(section, {}), **small}
-    if values["prompts"].get("source") == "files":
+    if values["prompts"].get("files") not in (None, ["seed"]):
         values["prompts"]["files"] = given["prompts"]["files"]
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
@@ -119,7 +121,7 @@ def test_self_taught(tiny_model: str, tmp_path: Path) -> None:
     assert srlm("status", str(run)).stdout.count("done") == len(manifest)
 
 
-@pytest.mark.parametrize("name", ["iterative-rpo", "scpo", "roirl", "cream", "sppo", "dice"])
+@pytest.mark.parametrize("name", ["iterative-rpo", "scpo", "roirl", "cream", "sppo", "dice", "spin", "temporal"])
 def test_preset(tiny_model: str, tmp_path: Path, name: str) -> None:
     own = OWN.get(name, {})
     if name == "iterative-rpo":  # a word that a random model says now and then: one letter

@@ -235,6 +235,15 @@ def test_equal_answers_and_unusable_ones_are_not_judged(tmp_path, tiny_tokenizer
         assert [row.prompt for row in read_both(tmp_path, config, 1)] == [THIRD]
 
 
+def test_only_own_answers_are_the_better_ones(tmp_path, tiny_tokenizer):
+    given = data(tmp_path)
+    write_rows(tmp_path / "candidates.jsonl", [replace(given[1], source="hot"), *given[2:]])
+    _, _, verdicts = run(tmp_path, Model(tiny_tokenizer))
+    judged = {row.candidate_id for row in verdicts}
+    assert given[2].id in judged
+    assert given[1].id not in judged
+
+
 def test_rows_that_were_changed_are_found(tmp_path, tiny_tokenizer):
     data(tmp_path)
     run(tmp_path, Model(tiny_tokenizer))

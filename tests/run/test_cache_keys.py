@@ -142,6 +142,9 @@ CHANGES = {
     "judge.samples=9": JUDGED,
     "judge.temperature=0.1": JUDGED,
     "judge.top_p=0.1": JUDGED,
+    "suppliers.hot_per_prompt=2": {"candidates"},
+    "suppliers.hot_temperature=2": set(),  # only with suppliers that use them
+    "suppliers.model_per_prompt=2": set(),
     "judge.max_tokens=9": JUDGED,
     "judge.justify=false": {*JUDGED, "eft_train"},
     "judge.score=expected": {"judge_held_out", "pairs"},
@@ -178,6 +181,7 @@ CHANGES = {
     "prompts.cycle=true": set(),  # only with prompts from files
     "sft.learning_rate=1": {"sft"},
     "sft.ranking_weight=0": {"sft"},
+    "sft.ranking_balance=true": {"sft"},
     "sft.lora={rank: 4}": {"sft"},
     "sft.share_prefixes=false": {"sft"},
     "sft.micro_batch_tokens=99": set(),
@@ -201,6 +205,8 @@ CHANGES = {
     "head_to_head.max_tokens=9": COMPARED,
     "endpoint.base_url=http://localhost/v1": set(),  # only if it judges
     "iterations=3": set(),
+    "seeds=3": set(),
+    "control=random": set(),
     "report_to=[tensorboard]": set(),
     "launch.processes=2": set(),
     "gates.parse_rate=0.9": set(),
@@ -215,6 +221,7 @@ BY_CONTENT = {"seed_data.ift", "seed_data.eft", "model.name", "model.revision", 
 BY_CONTENT |= {"judge.prompt_file", "head_to_head.prompt_file", "evaluate.preferences", "evaluate.instructions"}
 ELSEWHERE = {"judge.score_pattern", "endpoint.model", "dpo.simpo_gamma"}  # below
 ELSEWHERE |= {"signal.kind", "signal.function", "signal.max_score"}  # in the tests of the signals
+ELSEWHERE |= {"suppliers.model", "suppliers.human"}  # in the tests of the suppliers
 WHOLE_SECTIONS = ("sft.", "dpo.", "prompts.")  # one key represents the others
 
 
@@ -485,3 +492,18 @@ def test_the_reason_names_the_settings_that_are_read(run):
 def test_the_reason_names_no_other_setting(run, word, stage, reason):
     again = stages_to_recompute(run, configuration.load(str(run / "config.yaml"), (word, "sft.batch_size=32")))
     assert again[stage].removesuffix(", sft.batch_size changed: 16 → 32") in (reason, f"{reason}, judge prompt changed")
+
+
+@pytest.mark.parametrize("model", ["base", "previous"])
+def test_another_supplier_changes_its_answers_and_the_candidates(tiny_model, tmp_path, model):
+    run = finished(tmp_path, tiny_model, suppliers={"model": model})
+    other = "previous" if model == "base" else "base"
+    for word in (f"suppliers.model={other}", "suppliers.model_per_prompt=9"):
+        assert changed(run, word)[0] == {"supplied", "candidates"}
+    assert changed(run, "candidates.per_prompt=9")[0] == {"candidates"}
+    assert changed(run, "suppliers.hot_per_prompt=3")[0] == {"candidates"}
+
+
+def test_the_temperature_of_hot_samples_counts_if_there_are_any(tiny_model, tmp_path):
+    run = finished(tmp_path, tiny_model, suppliers={"hot_per_prompt": 2})
+    assert changed(run, "suppliers.hot_temperature=2")[0] == {"candidates"}

@@ -22,6 +22,8 @@ def candidates(row, *texts, **fields):
 def build(kind, *, method="best_worst", train="dpo", **signal):
     signal = {"kind": kind, **signal}
     values = {"model": {"name": "m"}, "signal": signal, "pairs": {"method": method}, "train": {"kind": train}}
+    if kind == "human":
+        values |= {"suppliers": {"human": True}, "prompts": {"source": "files", "files": ["seed"]}}
     return configuration.build(values)
 
 

@@ -1,5 +1,7 @@
 """Votes: ScPO's selection, thresholds over iterations, and the winners of fine-tuning on the majority."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from srlm.rows.records import Score, write_rows
@@ -25,6 +27,16 @@ def test_votes_are_shares_of_all_answers():
     assert [each.answer for each in found] == ["4", "4", "5", None, "4", "5", "3", None]
     assert found[0].detail == "3 of 8 votes"
     assert found[3].detail == "no final answer"
+
+
+def test_only_own_answers_vote(tmp_path):
+    hot = [replace(row, id=f"hot{row.id}", source="hot") for row in candidates(ROW, "5", "5", "5", "6")]
+    given = [*candidates(ROW, "4", "4", "5", "?"), *hot]
+    found = signal_of(build("majority")).score_prompt(ROW, given, 0)
+    assert [each.score for each in found] == [0.5, 0.5, 0.25, 0.0, 0.25, 0.25, 0.25, 0.0]
+    ((chosen, rejected),) = select(tmp_path, [ROW], given)
+    assert chosen == "4"
+    assert rejected in {"?", "6"}
 
 
 def test_the_majority_against_the_fewest_votes(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 from srlm.config import PromptsSection
 from srlm.errors import InputError
-from srlm.rows.records import Prompt, read_rows, write_rows
+from srlm.rows.records import Example, Prompt, content_id, read_rows, write_rows
 from srlm.stages import prompt_files
 from srlm.stages.prompt_sources import from_files, writer
 
@@ -20,14 +20,16 @@ def file(tmp_path):
     return write
 
 
+def read(*names, ift=()):
+    return prompt_files.read_prompt_files(names, lambda: ift)
+
+
 def section(**values):
     return PromptsSection(**{"source": "files", "files": ["f"], "count": 4, **values})
 
 
 def test_columns_are_kept(file, tmp_path):
-    rows = prompt_files.read_prompt_files(
-        [file({"prompt": "One?", "answer": 3, "kwargs": [{"n": None}]}, {"prompt": "Two?"})]
-    )
+    rows = read(file({"prompt": "One?", "answer": 3, "kwargs": [{"n": None}]}, {"prompt": "Two?"}))
     assert [(row.text, row.columns, row.source) for row in rows] == [
         ("One?", {"answer": 3, "kwargs": [{"n": None}]}, "file"),
         ("Two?", None, "file"),
@@ -37,8 +39,8 @@ def test_columns_are_kept(file, tmp_path):
 
 
 def test_repeated_rows_count_once(file):
-    rows = prompt_files.read_prompt_files(
-        [file({"prompt": "One?", "a": 1}, {"prompt": "One?", "a": 1}), file({"prompt": "One?", "a": 1}, name="q.jsonl")]
+    rows = read(
+        file({"prompt": "One?", "a": 1}, {"prompt": "One?", "a": 1}), file({"prompt": "One?", "a": 1}, name="q.jsonl")
     )
     assert len(rows) == 1
 
@@ -55,7 +57,7 @@ def test_repeated_rows_count_once(file):
 )
 def test_wrong_files(file, rows, part):
     with pytest.raises(InputError) as error:
-        prompt_files.read_prompt_files([file(*rows)])
+        read(file(*rows))
     assert part in str(error.value)
     assert "p.jsonl" in str(error.value)
 
@@ -99,3 +101,25 @@ def test_another_model_writes_only_where_something_is_written():
     assert writer(PromptsSection(model="big")) == "big"
     assert writer(section(model="big")) is None
     assert writer(section(model="big", self_instruct_share=0.5)) == "big"
+
+
+def example(text, answer, before=()):
+    prompt = [*before, {"role": "user", "content": text}]
+    return Example(content_id("example", prompt, answer), prompt, [{"role": "assistant", "content": answer}])
+
+
+def test_the_seed_is_a_source(file):
+    several_turns = example("Three?", "3", before=[{"role": "user", "content": "Hi"}])
+    ift = [example("One?", "1"), several_turns, example("Two?", "2"), example("One?", "another")]
+    rows = read("seed", file({"prompt": "Four?"}), ift=ift)
+    assert [(row.text, row.columns, row.source) for row in rows] == [
+        ("One?", {"response": "1"}, "file"),
+        ("Two?", {"response": "2"}, "file"),
+        ("Four?", None, "file"),
+    ]
+
+
+def test_content_of_rows_depends_on_their_columns(file):
+    one, other = (read(file({"prompt": "One?", "answer": answer})) for answer in (1, 2))
+    assert [row.id for row in one] == [row.id for row in other]
+    assert prompt_files.content_ids(one) != prompt_files.content_ids(other)

@@ -51,7 +51,9 @@ def test_loss_and_gradients(softcap, scale, biased):
     weight = torch.randn(11, 6, generator=generator, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(11, generator=generator, dtype=torch.float64, requires_grad=True) if biased else None
     rows, pairs = [6, 0, 3], [(0, 1), (2, 1), (0, 2)]
-    ranked = Ranked(torch.tensor(rows), *(torch.tensor([pair[side] for pair in pairs]) for side in (0, 1)))
+    sides = (torch.tensor([pair[side] for pair in pairs]) for side in (0, 1))
+    ranked = Ranked(torch.tensor(rows), *sides, torch.ones(3))
+    weighted = dataclasses.replace(ranked, factors=torch.tensor([0.5, 2.0, 0.0]))
     found, right = ranking_loss(hidden, weight, ranked, DIGITS, bias=bias, softcap=softcap, logit_scale=scale)
 
     logits = hidden @ weight.T + (0 if bias is None else bias)
@@ -61,6 +63,9 @@ def test_loss_and_gradients(softcap, scale, biased):
     wanted = -torch.stack([torch.sigmoid(2 * (expected[one] - expected[other])).log() for one, other in pairs]).sum()
     assert found.item() == pytest.approx(wanted.item(), rel=1e-12)
     assert found.item() == pytest.approx(by_hand(expected.tolist(), pairs), rel=1e-12)
+    some, _ = ranking_loss(hidden, weight, weighted, DIGITS, bias=bias, softcap=softcap, logit_scale=scale)
+    parts = [by_hand(expected.tolist(), [pair]) for pair in pairs]
+    assert some.item() == pytest.approx(0.5 * parts[0] + 2.0 * parts[1], rel=1e-12)
     assert right.item() == sum(expected[one] > expected[other] for one, other in pairs)
     leaves = [hidden, weight] if bias is None else [hidden, weight, bias]
     for own, other in zip(torch.autograd.grad(found, leaves), torch.autograd.grad(wanted, leaves), strict=True):
@@ -68,7 +73,7 @@ def test_loss_and_gradients(softcap, scale, biased):
 
 
 def test_a_tie_counts_half():
-    hidden, ranked = torch.ones(2, 4), Ranked(torch.tensor([0, 1]), torch.tensor([0]), torch.tensor([1]))
+    hidden, ranked = torch.ones(2, 4), Ranked(torch.tensor([0, 1]), torch.tensor([0]), torch.tensor([1]), torch.ones(1))
     loss, right = ranking_loss(hidden, torch.randn(11, 4), ranked, DIGITS)
     assert loss.item() == pytest.approx(math.log(2))
     assert right.item() == 0.5
@@ -81,6 +86,17 @@ def test_pairs_are_answers_to_one_question_with_different_scores():
     ]
     assert ranking.pairs_of(rows) == [(2, 0), (2, 4)]
     assert ranking.pairs_of([{"input_ids": [1]}]) == []
+
+
+def test_both_directions_of_length_weigh_the_same():
+    places = ((0, 1.0, 9), (0, 2.0, 12), (0, 3.0, 20), (1, 1.0, 8), (1, 2.0, 5), (2, 1.0, 4), (2, 2.0, 4))
+    rows = [{"group": group, "human_score": score, "score_at": at} for group, score, at in places]
+    factors = ranking.length_factors(rows)
+    assert (factors.longer, factors.shorter) == (pytest.approx(2 / 3), 2.0)  # of three pairs and of one
+    weights = {pair: factors.of(rows[pair[0]], rows[pair[1]]) for pair in ranking.pairs_of(rows)}
+    assert weights == {**dict.fromkeys([(1, 0), (2, 0), (2, 1)], pytest.approx(2 / 3)), (4, 3): 2.0, (6, 5): 1.0}
+    assert sum(weights.values()) == pytest.approx(len(weights))
+    assert ranking.length_factors(rows[:3]) == ranking.LengthFactors()
 
 
 def test_columns(tiny_tokenizer):
@@ -148,11 +164,12 @@ def test_the_answers_to_a_question_meet_in_a_step(questions, answers, others, le
 
 
 @pytest.mark.parametrize(
-    "settings", [{"micro_batch_size": 4}, {"micro_batch_tokens": 1200}, {"micro_batch_tokens": 5000}]
+    "settings",
+    [{"micro_batch_size": 4}, {"micro_batch_tokens": 1200}, {"micro_batch_tokens": 5000, "ranking_balance": True}],
 )
 def test_the_first_step_by_hand(trial, base, tiny_tokenizer, settings):
     """Cross-entropy over the tokens of all rows, and the mean over the pairs that humans ordered."""
-    examples = [*EXAMPLES[:2], *judge_examples(2, 3)]
+    examples = [*EXAMPLES[:2], *judge_examples(3, 3)[3:]]
     done = trial().sft(examples, batch_size=8, max_length=1000, ranking_weight=0.5, **settings)
     rows = encode(tiny_tokenizer, examples)
     tokens = ranking.score_tokens(tiny_tokenizer, 5.0)
@@ -170,7 +187,11 @@ def test_the_first_step_by_hand(trial, base, tiny_tokenizer, settings):
         if better.group is not None and better.group == worse.group and better.human_score > worse.human_score
     ]
     assert len(pairs) == 6
-    ranks = by_hand(expected, pairs) / len(pairs)
+    signs = [(len(rows[one]["input_ids"]) > len(rows[other]["input_ids"])) for one, other in pairs]
+    assert 0 < sum(signs) < 6
+    balanced = settings.get("ranking_balance", False)
+    factors = [3 / signs.count(sign) if balanced else 1.0 for sign in signs]
+    ranks = sum(f * by_hand(expected, [pair]) for f, pair in zip(factors, pairs, strict=True)) / len(pairs)
     wanted = -torch.stack(logps).mean().item() + 0.5 * ranks
     assert done.logged[0]["loss"] == pytest.approx(wanted, abs=2e-4)
     assert done.logged[0]["ranking_loss"] == pytest.approx(ranks, abs=2e-4)
@@ -206,7 +227,7 @@ def test_request_adds_the_scaled_loss():
     hidden, weight = torch.randn(4, 6), torch.randn(11, 6)
     layout = PassPlanner(lambda row: [row["input_ids"]], 2, 0, None, 40).one([{"input_ids": [1, 2, 3, 4]}]).layout
     targets = targets_of(layout, [[1, 2, 3, 4]], [torch.tensor([0, 0, 1, 1]).bool().numpy()])
-    ranked = Ranked(torch.tensor([1, 2]), torch.tensor([0]), torch.tensor([1]))
+    ranked = Ranked(torch.tensor([1, 2]), torch.tensor([0]), torch.tensor([1]), torch.ones(1))
     plain = TokenLossRequest(targets, 0.5).run(hidden, weight)
     both = TokenLossRequest(targets, 0.5, RankingPart(ranked, DIGITS, 0.25)).run(hidden, weight)
     own, right = both["ranking"].metrics

@@ -48,7 +48,8 @@ def run(config: str, overrides: tuple[str, ...], run_dir: Path | None) -> None:
     """Run the self-rewarding loop.
 
     Trains M1 by supervised fine-tuning, then M2, M3, … on self-generated data. CONFIG is a YAML file or the name of a
-    packaged configuration. The same command resumes an interrupted run.
+    packaged configuration. The same command resumes an interrupted run. `seeds=3` runs three seeds, `control=random`
+    also the random control of each.
     """
     from srlm import config as configuration
     from srlm.preflight import preflight
@@ -56,8 +57,13 @@ def run(config: str, overrides: tuple[str, ...], run_dir: Path | None) -> None:
     from srlm.run.run_dir import RunDir, with_date
 
     loaded = configuration.load(config, overrides)
-    preflight(loaded)
     folder = run_dir or Path("runs") / loaded.name
+    if loaded.several_runs:
+        from srlm.cli.seeds import run_seeds
+
+        run_seeds(folder, loaded, _run)
+        return
+    preflight(loaded)
     with lock.held(folder):
         loaded = with_date(folder, loaded)
         _run(loaded, RunDir.open(folder, loaded))
@@ -90,8 +96,13 @@ def status(run_dir: Path, overrides: tuple[str, ...]) -> None:
     """
     from srlm import config as configuration
     from srlm.cli.status import archive_lines, status_table
-    from srlm.run.run_dir import config_file
+    from srlm.run.run_dir import SEEDS, config_file
 
+    if (run_dir / SEEDS).is_file():
+        from srlm.cli.seeds import print_status  # it computes a summary, unlike a plain status
+
+        print_status(run_dir, overrides)
+        return
     config, stale, lines = configuration.load(str(config_file(run_dir)), overrides), {}, []
     if overrides:
         from srlm.cli.plan import stages_to_recompute, stale_lines  # they import the loop, unlike a plain status
@@ -129,9 +140,17 @@ def replay(run_dir: Path) -> None:
 
     Checks that files are as their stages left them, and that ids, scores, pairs and wins are consistent.
     """
-    from srlm import replay as replays
+    from dataclasses import replace
 
-    checks = replays.replay(run_dir)
+    from srlm import replay as replays
+    from srlm.run.seed_folders import has_several, started_runs
+
+    several = has_several(run_dir)
+    checks = [
+        replace(check, name=f"{folder.name}/{check.name}") if several else check
+        for folder in (started_runs(run_dir) if several else [run_dir])
+        for check in replays.replay(folder)
+    ]
     for check in checks:
         result = "WRONG" if check.problems else "ok" if check.checked else "not checked"
         click.echo(f"{result:11} {check.name}, {check.rows} rows")
@@ -149,7 +168,13 @@ def report(run_dir: Path, out: Path | None, samples: int) -> None:
     """Write an HTML report: do the models of a run improve?"""
     from srlm.report.page import report_file, write_report
     from srlm.run.run_dir import read_config
+    from srlm.run.seed_folders import has_several, read_seeds_config
 
+    if has_several(run_dir):
+        from srlm.cli.seeds import write_summary
+
+        write_summary(run_dir, read_seeds_config(run_dir), out, stderr=False)
+        return
     read_config(run_dir)
     with output_lock.held(out or report_file(run_dir)):
         click.echo(write_report(run_dir, out, samples=samples))
@@ -219,7 +244,8 @@ for command in (*COMMANDS, evaluation, export):
     srlm.add_command(command)
 
 
-def _run(config: Config, run_dir: RunDir) -> None:
+def _run(config: Config, run_dir: RunDir, title: str | None = None) -> None:
+    """Run the loop and print its results; `title` names the run in trackers and on the terminal (None: its name)."""
     from srlm.cli.display import Display, closing_table
     from srlm.cli.log import LoggedDisplay
     from srlm.cli.report_writer import ReportWriter
@@ -233,14 +259,15 @@ def _run(config: Config, run_dir: RunDir) -> None:
     run_dir.environment = environment.record(run_dir.path)
     run_dir.log("started", version=__version__, environment=run_dir.environment)
     terminal = console()
-    curves = open_curves(config.report_to, config.name, run_dir.path, config.model_dump(mode="json", by_alias=True))
+    title = title or config.name
+    curves = open_curves(config.report_to, title, run_dir.path, config.model_dump(mode="json", by_alias=True))
     try:
         with Display(terminal) as display, run_dir.end_logged():
             report = LoggedDisplay(display, run_dir)
             workers = Launcher(run_dir.log_file, report, config)
             workers.supervisor.sizes = run_dir.sizes()
             workers.warm_up()
-            display.say(f"run {config.name}: {config.model.name} to M{config.iterations}, in {run_dir.path}")
+            display.say(f"run {title}: {config.model.name} to M{config.iterations}, in {run_dir.path}")
             if config.model.trust_remote_code:
                 report.note("model.trust_remote_code: Python code shipped with a model runs with your permissions")
             runner = StageRunner(config, run_dir, workers, report, report.set_title, lambda: curves.send(report))

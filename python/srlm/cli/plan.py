@@ -29,12 +29,15 @@ class DryRun(StageRunner):
 
     changed: dict[str, str] = field(default_factory=dict)  # settings, from the run's configuration to this one
     stale: dict[str, str] = field(default_factory=dict)  # stages that would be recomputed, with the reason
+    missing: list[str] = field(default_factory=list)  # stages that are not done, or whose file is not as they left it
 
     def is_done(self, name: str, file: Path, inputs: Mapping[str, Any], depends_on: tuple[str, ...] = ()) -> bool:
         """Compare the stage's cache key with the recorded one."""
         plan, before = self.plan(name, file, inputs, depends_on), self.run_dir.known_stages().get(name)
         if before is not None and before["cache_key"] != plan.cache_key:
             self.stale[name] = self.stale_reason(before, plan)
+        if self.run_dir.entry(name) is None or self.run_dir.state(name) != "done":
+            self.missing.append(name)
         return True
 
     def input_hash(self, name: str, part: str, value: object) -> str:
@@ -62,16 +65,35 @@ def stages_to_recompute(path: Path, config: Config) -> dict[str, str]:
     Raises:
         InputError: seed data, or a file that the configuration names, cannot be read.
     """
-    report = SilentReporter()
-    run = RunDir(path)
-    changed = configuration.changes(read_config(path), config)
-    dry_run = DryRun(config, run, Launcher(run.log_file, report, config), report, changed=changed)
-    Loop(dry_run).run()
-    known = run.known_stages()
+    dry_run = _walk(path, config)
+    known = dry_run.run_dir.known_stages()
     for name in list(dry_run.stale):  # their dependents too, among them stages that the loop did not reach
         for dependent in with_dependents(known, name):
             dry_run.stale.setdefault(dependent, UPSTREAM_CHANGED)
     return {name: dry_run.stale[name] for name in known if name in dry_run.stale}
+
+
+def is_finished(path: Path, config: Config) -> bool:
+    """Tell whether `srlm run` with this configuration would do nothing: every stage is done, and the report is written.
+
+    Raises:
+        InputError: see `stages_to_recompute`.
+    """
+    report, manifest = path / "report.html", path / "manifest.json"
+    if not (report.is_file() and manifest.is_file()) or report.stat().st_mtime_ns < manifest.stat().st_mtime_ns:
+        return False
+    if configuration.changes(read_config(path), config):
+        return False
+    walked = _walk(path, config)
+    return not walked.missing and not walked.stale
+
+
+def _walk(path: Path, config: Config) -> DryRun:
+    report, run = SilentReporter(), RunDir(path)
+    changed = configuration.changes(read_config(path), config)
+    dry_run = DryRun(config, run, Launcher(run.log_file, report, config), report, changed=changed)
+    Loop(dry_run).run()
+    return dry_run
 
 
 def stale_lines(stale: Mapping[str, str]) -> list[str]:

@@ -24,10 +24,11 @@ from srlm.signals.stage_names import stage_of
 from srlm.stages.prompt_sources import from_files
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from srlm.config import Config
+    from srlm.run.seed_folders import SeedRun
 
 
 def stage_names(config: Config) -> list[str]:
@@ -49,8 +50,9 @@ def stage_names(config: Config) -> list[str]:
         if t < config.iterations:
             logprobs = ["m1_logprobs"] if t > 1 and config.gates.kl_from_m1 is not None else []
             given = ["file_prompts"] if from_files(config.prompts) else []
+            supplied = ["supplied"] if config.suppliers.at(t + 1).model is not None else []
             *judge_data, pairs = stages_of(config, t + 1) or ("",)
-            scored = ("prompts", "candidates", stage_of(config.signal.kind), *judge_data)
+            scored = ("prompts", *supplied, "candidates", stage_of(config.signal.kind), *judge_data)
             stages = (*given, *scored, *logprobs, "pairs", *([pairs] if pairs else []), training)
             names += [f"m{t + 1}/{stage}" for stage in stages]
     return names
@@ -95,6 +97,23 @@ def status_table(path: Path, config: Config, stale: Collection[str] = ()) -> Tab
         rows = rows_so_far(path / f"{name}.jsonl")
         table.add_row(name, "next" if is_next else "", str(rows) if rows else "", "", "")
         is_next = False
+    return table
+
+
+def seeds_status_table(path: Path, runs: Sequence[SeedRun]) -> Table:
+    """Return a table with one row per run of a folder: its finished stages, its next stage, and its own minutes.
+
+    A control's minutes are without the stages that it shares with its run.
+    """
+    table = Table(title=Text(str(path)))
+    for column in ("run", "stages done", "next stage", "minutes"):
+        table.add_column(column, justify="right" if column in ("stages done", "minutes") else "left")
+    for run in runs:
+        folder, names = RunDir(run.path), stage_names(run.config)
+        waiting = [name for name in names if folder.entry(name) is None]
+        seconds = sum(entry["seconds"] for entry in folder.entries("") if "shared_from" not in entry)
+        done = f"{len(names) - len(waiting)} of {len(names)}"
+        table.add_row(run.name, done, waiting[0] if waiting else "", f"{seconds / 60:.1f}")
     return table
 
 

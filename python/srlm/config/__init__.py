@@ -19,6 +19,7 @@ from srlm.config.data import (
     PromptsSection,
     SeedDataSection,
     SignalSection,
+    SuppliersSection,
 )
 from srlm.config.evaluation import Action, EndpointSection, EvaluateSection, GatesSection, HeadToHeadSection
 from srlm.config.judge_data import JudgeDataSection
@@ -66,6 +67,7 @@ __all__ = [
     "SeedDataSection",
     "SftSection",
     "SignalSection",
+    "SuppliersSection",
     "TrainSection",
     "TrainingSection",
     "build",

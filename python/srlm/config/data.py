@@ -155,7 +155,8 @@ class PromptsSection(Section):
         [],
         description="Files of prompts, JSON lines: `prompt`, and any other columns, which signals read. They are "
         "shuffled with the run's seed; held-out prompts are left out. `packaged:checks/train`: prompts with "
-        "instructions that rules can check.",
+        "instructions that rules can check; `seed`: the run's IFT examples of one turn, with their responses as the "
+        "column `response`.",
     )
     cycle: bool = Field(
         False, description="Begin again at the first prompt once all are used, instead of refusing to run short."
@@ -211,12 +212,39 @@ class PromptsSection(Section):
 class CandidatesSection(Section):
     """Responses of M_t to each new prompt."""
 
-    per_prompt: Annotated[int, Field(ge=2)] = Field(
-        4, description="Number of responses to sample per prompt (N in the paper)."
-    )
+    per_prompt: Count = Field(4, description="Number of responses to sample per prompt (N in the paper).")
     temperature: Temperature = Field(0.7, description="Sampling temperature.")
     top_p: TopP = Field(0.9, description="Nucleus sampling probability mass (top-p).")
     max_tokens: Count = Field(1024, description="Maximum length of a response, in tokens.")
+
+
+RUN_MODELS = ("base", "first", "previous")  # of `suppliers.model`
+
+
+class SuppliersSection(Section):
+    """Who answers the prompts besides M_t: responses that may only be rejected, or only be chosen."""
+
+    hot_per_prompt: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Sample as many more responses of M_t per prompt at `suppliers.hot_temperature`, which may be "
+        "rejected but not chosen.",
+    )
+    hot_temperature: Temperature = Field(1.2, description="Sampling temperature of these.")
+    model: str | None = Field(
+        None,
+        description="Another model, whose responses may be rejected but not chosen: `base` (M0), `first` (M1; for M2's "
+        "data that is M_t itself, so there are none), `previous` (M_t-1), or a model as in `model.name`; null: none.",
+    )
+    model_per_prompt: Count = Field(4, description="Number of responses of `suppliers.model` per prompt.")
+    human: bool = Field(
+        False,
+        description="Use the column `response` of the prompts from files as a response that may be chosen but not "
+        "rejected.",
+    )
+
+    def at(self, t: int) -> SuppliersSection:
+        """Return the suppliers of M_t's data (t from 2)."""
+        return self.model_copy(update={"model": None}) if t == 2 and self.model == "first" else self
 
 
 class JudgeSection(Section):
@@ -251,13 +279,13 @@ class JudgeSection(Section):
 class SignalSection(Section):
     """What says which of a prompt's responses are better."""
 
-    kind: Literal["judge", "rules", "majority", "pairwise", "implicit", "function", "random"] = Field(
+    kind: Literal["judge", "rules", "majority", "pairwise", "implicit", "function", "human", "random"] = Field(
         "judge",
         description="`judge`: M_t as LLM judge (the paper); `rules`: whether a response follows the instructions of "
         "its prompt's row or gives its answer; `majority`: the share of the prompt's responses with the same final "
         "answer; `pairwise`: the mean probability of winning against the others, with M_t as judge; `implicit`: the "
-        "log-ratio of M_t to an earlier model; `function`: your own Python function; `random`: chance, the control of "
-        "every other signal.",
+        "log-ratio of M_t to an earlier model; `function`: your own Python function; `human`: 1 for the human response "
+        "(`suppliers.human`), 0 for others; `random`: chance, the control of every other signal.",
     )
     function: str | None = Field(
         None,

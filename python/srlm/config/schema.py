@@ -17,6 +17,7 @@ from srlm.config.data import (
     PromptsSection,
     SeedDataSection,
     SignalSection,
+    SuppliersSection,
 )
 from srlm.config.evaluation import EndpointSection, EvaluateSection, GatesSection, HeadToHeadSection
 from srlm.config.judge_data import JudgeDataSection
@@ -30,6 +31,9 @@ def _one_line(value: str) -> str:
     return value
 
 
+SEED_LIMIT = 2**31
+
+
 class Config(Section):
     """All settings of a run."""
 
@@ -38,7 +42,17 @@ class Config(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="Name of the run; the default run directory is runs/<name>.",
     )
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Random seed of the whole run.")
+    seed: Annotated[int, Field(ge=0, lt=SEED_LIMIT)] = Field(0, description="Random seed of the whole run.")
+    seeds: Count = Field(
+        1,
+        description="Number of runs, one after the other: with `seed`, `seed` + 1 and so on, each in a folder of its "
+        "own (`seed-0`, `seed-1` …), with a summary over them at the end.",
+    )
+    control: Literal["none", "random"] = Field(
+        "none",
+        description="`random`: each seed's run is followed by its control (`seed-0-control` …), the same run with "
+        "`signal.kind: random`: it shares everything up to M2's candidates, and trains on at most as many pairs.",
+    )
     iterations: Count = Field(3, description="Number of models to train; 3: M1 (SFT), M2 and M3 (DPO).")
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
         [], description="Experiment trackers to send metrics to after every stage; each must be installed."
@@ -51,6 +65,7 @@ class Config(Section):
     engine: EngineSection = EngineSection()
     prompts: PromptsSection = PromptsSection()
     candidates: CandidatesSection = CandidatesSection()
+    suppliers: SuppliersSection = SuppliersSection()
     judge: JudgeSection = JudgeSection()
     signal: SignalSection = SignalSection()
     pairs: PairsSection = PairsSection()
@@ -64,7 +79,13 @@ class Config(Section):
 
     def at(self, t: int) -> Config:
         """Return the configuration of M_t's data (t from 2), without lists over iterations."""
-        return self.model_copy(update={"pairs": self.pairs.at(t), "signal": self.signal.at(t)})
+        sections = {name: getattr(self, name).at(t) for name in ("suppliers", "signal", "pairs")}
+        return self.model_copy(update=sections)
+
+    @property
+    def several_runs(self) -> bool:
+        """Whether the run directory holds the runs of seeds and controls instead of one run."""
+        return self.seeds > 1 or self.control != "none"
 
     @model_validator(mode="after")
     def _check(self) -> Config:
@@ -83,6 +104,7 @@ class Config(Section):
         if self.judge.score == "expected" and self.signal.kind == "judge" and self.train.kind == "sft":
             raise ValueError("train.kind=sft needs perfect scores, which judge.score=expected never gives")
         self._check_prompts()
+        self._check_suppliers()
         if self.pairs.weight != "uniform" and (other := set(self.dpo.loss_type) - FUSED_LOSSES):
             raise ValueError(
                 f"pairs.weight={self.pairs.weight}: TRL's loss {min(other)} takes no weights; use losses among "
@@ -96,6 +118,7 @@ class Config(Section):
             )
         self._check_judge()
         self.judge_data.check_fit(self.judge, self.signal, self.train, self.dpo)
+        self._check_seeds()
         if self.dpo.eval_steps is not None:
             self._check_early_stop()
         if self.prompts.examples_seed + self.prompts.examples_generated == 0:
@@ -118,12 +141,43 @@ class Config(Section):
                 "pairs.weight=uniform"
             )
 
+    def _check_suppliers(self) -> None:
+        suppliers = self.suppliers
+        if suppliers.human and self.prompts.source != "files":
+            raise ValueError(
+                "suppliers.human=true reads the column `response` of prompts from files; set prompts.source=files and "
+                "prompts.files (`seed`: the IFT examples)"
+            )
+        if self.signal.kind == "human" and not suppliers.human:
+            raise ValueError("signal.kind=human prefers human responses; set suppliers.human=true")
+        others = suppliers.hot_per_prompt or suppliers.human or suppliers.model not in (None, "first")
+        if self.candidates.per_prompt < 2 and not others:
+            raise ValueError("candidates.per_prompt=1 gives no pairs, unless suppliers.* add responses; set at least 2")
+
     def _check_judge(self) -> None:
         found = re.fullmatch(r"m([0-9]+)", self.head_to_head.judge)
         if found is not None and self.head_to_head.prompts and not 1 <= int(found[1]) <= self.iterations:
             raise ValueError(
                 f"head_to_head.judge={self.head_to_head.judge}: the run has the models m1 to m{self.iterations}; "
                 "use one of them, another model or endpoint"
+            )
+
+    def _check_seeds(self) -> None:
+        if self.seed + self.seeds > SEED_LIMIT:
+            raise ValueError(
+                f"seeds={self.seeds}: the last seed must be below 2^31; use a smaller seed, or fewer seeds"
+            )
+        if self.control == "none":
+            return
+        if self.signal.kind == "random":
+            raise ValueError("control=random: with signal.kind=random the run is a control itself; set control=none")
+        if self.iterations == 1:
+            raise ValueError("control=random: M1 is trained without a signal; set iterations above 1, or control=none")
+        judge = self.head_to_head.judge
+        if self.head_to_head.prompts and judge != "m1" and re.fullmatch(r"m[0-9]+", judge):
+            raise ValueError(
+                f"control=random: with head_to_head.judge={judge} a run and its control would have different judges; "
+                "use m1, which they share, another model or endpoint"
             )
 
     def _check_early_stop(self) -> None:

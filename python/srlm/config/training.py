@@ -104,6 +104,11 @@ class SftSection(TrainingSection):
         "question the one that humans preferred gets the higher expected score. For examples of `eft.from: ranks` "
         "without justifications (`judge.justify: false`); 0: none.",
     )
+    ranking_balance: bool = Field(
+        False,
+        description="Weigh the pairs of the ranking loss so that those whose better answer is longer count as much, "
+        "all together, as those whose better answer is shorter.",
+    )
 
 
 class DpoSection(TrainingSection):

@@ -64,8 +64,9 @@ def data_metrics(
 
 
 def row_counts(selected: PairSelection, dropped_file: Path) -> dict[str, Any]:
-    """Return the counts of an iteration's rows and the mean score and length, as the closing table shows them."""
-    answers, means = selected.answers, selected.scores.means()
+    """Return the counts of an iteration's rows, and the mean score and length of M_t's own answers."""
+    answers, means = selected.answers, selected.scores.means(selected.answers.own)
+    lengths = answers.length[answers.own]
     reasons = Counter(row.reason for row in iter_rows(dropped_file, DroppedPrompt)) if dropped_file.exists() else {}
     return {
         "prompts": answers.prompts,
@@ -73,8 +74,8 @@ def row_counts(selected: PairSelection, dropped_file: Path) -> dict[str, Any]:
         "candidates": len(answers.length),
         "verdicts": selected.scores.outcomes,
         "mean_score": math.fsum(means) / len(means) if len(means) else None,
-        "mean_length": int(answers.length.sum()) / max(1, len(answers.length)),
-        "truncated": int(answers.cut_off.sum()),
+        "mean_length": int(lengths.sum()) / max(1, len(lengths)),
+        "truncated": int(answers.cut_off[answers.own].sum()),
     }
 
 
@@ -116,17 +117,19 @@ def _length_correlation(groups: _Groups) -> float | None:
 
 
 def _votes(answers: Answers, scores: Scores) -> list[Counter[str]]:
-    """Return the final answers to each prompt that has any, with how many of its answers end in them."""
+    """Return the final answers to each prompt that has any, with how many of M_t's own answers end in them."""
     found: dict[int, Counter[str]] = {}
-    for prompt, final in zip(answers.prompt.tolist(), scores.final or (), strict=scores.final is not None):
-        if final is not None:
+    if scores.final is None:
+        return []
+    for prompt, final, own in zip(answers.prompt.tolist(), scores.final, answers.own.tolist(), strict=True):
+        if final is not None and own:
             found.setdefault(prompt, Counter())[final] += 1
     return list(found.values())
 
 
 def _texts(answers: Answers) -> list[Counter[int]]:
     found: dict[int, Counter[int]] = {}
-    for prompt, text in zip(answers.prompt.tolist(), answers.text.tolist(), strict=True):
+    for prompt, text in zip(answers.prompt[answers.own].tolist(), answers.text[answers.own].tolist(), strict=True):
         found.setdefault(prompt, Counter())[text] += 1
     return list(found.values())
 

@@ -52,7 +52,8 @@ MORE_PAIRS = {
     "tied": "set judge.score=expected, raise judge.samples, or train the judge on more EFT examples",
     "too_few_scored": "read the judge's replies in verdicts.jsonl, which contain no score; raise judge.max_tokens or "
     "set judge.justify=false",
-    "too_few_usable": "raise candidates.max_tokens or set pairs.keep_truncated=true: answers are truncated or empty",
+    "too_few_usable": "raise candidates.max_tokens or set pairs.keep_truncated=true: answers are truncated or empty; "
+    "or lower signal.min_votes",
     "below_margin": "lower pairs.min_margin",
     "same_text": "raise candidates.temperature",
     "no_perfect_answer": "set train.kind=dpo: no answer has a perfect score",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srlm.errors import InputError
-from srlm.rows.atomic_file import atomic_write
+from srlm.rows.atomic_file import atomic_write, own_copy
 from srlm.rows.checks import row_problem
 from srlm.rows.json_lines import parse_line
 from srlm.rows.records import RowWriter, content_id, row_from_json
@@ -119,6 +119,7 @@ def _parsed(line: bytes, path: Path, number: int) -> CachedResponse | None:
 
 def _append(path: Path, lines: list[bytes]) -> None:
     """Append to a file, and sync it to disk: the lines are removed from the cache next."""
+    own_copy(path)
     with path.open("ab") as file:
         file.writelines(lines)
         file.flush()

@@ -222,10 +222,11 @@ def read_both(folder: Path, config: Config, seed: int) -> Iterator[Both]:
 
 
 def first_answers(folder: Path, config: Config, seed: int) -> Iterator[tuple[Prompt, Candidate]]:
-    """Yield the prompts that are used, each with the first of its answers that pairs may use."""
+    """Yield the prompts that are used, each with the first of M_t's own answers that pairs may use."""
     prompts, candidates = RowFile(folder / "prompts.jsonl", Prompt), RowFile(folder / "candidates.jsonl", Candidate)
     answers = read_answers(prompts, candidates)
-    usable = ~answers.blank if config.pairs.keep_truncated else ~(answers.blank | answers.cut_off)
+    usable = answers.own & ~answers.blank
+    usable &= config.pairs.keep_truncated | ~answers.cut_off
     found, first = np.unique(answers.prompt[usable], return_index=True)  # [P'] ascending
     rows = answers.row[usable][first]
     for index in sample(len(found), config.judge_data.max_prompts, seed):

@@ -1,10 +1,11 @@
-"""Atomic file writes: a file appears complete or not at all."""
+"""Atomic file writes: a file appears complete or not at all; and a file of its own before a write in place."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise
     partial.replace(path)
     fsync(path.parent)
+
+
+def own_copy(path: Path) -> None:
+    """Give a file that has other names (hard links) content of its own, before it is written to in place."""
+    if path.exists() and path.stat().st_nlink > 1:
+        with path.open("rb") as source, atomic_write(path) as target:
+            shutil.copyfileobj(source, target)
 
 
 def fsync(path: Path) -> None:

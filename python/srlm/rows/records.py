@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from srlm import progress
 from srlm.errors import InputError
-from srlm.rows.atomic_file import atomic_write
+from srlm.rows.atomic_file import atomic_write, own_copy
 from srlm.rows.checks import row_problem
 from srlm.rows.json_lines import FIX_LINE, iter_objects
 
@@ -34,6 +34,7 @@ Message = dict[str, str]
 Natural = Annotated[int, "0 or more"]
 Outcome = Literal["scored", "missing", "out_of_range", "conflicting"]
 FinishReason = Literal["stop", "length"]
+Source = Literal["own", "hot", "model", "human"]
 Row = TypeVar("Row")
 SYNC_SECONDS = 1.0
 
@@ -71,10 +72,12 @@ class DroppedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One sampled answer: `text` is what was said, `thought` what was thought before (None: nothing).
+    """One answer: `text` is what was said, `thought` what was thought before (None: nothing).
 
     `token_ids` come from the engine, with thoughts and the end token; `logprob` is the sum of theirs, in nats. Where
-    the model began another turn, the answer has the first `answer_tokens` of them (None: all).
+    the model began another turn, the answer has the first `answer_tokens` of them (None: all). `source`: M_t (`own`),
+    M_t at a higher temperature (`hot`), another model (`model`), or a human (`human`). Texts of a human or of a model
+    from outside the run are tokenized, and have no `logprob`.
     """
 
     id: str
@@ -82,11 +85,12 @@ class Candidate:
     index: Natural
     text: str
     token_ids: list[Natural]
-    logprob: float
+    logprob: float | None
     finish_reason: FinishReason
     seed: int
     thought: str | None = None
     answer_tokens: Natural | None = None
+    source: Source = "own"
 
     @property
     def training_token_ids(self) -> list[int] | None:
@@ -424,6 +428,7 @@ class RowWriter:
 
     def __init__(self, path: Path, rows: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        own_copy(path)
         self._path, self._rows = path, rows
         self._synced = time.monotonic()
         # A lone surrogate is written as its JSON escape, which decodes to the same string.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from srlm.errors import InputError
 from srlm.progress import BLOCK
+from srlm.rows.atomic_file import own_copy
 from srlm.rows.ids import IdIndex
 from srlm.rows.records import Row, iter_rows, write_rows
 
@@ -37,6 +38,7 @@ def resume_iter(path: Path, kind: type[Row], report: Reporter | None = None) -> 
     if torn:
         if not _may_be_partial(torn, kind):
             raise InputError(f"{path}: its last line is not a partial {kind.__name__}; use another file")
+        own_copy(path)
         os.truncate(path, path.stat().st_size - len(torn))
         if report is not None:
             report.note(f"{path}: a partial last line was cut off; its row is recomputed")

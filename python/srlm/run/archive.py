@@ -50,7 +50,7 @@ def archive_stage(run: RunDir, name: str) -> Archived:
         raise InputError(f"{run.path}: no stage {name!r}; the run has: {', '.join(known) or 'none'}")
     names = with_dependents(known, name)
     stay = {record.get("path") for stage, record in known.items() if stage not in names}
-    paths = [run.path / path for stage in names for path in _paths(stage, known[stage]) if path not in stay]
+    paths = [run.path / path for stage in names for path in stage_paths(stage, known[stage]) if path not in stay]
     folder = run.archive_folder = _target_folder(run, names, paths)
     for path in paths:
         if path.exists():  # a file inside another stage's folder has moved with that folder
@@ -90,7 +90,8 @@ def _within(path: str | None, folder: str | None) -> bool:
     return path is not None and folder is not None and (path == folder or path.startswith(f"{folder}/"))
 
 
-def _paths(stage: str, record: Mapping[str, Any]) -> list[str]:
+def stage_paths(stage: str, record: Mapping[str, Any]) -> list[str]:
+    """Return the paths, in the run directory, of all files that a stage may have written."""
     folder, _, kind = stage.partition("/")
     own = [record["path"]] if "path" in record else list(record.get("sha256") or {})
     stems = [path.removesuffix(".jsonl") for path in own if path.endswith(".jsonl")]

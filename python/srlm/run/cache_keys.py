@@ -14,7 +14,7 @@ from srlm.stages import judge_prompt
 from srlm.stages.prompt_sources import from_files
 
 if TYPE_CHECKING:
-    from srlm.config import Config, JudgeSection, PairsSection, PromptsSection
+    from srlm.config import Config, JudgeSection, PairsSection, PromptsSection, SuppliersSection
 
 # Keys that name a file whose content is an input of its own: the same file elsewhere is the same input.
 FILE_NAMES = ("judge.prompt_file", "head_to_head.prompt_file", "model.chat_template")
@@ -23,6 +23,7 @@ BASE_MODEL = ("model.name", "model.revision")
 BASE_WEIGHTS = "the base model's weights"
 TEMPLATE_DATE = "the chat template's date"
 WRITER_WEIGHTS = "prompts.model's weights"
+SUPPLIER_WEIGHTS = "suppliers.model's weights"
 # Unused where each prompt is answered once, as held-out prompts are.
 CANDIDATES_PER_PROMPT = ("candidates.per_prompt",)
 # How verdicts are sampled and parsed; the building of judge examples does not depend on it.
@@ -50,6 +51,7 @@ EXPLAINED_BY = {
     "meta-judge prompt": ("judge_data.justify",),
     "chat template": ("model.chat_template",),
     WRITER_WEIGHTS: ("prompts.model",),
+    SUPPLIER_WEIGHTS: ("suppliers.model",),
     "judge's weights": ("head_to_head.judge",),
 }
 
@@ -99,14 +101,21 @@ def unused_prompt_keys(prompts: PromptsSection) -> tuple[str, ...]:
     return tuple(f"prompts.{name}" for name in type(prompts).model_fields)
 
 
+def unused_supplier_keys(suppliers: SuppliersSection) -> tuple[str, ...]:
+    """Return the keys of suppliers that the configured ones do not use."""
+    unused = [] if suppliers.hot_per_prompt else ["suppliers.hot_temperature"]
+    return (*unused, *([] if suppliers.model is not None else ["suppliers.model_per_prompt"]))
+
+
 def unused_pairing_keys(pairs: PairsSection) -> tuple[str, ...]:
-    """Return the keys that only other pairing methods than the configured one use."""
+    """Return the keys that only other pairing methods than the configured one use, and a limit that is not set."""
     methods = {
         "pairs.rho": ("length_controlled",),
         "pairs.top_k": ("top_bottom",),
         "pairs.max_per_prompt": ("margin", "top_bottom"),
     }
-    return tuple(key for key, using in methods.items() if pairs.method not in using)
+    unlimited = ("pairs.max_count",) if pairs.max_count is None else ()
+    return (*unlimited, *(key for key, using in methods.items() if pairs.method not in using))
 
 
 def explain_changes(changes: dict[str, str], inputs: list[str]) -> tuple[dict[str, str], list[str]]:

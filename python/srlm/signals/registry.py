@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from srlm.signals.function import FunctionSignal
+from srlm.signals.human import HumanSignal
 from srlm.signals.implicit import ImplicitSignal
 from srlm.signals.judge import JudgeSignal
 from srlm.signals.majority import MajoritySignal
@@ -23,6 +24,7 @@ SIGNALS: dict[str, type[Signal]] = {
     "pairwise": PairwiseSignal,
     "implicit": ImplicitSignal,
     "function": FunctionSignal,
+    "human": HumanSignal,
     "random": RandomSignal,
 }
 

@@ -19,6 +19,7 @@ from srlm.models import chat
 from srlm.native import select_pairs, select_positives
 from srlm.rows.lazy_rows import RowFile
 from srlm.rows.records import Candidate, Example, Pair, Prompt, content_id, write_rows
+from srlm.stages import suppliers
 from srlm.stages.score_table import read_answers, text_keys
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def select(
     """
     usable = ~answers.blank if pairs.keep_truncated else ~(answers.blank | answers.cut_off)
     texts = text_keys(answers)
+    scores = _limited_to_sources(scores, answers.source)
     if winners:
         won = np.where(np.isnan(scores.score), np.nan, scores.winner)  # [C]
         chosen, drops = select_positives(
@@ -127,6 +129,18 @@ def select(
     drops["too_few_scored"] += answers.prompts - len(np.unique(answers.prompt))
     max_margin = scores.max_score if pairs.weight == "margin" else None
     return _sampled(PairSelection(answers, scores, chosen, rejected, drops, max_margin=max_margin), pairs, seed)
+
+
+def _limited_to_sources(scores: Scores, source: NDArray[np.uint8]) -> Scores:
+    """Let answers that come from others than M_t be chosen or rejected only, as their source [C] says."""
+    if not source.any():
+        return scores
+    chosen, rejected = suppliers.MAY_BE_CHOSEN[source], suppliers.MAY_BE_REJECTED[source]  # [C] each
+    if scores.may_be_chosen is not None:
+        chosen &= scores.may_be_chosen
+    if scores.may_be_rejected is not None:
+        rejected &= scores.may_be_rejected
+    return replace(scores, may_be_chosen=chosen, may_be_rejected=rejected)
 
 
 def _sampled(selection: PairSelection, pairs: PairsSection, seed: int) -> PairSelection:

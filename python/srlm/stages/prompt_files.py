@@ -11,25 +11,31 @@ from srlm.rows.json_lines import read_objects
 from srlm.rows.records import Prompt, content_id, derived_seed
 from srlm.rows.sources import data_file
 from srlm.stages.prompt_sources import from_files
+from srlm.stages.suppliers import RESPONSE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from srlm.config import PromptsSection
+    from srlm.rows.records import Example
 
 TEXT = "prompt"  # the column of the text
+SEED = "seed"  # the name in `prompts.files` of the run's IFT examples
 
 
-def read_prompt_files(names: Sequence[str]) -> list[Prompt]:
+def read_prompt_files(names: Sequence[str], ift: Callable[[], Sequence[Example]]) -> list[Prompt]:
     """Read all prompts with their other columns; of rows that are the same, the first counts.
+
+    `ift` returns the run's IFT examples, for the name `seed`.
 
     Raises:
         InputError: a file cannot be read, a row has no prompt, or a prompt appears twice with different columns.
     """
     found: dict[str, tuple[str, Prompt]] = {}
     for name in names:
-        for number, value in read_objects(data_file(name)):
-            where = f"{name}, line {number}"
+        values = _seed_objects(ift()) if name == SEED else read_objects(data_file(name))
+        for number, value in values:
+            where = f"{name}, {'example' if name == SEED else 'line'} {number}"
             row = _prompt(value, where)
             first, other = found.setdefault(row.id, (where, row))
             if other.columns != row.columns:
@@ -37,6 +43,21 @@ def read_prompt_files(names: Sequence[str]) -> list[Prompt]:
     if not found:
         raise InputError(f"prompts.files ({', '.join(names)}): no prompts; use files of JSON lines with a `{TEXT}`")
     return [row for _, row in found.values()]
+
+
+def _seed_objects(examples: Iterable[Example]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield examples of one turn as objects of a file of prompts; of examples with the same prompt, the first."""
+    seen = set[str]()
+    for number, row in enumerate(examples, 1):
+        (text, *others), answer = [turn["content"] for turn in row.prompt], row.completion[-1]["content"]
+        if not others and text not in seen:
+            seen.add(text)
+            yield number, {TEXT: text, RESPONSE: answer}
+
+
+def content_ids(rows: Iterable[Prompt]) -> list[str]:
+    """Return a hash of each row with its columns, which its id leaves out."""
+    return [content_id("row", row.id, row.columns) for row in rows]
 
 
 def _prompt(value: dict[str, Any], where: str) -> Prompt:

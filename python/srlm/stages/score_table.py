@@ -23,6 +23,7 @@ from srlm.errors import InputError
 from srlm.native import mean_scores
 from srlm.rows.ids import IdIndex, id_number
 from srlm.stages.judge import OUTCOMES
+from srlm.stages.suppliers import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,12 @@ class Answers:
     cut_off: NDArray[np.bool_]  # [C]
     length: NDArray[np.int64]  # [C] in tokens
     prompts: int  # P, including prompts without an answer
+    source: NDArray[np.uint8]  # [C] index in `SOURCES`
+
+    @property
+    def own(self) -> NDArray[np.bool_]:
+        """Whether M_t sampled the answer with the settings of `candidates`: [C]."""
+        return self.source == SOURCES.index("own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +74,9 @@ class Scores:
     final: list[str | None] | None = None  # [C] final answers; None: not read
     confidence: NDArray[np.float64] | None = None  # [P] probability that a prompt's pairs are right; None: 1
 
-    def means(self) -> NDArray[np.float64]:
-        """Return the scores of the distinct scored candidates, in the order of the columns."""
-        found = self.score[self.judged]
+    def means(self, of: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+        """Return the scores of the distinct scored candidates, or of some of them [C], in the order of the columns."""
+        found = self.score[self.judged if of is None else self.judged[of[self.judged]]]
         return found[~np.isnan(found)]
 
 
@@ -81,7 +88,7 @@ def read_answers(prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> 
     """
     prompt_index = IdIndex.of(row.id for row in prompts)
     ids, prompt_ids, number, text, length = array("Q"), array("Q"), array("q"), array("Q"), array("q")
-    blank, cut_off = bytearray(), bytearray()
+    blank, cut_off, source = bytearray(), bytearray(), bytearray()
     for row in candidates:
         ids.append(id_number(row.id))
         prompt_ids.append(id_number(row.prompt_id))
@@ -90,6 +97,7 @@ def read_answers(prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> 
         length.append(len(row.token_ids) if row.answer_tokens is None else row.answer_tokens)
         blank.append(not row.text.strip())
         cut_off.append(row.finish_reason != "stop")
+        source.append(SOURCES.index(row.source))
     prompt = prompt_index.indices(np.array(prompt_ids))
     if (prompt < 0).any():
         row = candidates[int(prompt.argmin())]
@@ -104,6 +112,7 @@ def read_answers(prompts: Sequence[Prompt], candidates: Sequence[Candidate]) -> 
         cut_off=np.array(cut_off, dtype=np.bool_)[order],
         length=np.array(length)[order],
         prompts=len(prompt_index),
+        source=np.array(source, dtype=np.uint8)[order],
     )
 
 

@@ -60,7 +60,9 @@ def write_logprobs(
     sampled = {row.id: row for row in sample}
     with RowWriter(file) as writer:
         for name, logp in AnswerReader(folder, model).read(answers, done):
-            writer.write(SequenceLogprob(name, len(sampled[name].token_ids), sampled[name].logprob, logp))
+            row = sampled[name]
+            if row.logprob is not None:  # as of every answer of M_t
+                writer.write(SequenceLogprob(name, len(row.token_ids), row.logprob, logp))
             report.advance()
 
 
@@ -71,8 +73,10 @@ def kl_from_m1(logprobs: Sequence[SequenceLogprob]) -> float | None:
 
 
 def _sample_answers(candidates: Sequence[Candidate], seed: int) -> list[Candidate]:
-    """Return the answers whose hashes with the seed are the smallest: a sample that no order of rows changes."""
+    """Return M_t's answers whose hashes with the seed are the smallest: a sample that no order of rows changes."""
     keys = (
-        (derived_seed(seed, "readings", row.id), row.id, index) for index, row in enumerate(candidates) if row.token_ids
+        (derived_seed(seed, "readings", row.id), row.id, index)
+        for index, row in enumerate(candidates)
+        if row.token_ids and row.source == "own"
     )
     return [candidates[index] for _, _, index in heapq.nsmallest(MAX_ANSWERS, keys)]

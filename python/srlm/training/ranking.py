@@ -4,6 +4,9 @@ For answers b, w to one question that humans ordered, the loss is -log sigmoid(b
 (Bradley-Terry; for reward models Ouyang et al. 2022, arXiv 2203.02155, eq. 1). E is the mean of the score token's
 distribution over the digits, which `judge.score: expected` reads. Cross-entropy on the digit alone first learns how
 often each score occurs, whatever the answer; this loss is the same for all scores that are shifted together.
+
+Humans often prefer the longer answer, so a judge may learn to measure length. `LengthFactors` give the pairs in which
+the better answer is the longer one, and those in which it is the shorter, the same total weight.
 """
 
 from __future__ import annotations
@@ -43,16 +46,30 @@ class ScoreTokens:
 
 
 @dataclass(frozen=True, slots=True)
+class LengthFactors:
+    """Factors of the loss of pairs whose better answer is longer, and shorter; of equal lengths: 1."""
+
+    longer: float = 1.0
+    shorter: float = 1.0
+
+    def of(self, better: Row, worse: Row) -> float:
+        """Return the factor of a pair. Up to the score, its rows differ in the answer alone."""
+        difference = better["score_at"] - worse["score_at"]
+        return self.longer if difference > 0 else self.shorter if difference < 0 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """The ranked answers of a forward pass."""
 
     rows: torch.Tensor  # [R] int64, the positions in the flattened hidden states that predict the scores
     better: torch.Tensor  # [K] int64, of each pair the index of the better answer's row
     worse: torch.Tensor  # [K] int64
+    factors: torch.Tensor  # [K] float32, of each pair's loss
 
     def to(self, device: torch.device) -> Ranked:
         """Return it on a device."""
-        return Ranked(self.rows.to(device), self.better.to(device), self.worse.to(device))
+        return Ranked(*(column.to(device) for column in (self.rows, self.better, self.worse, self.factors)))
 
 
 def score_tokens(tokenizer: PreTrainedTokenizerBase, max_score: float) -> ScoreTokens:
@@ -113,7 +130,20 @@ def pairs_of(rows: Sequence[Row]) -> list[tuple[int, int]]:
     ]
 
 
-def ranked_in(one: Pass) -> Ranked | None:
+def length_factors(rows: Sequence[Row]) -> LengthFactors:
+    """Return the factors with which both kinds of the pairs of all rows weigh the same, and as much as before together.
+
+    They are 1 if all pairs are of one kind.
+    """
+    differences = [rows[better]["score_at"] - rows[worse]["score_at"] for better, worse in pairs_of(rows)]
+    longer, shorter = sum(one > 0 for one in differences), sum(one < 0 for one in differences)
+    if not longer or not shorter:
+        return LengthFactors()
+    half = (longer + shorter) / 2
+    return LengthFactors(half / longer, half / shorter)
+
+
+def ranked_in(one: Pass, factors: LengthFactors) -> Ranked | None:
     """Return the ranked answers of a pass, or None if it has no two that humans ordered."""
     pairs = pairs_of(one.examples)
     if not pairs:
@@ -122,7 +152,8 @@ def ranked_in(one: Pass) -> Ranked | None:
     place = {index: number for number, index in enumerate(members)}
     rows = [int(one.layout.nodes[index][one.examples[index]["score_at"] - 1]) for index in members]
     better, worse = ([place[pair[side]] for pair in pairs] for side in (0, 1))
-    return Ranked(torch.tensor(rows), torch.tensor(better), torch.tensor(worse))
+    weights = [factors.of(one.examples[pair[0]], one.examples[pair[1]]) for pair in pairs]
+    return Ranked(torch.tensor(rows), torch.tensor(better), torch.tensor(worse), torch.tensor(weights))
 
 
 def ranking_loss(
@@ -135,7 +166,7 @@ def ranking_loss(
     softcap: float | None = None,
     logit_scale: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss, summed over the pairs, and the number of pairs in the right order; a tie counts half.
+    """Return the loss, summed over the pairs with their factors, and the number of pairs in order; a tie counts half.
 
     Args:
         hidden: [N, D], the flattened hidden states of the pass.
@@ -155,4 +186,4 @@ def ranking_loss(
     expected = logits.softmax(-1) @ logits.new_tensor(tokens.scores)  # [R]
     gap = expected[ranked.better] - expected[ranked.worse]  # [K]
     right = (gap.detach() > 0).to(gap) + 0.5 * (gap.detach() == 0).to(gap)
-    return -logsigmoid(SHARPNESS * gap).sum(), right.sum()
+    return -(logsigmoid(SHARPNESS * gap) * ranked.factors.to(gap)).sum(), right.sum()

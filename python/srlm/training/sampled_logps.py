@@ -34,13 +34,13 @@ class SampledAnswer:
 
 
 def read_sampled(files: Iterable[Path], pairs: Sequence[Pair]) -> dict[str, SampledAnswer]:
-    """Return the answers of the pairs by their ids, as far as the files of candidates have them."""
+    """Return the answers of the pairs by their ids, as far as M_t sampled them and the files have them."""
     wanted = {name for pair in pairs for name in (pair.chosen_id, pair.rejected_id)}
     return {
         row.id: SampledAnswer(row.token_ids, row.logprob)
         for file in files
         for row in iter_rows(file, Candidate)
-        if row.id in wanted
+        if row.id in wanted and row.source in ("own", "hot") and row.logprob is not None
     }
 
 

@@ -74,6 +74,7 @@ def train_sft(
         max_nodes=nodes,
         score_tokens=tokens,
         ranking_weight=sft.ranking_weight,
+        length_factors=ranking.length_factors(fitting) if ranks and sft.ranking_balance else None,
         micro_batch_size=sft.micro_batch_size,
     )
     return train.run(trainer, sft, job, fitting, names=names, dropped=len(rows) - len(fitting), report=report)

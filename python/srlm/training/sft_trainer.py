@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from srlm.training.passes import Example, Pass
     from srlm.training.prefix_masks import MaskForm
-    from srlm.training.ranking import ScoreTokens
+    from srlm.training.ranking import LengthFactors, ScoreTokens
     from srlm.training.step_totals import StepTotals
 
 IGNORED = -100  # the label of a position without a loss
@@ -47,6 +47,7 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
         max_nodes: computed tokens of a forward pass with shared rows; by default those of the longest rows.
         score_tokens: adds the ranking loss of judge examples, whose rows have the columns `ranking.COLUMNS`.
         ranking_weight: its weight, beside the mean loss of the step's completion tokens.
+        length_factors: factors of its pairs by their lengths (`ranking.length_factors`); None: 1.
     """
 
     DEFAULT_COUNT: ClassVar[str] = "tokens"
@@ -59,11 +60,13 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
         max_nodes: int | None = None,
         score_tokens: ScoreTokens | None = None,
         ranking_weight: float = 1.0,
+        length_factors: LengthFactors | None = None,
         **kwargs: Any,  # noqa: ANN401  TRL's
     ) -> None:
         """See the class."""
         model, args = kwargs["model"], kwargs["args"]
         self._score_tokens, self._ranking_weight = score_tokens, ranking_weight
+        self._length_factors = length_factors or ranking.LengthFactors()
         base = model.get_base_model() if hasattr(model, "peft_config") else model
         if not has_balancing_loss(base, args.router_aux_loss_coef):
             add_fused_head(base)
@@ -126,7 +129,7 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
         return outputs["loss"], torch.stack([value.to(counts.device).double() for value in sums])
 
     def _ranking_part(self, one: Pass, totals: StepTotals) -> RankingPart | None:
-        ranked = None if self._score_tokens is None else ranking.ranked_in(one)
+        ranked = None if self._score_tokens is None else ranking.ranked_in(one, self._length_factors)
         if ranked is None or self._score_tokens is None:
             return None
         scale = self._ranking_weight * totals.processes / totals.counts["ranked"].clamp(min=1)

@@ -90,8 +90,8 @@ class PromptsTask:
 
 
 @dataclass(frozen=True, slots=True)
-class CandidatesTask:
-    """Sample candidates for prompts."""
+class SuppliedTask:
+    """Sample answers of `suppliers.model`."""
 
     name: str
     prompts: Path
@@ -99,19 +99,41 @@ class CandidatesTask:
 
     def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
         """See `Task.run`."""
+        from srlm.stages import candidates
+
+        section = config.candidates.model_copy(update={"per_prompt": config.suppliers.model_per_prompt})
+        settings: Any = {"candidates": section, "seed": seed, "report": report, "source": "model"}
+        rows = RowFile(self.prompts, Prompt)
+        candidates.write_candidates(engine, rows, self.file, **settings, stage="answers of suppliers.model")
+        return {"rows": count_lines(self.file)}
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatesTask:
+    """Sample candidates for prompts, and add the answers of a `SuppliedTask`."""
+
+    name: str
+    prompts: Path
+    file: Path
+    supplied: Path | None = None
+
+    def run(self, engine: Engine, config: Config, seed: int, report: Reporter) -> Result:
+        """See `Task.run`."""
         return run_alone(self, engine, config, seed, report)
 
     def open(self, engine: Engine, config: Config, seed: int, report: Reporter, growing: Growing) -> GenerationStage:
         """See `StreamTask.open`."""
-        from srlm.stages import candidates
+        from srlm.stages import candidates, supplied_answers, suppliers
 
         prompts, expected = _rows(self.prompts, Prompt, growing), 0
         if self.prompts in growing:
             expected = config.prompts.count
             drop_orphans(self.file, Candidate, lambda row: row.prompt_id, (row.id for row in written(prompts)), report)
-        return candidates.CandidatesStage(
-            engine, prompts, self.file, candidates=config.candidates, seed=seed, report=report, expected=expected
-        )
+        settings: Any = {"candidates": config.candidates, "seed": seed, "report": report, "expected": expected}
+        if self.supplied is not None:
+            keeps_tokens = suppliers.other_model(config.suppliers) is None
+            settings["supplied"] = supplied_answers.SuppliedAnswers(self.supplied, keeps_tokens=keeps_tokens)
+        return candidates.CandidatesStage(engine, prompts, self.file, **settings, suppliers=config.suppliers)
 
     def result(self, config: Config, report: Reporter) -> Result:
         """See `StreamTask.result`."""
@@ -134,12 +156,13 @@ class VerdictsTask:
     def open(self, engine: Engine, config: Config, seed: int, report: Reporter, growing: Growing) -> GenerationStage:
         """See `StreamTask.open`."""
         from srlm.stages import judge, judge_items
+        from srlm.stages.suppliers import slots
 
         prompts, candidates = _rows(self.prompts, Prompt, growing), _rows(self.candidates, Candidate, growing)
         answers, expected = judge_items.CandidateItems(prompts, candidates), 0
         if self.candidates in growing:
             count = config.prompts.count if self.prompts in growing else count_lines(self.prompts)
-            expected = count * config.candidates.per_prompt
+            expected = count * slots(config.candidates, config.suppliers).total
             known = (row.id for row in written(candidates))
             drop_orphans(self.file, Verdict, lambda row: row.candidate_id, known, report)
         settings: Any = {"judge": config.judge, "seed": seed, "report": report, "stage": "verdicts"}
