@@ -117,6 +117,7 @@ def test_a_run_that_was_moved_into_the_folder_is_the_first_one(tmp_path):
     [
         ({"seed": 2**31 - 2, "seeds": 3}, "the last seed must be below 2^31"),
         ({"seeds": 0}, "seeds"),
+        ({"judge_data": {"kind": "meta_judge"}}, "judge_data.kind=meta_judge compares the judge's verdicts"),
         ({"signal": {"kind": "random"}}, "with signal.kind=random the run is a control itself"),
         ({"iterations": 1}, "M1 is trained without a signal"),
         ({"head_to_head": {"judge": "m2"}}, "head_to_head.judge=m2 a run and its control would have different judges"),

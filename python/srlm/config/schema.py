@@ -173,6 +173,11 @@ class Config(Section):
             raise ValueError("control=random: with signal.kind=random the run is a control itself; set control=none")
         if self.iterations == 1:
             raise ValueError("control=random: M1 is trained without a signal; set iterations above 1, or control=none")
+        if self.judge_data.kind == "meta_judge":
+            raise ValueError(
+                "control=random: judge_data.kind=meta_judge compares the judge's verdicts, which a control does not "
+                "have; set judge_data.kind=none, or control=none"
+            )
         judge = self.head_to_head.judge
         if self.head_to_head.prompts and judge != "m1" and re.fullmatch(r"m[0-9]+", judge):
             raise ValueError(
