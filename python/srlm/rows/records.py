@@ -92,6 +92,12 @@ class Candidate:
     answer_tokens: Natural | None = None
     source: Source = "own"
 
+    def problem(self) -> str | None:
+        """Return the violated constraint between fields, or None (see `checks.row_problem`)."""
+        if self.logprob is None and self.source in ("own", "hot"):
+            return f"'logprob' must be a number if 'source' is {self.source!r} (found None)"
+        return None
+
     @property
     def training_token_ids(self) -> list[int] | None:
         """The token ids to train on; None: tokenize `text`.
