@@ -182,15 +182,17 @@ class Loop:
                 if any(before.name == prompts for before in own):  # M_t is loaded twice
                     jobs.append((t, config, own))
                     own = []
-                outside, run_model = (
-                    suppliers.other_model(config.suppliers),
-                    suppliers.run_model(config.suppliers, t + 1),
-                )
-                supplier = run_model if outside is None else outside
-                jobs.append((supplier or 0, config if outside is None else schedule.other_model(config), [task]))
+                jobs.append((*self._supplier(t + 1), [task]))
             else:
                 own.append(task)
         return [*jobs, *([(t, config, own)] if own else [])]
+
+    def _supplier(self, t: int) -> tuple[int | str, Config]:
+        """Return the other model that answers the prompts of M_t's data, and the configuration that it needs."""
+        config = self.config.at(t)
+        if (outside := suppliers.other_model(config.suppliers)) is not None:
+            return outside, schedule.other_model(config)
+        return suppliers.run_model(config.suppliers, t) or 0, config
 
     def _generation_tasks(self, t: int) -> list[Task]:
         """Return the stages of M_t's data that are not done yet."""
