@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -324,3 +325,56 @@ def test_a_prompt_of_an_earlier_iteration_is_not_novel(prompted):
     [text] = novelty(prompted)["m3/prompts.jsonl: novelty"].problems
     assert text.endswith(f" to {earlier.id})")
     assert "its text is not_novel_earlier (similarity 0.92" in text
+
+
+# --- answers that M_t did not sample ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def supplied(tmp_path):
+    """A run in which another model (two answers) and a human also answer; the model gave one answer to "short"."""
+    values = {"prompts": {"source": "files", "files": ["p.jsonl"]}, "candidates": {"per_prompt": 1}}
+    others = {"model": "base", "model_per_prompt": 2, "human": True}
+    config = configuration.build({"model": {"name": "m"}, "iterations": 2, **values, "suppliers": others})
+    folder = tmp_path / "run"
+    stages = StageRunner(config, RunDir.open(folder, config), None, Recorder())
+    seed = data_seed(config, 2)
+    prompts = [replace(prompt(text), columns={"response": "x"}) for text in ("long", "short")]
+    given = [candidate(row, n, text, 0) for row in prompts for n, text in enumerate(("bad", "fair"))][:3]
+    rows = [candidate(row, 0, "good", seed) for row in prompts]
+    for row in given:
+        index = 1 + row.index
+        name = content_id("candidate", row.prompt_id, index, row.text)
+        rows.append(replace(row, id=name, index=index, source="model"))
+    rows += [replace(candidate(row, 3, "x", 0), source="human") for row in prompts]
+    files = {"prompts": prompts, "supplied": given, "candidates": rows, "verdicts": [verdict(row) for row in rows]}
+    for name, content in files.items():
+        file = stages.run_dir.file(2, f"{name}.jsonl")
+        write_rows(file, content)
+        stages.plan(f"m2/{name}", file, {})
+        stages.finish(f"m2/{name}", {"rows": len(content)})
+    return folder
+
+
+def by_source(run):
+    names = {f"m2/candidates.jsonl: source {source}": source for source in ("model", "human")}
+    return {names[check.name]: (check.rows, check.problems) for check in replay(run) if check.name in names}
+
+
+def test_answers_of_others_are_those_of_their_source(supplied):
+    assert by_source(supplied) == {"model": (3, []), "human": (2, [])}
+
+
+@pytest.mark.parametrize(("line", "source", "where"), [(2, "model", "supplied.jsonl"), (5, "human", "the prompts")])
+def test_an_answer_that_its_source_did_not_give(supplied, line, source, where):
+    file = supplied / "m2" / "candidates.jsonl"
+    row = read_rows(file, Candidate)[line]
+    assert row.source == source
+    change(file, line, text="edited", id=content_id("candidate", row.prompt_id, row.index, "edited"))
+    (_, problems), rest = by_source(supplied)[source], by_source(supplied)
+    assert problems == [
+        f"line {line + 1}: {where} has no such response",
+        f"1 responses of {where} are not among the candidates",
+    ]
+    del rest[source]
+    assert all(found == [] for _, found in rest.values())

@@ -44,7 +44,7 @@ from srlm.run.stage_runner import data_seed
 from srlm.signals.per_prompt import PerPromptSignal
 from srlm.signals.registry import signal_of
 from srlm.signals.stage_names import COMPARISONS, LOGPROBS
-from srlm.stages import pairs
+from srlm.stages import pairs, supplied_answers, suppliers
 from srlm.stages.judge import parse_reply
 from srlm.stages.novelty import REASONS, Novelty, read_known
 from srlm.stages.score_table import read_answers
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from srlm.config import Config
+    from srlm.rows.records import Source
 
 Row = TypeVar("Row")
 MAX_PROBLEMS = 3  # shown per check
@@ -127,6 +128,7 @@ def _iteration(config: Config, run: RunDir, t: int) -> list[Check]:
             lambda row: (row.prompt_id, row.index),
             _candidate_problem(prompt_ids, data_seed(config, t)),
         ),
+        *_supplied(config, run, t, prompts, candidates),
         _scores(config, run, t, prompts, candidates, candidate_ids),
     ]
     if run.entry("seed/ift") is not None:
@@ -134,6 +136,29 @@ def _iteration(config: Config, run: RunDir, t: int) -> list[Check]:
     if run.entry(f"m{t}/pairs") is not None:
         checks.append(_pairs(config, run, t, prompts, candidates))
     return [*checks, *_judge_data(config, run, t)]
+
+
+def _supplied(
+    config: Config, run: RunDir, t: int, prompts: Sequence[Prompt], candidates: Sequence[Candidate]
+) -> Iterable[Check]:
+    """Check that the candidates that M_t did not sample are those of their source, each once."""
+    config, file = config.at(t), run.file(t, "supplied.jsonl")
+    slots = suppliers.slots(config.candidates, config.suppliers)
+    sources: list[tuple[Source, int, Iterable[str], str]] = [
+        ("model", slots.model, supplied_answers.model_ids(RowFile(file, Candidate), slots), file.name),
+        ("human", slots.human, supplied_answers.human_ids(prompts, slots), "the prompts"),
+    ]
+    for source, expected, ids, where in sources:
+        if expected:
+            known, found = IdIndex.of(ids), IdIndex.of(row.id for row in candidates if row.source == source)
+            problems = [
+                f"line {line}: {where} has no such response"
+                for line, row in enumerate(candidates, 1)
+                if row.source == source and row.id not in known
+            ]
+            missing = int((~np.isin(known.numbers, found.numbers)).sum())
+            problems += [f"{missing} responses of {where} are not among the candidates"] if missing else []
+            yield Check(f"m{t}/candidates.jsonl: source {source}", len(found), problems)
 
 
 def _judge_data(config: Config, run: RunDir, t: int) -> Iterable[Check]:

@@ -46,3 +46,9 @@ def test_signals_that_need_a_model_are_refused(files, kind, other, tmp_path):
     with pytest.raises(InputError, match=rf"signal\.kind={kind} needs a model, so it is not used here; use {other}"):
         run(files, f"signal.kind={kind}")
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_generate_refuses_another_supplier(files):
+    given = ["generate", "--model", "m", *files[:2], *files[4:], "suppliers.model=base"]
+    with pytest.raises(InputError, match=r"samples from --model alone; set suppliers\.model=null"):
+        CliRunner().invoke(srlm, given, catch_exceptions=False)

@@ -89,6 +89,12 @@ def generate(model: str, prompts: Path, out: Path, config: str | None, overrides
     from srlm.rows.records import Prompt
     from srlm.workers.tasks import CandidatesTask
 
+    supplier = stage_config(config, overrides, model).suppliers.model
+    if supplier is not None:
+        raise InputError(
+            f"suppliers.model={supplier}: `srlm generate` samples from --model alone; set suppliers.model=null, or use "
+            "`srlm run`"
+        )
     run_generation(model, CandidatesTask("candidates", rows_in(prompts, Prompt), writable(out)), config, overrides)
 
 

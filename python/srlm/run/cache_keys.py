@@ -39,6 +39,9 @@ VERDICT_SAMPLING = (
 SEED_JUDGEMENTS = ("judge.samples", "judge.score")
 # Unused where no checkpoints are compared.
 EARLY_STOPPING = ("dpo.early_stopping_patience",)
+# Settings that at this value change nothing, so that runs from before they existed keep their stages. (Any other new
+# setting makes the stages that read its section stale, because its default may differ from what the code did before.)
+CHANGES_NOTHING = {"sft.ranking_balance": False, "pairs.max_count": None}
 # Inputs that are not settings, and the settings that they come from.
 EXPLAINED_BY = {
     BASE_WEIGHTS: BASE_MODEL,
@@ -75,7 +78,9 @@ def key_inputs(config: Config, *names: str, exclude: tuple[str, ...] = ()) -> di
     inputs = {"seed": values["seed"]} | {
         key: value
         for key, value in settings.items()
-        if key not in left_out and (key in names or key.partition(".")[0] in names)
+        if key not in left_out
+        and (key in names or key.partition(".")[0] in names)
+        and not (key in CHANGES_NOTHING and value == CHANGES_NOTHING[key])
     }
     if "judge" in names:
         inputs["judge prompt"] = judge_prompt.read_template(config.judge)
@@ -108,14 +113,13 @@ def unused_supplier_keys(suppliers: SuppliersSection) -> tuple[str, ...]:
 
 
 def unused_pairing_keys(pairs: PairsSection) -> tuple[str, ...]:
-    """Return the keys that only other pairing methods than the configured one use, and a limit that is not set."""
+    """Return the keys that only other pairing methods than the configured one use."""
     methods = {
         "pairs.rho": ("length_controlled",),
         "pairs.top_k": ("top_bottom",),
         "pairs.max_per_prompt": ("margin", "top_bottom"),
     }
-    unlimited = ("pairs.max_count",) if pairs.max_count is None else ()
-    return (*unlimited, *(key for key, using in methods.items() if pairs.method not in using))
+    return tuple(key for key, using in methods.items() if pairs.method not in using)
 
 
 def explain_changes(changes: dict[str, str], inputs: list[str]) -> tuple[dict[str, str], list[str]]:

@@ -12,11 +12,13 @@ from srlm.rows.records import Candidate, content_id
 from srlm.stages.suppliers import human_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from transformers import PreTrainedTokenizerBase
 
     from srlm.rows.records import Prompt
+    from srlm.stages.suppliers import Slots
 
 
 class SuppliedAnswers:
@@ -39,6 +41,20 @@ class SuppliedAnswers:
             return row
         token_ids = answer_ids(tokenizer, prompt, row.text)
         return replace(row, token_ids=token_ids, logprob=None, answer_tokens=None)
+
+
+def model_ids(supplied: Iterable[Candidate], slots: Slots) -> Iterator[str]:
+    """Yield the ids that the answers of `suppliers.model` have among the candidates."""
+    for row in supplied:
+        yield content_id("candidate", row.prompt_id, slots.sampled + row.index, row.text)
+
+
+def human_ids(prompts: Iterable[Prompt], slots: Slots) -> Iterator[str]:
+    """Yield the ids that the human answers in the prompts' rows have among the candidates."""
+    for row in prompts if slots.human else ():
+        text = human_answer(row)
+        if text is not None:
+            yield content_id("candidate", row.id, slots.sampled + slots.model, text)
 
 
 def human_row(prompt: Prompt, index: int, tokenizer: PreTrainedTokenizerBase) -> Candidate | None:
