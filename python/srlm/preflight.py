@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srlm.errors import InputError
+import yaml
+
+from srlm.config import OTHER_DROPOUT
+from srlm.errors import InputError, one_line
 from srlm.evaluation import schedule
 from srlm.models import fit, registry, shape
 from srlm.rows.json_lines import read_bytes
@@ -28,7 +31,7 @@ def preflight(config: Config) -> None:
     judge_prompt.check(config.judge)
     _check_signal(config, seed_sets.load(config.seed_data, config.seed))
     if config.launch.accelerate_config is not None:
-        read_bytes(Path(config.launch.accelerate_config))
+        _check_accelerate(config, Path(config.launch.accelerate_config))
     if config.model.chat_template is not None:
         registry.read_chat_template(config.model.chat_template)
     for name in (config.model.name, config.prompts.model, suppliers.other_model(config.suppliers)):
@@ -37,6 +40,20 @@ def preflight(config: Config) -> None:
             only_prompts = name == config.prompts.model != config.model.name
             fit.check_room(config, found, f"the model {name!r}", only_prompts=only_prompts)
     schedule.preflight(config)
+
+
+def _check_accelerate(config: Config, file: Path) -> None:
+    """Check accelerate's file, and that it fits the configured dropout."""
+    try:
+        content = yaml.safe_load(read_bytes(file))
+    except yaml.YAMLError as error:
+        raise InputError(f"{file} (launch.accelerate_config): invalid YAML: {one_line(error)}; fix it") from error
+    settings = content if isinstance(content, dict) else {}
+    sharding = settings.get("fsdp_config") or {}
+    if isinstance(sharding, dict) and sharding.get("fsdp_activation_checkpointing"):
+        for kind, section in (("sft", config.sft), ("dpo", config.dpo)):
+            if section.dropout > 0:
+                raise InputError(OTHER_DROPOUT.format(kind))
 
 
 def _check_signal(config: Config, seeds: seed_sets.SeedSets) -> None:

@@ -65,11 +65,14 @@ def in_vllm_with_settings(folders, connection):
         engine = factory.load(folder, ModelSection(name=folder), VLLM)
         found.append((by_key(engine, requests(GREEDY)), by_key(engine, requests(WATCHED))))
         engine.close()
-    connection.send(found)
+    low = factory.load(folders[0], ModelSection(name=folders[0]), VLLM.model_copy(update={"dtype": "bfloat16"}))
+    computed_in = low._engine.model_config.dtype, low._engine.model_config.head_dtype
+    connection.send((found, computed_in, by_key(low, requests(WATCHED))))
+    low.close()
 
 
 @pytest.mark.slow
-def test_vllm_ignores_shipped_settings_but_end_tokens(folder, engine, tmp_path):
+def test_vllm_ignores_shipped_settings_but_end_tokens_and_has_a_float32_head(folder, engine, tmp_path):
     if importlib.util.find_spec("vllm") is None or not factory.vllm_is_cpu_build():
         pytest.skip("vLLM's CPU build is not installed")
     expected = by_key(engine, requests(WATCHED))
@@ -85,7 +88,7 @@ def test_vllm_ignores_shipped_settings_but_end_tokens(folder, engine, tmp_path):
     process.start()
     theirs.close()
     try:
-        results = ours.recv()
+        results, computed_in, low = ours.recv()
         process.join(HANG_SECONDS)
     finally:
         process.kill()
@@ -97,6 +100,9 @@ def test_vllm_ignores_shipped_settings_but_end_tokens(folder, engine, tmp_path):
             assert length == len(expected[key].token_ids) or done.token_ids[-1] == ending
             for row, other in zip(done.requested_logprobs, expected[key].requested_logprobs, strict=False):
                 assert row == pytest.approx(other, abs=1e-3)
+    assert computed_in == (torch.bfloat16, torch.float32)  # log-probabilities are read from logits in float32
+    for key, done in low.items():
+        assert done.requested_logprobs[0] == pytest.approx(expected[key].requested_logprobs[0], abs=0.2)
 
 
 def without_torn_end(text):

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from srlm.reporter import Reporter
 
 
+BFLOAT16 = "SRLM_TEST_BFLOAT16"  # environment variable: train as on a GPU that has bfloat16
+
+
 @dataclass(frozen=True, slots=True)
 class Trainings(Train):
     """Several trainings, one after the other in the same processes, so that packages are imported once per launch."""
@@ -29,6 +32,8 @@ class Trainings(Train):
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         if os.environ.get("ACCELERATE_USE_FSDP") == "true":
             let_fsdp_run_on_a_cpu()
+        if os.environ.get(BFLOAT16):
+            train_in_bfloat16()
         for training in self.trainings:
             finish(training.name, watch(training, report))
 
@@ -91,6 +96,14 @@ def local_values(parameter: Any) -> int:
     return int(local.numel())
 
 
+def train_in_bfloat16() -> None:
+    """Train in bfloat16, which is chosen on GPUs only."""
+    from srlm.training import train
+
+    original = train.arguments
+    train.arguments = lambda *args, **options: {**original(*args, **options), "bf16": True}
+
+
 def let_fsdp_run_on_a_cpu() -> None:
     """Remove obstacles to FSDP on a CPU in accelerate 1.15; there are none on a GPU, where users shard.
 
@@ -110,6 +123,8 @@ def let_fsdp_run_on_a_cpu() -> None:
         if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
             self.distributed_type = DistributedType.FSDP
             self.fsdp_plugin = fsdp_plugin
+            if self._mixed_precision != "no":
+                fsdp_plugin.set_mixed_precision(self._mixed_precision)
             PartialState._shared_state["distributed_type"] = DistributedType.FSDP
 
     AcceleratorState.__init__ = init

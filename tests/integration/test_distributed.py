@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -26,9 +26,12 @@ from srlm.workers.launcher import Launcher
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import ROOT
-from tests.integration.distributed_dpo import in_one_launch, watch
+from tests.integration.distributed_dpo import BFLOAT16, in_one_launch, watch
 from tests.scripted import Recorder
 from tests.training.trials import sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 pytestmark = pytest.mark.slow
 
@@ -125,9 +128,9 @@ class Bench:
         training = self.training("one", name, 1)
         return {**watch(training, Recorder()), "training": training}
 
-    def launch(self, way: str, file: Path | None = None) -> dict[str, Any]:
-        """Run all trainings on two processes with the program's launcher, and return the facts of each."""
-        jobs = [self.training(way, name, 2) for name in SETTINGS]
+    def launch(self, way: str, file: Path | None = None, names: Collection[str] = SETTINGS) -> dict[str, Any]:
+        """Run trainings on two processes with the program's launcher, and return the facts of each."""
+        jobs = [self.training(way, name, 2) for name in names]
         work = in_one_launch(jobs)
         launch = work.config.launch.model_copy(update={"accelerate_config": str(file) if file else None})
         log, results, report = self.folder / way / "workers.log", {}, Recorder()
@@ -255,6 +258,22 @@ def test_fsdp(bench: Bench, tmp_path: Path, fsdp: dict[str, Any], wrapper: str) 
     for name in SETTINGS:
         check(bench, name, found[name], sharded=True, kind="FSDP", fsdp_version=version)
     assert found["plain"]["wrapper"] == wrapper
+
+
+@pytest.mark.parametrize("fsdp", [FSDP_1, FSDP_2], ids=["1", "2"])
+def test_fsdp_in_bfloat16_returns_log_probabilities_in_float32(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fsdp: dict[str, Any]
+) -> None:
+    monkeypatch.setenv(BFLOAT16, "1")
+    file = write_config(tmp_path, distributed_type="FSDP", use_cpu=True, mixed_precision="bf16", fsdp_config=fsdp)
+    found = bench.launch(f"bf16_{fsdp['fsdp_version']}", file, names=["plain"])["plain"]
+    assert found["error"] is None
+    logps, expected = reference(found), reference(bench.one["plain"])
+    assert farthest(expected, logps) < 0.5  # of -70 to -210, computed from rounded weights
+    for values in logps.values():
+        assert (values.bfloat16() != values).sum() > PAIRS / 2  # by chance, some are representable
+    for metric in ("logps/chosen", "loss"):
+        assert worst(curve(bench.one["plain"], metric), curve(found, metric)) < 0.5
 
 
 def test_zero_3(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,14 @@ def test_judgements_have_their_own_number_of_samples(tiny_model, tmp_path):
     assert changed(run, "judge.score_pattern='(?P<score>.)'")[0] == {*JUDGED, "judgements"}
 
 
+def test_without_ranked_answers_the_judge_does_not_decide_m1(tiny_model, tmp_path):
+    """So another signal scores the same responses."""
+    run = finished(tmp_path, tiny_model, seed_data={"eft": [], "ift_limit": 8}, head_to_head={"prompts": 0})
+    again = changed(run, "signal.kind=random", "judge.justify=false", "judge.max_score=9", "eft.max_share=0.9")[1]
+    assert "m2/dpo" in again
+    assert not {"seed/eft_train", "m1/sft", "m2/prompts", "m2/candidates"} & again
+
+
 def test_judge_data_reads_the_settings_of_its_kind(tiny_model, tmp_path):
     """A change of them trains the model again that learns from its pairs, but neither judges nor samples again."""
     run = finished(tmp_path, tiny_model, iterations=3, judge_data={"kind": "meta_judge"})

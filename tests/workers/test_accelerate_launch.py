@@ -15,6 +15,7 @@ CONNECT = """
 import os, sys, time
 from multiprocessing.connection import Client
 connection = Client(sys.argv[1], authkey=bytes.fromhex(os.environ["SRLM_AUTHKEY"]))
+connection.send(os.getpid())
 connection.recv()
 connection.send(("result", "m2/dpo", {"rows": 3}))
 connection.send(("done",))
@@ -46,3 +47,19 @@ def test_a_launcher_that_is_slow_to_exit_does_not_undo_the_training(monkeypatch,
 def test_a_launcher_that_fails_after_the_training_is_an_error(monkeypatch, tmp_path):
     with pytest.raises(StageError, match=r"a worker process died \(exit code 3\)"):
         run(monkeypatch, tmp_path, f"{CONNECT}\nsys.exit(3)")
+
+
+def test_training_processes_in_sessions_of_their_own_have_ended(monkeypatch, tmp_path):
+    """As torchrun starts them: the launcher's group is empty before they have released their memory."""
+    child = tmp_path / "child.py"
+    child.write_text(f"{CONNECT}\ntime.sleep(600)", encoding="utf-8")
+    start = f"""
+import os, subprocess, sys
+process = subprocess.Popen([sys.executable, {str(child)!r}, sys.argv[1]], start_new_session=True)
+open({str(tmp_path / "pid")!r}, "w").write(str(process.pid))
+os.read(0, 1)
+"""
+    monkeypatch.setattr(accelerate_launch, "EXIT_SECONDS", 0.2)
+    assert run(monkeypatch, tmp_path, start) == {"m2/dpo": {"rows": 3}}
+    stat = Path("/proc") / (tmp_path / "pid").read_text() / "stat"
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"

@@ -29,6 +29,7 @@ from srlm.config.section import Section
 from srlm.config.training import (
     FUSED_LOSSES,
     MICRO_BATCH_LOSSES,
+    OTHER_DROPOUT,
     OWN_LOSSES,
     SMOOTHED_LOSSES,
     DpoSection,
@@ -43,6 +44,7 @@ from srlm.config.training import (
 __all__ = [
     "FUSED_LOSSES",
     "MICRO_BATCH_LOSSES",
+    "OTHER_DROPOUT",
     "OWN_LOSSES",
     "SMOOTHED_LOSSES",
     "Action",

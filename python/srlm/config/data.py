@@ -109,7 +109,9 @@ class EngineSection(Section):
         "auto", description="Generation engine; `auto`: vLLM if it is installed for the device, else transformers."
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Data type of the weights; `auto`: bfloat16 on a GPU that supports it, float32 on the CPU."
+        "auto",
+        description="Data type of the weights; `auto`: bfloat16 on a GPU that computes in it, float16 on an older one, "
+        "float32 on the CPU. Logits are float32.",
     )
     max_model_len: Count | None = Field(
         None,

@@ -18,6 +18,11 @@ MICRO_BATCH_LOSSES = frozenset({"aot", "aot_unpaired"})
 # The losses of `srlm.losses`. TRL lacks some of them, which can only be combined with one another.
 OWN_LOSSES = frozenset({"simpo", "dpop", "sppo", "nll"})
 FUSED_LOSSES = frozenset({"sigmoid", "hinge", "robust", "ipo", "sigmoid_norm", "sft"}) | OWN_LOSSES
+# accelerate passes preserve_rng_state=False: gradients would be those of other activations. `{0}` is sft or dpo.
+OTHER_DROPOUT = (
+    "launch.accelerate_config: fsdp_activation_checkpointing recomputes activations with another dropout than in the "
+    "forward pass; remove it there and set {0}.gradient_checkpointing=true, or set {0}.dropout=0"
+)
 
 
 class TrainSection(Section):

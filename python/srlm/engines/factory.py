@@ -78,8 +78,10 @@ def weights_dtype(engine: EngineSection) -> torch.dtype:
     """
     import torch
 
+    from srlm.models import devices
+
     if engine.dtype != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[engine.dtype]
     if torch.cuda.is_available():
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if devices.has_bfloat16() else torch.float16
     return torch.float32

@@ -15,6 +15,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from srlm.engines.base import Completion, Request, Sampling, available
+from srlm.engines.float32_head import add_float32_head
 from srlm.errors import EngineError, is_out_of_memory
 from srlm.kernels.token_logps import token_logps
 from srlm.models import generation
@@ -45,6 +46,7 @@ class TransformersEngine:
         report: Reporter | None = None,
     ) -> None:
         self.tokenizer = tokenizer
+        add_float32_head(model)
         self._model: PreTrainedModel | None = model.eval()
         self._end_ids = generation.end_ids(model.generation_config, tokenizer)
         # `generate` reads whatever it is not given from here: penalties, beams, banned tokens, lengths, caches.

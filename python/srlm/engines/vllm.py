@@ -20,7 +20,7 @@ from srlm.models import generation
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from transformers import GenerationConfig, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
     from srlm.config import EngineSection
 
@@ -67,6 +67,7 @@ class VllmEngine:
             enforce_eager=engine.enforce_eager,
             enable_prefix_caching=True,
             disable_log_stats=True,
+            hf_overrides=head_overrides(config, dtype),
             **(vllm_cpu.arguments(engine) if on_cpu else {}),
         )
         # `vllm.LLM` does no more than this, but also tries the chat template, which no request uses.
@@ -120,6 +121,15 @@ class VllmEngine:
     def close(self) -> None:
         """Shut the engine core down; without this the process would never exit."""
         self._engine.engine_core.shutdown()
+
+
+def head_overrides(config: PretrainedConfig, dtype: str) -> dict[str, str]:
+    """Return what makes vLLM compute logits in float32: expected scores and log-probabilities are read from them.
+
+    In bfloat16, logits between 16 and 32 are multiples of 0.125. vLLM cannot do so for a quantized output layer.
+    """
+    quantized = getattr(config, "quantization_config", None) is not None
+    return {} if dtype == "float32" or quantized else {"head_dtype": "float32"}
 
 
 def settings_folder(config: GenerationConfig) -> str:

@@ -22,7 +22,9 @@ def seed_judgements(config: Config) -> dict[str, Any]:
 
 
 def eft(config: Config, *, from_judgements: bool) -> dict[str, Any]:
-    """Return the inputs of building judge examples."""
+    """Return the inputs of building judge examples; without ranked answers there are none, whatever the settings."""
+    if not config.seed_data.eft:
+        return key_inputs(config)
     unused = cache_keys.unused_sampling_keys(config.judge) if from_judgements else ("eft.samples",)
     return key_inputs(config, "judge", "eft", exclude=(*cache_keys.VERDICT_SAMPLING, *unused))
 

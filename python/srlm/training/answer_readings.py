@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from srlm.kernels.logits_logps import logits_logps
-from srlm.models import registry
+from srlm.models import devices, registry
 from srlm.training.passes import PassPlanner
 from srlm.training.prefix_sharing import find_form, with_fast_attention
 from srlm.training.sequence_readings import answer_targets
@@ -36,10 +36,9 @@ class AnswerReader:
 
     def __init__(self, folder: str, model: ModelSection) -> None:
         """Load the model."""
-        cuda = torch.cuda.is_available()
-        dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
+        dtype = torch.bfloat16 if devices.has_bfloat16() else torch.float32
         loaded = registry.load_model(folder, dtype=dtype, trust_remote_code=model.trust_remote_code)
-        loaded.to("cuda" if cuda else "cpu").eval()
+        loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         found = find_form(loaded)
         self._model = loaded
         self._planner = PassPlanner(

@@ -29,7 +29,7 @@ from srlm.training.head_requests import PreferenceRequest
 from srlm.training.passes import PassPlanner
 from srlm.training.preference_layout import build_layout, pair_rows
 from srlm.training.recent_batches import RecentBatches
-from srlm.training.reference_reading import ReferenceReading, without_model_hash
+from srlm.training.reference_reading import ReferenceReading, without_reference_copy
 from srlm.training.step_order import StepOrder
 from srlm.training.step_totals import STEP_KEY, NormalizedSteps
 from srlm.training.whole_steps import WholeSteps, collate, use_whole_steps
@@ -126,7 +126,7 @@ class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedS
                 f"dpo: TRL trains this mixture of experts and does not support the loss {own[0]}; use another "
                 "dpo.loss_type"
             )
-        with without_model_hash():
+        with without_reference_copy():
             super().__init__(**kwargs)
 
     @staticmethod

@@ -1,6 +1,8 @@
 """The log-probabilities of the pairs under DPO's reference: read from a cache, known from the engine, or computed.
 
-TRL's trainer asks for them once, before its first step.
+The reference is the policy before its first step, so no second model is loaded. TRL's trainer asks for the
+log-probabilities when it is made; under FSDP they are read later, from the sharded policy, because no process may have
+memory for all of its weights, and TRL's copy of the reference would be sharded as one unit.
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate.utils import broadcast_object_list
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader
 from trl.models.utils import disable_gradient_checkpointing, prepare_deepspeed
 from trl.trainer import dpo_trainer
 from trl.trainer.utils import use_adapter
 
 from srlm.training import reference_logps, sampled_logps
-from srlm.training.fused_head import add_fused_head
+from srlm.training.fused_head import eval_mode
 from srlm.training.preference_layout import pair_rows
 from srlm.training.sequence_readings import read_sequences
 
@@ -50,9 +53,45 @@ class ReferenceReading:
     data_collator: Any
     is_deepspeed_enabled: bool
     compute_ref_log_probs: Callable[..., Any]
+    get_train_dataloader: Callable[[], Any]
+    callback_handler: Any
+    is_fsdp_enabled: bool
     _precompute_engine: Any
+    _unread: int | None = None  # under FSDP, TRL's batch size, until the reference is read
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        """Add TRL's two columns of reference log-probabilities; under FSDP only once the policy is sharded."""
+        if self.is_fsdp_enabled and self.ref_model is None and dataset is self.train_dataset:
+            self._unread = batch_size
+            return dataset
+        return self._with_reference(dataset, batch_size)
+
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:  # noqa: ANN401
+        """See `transformers.Trainer`, which shards the model here and then loads a checkpoint's weights."""
+        trainer: Any = super()
+        unread = self._unread is not None
+        model, loader = trainer._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        self._read_from_policy()
+        if unread:  # the loader was made for rows without a reference
+            loader = self.callback_handler.train_dataloader = self.get_train_dataloader()
+        return model, loader
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401
+        """See `transformers.Trainer`: the policy's first weights are the reference's."""
+        trainer: Any = super()
+        self._read_from_policy()
+        trainer._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _read_from_policy(self) -> None:
+        if self._unread is not None:
+            with eval_mode(self.model):
+                self.train_dataset = self._with_reference(self.train_dataset, self._unread)
+            for module in self.model.modules():
+                if isinstance(module, FSDPModule):  # some stay gathered after a forward pass, until a backward pass
+                    module.reshard()
+            self._unread = None
+
+    def _with_reference(self, dataset: Dataset, batch_size: int) -> Dataset:
         """Read the reference log-probabilities from the cache, or compute and cache them; adds TRL's two columns.
 
         TRL's own method passes them from the main process to the others in a temporary file that those do not see.
@@ -137,11 +176,8 @@ class ReferenceReading:
         return torch.cat(parts)
 
     def _reference_model(self) -> Any:  # noqa: ANN401  a model, or what wraps one
-        """Return the reference model: the policy before the first step, or TRL's copy of it under FSDP."""
+        """Return the reference model: the given one, or the policy before the first step."""
         if self.ref_model is not None:
-            if self.planner is not None:
-                # Under FSDP this is TRL's copy of the policy, which was already checked and is now sharded.
-                add_fused_head(self.accelerator.unwrap_model(self.ref_model), check=False)
             return self.ref_model
         if not self.is_deepspeed_enabled:
             return self.model
@@ -167,12 +203,23 @@ class ReferenceReading:
 
 
 @contextlib.contextmanager
-def without_model_hash() -> Iterator[None]:
-    """Skip TRL's hash of all weights, which every process would compute: only its own cache of log-probabilities has
-    it in its key."""
-    original = dpo_trainer.hash_module
-    dpo_trainer.hash_module = lambda _: ""
+def without_reference_copy() -> Iterator[None]:
+    """Make TRL's trainer load no copy of the policy as the reference, and hash no weights.
+
+    It loads the copy under FSDP, in every process and with `device_map: auto`. The hash of all weights, which every
+    process would compute, is only in the key of its own cache of log-probabilities.
+    """
+    originals = dpo_trainer.create_model_from_path, dpo_trainer.hash_module
+    dpo_trainer.create_model_from_path, dpo_trainer.hash_module = _no_model, _no_hash
     try:
         yield
     finally:
-        dpo_trainer.hash_module = original
+        dpo_trainer.create_model_from_path, dpo_trainer.hash_module = originals
+
+
+def _no_model(_path: str, **_: object) -> None:
+    return None
+
+
+def _no_hash(_model: torch.nn.Module) -> str:
+    return ""

@@ -83,18 +83,6 @@ def save_paused(
         _finish(fresh, tokenizer, job, trained, (None, "float32"))
 
 
-def request_full_state_dict(trainer: Trainer) -> None:
-    """Make the trainer save full weights, even if accelerate's configuration asks for sharded ones."""
-    state = trainer.accelerator.state
-    if trainer.is_fsdp_enabled:
-        plugin = state.fsdp_plugin
-        plugin.state_dict_config = plugin.optim_state_dict_config = None  # otherwise the sharded configs remain
-        plugin.set_state_dict_type("FULL_STATE_DICT")
-    if trainer.is_deepspeed_enabled:
-        zero = state.deepspeed_plugin.deepspeed_config.get("zero_optimization", {})
-        zero["stage3_gather_16bit_weights_on_model_save"] = True
-
-
 def _write_weights(trainer: Trainer, folder: Path, *, adapter: bool) -> None:
     """Gather sharded weights and write them; every process calls this."""
     trainer.save_model(str(folder))

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerState
 
+from srlm.config import DpoSection
 from srlm.engines import weight_check
 from srlm.errors import InputError, StageError
 from srlm.kernels.token_logps import token_logps
-from srlm.models import fit, registry
-from srlm.training import checkpoints, prefix_sharing, saving
+from srlm.models import devices, fit, registry
+from srlm.training import checkpoints, prefix_sharing, saving, sharding
 from srlm.training.callbacks import Checkpointer, StopAtNaN, all_finite, can_resume, mean_loss, step_losses
 from srlm.training.recent_batches import recent_rows
 from srlm.training.training_job import TrainingJob, TrainingResult
@@ -44,8 +45,7 @@ def arguments(section: TrainingSection, job: TrainingJob, *, whole_steps: bool) 
         raise InputError(
             f"batch_size {section.batch_size} is not a multiple of micro_batch_size x launch.processes = {per_step}"
         )
-    cuda = torch.cuda.is_available()
-    bf16 = cuda and torch.cuda.is_bf16_supported()
+    cuda, bf16 = torch.cuda.is_available(), devices.has_bfloat16()
     return {
         "output_dir": str(
             checkpoints.trainer_folder(job.target)
@@ -107,7 +107,7 @@ def load_trainable(section: TrainingSection, job: TrainingJob) -> PreTrainedMode
         # Every process loads the full model here. With this setting only the main process would load TRL's reference,
         # which is loaded later, and nothing sends it to the others.
         os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
-    bf16 = section.lora is not None and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    bf16 = section.lora is not None and devices.has_bfloat16()
     return registry.load_model(
         job.base,
         dtype=torch.bfloat16 if bf16 else torch.float32,
@@ -188,7 +188,7 @@ def run(
             rows of the step. Only the last checkpoint before it is saved.
         InputError: the job has a pause, which the sharding does not support.
     """
-    saving.request_full_state_dict(trainer)
+    sharding.prepare(trainer, "dpo" if isinstance(section, DpoSection) else "sft", section.dropout)
     job = _supported_job(trainer, job, report)
     checkpointer = Checkpointer(
         trainer,

@@ -21,6 +21,7 @@ from srlm.workers.messages import InFlight, listen
 from srlm.workers.process_tree import wait_until_released
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
     from srlm.config import LaunchSection
@@ -49,31 +50,38 @@ def run_distributed(work: Work, launch: LaunchSection, log: Path, report: Report
                 start_new_session=True,
             )
             connections: list[Connection] = []
+            pids: list[int] = []
             try:
-                connections = _accept(listener, launch.processes, process, log)
+                for connection, pid in _accept(listener, launch.processes, process, log):
+                    connections.append(connection)
+                    pids.append(pid)
                 for connection in connections:
                     connection.send(work)
                 _listen_to_all(connections, report, finish)
             except BaseException:
                 for connection in connections:  # a training process exits when its connection closes
                     connection.close()
-                _end(process, 5)
+                _end(process, pids, 5)
                 raise
-            killed = _end(process, EXIT_SECONDS)
+            killed = _end(process, pids, EXIT_SECONDS)
             # All processes have reported success: a launcher that is slow to exit does not undo the training.
             if process.returncode != 0 and not killed:
                 raise StageError(death_message(process.returncode, log))
 
 
-def _end(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Wait for the launcher to exit, kill it after `seconds`, and return whether it was killed."""
+def _end(process: subprocess.Popen[bytes], pids: list[int], seconds: float) -> bool:
+    """Wait for the launcher to exit, kill it after `seconds`, and return whether it was killed.
+
+    Then its training processes have ended too, and released their memory: each is in a group and session of its own.
+    """
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     killed = process.poll() is None
     if killed:
         process.kill()
     process.wait()
-    wait_until_released(process.pid)
+    for group in (process.pid, *pids):
+        wait_until_released(group)
     return killed
 
 
@@ -99,24 +107,28 @@ def death_message(exit_code: int | None, log: Path) -> str:
     return f"a worker process died ({how}{hint}); its output is in {log}. Run the same command again to resume"
 
 
-def _accept(listener: Listener, count: int, process: subprocess.Popen[bytes], log: Path) -> list[Connection]:
-    connections: list[Connection] = []
+def _accept(
+    listener: Listener, count: int, process: subprocess.Popen[bytes], log: Path
+) -> Iterator[tuple[Connection, int]]:
+    """Yield the connection of each training process, and its pid, which it sends first."""
+    started = 0
     # The listener's socket has no public timeout; a launcher that dies first must not leave the driver waiting.
     socket = listener._listener._socket  # type: ignore[attr-defined]
     socket.settimeout(1.0)
     deadline = time.monotonic() + START_SECONDS
-    while len(connections) < count:
+    while started < count:
         try:
-            connections.append(listener.accept())
-        except TimeoutError:
+            connection = listener.accept()
+            yield connection, connection.recv()
+            started += 1
+        except (TimeoutError, EOFError):
             if process.poll() is not None:
                 raise StageError(death_message(process.returncode, log)) from None
             if time.monotonic() > deadline:
                 raise StageError(
-                    f"{len(connections)} of {count} training processes started within {START_SECONDS} s; check that "
+                    f"{started} of {count} training processes started within {START_SECONDS} s; check that "
                     f"launch.processes matches launch.accelerate_config. Their output is in {log}"
                 ) from None
-    return connections
 
 
 def _listen_to_all(connections: list[Connection], report: Reporter, finish: Finish) -> None:

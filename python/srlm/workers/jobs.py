@@ -130,9 +130,12 @@ class Train:
     def run(self, report: Reporter, finish: Finish) -> None:
         """Train and save."""
         from srlm.engines import factory
+        from srlm.models import devices
         from srlm.training.training_job import TrainingJob
 
         config = self.config
+        if config.launch.processes == 1 and (count := devices.use_one_gpu()) > 1:
+            report.note(f"{self.name}: trains on 1 of {count} GPUs; launch.processes={count} uses all of them")
         engine_dtype = str(factory.weights_dtype(config.engine)).removeprefix("torch.")
         job = TrainingJob(
             base=self.base,

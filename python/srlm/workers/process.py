@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from srlm.errors import EngineError, InputError, StageError, is_out_of_memory
 from srlm.reporter import SilentReporter
+from srlm.workers.log_tail import LogTail
 from srlm.workers.messages import Sender
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def main(connection: Connection, work: Work, log: Path | None) -> None:
     if log is not None:
         redirect_output(log)
     faulthandler.enable()
-    code = _perform(connection, work, is_main=int(os.environ.get("RANK", "0")) == 0)
+    tail = None if log is None else LogTail(log)
+    code = _perform(connection, work, tail, is_main=int(os.environ.get("RANK", "0")) == 0)
     ending.set()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -64,7 +66,7 @@ def _exit_with_driver(connection: Connection, ending: threading.Event) -> None:
         os._exit(1)
 
 
-def _perform(connection: Connection, work: Work, *, is_main: bool) -> int:
+def _perform(connection: Connection, work: Work, tail: LogTail | None, *, is_main: bool) -> int:
     sender = Sender(connection) if is_main else _NoReport()
     try:
         work.run(sender, sender.finish)
@@ -74,13 +76,17 @@ def _perform(connection: Connection, work: Work, *, is_main: bool) -> int:
     except OSError as error:
         traceback.print_exc()
         connection.send(("failed", "StageError", _disk_error(error)))
-    except EngineError as error:
-        traceback.print_exc()
-        connection.send(("fault", "engine_error", str(error)))
     except BaseException as error:  # every failure must reach the driver
+        elsewhere = tail is not None and tail.explains(error)
         traceback.print_exc()
-        message = f"{type(error).__name__}: {error}"
-        connection.send(("fault", "out_of_memory", message) if is_out_of_memory(error) else ("crashed", message))
+        in_engine = isinstance(error, EngineError)  # of one request, if it says that memory ran out
+        message = str(error) if in_engine else f"{type(error).__name__}: {error}"
+        if elsewhere or (is_out_of_memory(error) and not in_engine):
+            connection.send(("fault", "out_of_memory", message))
+        elif in_engine:
+            connection.send(("fault", "engine_error", message))
+        else:
+            connection.send(("crashed", message))
     else:
         connection.send(("done",))
         return 0
@@ -106,6 +112,7 @@ def launched() -> None:
     from multiprocessing.connection import Client
 
     connection = Client(sys.argv[1], authkey=bytes.fromhex(os.environ["SRLM_AUTHKEY"]))
+    connection.send(os.getpid())
     main(connection, connection.recv(), None)
 
 

@@ -1,0 +1,35 @@
+"""What the device of this process computes in, and which GPU a process that trains alone uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+
+
+def has_bfloat16() -> bool:
+    """Tell whether the GPU computes in bfloat16; Volta and Turing only emulate it, which torch counts by default."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def use_one_gpu() -> int:
+    """Let this process see only the first visible GPU, and return how many there are; call it before CUDA is used.
+
+    transformers would spread a batch over all visible GPUs (torch's DataParallel), which TRL refuses.
+    """
+    named = {name: os.environ[name].split(",") for name in VISIBLE if os.environ.get(name)}
+    count = max(map(len, named.values())) if named else _installed()
+    if count > 1:
+        for name, devices in (named or {VISIBLE[0]: ["0"]}).items():
+            os.environ[name] = devices[0]
+    return count
+
+
+def _installed() -> int:
+    """Return the number of the machine's GPUs; torch would initialise CUDA to count them where NVML is missing."""
+    if nvidia := list(Path("/dev").glob("nvidia[0-9]*")):
+        return len(nvidia)
+    return len(list(Path("/dev/dri").glob("renderD*"))) if Path("/dev/kfd").exists() else 0
