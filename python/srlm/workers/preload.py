@@ -15,6 +15,8 @@ from srlm.workers.process import redirect_output
 
 if log := os.environ.get("SRLM_WORKER_LOG"):
     redirect_output(Path(log))
+# A package that asks whether there is a GPU while it is imported must not initialise CUDA in answer.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 for name in filter(None, os.environ.get("SRLM_PRELOAD", "").split(",")):
     # The job that needs a package reports it if the import fails.
     with contextlib.suppress(ImportError):
