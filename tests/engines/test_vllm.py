@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import multiprocessing
+import os
 import time
 
 import pytest
@@ -65,9 +66,12 @@ def in_vllm_with_settings(folders, connection):
         engine = factory.load(folder, ModelSection(name=folder), VLLM)
         found.append((by_key(engine, requests(GREEDY)), by_key(engine, requests(WATCHED))))
         engine.close()
-    low = factory.load(folders[0], ModelSection(name=folders[0]), VLLM.model_copy(update={"dtype": "bfloat16"}))
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"  # as on a GPU: the engine core is a process of its own
+    settings = VLLM.model_copy(update={"dtype": "bfloat16", "max_num_seqs": None})
+    low = factory.load(folders[0], ModelSection(name=folders[0]), settings)
+    assert low.has_processes
     computed_in = low._engine.model_config.dtype, low._engine.model_config.head_dtype
-    connection.send((found, computed_in, by_key(low, requests(WATCHED))))
+    connection.send((found, computed_in, by_key(low, requests(WATCHED)), low.logprobs([5, 6, 7, 8])))
     low.close()
 
 
@@ -88,8 +92,9 @@ def test_vllm_ignores_shipped_settings_but_end_tokens_and_has_a_float32_head(fol
     process.start()
     theirs.close()
     try:
-        results, computed_in, low = ours.recv()
+        results, computed_in, low, logps = ours.recv()
         process.join(HANG_SECONDS)
+        assert process.exitcode == 0
     finally:
         process.kill()
     for greedy, watched in results:
@@ -101,6 +106,7 @@ def test_vllm_ignores_shipped_settings_but_end_tokens_and_has_a_float32_head(fol
             for row, other in zip(done.requested_logprobs, expected[key].requested_logprobs, strict=False):
                 assert row == pytest.approx(other, abs=1e-3)
     assert computed_in == (torch.bfloat16, torch.float32)  # log-probabilities are read from logits in float32
+    assert logps == pytest.approx(engine.logprobs([5, 6, 7, 8]), abs=0.2)
     for key, done in low.items():
         assert done.requested_logprobs[0] == pytest.approx(expected[key].requested_logprobs[0], abs=0.2)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from srlm.engines import factory
 from srlm.models import devices
-from srlm.models.devices import has_bfloat16, use_one_gpu
+from srlm.models.devices import all_cores, has_bfloat16, use_one_gpu
 
 
 @pytest.mark.parametrize(("major", "native"), [(7, False), (8, True), (9, True)], ids=["turing", "ampere", "hopper"])
@@ -61,3 +61,14 @@ def test_nothing_is_set_without_several_gpus(machine):
     machine.setattr(devices, "_installed", lambda: 0)
     assert use_one_gpu() == 0
     assert "CUDA_VISIBLE_DEVICES" not in devices.os.environ
+
+
+def test_all_cores():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with all_cores():
+            assert torch.get_num_threads() == len(devices.os.sched_getaffinity(0))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -57,7 +57,7 @@ def test_a_setting_that_changes_nothing_does_not_count():
 def test_settings_of_speed_and_memory_do_not_count():
     some, other = (
         build(
-            sft={"save_steps": count, "micro_batch_size": count, "micro_batch_tokens": count},
+            sft={"save_steps": count, "save_minutes": count, "micro_batch_size": count, "micro_batch_tokens": count},
             dpo={"gradient_checkpointing": count == 2},
             engine={"batch_size": count, "max_num_seqs": count, "enforce_eager": count == 2},
         )
@@ -176,6 +176,7 @@ CHANGES = {
     "gates.parse_rate=0.9": set(),
     "pairs.min_count=9": set(),
     "sft.save_steps=9": set(),
+    "sft.save_minutes=9": set(),
     "dpo.gradient_checkpointing=true": set(),
     "engine.stall_seconds=9": set(),
     "endpoint.timeout=9": set(),

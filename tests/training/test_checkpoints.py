@@ -78,13 +78,13 @@ def trial(tmp_path, tiny_model):
     return Trial(tmp_path, tiny_model)
 
 
-def call(trial, kind, lora=None, rows=None, *, pause_at=None, save_steps=None):
+def call(trial, kind, lora=None, rows=None, *, pause_at=None, **saves):
     """Run a training as a worker does: only files are left from an earlier call."""
     pause_to = None if pause_at is None else trial.folder / "m1" / "checkpoints" / f"step-{pause_at}"
     kept = {
         name: getattr(trial.job, name) for name in ("base", "target", "metrics", "model", "seed", "processes", "card")
     }
-    trial.job = TrainingJob(**kept, pause_at=pause_at, pause_to=pause_to, save_steps=save_steps)
+    trial.job = TrainingJob(**kept, pause_at=pause_at, pause_to=pause_to, **saves)
     trial.report.starts.clear()
     trial.report.notes.clear()
     rows = rows or {"sft": EXAMPLES[:7], "dpo": PAIRS}[kind]
@@ -277,6 +277,22 @@ def test_killed(trial, whole, monkeypatch, owner, name, time, step):
 def test_only_the_last_checkpoint_is_kept(trial, monkeypatch):
     kill(trial, monkeypatch, callbacks.Progress, "on_step_end", 6, save_steps=1)
     assert kept(trial) == ["checkpoint-5"]
+
+
+def test_saved_by_time(trial, whole, monkeypatch):
+    """A step takes 25 s of a clock that only steps move."""
+    clock, original = SimpleNamespace(now=0.0), callbacks.Progress.on_step_end
+
+    def step(self, *args, **options):
+        clock.now += 25.0
+        original(self, *args, **options)
+
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(callbacks.Progress, "on_step_end", step)
+    kill(trial, monkeypatch, callbacks.Progress, "on_step_end", 6, save_minutes=1.0)
+    assert kept(trial) == ["checkpoint-3"]
+    check_same(call(trial, "sft", save_minutes=1.0), whole("sft"))
+    assert trial.report.starts == [("sft", STEPS, 3)]
 
 
 def test_damaged_checkpoints(trial, whole):

@@ -12,8 +12,14 @@ from tests.scripted import Recorder
 
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
-def test_a_training_uses_the_save_steps_of_its_section(kind, tmp_path, monkeypatch):
-    config = configuration.build({"model": {"name": "m"}, "sft": {"save_steps": 7}, "dpo": {"save_steps": 9}})
+def test_a_training_saves_as_its_section_says(kind, tmp_path, monkeypatch):
+    config = configuration.build(
+        {
+            "model": {"name": "m"},
+            "sft": {"save_steps": 7, "save_minutes": 2},
+            "dpo": {"save_steps": 9, "save_minutes": 3},
+        }
+    )
     jobs, results = [], {}
 
     def scripted(rows, *, job, report, **section):
@@ -26,6 +32,6 @@ def test_a_training_uses_the_save_steps_of_its_section(kind, tmp_path, monkeypat
     monkeypatch.setattr(dpo, "train_dpo", scripted)
     work = Train(f"m1/{kind}", kind, config, "base", tmp_path / "model", tmp_path / "metrics.jsonl", ())
     work.run(Recorder(), results.__setitem__)
-    assert [job.save_steps for job in jobs] == [{"sft": 7, "dpo": 9}[kind]]
+    assert [(job.save_steps, job.save_minutes) for job in jobs] == [{"sft": (7, 2), "dpo": (9, 3)}[kind]]
     assert jobs[0].target == Path(tmp_path / "model")
     assert results[f"m1/{kind}"]["completed"] is True

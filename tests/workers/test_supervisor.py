@@ -115,6 +115,12 @@ def test_sizes_are_halved_until_they_fit_and_kept(tmp_path):
     assert (runs.works[-1].config.engine.batch_size, runs.works[-1].config.engine.max_num_seqs) == (16, 1)
 
 
+def test_the_default_of_vllm_is_halved_too(tmp_path):
+    runs = ScriptedRuns(fault("out_of_memory"), fault("out_of_memory"))
+    supervise(runs, generate(tmp_path, "m2/a", engine={"max_num_seqs": None}))
+    assert [work.config.engine.max_num_seqs for work in runs.works] == [None, 128, 64]
+
+
 def test_a_training_is_retried_with_smaller_micro_batches(tmp_path):
     train = Train("m2/dpo", "dpo", config(dpo={"micro_batch_size": 6, "batch_size": 12}), "m1", tmp_path, tmp_path, ())
     runs = ScriptedRuns(fault("out_of_memory"), fault("out_of_memory"))

@@ -130,7 +130,11 @@ class EngineSection(Section):
         0.9, description="Fraction of GPU memory that vLLM may use."
     )
     cpu_cache_gib: Count = Field(2, description="Size of vLLM's KV cache on a CPU, in GiB.")
-    max_num_seqs: Count = Field(256, description="Maximum number of sequences that vLLM runs concurrently.")
+    max_num_seqs: Count | None = Field(
+        None,
+        description="Maximum number of sequences that vLLM runs concurrently; null: vLLM's default for the GPU, 256 on "
+        "a CPU.",
+    )
     stall_seconds: Annotated[float, Field(gt=0)] | None = Field(
         1800.0,
         description="Restart an engine that finishes no request for this many seconds, and resend the unfinished "

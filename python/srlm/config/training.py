@@ -85,11 +85,12 @@ class TrainingSection(Section):
         False, description="Recompute activations in the backward pass: slower, less memory."
     )
     lora: LoraSection | None = Field(None, description="Train LoRA adapters; null: train all weights.")
-    save_steps: Count | None = Field(
-        100,
-        description="Save a checkpoint every this many optimizer steps, to resume an interrupted training; one is "
-        "kept, of three to four times the size of the weights. null: the training starts over.",
+    save_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        10.0,
+        description="Save a checkpoint at the first optimizer step this many minutes after the last one, to resume an "
+        "interrupted training; one is kept, of three to four times the size of the weights. null: none by time.",
     )
+    save_steps: Count | None = Field(None, description="Save a checkpoint also every this many optimizer steps.")
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSection:

@@ -1,8 +1,9 @@
 """The vLLM engine: continuous batching, prefix caching, tensor parallelism.
 
 Prefix caching is on, so a common prefix of requests (the judge's rubric, the prompt of N answers) is computed once, in
-whole cache blocks. The engine core runs inside this process, which saves its start-up time on small machines; with
-several GPUs vLLM starts its own workers. `vllm_cpu` and `nucleus` change what is slow on a CPU.
+whole cache blocks. On a CPU the engine core runs inside this process, which saves its start-up time; on a GPU it runs
+in a process of its own, so that the GPU does not wait for this one's work per token. `vllm_cpu` and `nucleus` change
+what is slow on a CPU.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ class VllmEngine:
         from vllm.v1.engine.llm_engine import LLMEngine
 
         on_cpu = vllm_cpu.is_cpu()
+        if on_cpu and engine.tensor_parallel_size == 1:
+            os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         if on_cpu and engine.enforce_eager:
             # vLLM compiles some small functions all the same, which takes longer at each start than they gain.
             torch.compiler.set_stance("force_eager")
         self.tokenizer = tokenizer
         self.sizes: dict[str, list[int]] = {}
         self.has_processes = envs.VLLM_ENABLE_V1_MULTIPROCESSING or engine.tensor_parallel_size > 1
-        self._in_flight = 4 * engine.max_num_seqs
         self._own_top_p = on_cpu  # vLLM's own is fast on a GPU
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
         end = generation.end_ids(generation.load(folder, config)[0], tokenizer)
@@ -61,7 +63,7 @@ class VllmEngine:
             generation_config=settings,  # the model's end tokens, none of its sampling settings
             skip_tokenizer_init=not own_tokenizer,
             max_model_len=engine.length,
-            max_num_seqs=engine.max_num_seqs,
+            max_num_seqs=engine.max_num_seqs or (vllm_cpu.MAX_NUM_SEQS if on_cpu else None),
             tensor_parallel_size=engine.tensor_parallel_size,
             gpu_memory_utilization=engine.gpu_memory_utilization,
             enforce_eager=engine.enforce_eager,
@@ -72,6 +74,7 @@ class VllmEngine:
         )
         # `vllm.LLM` does no more than this, but also tries the chat template, which no request uses.
         self._engine: Any = LLMEngine.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
+        self._in_flight = 4 * self._engine.vllm_config.scheduler_config.max_num_seqs
         if not own_tokenizer:
             self._engine.output_processor.tokenizer = tokenizer  # finds stop strings
 
@@ -154,5 +157,3 @@ def _set_environment(engine: EngineSection) -> None:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(engine.cpu_cache_gib))
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{(os.cpu_count() or 1) - 1}")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    if engine.tensor_parallel_size == 1:
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")

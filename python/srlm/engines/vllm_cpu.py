@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from srlm.config import EngineSection
 
 BLOCK_SIZE = 32  # tokens; the smallest that vLLM's CPU attention takes. vLLM's own default there is 128
+MAX_NUM_SEQS = 256
 PROCESSOR = "srlm.engines.nucleus:NucleusProcessor"
 
 

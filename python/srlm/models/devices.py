@@ -1,9 +1,14 @@
-"""What the device of this process computes in, and which GPU a process that trains alone uses."""
+"""What the device of this process computes in, which GPU a process that trains alone uses, and how many cores."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
@@ -33,3 +38,16 @@ def _installed() -> int:
     if nvidia := list(Path("/dev").glob("nvidia[0-9]*")):
         return len(nvidia)
     return len(list(Path("/dev/dri").glob("renderD*"))) if Path("/dev/kfd").exists() else 0
+
+
+@contextlib.contextmanager
+def all_cores() -> Iterator[None]:
+    """Compute on all cores: for the first of several training processes, which have one each, while the others wait."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -8,10 +8,11 @@ count, and the weights of architectures whose parameter names differ between mem
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast, broadcast_object_list
 from transformers import TrainerCallback
 
 from srlm.models import registry
@@ -109,7 +110,7 @@ class StopAtNaN(TrainerCallback):
 
 
 class Checkpointer(TrainerCallback):
-    """Makes the trainer save at the steps of a job, and resumes a training from its last checkpoint.
+    """Makes the trainer save at the steps and times of a job, and resumes a training from its last checkpoint.
 
     Args:
         trainer: TRL's trainer, to which this callback is added.
@@ -127,9 +128,10 @@ class Checkpointer(TrainerCallback):
         self._folder = checkpoints.trainer_folder(job.target)
         self._key = ""
         self._resumed_from: Path | None = None
+        self._last_save = time.monotonic()
         self._shuffle_state: torch.Tensor | None = None  # random state that this epoch's rows are shuffled with
         if trainer.accelerator.is_main_process and (
-            job.pause_at or job.save_steps or checkpoints.has_checkpoints(self._folder)
+            job.pause_at or job.saves or checkpoints.has_checkpoints(self._folder)
         ):
             self._key = key()
 
@@ -161,6 +163,7 @@ class Checkpointer(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Restore the state that the trainer does not restore."""
+        self._last_save = time.monotonic()
         if self._resumed_from is None:
             return
         counts = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
@@ -197,10 +200,20 @@ class Checkpointer(TrainerCallback):
             return
         pauses = step == self._job.pause_at
         control.should_training_stop |= pauses
-        control.should_save |= pauses or (self._job.save_steps is not None and step % self._job.save_steps == 0)
+        by_steps = self._job.save_steps is not None and step % self._job.save_steps == 0
+        control.should_save |= pauses or by_steps or self._is_due()
+
+    def _is_due(self) -> bool:
+        """Whether a checkpoint is due by time; the first process decides for all."""
+        if self._job.save_minutes is None:
+            return False
+        accelerator = self._trainer.accelerator
+        due = torch.tensor(time.monotonic() - self._last_save >= 60 * self._job.save_minutes, device=accelerator.device)
+        return bool(broadcast(due, from_process=0))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Complete the checkpoint that the trainer has saved, unless its weights are not finite."""
+        self._last_save = time.monotonic()
         folder = self._folder / f"{checkpoints.PREFIX}{state.global_step}"
         if not all_finite(self._trainer):
             control.should_training_stop = True

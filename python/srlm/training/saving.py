@@ -20,7 +20,7 @@ from transformers import AutoConfig
 
 from srlm.engines import weight_check
 from srlm.errors import StageError
-from srlm.models import registry
+from srlm.models import devices, registry
 from srlm.training.checkpoints import MARKER, PICKLED_ARGUMENTS
 
 if TYPE_CHECKING:
@@ -145,9 +145,10 @@ def _finish(
     config = AutoConfig.from_pretrained(folder, trust_remote_code=job.model.trust_remote_code)
     ids = weight_check.probe_token_ids_for(tokenizer, config)
     trust = job.model.trust_remote_code
-    weight_check.write_logprobs(
-        folder, job.base, ids, trained=probe[0], computed_in=probe[1], trust=trust, dtypes=job.probe_dtypes
-    )
+    with devices.all_cores() if job.processes > 1 else contextlib.nullcontext():
+        weight_check.write_logprobs(
+            folder, job.base, ids, trained=probe[0], computed_in=probe[1], trust=trust, dtypes=job.probe_dtypes
+        )
 
 
 def _disable_zero3_init() -> None:

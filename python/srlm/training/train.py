@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from srlm.training.prefix_masks import MaskForm
 
 
+# How long processes wait for the first one, which alone saves, merges and checks the weights: of 70B for an hour. (The
+# default is half an hour.)
+WAIT_SECONDS = 3 * 3600
+
+
 def arguments(section: TrainingSection, job: TrainingJob, *, whole_steps: bool) -> dict[str, Any]:
     """Return the keyword arguments that TRL's SFTConfig and DPOConfig have in common.
 
@@ -73,6 +78,7 @@ def arguments(section: TrainingSection, job: TrainingJob, *, whole_steps: bool) 
         "report_to": "none",
         "disable_tqdm": True,
         "seed": job.seed,
+        "ddp_timeout": WAIT_SECONDS,
     }
 
 
@@ -224,16 +230,16 @@ def _supported_job(trainer: Trainer, job: TrainingJob, report: Reporter) -> Trai
             "launch.accelerate_config: training with DeepSpeed or FSDP 1 cannot pause for evaluation;"
             " set fsdp_version: 2 there, or remove dpo.eval_steps"
         )
-    if job.save_steps is not None:
+    if job.saves:
         report.note("training: no checkpoints with this launch.accelerate_config; FSDP 2 supports them")
-    return replace(job, save_steps=None)
+    return replace(job, save_steps=None, save_minutes=None)
 
 
 def _checkpoint_key(
     trainer: Trainer, section: TrainingSection, job: TrainingJob, rows: Sequence[Mapping[str, Sequence[int]]]
 ) -> str:
     """Hash everything that affects the training steps; when to evaluate, save and stop does not."""
-    settings = section.model_dump_json(exclude={"eval_steps", "early_stopping_patience", "save_steps"})
+    settings = section.model_dump_json(exclude={"eval_steps", "early_stopping_patience", "save_steps", "save_minutes"})
     args, distributed_type = trainer.args, str(trainer.accelerator.distributed_type)
     device = (args.device.type, args.bf16, args.fp16, args.world_size, distributed_type)
     return checkpoints.key_of(job.base, rows, settings, job.seed, job.processes, device)

@@ -25,12 +25,18 @@ class TrainingJob:
     pause_at: int | None = None  # optimizer step of the whole schedule after which to pause; at least 1
     pause_to: Path | None = None  # folder to save the model of that step to
     save_steps: int | None = None  # optimizer steps between checkpoints, in addition to those of pauses
+    save_minutes: float | None = None  # between checkpoints, in addition to those of steps and pauses
     probe_dtypes: tuple[str, ...] = ("float32", "bfloat16")  # in which the weight check keeps log-probabilities
 
     def __post_init__(self) -> None:
         min_step = min(1 if step is None else step for step in (self.pause_at, self.save_steps))
         if (self.pause_at is None) != (self.pause_to is None) or min_step < 1:
             raise ValueError("pause_at and pause_to must be given together, and steps must be at least 1")
+
+    @property
+    def saves(self) -> bool:
+        """Whether checkpoints are saved besides those of pauses."""
+        return self.save_steps is not None or self.save_minutes is not None
 
     @property
     def reference(self) -> Path:

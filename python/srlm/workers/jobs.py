@@ -148,6 +148,7 @@ class Train:
             pause_at=self.pause_at,
             pause_to=self.pause_to,
             save_steps=config.sft.save_steps if self.kind == "sft" else config.dpo.save_steps,
+            save_minutes=config.sft.save_minutes if self.kind == "sft" else config.dpo.save_minutes,
             probe_dtypes=("float32", "bfloat16") if engine_dtype == "bfloat16" else ("float32",),
         )
         if self.kind == "sft":

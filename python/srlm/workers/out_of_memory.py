@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     AnyWork = TypeVar("AnyWork", bound=Work)
 
-ENGINE_SIZES = ("batch_size", "max_num_seqs")
+ENGINE_SIZES = {"batch_size": 32, "max_num_seqs": 256}  # with the value to halve where the engine's default is used
 MIN_TOKENS = 128  # a forward pass is not made smaller than this; most rows are longer
 
 
@@ -29,7 +29,7 @@ def halved_sizes(work: Work) -> dict[str, tuple[int, int]]:
         return halves
     if not isinstance(work, Generate):
         return {}
-    sizes = {key: getattr(work.config.engine, key) for key in ENGINE_SIZES}
+    sizes = {key: getattr(work.config.engine, key) or default for key, default in ENGINE_SIZES.items()}
     if all(size == 1 for size in sizes.values()):
         return {}
     return {f"engine.{key}": (size, max(1, size // 2)) for key, size in sizes.items()}
@@ -43,7 +43,7 @@ def with_sizes(work: AnyWork, sizes: dict[str, list[int]]) -> AnyWork:
     for key, (configured, size) in sizes.items():
         section, name = key.split(".")
         part = getattr(config, section)
-        current = getattr(part, name)
-        if current is not None and size < current <= configured:
+        current = getattr(part, name) or (ENGINE_SIZES[name] if section == "engine" else 0)
+        if size < current <= configured:
             config = config.model_copy(update={section: part.model_copy(update={name: size})})
     return replace(work, config=config)
