@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "pairs": {"keep_truncated": True},
     "dpo": {"batch_size": 4, "micro_batch_size": 2},
     "head_to_head": {"justify": False, "prompts": 0},
+    "judge": {"max_tokens": 24},
 }
 UNMEASURED = ("evaluate.base=false", "evaluate.implicit_preferences=false", "evaluate.judge_prompts=1")
 LETTER = {"answer_pattern": r"(?P<answer>\w)"}  # of a model that answers at random
@@ -30,9 +31,13 @@ OWN: dict[str, dict[str, dict[str, Any]]] = {
     "scpo": {"signal": {**LETTER, "min_votes": [0.2, 0.2]}},
     "roirl": {"signal": LETTER},
     "iterative-rpo": {"candidates": {"per_prompt": 24}},
-    "sppo": {"eft": {"from": "ranks"}},
+    "sppo": {"eft": {"from": "ranks"}, "seed_data": {"eft_limit": 6}},
     "spin": {"candidates": {"per_prompt": 1}},
-    "temporal": {"eft": {"from": "ranks"}, "judge": {"justify": False, "score": "expected"}},
+    "temporal": {
+        "eft": {"from": "ranks"},
+        "seed_data": {"eft_limit": 8},
+        "judge": {"justify": False, "score": "expected"},
+    },
 }
 
 
@@ -121,7 +126,19 @@ def test_self_taught(tiny_model: str, tmp_path: Path) -> None:
     assert srlm("status", str(run)).stdout.count("done") == len(manifest)
 
 
-@pytest.mark.parametrize("name", ["iterative-rpo", "scpo", "roirl", "cream", "sppo", "dice", "spin", "temporal"])
+STAGES = {
+    "iterative-rpo": "scores",
+    "scpo": "scores",
+    "roirl": "scores",
+    "cream": "logprobs",
+    "sppo": "comparisons",
+    "dice": "logprobs",
+    "spin": "scores",
+    "temporal": "verdicts",
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
 def test_preset(tiny_model: str, tmp_path: Path, name: str) -> None:
     own = OWN.get(name, {})
     if name == "iterative-rpo":  # a word that a random model says now and then: one letter
@@ -131,9 +148,21 @@ def test_preset(tiny_model: str, tmp_path: Path, name: str) -> None:
         lines = [json.dumps({**row, "answer": "a"}) + "\n" for row in rows(tmp_path / "prompts.jsonl")]
         lines = [json.dumps({key: row[key] for key in ("prompt", "answer")}) + "\n" for row in map(json.loads, lines)]
         (tmp_path / "prompts.jsonl").write_text("".join(lines), encoding="utf-8")
-    srlm("run", file, "gates.parse_rate=0.1", "--run-dir", str(run))
+    srlm("run", file, "gates.parse_rate=0.1", *UNMEASURED, "--run-dir", str(run))
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     for t in (2, 3):
-        assert manifest[f"m{t}/pairs"]["rows"] > 0
+        assert len(rows(run / f"m{t}" / "pairs.jsonl")) == manifest[f"m{t}/pairs"]["rows"] > 0
         assert (run / f"m{t}" / "model").is_dir()
-    assert "problem" not in srlm("replay", str(run)).stdout
+    check_signal(run, STAGES[name], manifest)
+
+
+def check_signal(run: Path, stage: str, manifest: dict[str, Any]) -> None:
+    """Check that the run has the scores of its signal, and that replay and status know them."""
+    for t in (2, 3):
+        assert manifest[f"m{t}/{stage}"]["rows"] == len(rows(run / f"m{t}" / f"{stage}.jsonl")) > 0
+        assert (run / f"m{t}" / "verdicts.jsonl").exists() == (stage == "verdicts")
+        assert sum(manifest[f"m{t}/pairs"]["verdicts"].values()) > 0
+    replayed = srlm("replay", str(run)).stdout
+    assert "problem" not in replayed
+    assert f"m2/{stage}.jsonl" in replayed
+    assert srlm("status", str(run)).stdout.count("done") == len(manifest)

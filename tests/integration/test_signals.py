@@ -36,39 +36,28 @@ def prepare(model: str, folder: Path, signal: dict[str, object], **sections: dic
     return file
 
 
-OWN: dict[str, dict[str, object]] = {
-    "majority": {"answer_pattern": r"(?P<answer>\w)"},
-    "implicit": {"confidence": "rank_agreement", "length_penalty": "auto"},
-}
-STAGES = {"pairwise": "comparisons", "implicit": "logprobs"}
-
-
-@pytest.mark.parametrize("kind", ["majority", "function", "random", "pairwise", "implicit"])
-def test_the_whole_loop(tiny_model: str, tmp_path: Path, kind: str) -> None:
-    signal: dict[str, object] = {"kind": kind, **OWN.get(kind, {})}
-    if kind == "function":
-        signal["function"] = f"{tmp_path}/mine.py:longest"
-    file, run, stage = prepare(tiny_model, tmp_path, signal), tmp_path / "run", STAGES.get(kind, "scores")
+def test_the_whole_loop(tiny_model: str, tmp_path: Path) -> None:
+    """With a function; the configurations of papers (`test_presets.py`) run the loop with other signals."""
+    signal = {"kind": "function", "function": f"{tmp_path}/mine.py:longest"}
+    file, run = prepare(tiny_model, tmp_path, signal), tmp_path / "run"
     srlm("run", file, "head_to_head.justify=false", "--run-dir", str(run))
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     prompts = [[row["id"] for row in rows(run / f"m{t}" / "prompts.jsonl")] for t in (2, 3)]
     assert [len(some) for some in prompts] == [6, 6]
     assert not set(prompts[0]) & set(prompts[1])
     for t in (2, 3):
-        if stage == "scores":
-            assert manifest[f"m{t}/scores"]["rows"] == 36
-        assert manifest[f"m{t}/{stage}"]["rows"] == len(rows(run / f"m{t}" / f"{stage}.jsonl"))
+        assert manifest[f"m{t}/scores"]["rows"] == 36
+        assert manifest[f"m{t}/scores"]["rows"] == len(rows(run / f"m{t}" / "scores.jsonl"))
         found = manifest[f"m{t}/pairs"]["verdicts"]
         assert sum(found.values()) == 36
-        assert found["missing"] == 0 or stage != "scores"  # a blank answer is not compared, and has no log-ratio
+        assert found["missing"] == 0
         assert len(rows(run / f"m{t}" / "pairs.jsonl")) == manifest[f"m{t}/pairs"]["rows"] > 0
         assert not (run / f"m{t}" / "verdicts.jsonl").exists()
         assert (run / f"m{t}" / "model").is_dir()
     assert "recomputed" not in srlm("run", file, "head_to_head.justify=false", "--run-dir", str(run)).stderr
     assert srlm("status", str(run)).stdout.count("done") == len(manifest)
     replayed = srlm("replay", str(run)).stdout
-    assert ("derived again" in replayed) == (stage == "scores")
-    assert f"{stage}.jsonl" in replayed
+    assert "scores.jsonl: derived again" in replayed
     assert (run / "report.html").exists()
 
 
