@@ -5,14 +5,20 @@ import math
 import pytest
 import torch
 from srlm import losses
-from srlm.training import block_attention
+from srlm.training import block_attention, prefix_sharing
 from srlm.training.block_attention import NAME
 from srlm.training.fused_head import add_fused_head
 from srlm.training.head_requests import PreferenceRequest, SequenceRequest, TokenLossRequest
 from srlm.training.preference_layout import build_layout, pair_rows
 from srlm.training.prefix_masks import MaskForm
-from srlm.training.prefix_sharing import find_form, layer_windows, with_block_attention, with_fast_attention
-from srlm.training.row_layouts import SharedRows, share_rows
+from srlm.training.prefix_sharing import (
+    find_form,
+    layer_windows,
+    needs_mask,
+    with_block_attention,
+    with_fast_attention,
+)
+from srlm.training.row_layouts import SharedRows, pad_rows, share_rows
 from srlm.training.token_targets import targets_of
 from transformers import (
     BloomConfig,
@@ -25,6 +31,7 @@ from transformers import (
     Qwen3NextConfig,
     Qwen3NextForCausalLM,
 )
+from transformers.integrations.flex_attention import flex_attention_forward
 
 from tests.training.families import FAMILIES, SMALL, make
 
@@ -91,6 +98,53 @@ def test_the_token_loss_is_that_of_separate_rows(name, blocks, monkeypatch):
     read = model(**layout.model_inputs(CPU), head_request=SequenceRequest(targets_of(layout, rows, masks_of(ROWS))))
     for logp, (row, start) in zip(read["logps"], ROWS, strict=True):
         assert float(logp) == pytest.approx(float(token_logps(model, row)[start - 1 :].sum()), abs=1e-10)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_padded_rows_need_no_mask(name):
+    """The loss and the gradients are those of separate rows, whatever the padding is."""
+    model = make(name)
+    assert not needs_mask(model)
+    rows = [row for row, _ in ROWS]
+    separate = -sum(token_logps(model, row)[start - 1 :].sum() for row, start in ROWS) / 29
+    expected = gradients(model, separate)
+    add_fused_head(model)
+    layout = pad_rows(rows, 7, masked=False)
+    assert set(layout.model_inputs(CPU)) == {"input_ids"}
+    targets = targets_of(layout, rows, masks_of(ROWS))
+    outputs = model(**layout.model_inputs(CPU), head_request=TokenLossRequest(targets, 1 / 29))
+    assert float(outputs["loss"]) == pytest.approx(float(separate), abs=1e-12)
+    check_equal(gradients(model, outputs["loss"]), expected, name)
+
+
+def test_a_model_that_sees_the_padding_needs_a_mask(monkeypatch):
+    model = make("llama")
+    original = model.model.forward
+
+    def forward(input_ids, attention_mask=None, **options):
+        output = original(input_ids, **options)
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        output.last_hidden_state += (output.last_hidden_state * real[..., None]).mean(1, keepdim=True)
+        return output
+
+    monkeypatch.setattr(model.model, "forward", forward)
+    assert needs_mask(model)
+    monkeypatch.setattr(model.model, "forward", lambda **_: 1 / 0)
+    assert needs_mask(model)
+
+
+def test_flex_attention_is_not_chosen_with_dropout(monkeypatch):
+    """On a GPU, which this test only pretends."""
+    model = make("llama", attention_dropout=0.1)
+    form = find_form(model)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(prefix_sharing, "flex_attention_works", lambda *_: True)
+    assert with_fast_attention(model, form, 99, dropout=0.1) is form
+    assert model.config._attn_implementation == "sdpa"
+    assert with_fast_attention(model, form, 99).attention == "flex_attention"
+    rows = [torch.zeros(1, 2, 4, 8)] * 3
+    with pytest.raises(ValueError, match="does not support `dropout`"):  # why
+        flex_attention_forward(model, *rows, None, dropout=0.1)
 
 
 PAIRS = [

@@ -22,6 +22,7 @@ def test_padded_rows():
     assert tokens_of(layout) == ROWS
     assert layout.attention_mask.sum(1).tolist() == [4, 3, 6, 1, 3]
     assert set(layout.model_inputs(torch.device("cpu"))) == {"input_ids", "attention_mask"}
+    assert pad_rows(ROWS, 0, masked=False).attention_mask is None
 
 
 def test_shared_rows():

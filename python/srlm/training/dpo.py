@@ -17,7 +17,7 @@ from srlm import losses
 from srlm.errors import InputError
 from srlm.models import chat, fit
 from srlm.rows.equal_answers import has_equal_sides
-from srlm.training import pair_targets, reference_logps, train
+from srlm.training import pair_targets, prefix_sharing, reference_logps, train
 from srlm.training.callbacks import Progress
 from srlm.training.dpo_trainer import PreferenceTrainer, can_fuse
 from srlm.training.sampled_logps import known_logps
@@ -98,6 +98,7 @@ def train_dpo(
         report=report,
         micro_batch_size=dpo.micro_batch_size,
         form=form,
+        masked=prefix_sharing.needs_mask(model),
         reference_form=reference_form,
         max_nodes=nodes,
         reference_file=job.reference,

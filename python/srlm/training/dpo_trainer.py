@@ -13,6 +13,7 @@ load-balancing loss is a function of a micro-batch's routing, so they depend on 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
@@ -68,6 +69,7 @@ class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedS
         report: gets the progress of the reference computation.
         micro_batch_size: pairs of a padded forward pass; by default TRL's `per_device_train_batch_size`.
         form: how the model takes the mask of a trie (`prefix_sharing.find_form`); None: rows are padded, not shared.
+        masked: whether padding is masked (`prefix_sharing.needs_mask`).
         reference_form: the same for the reference, which has no dropout; by default `form`.
         max_nodes: computed tokens of a forward pass with shared rows; by default those of the longest pairs.
 
@@ -99,6 +101,7 @@ class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedS
         report: Reporter | None = None,
         micro_batch_size: int | None = None,
         form: MaskForm | None = None,
+        masked: bool = True,
         reference_form: MaskForm | None = None,
         max_nodes: int | None = None,
         **kwargs: Any,  # noqa: ANN401  TRL's
@@ -119,7 +122,7 @@ class PreferenceTrainer(ReferenceReading, WholeSteps, RecentBatches, NormalizedS
             needs_prefix = any(name not in losses.MARGIN_ONLY for name in config.loss_type)
             self._drop_shared = not needs_prefix and not is_stochastic(model, config, kwargs.get("peft_config"))
             self._reference_form = reference_form or form
-            self.planner = self._planner(kwargs, micro_batch_size, form, max_nodes)
+            self.planner = replace(self._planner(kwargs, micro_batch_size, form, max_nodes), masked=masked)
             kwargs["data_collator"] = collate
         elif own := sorted(OWN_LOSSES & set(config.loss_type)):
             raise StageError(

@@ -43,6 +43,7 @@ class PassPlanner:
     pad_token_id: int
     form: MaskForm | None  # how the model takes the mask of a trie; None: rows are padded, not shared
     max_nodes: int  # computed tokens of a pass of shared rows; an example with more has a pass of its own
+    masked: bool = True  # whether padding is masked (`prefix_sharing.needs_mask`)
     # Examples of one group (None: of none) are computed in the same pass, where they fit into one.
     group_of: Callable[[Example], Hashable | None] | None = None
 
@@ -77,7 +78,9 @@ class PassPlanner:
     def one(self, examples: list[Example]) -> Pass:
         """Return the pass of examples. Without any it computes a token that nothing uses, for other processes' sake."""
         rows = [row for example in examples for row in self.rows_of(example)] or [[self.pad_token_id]]
-        layout = pad_rows(rows, self.pad_token_id) if self.form is None else share_rows(rows, self.form)
+        if self.form is None:
+            return Pass(examples, pad_rows(rows, self.pad_token_id, masked=self.masked))
+        layout = share_rows(rows, self.form)
         return Pass(examples, layout)
 
 

@@ -10,13 +10,14 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.nn.attention.flex_attention import flex_attention
 
 from srlm.training import block_attention
 from srlm.training.fused_head import eval_mode, is_sharded
 from srlm.training.prefix_masks import FULL, SLIDING, MaskForm, block_mask, dense_mask
-from srlm.training.row_layouts import share_rows
+from srlm.training.row_layouts import pad_rows, share_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,13 +58,14 @@ def find_form(model: PreTrainedModel) -> MaskForm | str:
     return form if error <= tolerance(model.dtype) else f"its hidden states change by {error:.2g} of their size"
 
 
-def with_fast_attention(model: PreTrainedModel, form: MaskForm, max_nodes: int) -> MaskForm:
+def with_fast_attention(model: PreTrainedModel, form: MaskForm, max_nodes: int, *, dropout: float = 0.0) -> MaskForm:
     """Switch the model to an attention that skips masked pairs, if it has one that gives the same; return the form.
 
-    `max_nodes` is the maximum number of computed tokens of a forward pass.
+    `max_nodes` is the maximum number of computed tokens of a forward pass. With dropout a GPU has none: transformers
+    raises for flex attention.
     """
     if torch.cuda.is_available():
-        return with_flex_attention(model, form, max_nodes)
+        return form if dropout else with_flex_attention(model, form, max_nodes)
     return with_block_attention(model, form)
 
 
@@ -122,6 +124,30 @@ def tolerance(dtype: torch.dtype) -> float:
     return max(1e-4, 4 * torch.finfo(dtype).eps)
 
 
+@torch.no_grad()
+def needs_mask(model: PreTrainedModel) -> bool:
+    """Whether the model needs a mask of rows that are padded on the right, or may; causal attention does not.
+
+    No token sees what follows it, and with a mask PyTorch does not run its flash kernel. Compares a few padded rows.
+    """
+    if is_sharded(model):
+        return True
+    device = model.get_input_embeddings().weight.device
+    layout = pad_rows(_probe_rows(model), 0)
+    real = torch.from_numpy(np.concatenate(layout.nodes))
+    try:
+        with eval_mode(model):
+            masked, bare = (
+                model.base_model(**replace(layout, attention_mask=mask).model_inputs(device), use_cache=False)
+                .last_hidden_state.flatten(0, 1)[real]
+                .float()
+                for mask in (layout.attention_mask, None)
+            )  # [T, D] each
+    except Exception:
+        return True
+    return not bool((masked - bare).abs().max() <= tolerance(model.dtype) * masked.abs().max())
+
+
 def layer_windows(config: PretrainedConfig) -> dict[str, int | None] | None:
     """Return the window of each type of layers (None: all tokens), or None if there are other types of layers."""
     types = set(getattr(config, "layer_types", None) or ())
@@ -157,8 +183,7 @@ def _window(config: PretrainedConfig) -> Iterator[None]:
 def _probe_error(model: PreTrainedModel, form: MaskForm) -> float:
     """Return the largest difference of hidden states between a trie and its separate rows, relative to the largest."""
     device = model.get_input_embeddings().weight.device
-    size = model.get_input_embeddings().weight.shape[0]
-    rows = [[token % size for token in row] for row in PROBE_ROWS]
+    rows = _probe_rows(model)
     with eval_mode(model):
         shared = share_rows(rows, form)
         found = _hidden(model, shared.model_inputs(device))  # [M, D]
@@ -168,6 +193,11 @@ def _probe_error(model: PreTrainedModel, form: MaskForm) -> float:
     ]
     largest = max(row.abs().max() for row in alone)
     return float(max(errors) / largest)
+
+
+def _probe_rows(model: PreTrainedModel) -> list[list[int]]:
+    size = model.get_input_embeddings().weight.shape[0]
+    return [[token % size for token in row] for row in PROBE_ROWS]
 
 
 def _hidden(model: PreTrainedModel, inputs: Mapping[str, object]) -> torch.Tensor:

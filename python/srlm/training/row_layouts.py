@@ -45,12 +45,13 @@ class PaddedRows:
     """Rows below one another, padded on the right."""
 
     input_ids: torch.Tensor  # [B, L] int64
-    attention_mask: torch.Tensor  # [B, L] int64
+    attention_mask: torch.Tensor | None  # [B, L] int64; None: no token sees the padding behind it anyway
     nodes: list[NDArray[np.int64]]
 
     def model_inputs(self, device: torch.device) -> dict[str, Any]:
         """See `RowLayout`."""
-        return {"input_ids": self.input_ids.to(device), "attention_mask": self.attention_mask.to(device)}
+        mask = {} if self.attention_mask is None else {"attention_mask": self.attention_mask.to(device)}
+        return {"input_ids": self.input_ids.to(device), **mask}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,8 @@ class SharedRows:
         }
 
 
-def pad_rows(rows: Sequence[Sequence[int]], pad_token_id: int) -> PaddedRows:
-    """Lay out rows with padding."""
+def pad_rows(rows: Sequence[Sequence[int]], pad_token_id: int, *, masked: bool = True) -> PaddedRows:
+    """Lay out rows with padding, which is `masked` for models that need it (`prefix_sharing.needs_mask`)."""
     lengths = [len(row) for row in rows]
     width = max(lengths, default=0)
     input_ids = torch.full((len(rows), width), pad_token_id)  # [B, L]
@@ -82,7 +83,11 @@ def pad_rows(rows: Sequence[Sequence[int]], pad_token_id: int) -> PaddedRows:
     for index, row in enumerate(rows):
         input_ids[index, : len(row)] = torch.tensor(row)
         mask[index, : len(row)] = 1
-    return PaddedRows(input_ids, mask, [index * width + np.arange(length) for index, length in enumerate(lengths)])
+    return PaddedRows(
+        input_ids,
+        mask if masked else None,
+        [index * width + np.arange(length) for index, length in enumerate(lengths)],
+    )
 
 
 def share_rows(rows: Sequence[Sequence[int]], form: MaskForm) -> SharedRows:

@@ -13,7 +13,7 @@ from trl import SFTConfig
 
 from srlm.errors import InputError
 from srlm.models import chat, fit
-from srlm.training import balancing, ranking, train
+from srlm.training import balancing, prefix_sharing, ranking, train
 from srlm.training.callbacks import Progress
 from srlm.training.sft_trainer import SupervisedTrainer
 
@@ -71,6 +71,7 @@ def train_sft(
         callbacks=[Progress("sft", job.metrics, report)],
         peft_config=train.lora_config(sft.lora, sft.dropout),
         form=form,
+        masked=prefix_sharing.needs_mask(model),
         max_nodes=nodes,
         score_tokens=tokens,
         ranking_weight=sft.ranking_weight,

@@ -44,6 +44,7 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
     Takes TRL's keyword arguments. Additional ones:
         micro_batch_size: rows of a padded forward pass; by default TRL's `per_device_train_batch_size`.
         form: how the model takes the mask of a trie (`prefix_sharing.find_form`); None: rows are padded, not shared.
+        masked: whether padding is masked (`prefix_sharing.needs_mask`).
         max_nodes: computed tokens of a forward pass with shared rows; by default those of the longest rows.
         score_tokens: adds the ranking loss of judge examples, whose rows have the columns `ranking.COLUMNS`.
         ranking_weight: its weight, beside the mean loss of the step's completion tokens.
@@ -57,6 +58,7 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
         *,
         micro_batch_size: int | None = None,
         form: MaskForm | None = None,
+        masked: bool = True,
         max_nodes: int | None = None,
         score_tokens: ScoreTokens | None = None,
         ranking_weight: float = 1.0,
@@ -76,6 +78,7 @@ class SupervisedTrainer(WholeSteps, RecentBatches, NormalizedSteps, SFTTrainer):
                 max_examples=rows,
                 pad_token_id=kwargs["processing_class"].pad_token_id or 0,
                 form=form,
+                masked=masked,
                 max_nodes=rows * max(lengths, default=1) if max_nodes is None else max_nodes,
                 group_of=None if score_tokens is None else ranking.group_of,
             )

@@ -136,7 +136,7 @@ def mask_forms(
     if isinstance(form, str):
         report.note(f"training: this model ({model.config.model_type}) computes rows without shared prefixes: {form}")
         return None, None
-    form = prefix_sharing.with_fast_attention(model, form, nodes)
+    form = prefix_sharing.with_fast_attention(model, form, nodes, dropout=section.dropout)
     return (form if section.dropout == 0 or section.share_prefixes else None), form
 
 
