@@ -151,7 +151,8 @@ def test_preset(tiny_model: str, tmp_path: Path, name: str) -> None:
     srlm("run", file, "gates.parse_rate=0.1", *UNMEASURED, "--run-dir", str(run))
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     for t in (2, 3):
-        assert len(rows(run / f"m{t}" / "pairs.jsonl")) == manifest[f"m{t}/pairs"]["rows"] > 0
+        trained_on = "positives.jsonl" if name == "roirl" else "pairs.jsonl"
+        assert len(rows(run / f"m{t}" / trained_on)) == manifest[f"m{t}/pairs"]["rows"] > 0
         assert (run / f"m{t}" / "model").is_dir()
     check_signal(run, STAGES[name], manifest)
 

@@ -208,8 +208,8 @@ class Checkpointer(TrainerCallback):
         if self._job.save_minutes is None:
             return False
         accelerator = self._trainer.accelerator
-        due = torch.tensor(time.monotonic() - self._last_save >= 60 * self._job.save_minutes, device=accelerator.device)
-        return bool(broadcast(due, from_process=0))
+        due = int(time.monotonic() - self._last_save >= 60 * self._job.save_minutes)
+        return bool(broadcast(torch.tensor(due, device=accelerator.device), from_process=0))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Complete the checkpoint that the trainer has saved, unless its weights are not finite."""
