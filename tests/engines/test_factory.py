@@ -64,7 +64,7 @@ def test_weights_dtype(monkeypatch):
     assert factory.weights_dtype(EngineSection(dtype="bfloat16")) is torch.bfloat16
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for has_bf16, expected in [(True, torch.bfloat16), (False, torch.float16)]:
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bf16: has)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation, has=has_bf16: has)
         assert factory.weights_dtype(EngineSection()) is expected
     assert factory.weights_dtype(EngineSection(dtype="float32")) is torch.float32
 

@@ -43,9 +43,9 @@ class PassPlanner:
     pad_token_id: int
     form: MaskForm | None  # how the model takes the mask of a trie; None: rows are padded, not shared
     max_nodes: int  # computed tokens of a pass of shared rows; an example with more has a pass of its own
-    masked: bool = True  # whether padding is masked (`prefix_sharing.needs_mask`)
     # Examples of one group (None: of none) are computed in the same pass, where they fit into one.
     group_of: Callable[[Example], Hashable | None] | None = None
+    masked: bool = True  # whether padding is masked (`prefix_sharing.needs_mask`)
 
     def passes(self, examples: Sequence[Example]) -> list[Pass]:
         """Return the passes; each example is in one of them."""
