@@ -143,7 +143,7 @@ def needs_mask(model: PreTrainedModel) -> bool:
                 .float()
                 for mask in (layout.attention_mask, None)
             )  # [T, D] each
-    except Exception:
+    except Exception:  # whatever an unknown architecture does without a mask
         return True
     return not bool((masked - bare).abs().max() <= tolerance(model.dtype) * masked.abs().max())
 
