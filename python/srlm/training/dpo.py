@@ -98,7 +98,7 @@ def train_dpo(
         report=report,
         micro_batch_size=dpo.micro_batch_size,
         form=form,
-        masked=prefix_sharing.needs_mask(model),
+        masked=form is None and prefix_sharing.needs_mask(model),
         reference_form=reference_form,
         max_nodes=nodes,
         reference_file=job.reference,

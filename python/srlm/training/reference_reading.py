@@ -66,7 +66,9 @@ class ReferenceReading:
             return dataset
         return self._with_reference(dataset, batch_size)
 
-    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: Any) -> Any:  # noqa: ANN401
+    def _prepare_for_training(
+        self, max_steps: int, train_dataloader: DataLoader[Any], resume_from_checkpoint: str | None
+    ) -> tuple[torch.nn.Module, DataLoader[Any]]:
         """See `transformers.Trainer`, which shards the model here and then loads a checkpoint's weights."""
         trainer: Any = super()
         unread = self._unread is not None
@@ -76,7 +78,7 @@ class ReferenceReading:
             loader = self.callback_handler.train_dataloader = self.get_train_dataloader()
         return model, loader
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ANN401
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         """See `transformers.Trainer`: the policy's first weights are the reference's."""
         trainer: Any = super()
         self._read_from_policy()

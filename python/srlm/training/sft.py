@@ -71,7 +71,7 @@ def train_sft(
         callbacks=[Progress("sft", job.metrics, report)],
         peft_config=train.lora_config(sft.lora, sft.dropout),
         form=form,
-        masked=prefix_sharing.needs_mask(model),
+        masked=form is None and prefix_sharing.needs_mask(model),
         max_nodes=nodes,
         score_tokens=tokens,
         ranking_weight=sft.ranking_weight,

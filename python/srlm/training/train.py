@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from srlm.training.prefix_masks import MaskForm
 
 
-# How long processes wait for the first one, which alone saves, merges and checks the weights: of 70B for an hour. (The
-# default is half an hour.)
+# How long processes wait for the first one, which alone saves, merges and checks the weights. The default, half an
+# hour, may be too short for a large model.
 WAIT_SECONDS = 3 * 3600
 
 
